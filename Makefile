@@ -1,0 +1,61 @@
+# The study's front door. Parameters: make reproduce PROFILE=quick SEEDS="0 1 2" DEVICE=auto|cpu|cuda JOBS=2 DATA=data
+# PYTHON=... uses that interpreter as it is, without any set-up.
+
+PROFILE ?= quick
+DEVICE ?= auto
+DATA ?= data
+SEEDS ?=
+JOBS ?=
+
+# What comes from the command line reaches programs through the environment and quotes, never as text of a command,
+# and make itself does not expand it.
+$(foreach name,PROFILE SEEDS DEVICE JOBS DATA,$(eval override export $(name) := $$(value $(name))))
+export PYTHONPATH := $(CURDIR)
+
+VENV := .venv
+UV := uv==0.13.9
+ifeq ($(strip $(PYTHON)),)
+override PYTHON := $(VENV)/bin/python
+READY := setup
+endif
+
+.PHONY: help setup reproduce report publish test lab lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# PYTHON/ {print substr($$0, 3)}' Makefile
+
+setup: ## make .venv from requirements.lock, if it is not there or the lock has changed
+	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
+
+# The copy of the lock comes last: without it, or with another, the environment is made anew.
+.PHONY: $(VENV)
+$(VENV):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d, but the study needs 3.11 or newer: PYTHON=... names another" % sys.version_info[:2])'
+	@echo "Setting up $(VENV) (once, a few minutes)"
+	@python3 -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode -r requirements.lock
+	@$(VENV)/bin/python -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/study.pth", "w"))'
+	@cp requirements.lock $(VENV)/finished.lock
+
+reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
+	@"$(PYTHON)" -m lib.reproduce --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
+
+report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
+	@"$(PYTHON)" -m lib.reproduce --report --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
+
+publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
+	@"$(PYTHON)" -m lib.publish --profile="$$PROFILE" --results=results
+
+test: $(READY) ## run all tests, with every notebook on the smoke profile
+	@"$(PYTHON)" -m pytest
+
+lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
+	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
+
+lock: $(READY) ## write requirements.lock anew from pyproject.toml
+	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
+
+clean: $(READY) ## delete what was computed for PROFILE, published results excepted
+	@"$(PYTHON)" -m lib.reproduce --clean --profile="$$PROFILE"

@@ -1,0 +1,170 @@
+"""Runs one notebook in a process of its own: papermill, with checked parameters, fixed threads and no half-made copies.
+
+    python -m lib.execute notebooks/00-train.ipynb OUTPUT --threads 1 -p seed 2 -p dataset digits
+
+Enters: a notebook, and values for its cell tagged `parameters`. Leaves: the executed copy at OUTPUT, or, where a cell
+failed, <OUTPUT>.failed.ipynb beside it and two lines on the terminal. It may be killed at any moment: the copy is made
+aside and renamed when it is whole.
+"""
+
+import argparse
+import ast
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lib import profiles
+
+POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[str, str], *, threads: int = 1) -> None:
+    """Executes `notebook` with this interpreter in the repository's root and leaves the copy at `output`.
+
+    Arguments:
+        values: of parameters, as text; each is read as the type that its default in the notebook has.
+        threads: of every pool of threads in the kernel.
+
+    Raises ValueError for a parameter the notebook does not have or whose value is of another type, and RuntimeError,
+    naming cell and error, for a notebook that fails; its copy is then <output>.failed.ipynb.
+    """
+    import nbclient.exceptions
+    import papermill
+
+    notebook, output = Path(os.path.relpath(notebook)), Path(os.path.relpath(output))
+    parameters = typed(notebook, values)
+    aside, failed = (output.with_name(f"{output.stem}.{state}.ipynb") for state in ("part", "failed"))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel(threads, sockets)}
+            settings = {"cwd": profiles.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
+            papermill.execute_notebook(notebook, aside, parameters, **kernel, **settings)
+    except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
+        message = f"{output.stem} failed in {_where_and_why(error, aside)}\n  its copy: {failed}"
+        _move(aside, failed)
+        raise RuntimeError(message) from error
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _move(aside, output)
+    failed.unlink(missing_ok=True)
+
+
+def typed(notebook: str | os.PathLike, values: Mapping[str, str]) -> dict[str, object]:
+    """`values` as the types that the notebook's parameters have by default; a default of None takes any literal.
+
+    Raises FileNotFoundError without such a notebook, ValueError for an unknown parameter, listing those there are, or
+    for a value of another type.
+    """
+    import papermill
+
+    if not Path(notebook).is_file():
+        raise FileNotFoundError(f"no notebook {notebook}")
+    known = papermill.inspect_notebook(notebook)
+    for name in values:
+        if name not in known:
+            there = ", ".join(known) or "none: no cell is tagged parameters"
+            raise ValueError(f"{notebook} has no parameter {name!r}: valid are {there}")
+    return {name: _typed(value, known[name]["default"], f"{notebook}: {name}") for name, value in values.items()}
+
+
+def _typed(text: str, default: str, where: str) -> object:
+    usual = _literal(default)
+    if isinstance(usual, str):
+        return text
+    value = _literal(text)
+    if isinstance(usual, float) and type(value) is int:
+        value = float(value)
+    if usual is not None and type(value) is not type(usual):
+        raise ValueError(f"{where} must be of type {type(usual).__name__}, as its default {default}, not {text!r}")
+    return value
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _kernel(threads: int, sockets: str) -> type:
+    """The class of a kernel of this interpreter, whatever kernels are installed, reached through files in `sockets`.
+
+    Ports, the usual way, are chosen before the kernel binds them, so that two kernels starting at once can meet.
+    """
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    environment = dict.fromkeys(POOLS, str(threads)) | {"PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+    class Kernel(AsyncKernelManager):
+        kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
+
+        def __init__(self, **settings):
+            super().__init__(transport="ipc", connection_file=f"{sockets}/kernel.json", **settings)
+
+    return Kernel
+
+
+def _where_and_why(error: Exception, copy: Path) -> str:
+    if hasattr(error, "ename"):
+        return f"cell [{error.exec_count}]: {error.ename}: {(error.evalue.strip() or '-').splitlines()[0]}"
+    cells = [cell for cell in json.loads(copy.read_text())["cells"] if cell["cell_type"] == "code"]
+    begun = sum(cell["metadata"].get("papermill", {}).get("start_time") is not None for cell in cells)
+    return f"cell [{begun}]: its kernel died (was it killed, or the memory full?)"
+
+
+def _move(aside: Path, output: Path) -> None:
+    copy = json.loads(aside.read_text())
+    copy["metadata"]["papermill"]["output_path"] = os.fspath(output)
+    aside.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n")
+    os.replace(aside, output)
+
+
+def _stop_with(parent: int) -> None:
+    # A killed Snakemake cannot stop what it started, and the next one must not meet it.
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.execute", description="Run one notebook.")
+    parser.add_argument("notebook")
+    parser.add_argument("output", help="where the executed copy goes")
+    parser.add_argument("--threads", type=int, default=1, help="of every pool of threads (1)")
+    parser.add_argument("-p", dest="values", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--parent", type=int, help="stop when this process is no longer the parent")
+    asked = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if asked.parent is not None:
+        _stop_with(asked.parent)
+    # jupyterlab brings a checker of web addresses that jsonschema imports, for seconds, and no notebook needs.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say, `run` says
+    try:
+        run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{Path(asked.output).stem} interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

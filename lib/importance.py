@@ -1,0 +1,354 @@
+"""Importance scores: how much each unit of a trained network matters, by many criteria at once.
+
+Enters: a model in eval mode, batches of images, the names of criteria. Leaves: one score per unit and criterion. For every
+example n and unit c the contribution s_nc, the sum over space of x * delta with delta the derivative of v_n . logits at the unit's
+tap, is exact for each example although a whole batch is sent back at once, because in eval mode examples do not influence
+each other (Sapkota & Bhattarai 2023, arXiv 2310.20203; Molchanov et al. 2019, arXiv 1906.10771).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from lib.criteria import REDUCTIONS, RIVALS, Criterion, parse
+from lib.noise import Noise
+from lib.rivals import WEIGHT_RIVALS
+from lib.units import Tap, Unit, tapped, units
+
+__all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", "units"]
+
+MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
+
+Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
+
+
+def score(
+    model: nn.Module, batches: Iterable[Batch], criteria: Iterable[str | Criterion], *, seed: int = 0
+) -> dict[str, Tensor]:
+    """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
+
+    One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
+    adds a forward pass, and a backward pass per cotangent and normalisation. The model is left exactly as it was found.
+
+    Arguments:
+        model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M, K).
+        batches: tuples (images, labels (M,) or None) or (images, labels, indices (M,)). Without indices examples are counted
+            from 0. For criteria that work on minibatches (`molchanov-bn`, `molchanov-group`, `:batch`) examples are
+            regrouped into 32 consecutive ones by index, so indices must ascend; a list of batches is sorted where they do not.
+        seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
+
+    Raises ValueError for an unknown criterion, missing or wrong labels, a model in training mode or without units, no
+    examples, or logits or scores that are not finite.
+    """
+    wanted = _by_name(criteria)
+    stream = _indexed(batches)
+    if any(_works_on_minibatches(c) for c in wanted.values()):
+        stream = _regrouped(_indexed(_ascending(batches)))
+    scorer = None
+    with _frozen(model):
+        for images, labels, indices in stream:
+            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed)
+            scorer.add(images, labels, indices)
+    if scorer is None:
+        raise ValueError("there are no examples to score on: `batches` is empty")
+    return {name: scorer.result(criterion) for name, criterion in wanted.items()}
+
+
+def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
+    """The contributions (M, N), float64, of all units on the examples `images` (M, C, H, W) for the cotangents (M, K)."""
+    with _frozen(model):
+        images = _plain(images)
+        passed = _Pass(model, units(model, images[:1]), images, {"sum"})
+        return passed.send_back(vectors)["sum"]
+
+
+class _Scorer:
+    """Accumulates, in float64 on the device, the sums over examples behind every criterion asked for."""
+
+    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int):
+        place = next(model.parameters(), example)
+        self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
+        self.layers = units(model, example.to(place.device, place.dtype))
+        self.size = sum(unit.size for unit in self.layers)
+        self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
+        self.sums = defaultdict(lambda: torch.zeros(self.size, dtype=torch.float64, device=self.device))
+        gradient = {replace(c, layer=False): None for c in criteria if c.reduction not in RIVALS}
+        self.by_weights = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows == "weights")
+        self.by_rows = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows != "weights")
+        self.kinds = {REDUCTIONS[c.reduction].rows for group in self.by_rows.values() for c in group} | {"sum"}
+        self.labelled = next((c for c in gradient if c.needs_labels), None)
+
+    def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+        self.count += len(images)
+        images = _plain(images).to(self.device, self.dtype, non_blocking=True)
+        if self.by_rows:
+            self._add_rows(images, labels, indices)
+        if self.by_weights:
+            parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
+            for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
+                self._add_weight_gradients(chunk, part, numbers)
+
+    def result(self, criterion: Criterion) -> Tensor:
+        if criterion.reduction in WEIGHT_RIVALS:
+            scores = WEIGHT_RIVALS[criterion.reduction](self.model, self.layers, self.seed)
+        else:
+            scores = self._mean_over_probes(replace(criterion, layer=False)).cpu()
+        if not (self.finite and scores.isfinite().all()):
+            raise ValueError(f"{criterion}: logits or scores are not finite; check the model's weights and its inputs")
+        always = criterion.reduction in REDUCTIONS and REDUCTIONS[criterion.reduction].layer
+        return _normalised_within(self.layers, scores) if criterion.layer or always else scores
+
+    def _mean_over_probes(self, criterion: Criterion) -> Tensor:
+        final = REDUCTIONS[criterion.reduction].final
+        probes = 1 if criterion.source.joint else criterion.probes
+        return sum(final(self.sums[criterion, probe] / self.count) for probe in range(probes)) / probes
+
+    def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+        passed = _Pass(self.model, self.layers, images, self.kinds)
+        logits, labels = self._checked(passed.logits, labels)
+        for criteria in self.by_rows.values():
+            drawn = self._cotangents(criteria, logits, labels, indices)
+            if criteria[0].source.joint:
+                self._add_scaled(criteria, 0, _root_of_squares(passed, drawn), torch.ones(len(images), device=self.device))
+                continue
+            for probe, vectors in enumerate(drawn):
+                lengths = vectors.norm(dim=1)
+                directions = vectors / lengths.where(lengths > 0, 1.0)[:, None]  # so that float32 never underflows
+                rows = passed.send_back(directions)
+                self._add_scaled([c for c in criteria if c.probes > probe], probe, rows, lengths)
+
+    def _add_scaled(self, criteria: Sequence[Criterion], probe: int, rows: dict[str, Tensor], lengths: Tensor) -> None:
+        scales = {name: self._scale(name, rows["sum"], lengths) for name in {c.normalisation for c in criteria}}
+        scaled = {}
+        for criterion in criteria:
+            reduction, normalisation = REDUCTIONS[criterion.reduction], criterion.normalisation
+            key = reduction.rows, normalisation
+            if key not in scaled:
+                scaled[key] = rows[reduction.rows] * scales[normalisation]
+            if reduction.per_minibatch:
+                parts = scaled[key].split(MINIBATCH)
+                total = sum(len(part) * reduction.term(part.mean(0)) for part in parts)
+            else:
+                total = reduction.term(scaled[key]).sum(0)
+            self.sums[criterion, probe] += total
+
+    def _scale(self, normalisation: str, s: Tensor, lengths: Tensor) -> Tensor:
+        """What the contributions (M, N) of cotangents of length one are multiplied by: (M, 1) or (M, N)."""
+        if normalisation == "score":
+            return _inverse(s.norm(dim=1, keepdim=True))
+        if normalisation == "score-layer":
+            return torch.cat([_inverse(s[:, u.slice].norm(dim=1, keepdim=True)).expand(-1, u.size) for u in self.layers], 1)
+        return _lengths_after(normalisation, lengths)[:, None]
+
+    def _add_weight_gradients(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+        modules = [self.model.get_submodule(unit.name) for unit in self.layers]
+        parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
+        with _requiring_grad(parameters):
+            graph = self.model(images)
+            logits, labels = self._checked(graph.detach(), labels)
+            for criteria in self.by_weights.values():
+                for probe, vectors in enumerate(self._cotangents(criteria, logits, labels, indices)):
+                    lengths = vectors.norm(dim=1)
+                    for criterion in (c for c in criteria if c.probes > probe):
+                        new = _lengths_after(criterion.normalisation, lengths) * _inverse(lengths) / len(images)
+                        vector = (vectors * new[:, None]).to(graph.dtype)
+                        found = torch.autograd.grad(graph, parameters, vector, retain_graph=True, allow_unused=True)
+                        gradients = dict(zip(parameters, found, strict=True))
+                        term = REDUCTIONS[criterion.reduction].term
+                        row = torch.cat([_sum_over_weights(m, gradients, term) for m in modules])
+                        self.sums[criterion, probe] += row * len(images)
+
+    def _checked(self, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if logits.ndim != 2:
+            raise ValueError(f"the model gives an output of shape {tuple(logits.shape)}, not logits (M, K)")
+        self.finite &= logits.isfinite().all()
+        if self.labelled is None:
+            return logits.double(), None
+        if labels is None:
+            raise ValueError(f"criterion {self.labelled} needs labels, but a batch comes without them")
+        whole = labels.shape == logits.shape[:1] and not labels.is_floating_point()
+        if not whole or labels.min() < 0 or labels.max() >= logits.shape[1]:
+            raise ValueError(f"labels must be {len(logits)} whole numbers from 0 to {logits.shape[1] - 1}, one per image")
+        return logits.double(), labels.to(self.device, torch.int64)
+
+    def _cotangents(
+        self, criteria: Sequence[Criterion], logits: Tensor, labels: Tensor | None, indices: Tensor
+    ) -> Iterator[Tensor]:
+        """As many cotangents (M, K) as the most demanding of `criteria`, which share a source, asks for."""
+        source, probes = criteria[0].source, max(c.probes for c in criteria)
+        if source.family:
+            yield from source.vectors(logits, labels, Noise(self.seed, indices), probes)
+            return
+        for probe in range(probes):
+            vectors = source.vectors(logits, labels, Noise(self.seed, indices, probe))
+            if vectors.shape != logits.shape:
+                raise ValueError(f"{criteria[0]}: its cotangents are {tuple(vectors.shape)}, not {tuple(logits.shape)}")
+            yield vectors.to(logits)
+
+
+class _Pass:
+    """One forward pass with every tap watched; can send any number of cotangents back."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str]):
+        self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
+        self._shape = len(images), sum(unit.size for unit in layers)
+        with tapped(model, layers, self._watch):
+            self._graph = model(images)
+        if not isinstance(self._graph, Tensor):
+            raise ValueError(f"the model gives a {type(self._graph).__name__}, not one tensor of logits (M, K)")
+        if not self._graph.requires_grad:
+            raise ValueError("the logits do not depend on any unit of the network")
+        self.logits = self._graph.detach()
+
+    def send_back(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Contributions (M, N) in float64 for the cotangents (M, K), in every form that was asked for."""
+        for kind in self._kinds:
+            self._rows[kind] = torch.zeros(self._shape, dtype=torch.float64, device=vectors.device)
+        torch.autograd.grad(self._graph, self._leaves, vectors.to(self._graph), retain_graph=True, allow_unused=True)
+        if "sq-pixel" in self._rows:
+            self._rows["sq-pixel"].sqrt_()
+        return dict(self._rows)
+
+    def _watch(self, number: int, tap: Tap, value: Tensor) -> Tensor:
+        if not value.requires_grad:
+            value = value.detach().requires_grad_()
+            self._leaves.append(value)
+        kept, rows, here = value.detach(), self._rows, self._layers[number].slice
+        value.register_hook(lambda delta: _reduce(rows, here, tap.axis, kept * delta))  # self here would never be freed
+        return value.clone() if tap.overwritten else value
+
+
+def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) -> None:
+    space = [other for other in range(1, product.ndim) if other != axis % product.ndim]
+    for kind, total in rows.items():
+        terms = {"sum": lambda p: p, "abs-pixel": torch.abs, "sq-pixel": torch.square}[kind](product)
+        total[:, here] += terms.sum(space, dtype=torch.promote_types(terms.dtype, torch.float32)) if space else terms
+
+
+def _by_name(criteria: Iterable[str | Criterion]) -> dict[str, Criterion]:
+    found = {}
+    for given in criteria:
+        criterion = given if isinstance(given, Criterion) else parse(given)
+        if found.setdefault(str(given), criterion) != criterion:
+            raise ValueError(f"two different criteria are named {given}: give their cotangents different __name__s")
+    return found
+
+
+def _by_cotangent(criteria: Iterable[Criterion]) -> dict[object, list[Criterion]]:
+    groups = defaultdict(list)
+    for criterion in criteria:
+        groups[criterion.cotangent].append(criterion)
+    return dict(groups)
+
+
+def _works_on_minibatches(criterion: Criterion) -> bool:
+    return criterion.reduction in REDUCTIONS and (
+        REDUCTIONS[criterion.reduction].per_minibatch or criterion.normalisation == "batch"
+    )
+
+
+def _root_of_squares(passed: _Pass, vectors: Iterable[Tensor]) -> dict[str, Tensor]:
+    return {"sum": sum(passed.send_back(vector)["sum"].square() for vector in vectors).sqrt()}
+
+
+def _lengths_after(normalisation: str, lengths: Tensor) -> Tensor:
+    """The lengths (M,) that cotangents of these lengths have after normalisation; zero stays zero."""
+    if normalisation == "norm":
+        return (lengths > 0).to(lengths)
+    if normalisation == "batch":
+        return torch.cat([part * _inverse(part.mean()) for part in lengths.split(MINIBATCH)])
+    return lengths
+
+
+def _inverse(values: Tensor) -> Tensor:
+    return values.where(values > 0, torch.inf).reciprocal()
+
+
+def _sum_over_weights(module: nn.Module, gradients: dict, term) -> Tensor:
+    total = 0.0
+    for parameter in (module.weight, module.bias):
+        if parameter is not None:
+            gradient = gradients[parameter]
+            product = parameter.detach() * (torch.zeros_like(parameter) if gradient is None else gradient)
+            total = total + term(product.double()).flatten(1).sum(1) if product.ndim > 1 else total + term(product.double())
+    return total
+
+
+def _normalised_within(layers: Sequence[Unit], scores: Tensor) -> Tensor:
+    return torch.cat([scores[unit.slice] * _inverse(scores[unit.slice].norm()) for unit in layers])
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Gradients flow, but to no parameter; afterwards every parameter is as before."""
+    with _requiring_grad(list(model.parameters()), False), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def _requiring_grad(parameters: Sequence[Tensor], flag: bool = True) -> Iterator[None]:
+    before = [parameter.requires_grad for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(flag)
+        yield
+    finally:
+        for parameter, old in zip(parameters, before, strict=True):
+            parameter.requires_grad_(old)
+
+
+def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    start = 0
+    for images, labels, *rest in batches:
+        indices = torch.as_tensor(rest[0], device="cpu") if rest else torch.arange(start, start + len(images))
+        if len(indices) != len(images) or (labels is not None and len(labels) != len(images)):
+            raise ValueError(f"a batch has {len(images)} images but other numbers of labels or indices")
+        start += len(images)
+        if len(images):
+            yield images, labels, indices
+
+
+def _ascending(batches: Iterable[Batch]) -> Iterable[Batch]:
+    """The same examples in ascending order of index, where that can be had without reading a stream twice."""
+    if not isinstance(batches, Sequence):
+        return batches
+    whole = list(_indexed(batches))
+    if not whole:
+        return whole
+    numbers = torch.cat([indices for _, _, indices in whole])
+    if (numbers.diff() >= 0).all():
+        return batches
+    order = numbers.argsort(stable=True)
+    images = torch.cat([images for images, _, _ in whole])[order]
+    missing = any(labels is None for _, labels, _ in whole)
+    labels = None if missing else torch.cat([labels for _, labels, _ in whole])[order]
+    return [(images, labels, numbers[order])]
+
+
+def _regrouped(stream: Iterator[tuple[Tensor, Tensor | None, Tensor]]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """The same examples in batches of whole minibatches, but for a last partial one."""
+    held, last = None, -1
+    for batch in stream:
+        numbers = batch[2]
+        if numbers[0] < last or (numbers.diff() < 0).any():
+            raise ValueError("molchanov-* and :batch need examples in ascending order of index: do not shuffle them")
+        last = numbers[-1]
+        held = batch if held is None else tuple(map(_joined, held, batch))
+        whole = len(held[2]) // MINIBATCH * MINIBATCH
+        if whole:
+            yield tuple(None if part is None else part[:whole] for part in held)
+            held = tuple(None if part is None else part[whole:] for part in held) if len(held[2]) > whole else None
+    if held is not None:
+        yield held
+
+
+def _joined(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return None if old is None or new is None else torch.cat([old, new])
+
+
+def _plain(images: Tensor) -> Tensor:
+    return images.clone() if images.is_inference() else images.detach()

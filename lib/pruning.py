@@ -1,0 +1,100 @@
+"""Pruning by scores: which units go, switching them off, and how accuracy falls as more of them do.
+
+Enters: a trained model and scores (N,), one per unit. Leaves: an order, masks, pruning curves and their summaries. All units are
+ranked together, the least important first, and exactly the first k are switched off at their tap (after BatchNorm), so that no
+constant is left behind; nothing is fine-tuned (Sapkota & Bhattarai 2023, arXiv 2310.20203, section 4).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy
+import pandas
+import torch
+from torch import Tensor, nn
+
+from lib.training import evaluate
+from lib.units import Unit, along, tapped, units
+
+SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
+
+
+def order(scores: Tensor) -> Tensor:
+    """The unit indices (N,), least important first; ties keep the order of the units.
+
+    Raises ValueError where scores are not one finite number per unit.
+    """
+    if scores.ndim != 1 or not scores.isfinite().all():
+        raise ValueError(f"scores must be a vector of finite numbers, one per unit, not of shape {tuple(scores.shape)}")
+    return torch.argsort(scores, stable=True)
+
+
+@contextmanager
+def masked(model: nn.Module, order: Tensor, k: int, layers: Sequence[Unit] | None = None) -> Iterator[None]:
+    """While open, the first `k` units of `order` (N,) are off: their tapped outputs are multiplied by zero.
+
+    Arguments:
+        layers: `units(model)`, where it is known already.
+
+    Raises ValueError where `order` is not a permutation of the units or `k` is not between 0 and N.
+    """
+    layers = units(model) if layers is None else layers
+    total = sum(unit.size for unit in layers)
+    if not torch.equal(order.sort().values.cpu(), torch.arange(total)):
+        raise ValueError(f"order must name each of the {total} units once, but has {len(order)} entries")
+    if not 0 <= k <= total:
+        raise ValueError(f"k={k} units cannot be off: there are {total}")
+    keep = torch.ones(total)
+    keep[order[:k].cpu()] = 0.0
+    touched = [unit for unit in layers if not keep[unit.slice].all()]
+    place = next(model.parameters())
+    masks = [keep[unit.slice].to(place.device, place.dtype) for unit in touched]
+    with tapped(model, touched, lambda number, tap, value: value * along(masks[number], tap.axis, value)):
+        yield
+
+
+def steps(total: int, points: int) -> list[int]:
+    """How many units are off at each point of a curve: int(linspace(0, N/2, points))."""
+    if points < 2:
+        raise ValueError(f"a curve needs at least 2 points, not {points}")
+    return [int(k) for k in numpy.linspace(0, total / 2, points)]
+
+
+def curve(
+    model: nn.Module, order: Tensor, images: Tensor, labels: Tensor, points: int = 31, *, batch: int = 500
+) -> pandas.DataFrame:
+    """Accuracy as units go, from none to half of them.
+
+    Arguments:
+        order: (N,) unit indices, least important first.
+        images, labels: (M, C, H, W), normalised as for training, and (M,).
+
+    Returns one row per point: pruned (number of units off), accuracy (0 to 1), emptied (layers without any unit left).
+    """
+    layers = units(model, images[:1].to(next(model.parameters()).device))
+    rows = []
+    for k in steps(len(order), points):
+        with masked(model, order, k, layers):
+            rows.append({"pruned": k, "accuracy": evaluate(model, images, labels, batch=batch)})
+        off = torch.zeros(len(order), dtype=torch.bool)
+        off[order[:k].cpu()] = True
+        rows[-1]["emptied"] = sum(bool(off[unit.slice].all()) for unit in layers)
+    return pandas.DataFrame(rows)
+
+
+def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
+    """Mean accuracy under a curve: its trapezoid area over the units pruned, divided by their range."""
+    pruned, accuracy = numpy.asarray(pruned, float), numpy.asarray(accuracy, float)
+    return float(numpy.trapezoid(accuracy, pruned) / (pruned[-1] - pruned[0]))
+
+
+def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
+    """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
+
+    Arguments:
+        total: N, the number of all units; accuracies between two points are interpolated.
+    """
+    area, unpruned = auc(points["pruned"], points["accuracy"]), float(points["accuracy"].iloc[0])
+    at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
+    values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
+    return {"accuracy_unpruned": unpruned, "auc": area, "auc_relative": area / unpruned if unpruned else numpy.nan, **values}

@@ -1,0 +1,127 @@
+"""Run records: what a notebook ran with, on what, how long and how big; enough to run that cell of the grid again.
+
+Enters: the notebook's name and its `Run` or `Profile`. Leaves: a JSON file beside the results. Nothing in it names a
+place on this machine: paths are relative to the repository's root.
+
+    record = records.begin("10-measure", run)              # first cell; record.device is the torch.device to use
+    ...
+    record.finish(data=images.digest, checkpoint=records.digest(run.checkpoint))      # last cell
+"""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas
+import torch
+
+from lib import profiles
+
+PACKAGES = ("torch", "torchvision", "numpy")  # whose versions can change a number
+
+
+@dataclass
+class Record:
+    """A run record being made; made by `begin`, written by `finish`."""
+
+    path: Path
+    device: torch.device
+    fields: dict[str, object]
+    started: float  # of time.perf_counter, seconds
+
+    def finish(self, **more: object) -> dict[str, object]:
+        """Writes the record, with wall time, peak memory and whatever `more` says, and returns its fields."""
+        seconds = time.perf_counter() - self.started
+        fields = self.fields | {"seconds": round(seconds, 3)} | _peak_memory(self.device) | more
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(self.path.name + ".part")
+        aside.write_text(json.dumps(fields, indent=2, default=str) + "\n")
+        os.replace(aside, self.path)
+        return fields
+
+
+def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
+    """Starts the clock of `notebook` ("10-measure"), and limits torch to the profile's threads, as in a run by make.
+
+    Raises RuntimeError where the device asked for is not there.
+    """
+    device = profiles.device(of.device)
+    torch.set_num_threads(of.threads)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    fields = {
+        "notebook": notebook,
+        "parameters": of.parameters,
+        "command": command(notebook, of),
+        "code": profiles.code_digest(notebook),
+        "git": _git(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "lock": digest(profiles.ROOT / "requirements.lock"),
+        "device": {"type": device.type, "name": _device_name(device)},
+        "threads": of.threads,
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return Record(of.record(notebook), device, fields, time.perf_counter())
+
+
+def command(notebook: str, of: profiles.Run | profiles.Profile) -> str:
+    """The command, given in the repository's root, that runs this cell of the grid alone, again."""
+    executed = os.path.relpath(of.executed(notebook), profiles.ROOT)
+    words = ["python", "-m", "lib.execute", f"notebooks/{notebook}.ipynb", executed, "--threads", of.threads]
+    for name, value in of.parameters.items():
+        words += ["-p", name, value]
+    return shlex.join(map(str, words))
+
+
+def save_table(table: pandas.DataFrame, path: Path) -> None:
+    """Writes a table as its path's ending says, .parquet or .csv; aside first, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    table.to_parquet(aside, index=False) if path.suffix == ".parquet" else table.to_csv(aside, index=False)
+    os.replace(aside, path)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 (hex) of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git() -> dict[str, object] | None:
+    def ask(*words: str) -> str:
+        found = subprocess.run(["git", *words], cwd=profiles.ROOT, capture_output=True, text=True, check=True)
+        return found.stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a clone, or one without commits
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _peak_memory(device: torch.device) -> dict[str, float]:
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss counts bytes there, KiB elsewhere
+    peak = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if device.type == "cuda":
+        peak["peak_cuda_memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return peak

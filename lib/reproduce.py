@@ -1,0 +1,154 @@
+"""The front door: checks what was asked for, and has Snakemake run what is missing or out of date.
+
+    python -m lib.reproduce --profile quick --seeds "0 1 2" --device auto --jobs 2 --data data
+
+Enters: names and numbers as typed after `make reproduce`. Leaves: results/<profile>/ with a report, whose path is
+printed last. A line is printed for every step that ends; Snakemake's own words go to .snakemake/log, and only warnings
+and errors to the terminal too. It may be killed at any moment: the next start goes on.
+"""
+
+import argparse
+import dataclasses
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from lib import profiles
+
+NETWORKS = ("resnet8", "vgg8", "resnet18", "resnet20", "resnet56", "vgg19")  # not worth the seconds of a closer look
+
+
+def parse_seeds(text: str) -> list[int] | None:
+    """The seeds in "0 1 2" or "0,1,2"; None for an empty text. Raises ValueError for anything else."""
+    words = re.split(r"[\s,]+", text.strip()) if text.strip() else []
+    for word in words:
+        if not (word.isascii() and word.isdigit()):
+            raise ValueError(f'SEEDS={text!r}: {word!r} is not a whole number, 0 or more: write SEEDS="0 1 2"')
+    return [int(word) for word in words] or None
+
+
+def parse_jobs(text: str, threads: int) -> int:
+    """How many notebooks run at a time; for an empty text as many as there are cores for, at `threads` each."""
+    if not text.strip():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // threads)
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"JOBS={text!r} is not a whole number, 1 or more: write JOBS=2")
+    return int(text)
+
+
+@contextmanager
+def alone(profile: profiles.Profile) -> Iterator[None]:
+    """While open, no other process may run this profile; one that was killed is no hindrance. Raises RuntimeError."""
+    profile.folder.mkdir(parents=True, exist_ok=True)
+    with open(profile.folder / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            message = f"PROFILE={profile.name} is being run already, by process {lock.read().strip()}: let it end first"
+            raise RuntimeError(message) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def measured_seeds(profile: profiles.Profile) -> list[int]:
+    """Those of the profile's seeds of which every run has been measured. Raises FileNotFoundError if there are none."""
+    missing = {run.seed for run in profile.runs if not run.executed("10-measure").exists()}
+    seeds = [seed for seed in profile.seeds if seed not in missing]
+    if not seeds:
+        raise FileNotFoundError(f"{profile.folder}: no seed is measured yet, so there is nothing to report")
+    return seeds
+
+
+def settled_device(name: str) -> str:
+    """What "auto" means where there may be a GPU, so that Snakemake can count who uses it. Raises RuntimeError."""
+    if name == "cuda" or (name == "auto" and shutil.which("nvidia-smi")):
+        return profiles.device(name).type  # takes seconds
+    return name
+
+
+def check_networks(profile: profiles.Profile) -> None:
+    """Raises ValueError for a network that does not exist."""
+    for network in {network for networks in profile.grid.values() for network in networks} - set(NETWORKS):
+        from lib import networks  # takes seconds
+
+        networks.build(network, num_classes=10)
+
+
+def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
+    """Brings the profile up to date, `jobs` notebooks at a time, and returns Snakemake's exit status."""
+    from snakemake import cli
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+    from lib import progress
+
+    LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
+    config = [f"{name}={json.dumps(value)}" for name, value in profile.parameters.items()]
+    words = ["--cores", str(jobs * profile.threads), "--resources", "gpu=1", "--config", *config]
+    # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
+    words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
+    words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
+    words += ["--profile", "none", "--workflow-profile", "none", *more]
+    try:
+        cli.main(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def reproduce(asked: argparse.Namespace) -> int:
+    """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
+    where = (os.path.relpath(asked.data), os.path.relpath(asked.results))
+    profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *where)
+    jobs = parse_jobs(asked.jobs, profile.threads)
+    profile = dataclasses.replace(profile, device=settled_device(profile.device))
+    check_networks(profile)
+    more = ["--dry-run"] if asked.dry_run else []
+    if asked.report:
+        profile = dataclasses.replace(profile, seeds=tuple(measured_seeds(profile)))
+        more += ["--allowed-rules", "ablation", "report"]
+    with alone(profile):
+        if asked.clean:
+            shutil.rmtree(profile.folder)
+            return 0
+        status = snakemake(profile, jobs, *more)
+    if status:
+        print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
+    elif not asked.dry_run:
+        print(profile.report)
+    return status
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.reproduce", description="Run what is missing of a profile.")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--seeds", default="", help='such as "0 1 2" (those of the profile)')
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--jobs", default="", help="notebooks at a time (as many as there are cores)")
+    parser.add_argument("--data", default="data", help="folder of the data sets")
+    parser.add_argument("--results", default="results")
+    parser.add_argument("--report", action="store_true", help="train and measure nothing: report what is measured")
+    parser.add_argument("--clean", action="store_true", help="delete the profile's results")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would run")
+    asked = parser.parse_args(words)
+    os.chdir(profiles.ROOT)
+    try:
+        return reproduce(asked)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: start again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

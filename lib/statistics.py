@@ -1,0 +1,365 @@
+"""What the study's tables say, and how surely: paired contrasts with verdicts, and tests over several criteria.
+
+In: tidy tables, one row one observation, with the columns `dataset, network, seed, criterion, examples` and a column
+of values (`auc_relative`, ...); any other column, such as `draw`, tells repeated observations apart and is averaged
+over. Out: dicts and tables of plain numbers. Nothing here draws, and nothing touches global random state.
+
+A *block* is one (dataset, network, seed): the unit that counts as independent. Draws of examples or probes are nested
+in it, so they are averaged first, whatever their number, then numbers of examples, then criteria. A *group* is one
+(dataset, network).
+
+Sources: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), for the tests;
+Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice, NeurIPS 2021, for the
+probability of improvement; Pratt, JASA 54 (1959), for zero differences in the signed-rank test; Holm, Scandinavian
+Journal of Statistics 6 (1979); Efron, JASA 82 (1987), for the BCa bootstrap.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+BLOCK = ["dataset", "network", "seed"]
+GROUP = BLOCK[:2]
+KINDS = ("difference", "equivalence")
+LEVEL = 0.05  # of every test; the intervals hold 1 - LEVEL
+MARGIN = 0.01  # of relative auc: how much may be lost and still count as nothing lost
+BOOTSTRAP_FROM = 20  # blocks; below, Student's t
+DECIMALS = 12  # differences nearer to each other than this are ties: their distance is rounding
+
+
+# ---- from tables to one pair of numbers per block -----------------------------------------------------------------
+
+
+def block_values(
+    table: pd.DataFrame, criteria: Sequence[str], *, value: str = "auc_relative", pair_by: Sequence[str] = ("examples",)
+) -> pd.DataFrame:
+    """Values with draws averaged: one row per block and `pair_by`, one column per criterion, NaN where not measured.
+
+    With `pair_by=()` numbers of examples are averaged too (after draws, each counting alike); the rows are then blocks,
+    and with `.dropna()` fit `friedman` and `nemenyi`.
+
+    Raises ValueError for a column or criterion that the table lacks and for values that are not finite.
+    """
+    _require_columns(table, [*BLOCK, *pair_by, "criterion", value])
+    present = set(table["criterion"])
+    if missing := [name for name in criteria if name not in present]:
+        raise ValueError(f"criterion {', '.join(map(repr, missing))} is not in the table; it has {sorted(present)}")
+    rows = table[table["criterion"].isin(criteria)]
+    keys = [*BLOCK, *pair_by]
+    averaged = _average_within(rows, [*keys, "criterion"], value)
+    return averaged.set_index([*keys, "criterion"])[value].unstack("criterion")[list(dict.fromkeys(criteria))]
+
+
+def sides(
+    table: pd.DataFrame,
+    a: str | Sequence[str],
+    b: str | Sequence[str],
+    *,
+    value: str = "auc_relative",
+    pair_by: Sequence[str] = ("examples",),
+) -> pd.DataFrame:
+    """The two sides of a contrast: columns `a` and `b`, one row per block that has both; arguments as in `compare`."""
+    return _per_block(*_matched_cells(table, a, b, value, pair_by))
+
+
+def _require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
+    if missing := [name for name in names if name not in table]:
+        raise ValueError(f"column {', '.join(map(repr, missing))} is not in the table; it has {list(table.columns)}")
+
+
+def _average_within(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
+    """Mean of `value` for each combination of `keys`: over draws first, so that no cell weighs more for having many."""
+    if not np.isfinite(table[value]).all():
+        raise ValueError(f"column {value!r} has missing or infinite values; drop or repair these rows first")
+    cells = list(dict.fromkeys([*keys, *(name for name in ("criterion", "examples") if name in table)]))
+    together = {"dropna": False, "observed": True}
+    averaged = table.groupby(cells, **together)[value].mean().reset_index()
+    return averaged.groupby(keys, **together)[value].mean().reset_index()
+
+
+def _matched_cells(table, a, b, value, pair_by) -> tuple[pd.DataFrame, int]:
+    """Rows (pair, block, `pair_by`) with both sides' values, and the number of criterion pairs."""
+    a, b = ([names] if isinstance(names, str) else list(names) for names in (a, b))
+    if len(a) != len(b) or not a:
+        raise ValueError(f"each criterion of a needs its counterpart in b, but a is {a} and b is {b}")
+    values = block_values(table, [*a, *b], value=value, pair_by=pair_by)
+    pairs = [pd.DataFrame({"a": values[x], "b": values[y], "pair": f"{x} - {y}"}) for x, y in zip(a, b, strict=True)]
+    cells = pd.concat(pairs).dropna().reset_index()
+    if cells.empty:
+        raise ValueError(f"no dataset, network and seed has both {a} and {b} at the same {list(pair_by)}")
+    return cells, len({*zip(a, b, strict=True)})
+
+
+def _per_block(cells: pd.DataFrame, pairs: int) -> pd.DataFrame:
+    """Means over `pair_by`, then over pairs; blocks that lack a pair go, lest blocks mean different things."""
+    per_pair = cells.groupby([*BLOCK, "pair"], observed=True)[["a", "b"]].mean().dropna().groupby(BLOCK, observed=True)
+    return per_pair.mean()[per_pair.size() == pairs]
+
+
+# ---- one contrast -------------------------------------------------------------------------------------------------
+
+
+def compare(
+    table: pd.DataFrame,
+    a: str | Sequence[str],
+    b: str | Sequence[str],
+    *,
+    value: str = "auc_relative",
+    pair_by: Sequence[str] = ("examples",),
+    kind: str = "difference",
+    margin: float = MARGIN,
+    seed: int = 0,
+    claim: str = "",
+    label: str = "",
+) -> dict:
+    """Row of the claims table for `a` minus `b`: criterion a[i] against b[i], same block and same `pair_by`.
+
+    Within a block draws are averaged first, then differences over `pair_by`, then over pairs. To contrast different
+    numbers of examples, give the rows criterion names of their own and use `pair_by=()`.
+
+    Returns what `paired` does, with `claim`, `label`, `dropped` (blocks of the table that lack a side) and
+    `improvement` (see `probability_of_improvement`). Raises ValueError as `block_values` does, for lists of unequal
+    length and where no block has both sides.
+    """
+    both = sides(table, a, b, value=value, pair_by=pair_by)
+    return _claims_row(both, table, claim, label, kind=kind, margin=margin, seed=seed)
+
+
+def interaction(
+    table: pd.DataFrame,
+    a: str | Sequence[str],
+    b: str | Sequence[str],
+    *,
+    low_examples: int | None = None,
+    high_examples: int | None = None,
+    value: str = "auc_relative",
+    seed: int = 0,
+    claim: str = "",
+    label: str = "",
+) -> dict:
+    """Row of the claims table for (`a` minus `b`) at the lowest minus at the highest number of examples.
+
+    Lowest and highest are those of each dataset x network, unless given. Returns and raises what `compare` does.
+    """
+    cells, pairs = _matched_cells(table, a, b, value, ("examples",))
+    examples = cells.groupby(GROUP, observed=True)["examples"]
+    low = examples.transform("min") if low_examples is None else low_examples
+    high = examples.transform("max") if high_examples is None else high_examples
+    if np.any(low >= high):
+        raise ValueError("an interaction needs two numbers of examples, low below high, in every dataset and network")
+    gain = cells["a"] - cells["b"]
+    ends = cells.assign(a=gain.where(cells["examples"] == low), b=gain.where(cells["examples"] == high))
+    return _claims_row(_per_block(ends, pairs), table, claim, label, seed=seed)
+
+
+def _claims_row(both: pd.DataFrame, table: pd.DataFrame, claim: str, label: str, **options) -> dict:
+    if both.empty:
+        raise ValueError("no dataset, network and seed has every part of the contrast; measure what is missing")
+    groups = [f"{dataset}/{network}" for dataset, network, _ in both.index]
+    return {
+        "claim": claim,
+        "label": label,
+        **paired(both["a"] - both["b"], groups, **options),
+        "dropped": len(table[BLOCK].drop_duplicates()) - len(both),
+        "improvement": probability_of_improvement(both["a"], both["b"], groups),
+    }
+
+
+def paired(
+    differences: Sequence[float],
+    groups: Sequence[str] | None = None,
+    *,
+    kind: str = "difference",
+    margin: float = MARGIN,
+    seed: int = 0,
+) -> dict:
+    """Effect and verdict for one difference per block, shape (blocks,); `groups` (blocks,) says where each is from.
+
+    Returns `kind`, `effect` (mean), `low`, `high` (see `interval`), `p` of no difference (see `signed_rank`), `blocks`,
+    `won` (share above 0, ties half), `smallest_p`, `signs` of the groups' means, `verdict`. Raises ValueError for an
+    unknown kind, a negative margin, no differences or differences that are not finite.
+    """
+    if kind not in KINDS or not margin >= 0:
+        raise ValueError(f"kind is one of {KINDS} and margin at least 0, not {kind!r} and {margin!r}")
+    values = _finite(differences).round(DECIMALS)
+    groups = ["all"] * len(values) if groups is None else list(groups)
+    means = pd.Series(values).groupby(np.asarray(groups, dtype=object)).mean().round(DECIMALS)
+    (low, high), (_, p) = interval(values, seed), signed_rank(values)
+    found = {"kind": kind, "effect": float(values.mean()), "low": low, "high": high, "p": p, "blocks": len(values)}
+    found |= {"won": float(np.heaviside(values, 0.5).mean()), "smallest_p": smallest_p(len(values))}
+    return found | {"signs": _signs(means), "verdict": _verdict(kind, low, high, p, means, margin)}
+
+
+def _signs(group_means: pd.Series) -> str:
+    return ", ".join(f"{name} {'-0+'[int(np.sign(mean)) + 1]}" for name, mean in group_means.items())
+
+
+def _verdict(kind: str, low: float, high: float, p: float, group_means: pd.Series, margin: float) -> str:
+    if kind == "equivalence":
+        supported, contradicted = low > -margin, high < -margin
+    else:
+        supported = p < LEVEL and low > 0 and (group_means > 0).all()
+        contradicted = p < LEVEL and high < 0 and (group_means < 0).all()
+    return "supported" if supported else "contradicted" if contradicted else "open"
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"expected a list of one or more finite numbers, not {values.tolist()}")
+    return values
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean: Student's t below 20 values, BCa bootstrap from there on; NaN for a single value."""
+    values = _finite(values)
+    mean = float(values.mean())
+    if len(values) == 1:
+        return np.nan, np.nan
+    if np.ptp(values) < 10.0**-DECIMALS:  # the bootstrap has no answer for equal values
+        return mean, mean
+    if len(values) < BOOTSTRAP_FROM:  # stdtrit: Student's t quantile, without the time stats.t.ppf spends on checks
+        half = float(special.stdtrit(len(values) - 1, 1 - LEVEL / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+        return mean - half, mean + half
+    random = np.random.default_rng(seed)
+    found = stats.bootstrap((values,), np.mean, confidence_level=1 - LEVEL, method="BCa", rng=random)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def signed_rank(differences: Sequence[float]) -> tuple[float, float]:
+    """Wilcoxon's signed-rank T and its exact two-sided p, with ties and zeros as they come.
+
+    Ties share their mean rank. Zeros are ranked too (Pratt 1959), and count half to each side in T (Demsar 2006); p is
+    the share of all sign flips of the others that give a T as small or smaller: exact for any number of blocks, since
+    the flips' distribution is built up rank by rank (doubled, so that mean ranks are whole).
+    """
+    values = _finite(differences).round(DECIMALS)
+    ranks = np.rint(2 * stats.rankdata(np.abs(values))).astype(int)
+    positive, negative, zero = (int(ranks[side].sum()) for side in (values > 0, values < 0, values == 0))
+    chance = np.ones(1)  # chance[s]: of a positive doubled rank sum s
+    for rank in ranks[values != 0]:
+        chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
+    smaller = min(positive, negative)
+    return (smaller + zero / 2) / 2, min(1.0, float(2 * chance[: smaller + 1].sum()))
+
+
+def smallest_p(blocks: int) -> float:
+    """The smallest two-sided p that a signed-rank test of this many blocks can reach: 2 of its 2^blocks sign flips."""
+    return min(1.0, 2.0 ** (1 - blocks))
+
+
+def probability_of_improvement(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> float:
+    """Chance that a run of A beats a run of B: over all pairs of seeds in a group, ties half, then over groups.
+
+    `a`, `b` and `groups` have one entry per block. Source: Agarwal et al. 2021.
+    """
+    runs = pd.DataFrame({"a": np.asarray(a, float), "b": np.asarray(b, float), "group": list(groups)}).round(DECIMALS)
+    won = [
+        np.heaviside(np.subtract.outer(group["a"].to_numpy(), group["b"].to_numpy()), 0.5).mean()
+        for _, group in runs.groupby("group")
+    ]
+    return float(np.mean(won))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """P values adjusted for their number by Holm's step-down, in the order given."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted
+
+
+# ---- several criteria ---------------------------------------------------------------------------------------------
+
+
+def friedman(matrix: pd.DataFrame) -> dict:
+    """Friedman's test that all criteria are alike; `matrix` is blocks x criteria, higher is better.
+
+    Returns `chi2`, `chi2_p`, `f`, `f_p` (Iman and Davenport's less conservative form), `blocks` and `ranks`, the mean
+    ranks by criterion with 1 the best. As in Demsar 2006, with no correction for ties, which errs on the careful side.
+
+    Raises ValueError for fewer than two blocks or criteria and for missing values.
+    """
+    ranks = _mean_ranks(matrix)
+    n, k = matrix.shape
+    chi2 = float(12 * n / (k * (k + 1)) * ((ranks - (k + 1) / 2) ** 2).sum())
+    rest = n * (k - 1) - chi2
+    f = (n - 1) * chi2 / rest if rest > 1e-9 else np.inf  # infinite where all blocks agree on the order
+    return {
+        "chi2": chi2,
+        "chi2_p": float(stats.chi2.sf(chi2, k - 1)),
+        "f": f,
+        "f_p": float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
+        "blocks": n,
+        "ranks": ranks,
+    }
+
+
+def _mean_ranks(matrix: pd.DataFrame) -> pd.Series:
+    if min(matrix.shape) < 2 or not np.isfinite(matrix.to_numpy(float)).all():
+        raise ValueError(f"expected two blocks and two criteria or more with no value missing, not {matrix.shape}")
+    return matrix.round(DECIMALS).rank(axis=1, ascending=False).mean()
+
+
+def critical_difference(criteria: int, blocks: int, level: float = LEVEL) -> float:
+    """Nemenyi's: mean ranks of `criteria` over `blocks` that differ by as much differ significantly."""
+    quantile = stats.studentized_range.ppf(1 - level, criteria, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(criteria * (criteria + 1) / (6 * blocks)))
+
+
+def nemenyi(matrix: pd.DataFrame) -> dict:
+    """All pairs after Friedman's test: `critical_difference` at 5 %, `ranks` (1 the best), `p` (criteria x criteria).
+
+    `matrix` is blocks x criteria, higher is better. Raises what `friedman` raises.
+    """
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    ranks = _mean_ranks(matrix)
+    p = posthoc_nemenyi_friedman(matrix.round(DECIMALS).to_numpy(float))  # a bare array: rows are blocks
+    p = p.set_axis(matrix.columns, axis=0).set_axis(matrix.columns, axis=1)
+    return {"critical_difference": critical_difference(*matrix.shape[::-1]), "ranks": ranks, "p": p}
+
+
+def cliques(ranks: pd.Series, critical_difference: float) -> list[list[str]]:
+    """Largest groups of criteria, best first, with all mean ranks nearer than the critical difference.
+
+    These are the bars of a critical-difference diagram; a criterion that differs from all others is in none.
+    """
+    ranks = ranks.sort_values(kind="stable")
+    found, reached = [], 0
+    for first, best in enumerate(ranks):
+        end = int((ranks < best + critical_difference).sum())
+        if end > max(reached, first + 1):  # else part of the previous one, or alone
+            found.append(list(ranks.index[first:end]))
+            reached = end
+    return found
+
+
+def rank_agreement(scores: pd.DataFrame, methods: Sequence[str] = ("spearman", "kendall")) -> dict[str, pd.DataFrame]:
+    """Rank correlations between the columns of `scores` (units x criteria): method -> (criteria, criteria).
+
+    NaN between a constant column, which ranks nothing, and any other.
+    """
+    return {method: scores.corr(method) for method in methods}
+
+
+def summarise(
+    table: pd.DataFrame,
+    by: Sequence[str] = ("criterion", "examples"),
+    *,
+    value: str = "auc_relative",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean over blocks with its interval for each combination of the columns `by`: `mean, low, high, blocks`.
+
+    Raises ValueError for a column that the table lacks and for values that are not finite.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    _require_columns(table, [*BLOCK, *by, value])
+    averaged = _average_within(table, list(dict.fromkeys([*by, *BLOCK])), value)
+    groups = averaged.groupby(by, dropna=False, observed=True)[value]
+    rows = [(*key, values.mean(), *interval(values, seed), len(values)) for key, values in groups]
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "blocks"])

@@ -1,0 +1,248 @@
+"""What the study measures: one literal table of ablations, the curves each needs, and the tables that come of them.
+
+Enters: a profile or one of its runs, with a trained checkpoint. Leaves: tidy tables, one row one observation. Each distinct
+(criterion, examples, draw) is scored and evaluated once per run, by `measure`, whatever the number of ablations that ask
+for it; the ablations read (see `curves`), and measure only what a reader asks for in addition.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import NamedTuple
+
+import numpy
+import pandas
+import torch
+from torch import Tensor, nn
+
+from lib import datasets, importance, networks, profiles, pruning, records, training
+from lib.rivals import WEIGHT_RIVALS
+
+PAPER = tuple(
+    f"{reduction}{cotangent}{norm}"
+    for reduction, cotangent, norm in product(
+        ("taylorfo", "molchanov-bn", "molchanov-group", "abs", "sq"), ("", ":rand"), ("", ":norm")
+    )
+    if norm or reduction not in ("abs", "sq")
+)  # the 16 criteria of the paper's Figures 1 and 2
+UNNORMALISED = ("abs", "sq", "abs:rand", "sq:rand")  # which the paper should have shown too
+BASELINES = ("random", "l2")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one notebook compares: `criteria`, on the numbers of examples in the profile's measuring setting `examples`.
+
+    With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many stratified by class.
+    """
+
+    question: str
+    criteria: tuple[str, ...]
+    examples: str
+    repeats: bool = False
+
+
+def _normalised(reductions: Iterable[str]) -> tuple[str, ...]:
+    names = ("", ":norm", ":batch", ":score", ":score-layer", ":layer")
+    everything = (f"{r}{c}{n}" for r, c, n in product(reductions, ("", ":rand"), names))
+    return tuple(name for name in everything if not (name.startswith("molchanov-group") and ":score" in name))
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "15-replication": Ablation(
+        "Do the paper's curves come out again?",
+        (*PAPER, *UNNORMALISED, *BASELINES),
+        examples="panels",
+    ),
+    "20-normalization": Ablation(
+        "Does equal weight for every example help, and does it matter where the weight is equalised?",
+        _normalised(("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")),
+        examples="ablations",
+    ),
+    "30-sign": Ablation(
+        "What is the sign of a contribution worth?",
+        (
+            *("taylorfo", "signed", "pos", "neg", "abs", "sq", "abs-pixel", "sq-pixel"),
+            *("taylorfo:rand", "abs:rand", "sq:rand", "abs-pixel:rand", "sq-pixel:rand", "abs:rand-sign", "sq:rand-sign"),
+        ),
+        examples="ablations",
+    ),
+    "40-label-scarcity": Ablation(
+        "How many examples does a criterion need, and must they have labels?",
+        ("taylorfo", "sq:norm", "sq:rand:norm", *BASELINES),
+        examples="scarcity",
+        repeats=True,
+    ),
+}
+
+
+class Cell(NamedTuple):
+    """One curve to measure: a criterion on one draw of so many examples (0 for criteria that use none)."""
+
+    criterion: str
+    examples: int
+    draw: int = 0
+    stratified: bool = False
+
+
+def cells(notebook: str, settings: Mapping[str, object], available: int) -> list[Cell]:
+    """The curves that the ablation `notebook` needs, with a profile's `measuring` settings and so many training images.
+
+    Raises ValueError where the settings ask for more examples than there are.
+    """
+    ablation, found = ABLATIONS[notebook], []
+    for examples in settings[ablation.examples]:
+        count = available if examples == "all" else examples
+        if count > available:
+            raise ValueError(f"{notebook}: {count} examples asked for, but there are only {available} training images")
+        draws = [(0, False)]
+        if ablation.repeats and count < available:
+            draws += [(d, False) for d in range(1, settings["draws"])] + [(d, True) for d in range(settings["draws"])]
+        for name in ablation.criteria:
+            if _is_wanted(name, settings):
+                found += [_without_examples(Cell(name, count, *draw)) for draw in draws]
+    return list(dict.fromkeys(found))
+
+
+def wanted(run: profiles.Run) -> list[Cell]:
+    """Every curve that the ablations of the run's profile need, each once, those on the same examples together."""
+    plan, available = profiles.load(run.profile, data=run.data), _available(run)
+    asked = [cell for name in plan.notebooks for cell in cells(name, run.settings["measuring"], available)]
+    return sorted(dict.fromkeys(asked), key=lambda cell: cell[1:])
+
+
+def measure(run: profiles.Run, wanted: Sequence[Cell], device: torch.device | str) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Scores and evaluates every cell of `wanted` on the run's trained network.
+
+    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, units (N), pruned, accuracy, emptied)
+    and scores (one row per unit: the same columns, unit, score).
+    """
+    data, model = Data.of(run, device), load_model(run, device)
+    curves, scores = [], []
+    for sample in dict.fromkeys((cell.examples, cell.draw, cell.stratified) for cell in wanted):
+        here = [cell for cell in wanted if cell[1:] == sample]
+        batches = data.batches(*sample, seed=run.seed, size=run.settings["measuring"]["batch"])
+        for name, values in importance.score(model, batches, [c.criterion for c in here], seed=_seed(run.seed, sample[1])).items():
+            columns = _columns(run) | Cell(name, *sample)._asdict() | {"units": len(values)}
+            points = run.settings["measuring"]["points"]
+            found = pruning.curve(model, pruning.order(values), data.test_images, data.test_labels, points)
+            curves.append(found.assign(**columns))
+            scores.append(pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns))
+    return _tidy(curves), _tidy(scores)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of a run, normalised: a training set to score on, and the part of the test set that curves use."""
+
+    train: datasets.ImageSet
+    train_images: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+    @classmethod
+    def of(cls, run: profiles.Run, device: torch.device | str) -> "Data":
+        train, test = (datasets.load(run.dataset, split, run.data_folder) for split in ("train", "test"))
+        count = run.settings["measuring"]["test_images"]
+        limited = count != "all" and torch.device(device).type == "cpu"
+        kept = datasets.subset(test, count, seed=0, stratified=True) if limited else slice(None)
+        moments = datasets.statistics(train.images)
+        pixels = (datasets.normalise(images, *moments).to(device) for images in (train.images, test.images[kept]))
+        return cls(train, *pixels, test.labels[kept])
+
+    def batches(self, examples: int, draw: int, stratified: bool, *, seed: int, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Batches (images, labels, indices) of a draw of so many training examples; of one for criteria that use none."""
+        chosen = datasets.subset(self.train, max(examples, 1), seed=_seed(seed, draw), stratified=stratified)
+        return [(self.train_images[part], self.train.labels[part], part) for part in chosen.split(size)]
+
+
+def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
+    """The run's trained network, in eval mode on `device`. Raises FileNotFoundError before it has been trained."""
+    train = datasets.load(run.dataset, "train", run.data_folder)
+    model = networks.build(run.network, len(train.classes), train.images.shape[1])
+    training.restore(model, run.checkpoint)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def curves(profile: profiles.Profile, notebook: str, extra: Iterable[str] = ()) -> pandas.DataFrame:
+    """The rows of every run of `profile` that the ablation `notebook` compares; criteria without examples stand at each number.
+
+    Arguments:
+        extra: names of further criteria, which are measured on the spot.
+
+    A run of a seed that has not been trained yet is made first, by its own notebooks.
+    """
+    tables = []
+    for run in profile.runs:
+        complete(run)
+        wanted = cells(notebook, run.settings["measuring"], _available(run))
+        table = pandas.read_parquet(run.curves)
+        samples = dict.fromkeys(cell[1:] for cell in wanted if cell.examples)
+        more = [_without_examples(Cell(name, *sample)) for name in extra for sample in samples]
+        if more := [cell for cell in dict.fromkeys(more) if cell not in set(_cells_of(table))]:
+            table = pandas.concat([table, measure(run, more, profiles.device(run.device))[0]])
+        tables.append(_at_every_number(table[[cell in {*wanted, *more} for cell in _cells_of(table)]], samples))
+    return _tidy(tables)
+
+
+def complete(run: profiles.Run) -> None:
+    """Makes what is missing of a run, by the same commands as `make reproduce`; raises RuntimeError where that fails."""
+    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.curves)):
+        if not output.exists():
+            words = ["-m", "lib.execute", f"notebooks/{notebook}.ipynb", str(run.executed(notebook)), "--threads", str(run.threads)]
+            words += [str(word) for name, value in run.parameters.items() for word in ("-p", name, value)]
+            done = subprocess.run([sys.executable, *words], cwd=profiles.ROOT, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{run.label}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def summaries(curves: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per curve: the curve's columns, then what `pruning.summarise` says of it."""
+    keys = [*RUN, *Cell._fields, "units"]
+    rows = [
+        dict(zip(keys, key, strict=True)) | pruning.summarise(points.sort_values("pruned"), key[-1])
+        for key, points in curves.groupby(keys, sort=False, observed=True)
+    ]
+    return pandas.DataFrame(rows)
+
+
+RUN = ("dataset", "network", "seed")
+
+
+def _available(run: profiles.Run) -> int:
+    return len(datasets.load(run.dataset, "train", run.data_folder).labels)
+
+
+def _columns(run: profiles.Run) -> dict[str, object]:
+    return {name: asdict(run)[name] for name in RUN}
+
+
+def _seed(*parts: int) -> int:
+    return int(numpy.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _is_wanted(name: str, settings: Mapping[str, object]) -> bool:
+    reduction, *tokens = name.split(":")
+    return not {"batch", "score", "score-layer", "layer"} & set(tokens) or reduction in settings["reductions"]
+
+
+def _without_examples(cell: Cell) -> Cell:
+    return Cell(cell.criterion, 0) if importance.parse(cell.criterion).reduction in WEIGHT_RIVALS else cell
+
+
+def _cells_of(table: pandas.DataFrame) -> list[Cell]:
+    return [Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False, name=None)]
+
+
+def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, bool]]) -> pandas.DataFrame:
+    free = table[table["examples"] == 0]
+    copies = [free.assign(examples=examples) for examples in dict.fromkeys(sample[0] for sample in samples)]
+    return pandas.concat([table[table["examples"] > 0], *copies])
+
+
+def _tidy(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
+    table = pandas.concat(tables, ignore_index=True)
+    first = [*RUN, *Cell._fields, "units"]
+    return table[[*first, *(name for name in table.columns if name not in first)]]

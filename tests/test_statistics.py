@@ -1,0 +1,469 @@
+"""Statistics against values worked out by hand, enumerated in full, or published (Demsar, JMLR 7, 2006)."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lib import statistics
+
+# Demsar 2006, Table 6: AUC of four variants of C4.5 on 14 data sets. The last but one is printed as .975 for both
+# variants with cf, but ranked 2 and 3 there, by digits that are not printed: hence .9751.
+DEMSAR = pd.DataFrame(
+    {
+        "C4.5": [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.940, 0.619, 0.972, 0.957],
+        "C4.5+m": [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978],
+        "C4.5+cf": [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1, 0.965, 0.614, 0.9751, 0.946],
+        "C4.5+m+cf": [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1, 0.962, 0.669, 0.975, 0.970],
+    }
+)
+
+
+def tidy(*rows, columns="network seed criterion examples draw auc_relative"):
+    return pd.DataFrame(rows, columns=columns.split()).assign(dataset="digits")
+
+
+def runs(differences, network="cnn"):
+    """Two criteria whose values differ by `differences`, one per seed, on one number of examples."""
+    rows = []
+    for seed, difference in enumerate(differences):
+        rows += [(network, seed, "a", 2, 0, 0.5 + difference), (network, seed, "b", 2, 0, 0.5)]
+    return tidy(*rows)
+
+
+# ---- intervals and the signed-rank test ---------------------------------------------------------------------------
+
+
+def test_the_interval_of_three_values_by_hand():
+    quantile = 0.95 * np.sqrt(2 / (4 * 0.975 * 0.025))  # of t with 2 degrees of freedom at .975: 4.303
+    half = quantile * 1 / np.sqrt(3)  # the standard deviation is 1
+    assert statistics.interval([1, 2, 3]) == pytest.approx((2 - half, 2 + half), rel=1e-9)
+
+
+def test_one_value_has_no_interval_and_equal_values_have_no_width():
+    assert np.isnan(statistics.interval([0.3])).all()
+    assert statistics.interval([0.25] * 5) == statistics.interval([0.25] * 25) == (0.25, 0.25)
+
+
+def test_the_bootstrap_takes_over_at_twenty_values():
+    values = np.arange(20.0) ** 2
+    t_interval = stats.t.interval(0.95, 18, values[:19].mean(), stats.sem(values[:19]))
+    assert statistics.interval(values[:19]) == pytest.approx(t_interval)
+    low, high = statistics.interval(values)
+    plain = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    assert plain.low < low < values.mean() < plain.high < high  # BCa: corrected for the values' skewness
+
+
+def test_the_bootstrap_depends_on_the_seed_alone():
+    values = np.random.default_rng(3).normal(size=30)
+    np.random.seed(0)
+    first = statistics.interval(values, seed=1)
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    assert statistics.interval(values, seed=1) == first != statistics.interval(values, seed=2)
+    assert (np.random.get_state()[1] == before).all()
+
+
+def test_the_bootstrap_of_many_normal_values_is_near_the_normal_interval():
+    values = np.random.default_rng(0).normal(size=400)
+    half = 1.96 * values.std() / 20
+    expected = (values.mean() - half, values.mean() + half)
+    assert statistics.interval(values) == pytest.approx(expected, abs=0.1 * half)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=20, max_size=24), st.sampled_from([1, 1e-9, 1e6]))
+def test_the_bootstrap_answers_for_any_ties_and_scales(values, scale):
+    low, high = statistics.interval(np.array(values) * scale)
+    assert min(values) * scale <= low <= high <= max(values) * scale
+
+
+def all_sign_flips(differences):
+    """T and p of the signed-rank test, by its definition."""
+    sizes = np.abs(differences)
+    ranks = [2 * sum(sizes < size) + sum(sizes == size) + 1 for size in sizes]  # doubled mean ranks
+    signs = [(1, -1) if difference else (0,) for difference in differences]
+    sums = [abs(np.dot(flip, ranks)) for flip in product(*signs)]
+    observed = abs(np.dot(np.sign(differences), ranks))
+    return (sum(ranks) - observed) / 4, np.mean([total >= observed for total in sums])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_the_signed_rank_p_is_the_share_of_all_sign_flips_with_ties_and_zeros(differences):
+    assert statistics.signed_rank(differences) == pytest.approx(all_sign_flips(np.array(differences)), rel=1e-12)
+
+
+@settings(deadline=None)
+@given(st.permutations(range(1, 13)), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_the_signed_rank_p_is_scipys_where_there_are_no_ties(sizes, signs):
+    differences = np.where(signs, 1, -1) * sizes
+    expected = stats.wilcoxon(differences, method="exact")
+    assert statistics.signed_rank(differences) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
+
+
+def test_the_signed_rank_test_on_demsars_example():
+    t, p = statistics.signed_rank(DEMSAR["C4.5+m"] - DEMSAR["C4.5"])
+    assert t == 12  # as published: 10.5, and half of the two zeros' ranks 1 and 2
+    thousandths = ((DEMSAR["C4.5+m"] - DEMSAR["C4.5"]) * 1000).round().to_numpy()
+    assert p == pytest.approx(all_sign_flips(thousandths)[1], rel=1e-12)
+    assert p < 0.05  # as published: 12 is below the critical 21
+
+
+def test_the_signed_rank_p_stays_exact_for_many_blocks():
+    assert statistics.signed_rank(np.arange(1, 61))[1] == 2.0**-59
+    assert statistics.signed_rank([0.0] * 7)[1] == 1
+
+
+@pytest.mark.parametrize(("blocks", "expected"), [(1, 1), (2, 0.5), (3, 0.25), (5, 0.0625), (6, 0.03125)])
+def test_the_smallest_p_is_reached_when_every_block_agrees(blocks, expected):
+    assert statistics.smallest_p(blocks) == statistics.signed_rank(np.arange(1, blocks + 1))[1] == expected
+
+
+def test_holm_by_hand():
+    # sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04, of which the last may not be below the one before
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.7]).tolist() == [1, 1]
+    assert statistics.holm([]).tolist() == []
+
+
+# ---- verdicts -----------------------------------------------------------------------------------------------------
+
+UP = np.array([3, 4, 5, 6, 7, 8]) / 100  # six blocks: p = 2 / 64 when all agree
+
+
+def test_a_difference_that_every_block_shows():
+    row = statistics.paired(UP, list("xxxyyy"))
+    half = 2.5705818366147395 * np.sqrt(3.5 / 6) / 100  # t at .975 with 5 degrees of freedom; variance 3.5 / 100^2
+    assert row == {
+        "kind": "difference",
+        "effect": pytest.approx(0.055),
+        "low": pytest.approx(0.055 - half),
+        "high": pytest.approx(0.055 + half),
+        "p": 0.03125,
+        "blocks": 6,
+        "won": 1,
+        "smallest_p": 0.03125,
+        "signs": "x +, y +",
+        "verdict": "supported",
+    }
+
+
+@pytest.mark.parametrize(
+    ("differences", "groups", "verdict"),
+    [
+        (UP, "xxxxxx", "supported"),
+        (-UP, "xxxyyy", "contradicted"),
+        (UP[:5], "xxxxx", "open"),  # p = .0625 however large the effect
+        ([*UP, *UP, -0.001], "xxxxxxxxxxxxy", "open"),  # p and interval clear, but y has another sign
+        ([*-UP, *-UP, 0.001], "xxxxxxxxxxxxy", "open"),
+        ([*UP, *UP, 0.0], "xxxxxxxxxxxxy", "open"),  # nor does no difference have the same sign
+        ([*UP / 100, 2.0], "xxxxxxx", "open"),  # p clear, but one block spreads the interval over 0
+        ([0.01, -0.01, 0.02, -0.02, 0.03, -0.03], "xxxxxx", "open"),
+    ],
+)
+def test_the_verdict_on_a_difference(differences, groups, verdict):
+    assert statistics.paired(differences, list(groups))["verdict"] == verdict
+
+
+def test_a_group_of_another_sign_is_what_keeps_a_clear_difference_open():
+    row = statistics.paired([*UP, *UP, -0.001], list("xxxxxxxxxxxxy"))
+    assert row["p"] < 0.05 and row["low"] > 0 and row["signs"] == "x +, y -" and row["won"] == pytest.approx(12 / 13)
+    wide = statistics.paired([*UP / 100, 2.0])
+    assert wide["p"] < 0.05 and wide["low"] < 0 < wide["effect"]
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin", "verdict"),
+    [
+        ([0.0, 0.001, -0.001], 0.01, "supported"),  # 0 +- .0025
+        ([-0.004, -0.005, -0.006], 0.01, "supported"),  # below 0 throughout, and yet nothing lost to speak of
+        ([-0.0085, -0.0095, -0.0105], 0.01, "open"),  # -.0095 +- .0025
+        ([-0.019, -0.02, -0.021], 0.01, "contradicted"),
+        ([-0.019, -0.02, -0.021], 0.03, "supported"),  # the same with a wider margin
+        ([0.2, 0.3, 0.4], 0.01, "supported"),  # better is no worse
+        ([-0.1, 0.0, 0.1], 0.01, "open"),
+        ([0.0], 0.01, "open"),
+    ],
+)
+def test_the_verdict_on_equivalence(differences, margin, verdict):
+    assert statistics.paired(differences, kind="equivalence", margin=margin)["verdict"] == verdict
+
+
+def test_one_block_decides_nothing():
+    row = statistics.paired([0.4], ["x"])
+    assert np.isnan([row["low"], row["high"]]).all()
+    assert (row["effect"], row["p"], row["smallest_p"], row["verdict"]) == (0.4, 1, 1, "open")
+
+
+def test_ties_are_ties_even_when_rounding_blurs_them():
+    assert 0.1 + 0.2 - 0.3 > 0 and 0.3 - 0.1 < 0.2 and sum([0.1, 0.2, -0.3]) > 0
+    row = statistics.paired([0.1 + 0.2 - 0.3, 0.2, 0.1, 0.2, -0.3], list("xyzzz"))
+    assert (row["won"], row["signs"]) == (0.7, "x 0, y +, z 0")
+    assert statistics.signed_rank([0.3 - 0.1, -0.2, 0.1])[0] == 2.5
+    blurred = pd.DataFrame([[0.1 + 0.2, 0.3], [0.5, 0.5]])
+    assert statistics.friedman(blurred)["ranks"].tolist() == [1.5, 1.5]
+    assert statistics.nemenyi(blurred)["p"].to_numpy().tolist() == [[1, 1], [1, 1]]
+    assert statistics.probability_of_improvement([0.1 + 0.2], [0.3], ["x"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"differences": []}, "one or more finite"),
+        ({"differences": [0.1, np.nan]}, "one or more finite"),
+        ({"differences": [0.1], "kind": "same"}, "'same'"),
+        ({"differences": [0.1], "margin": -1}, "-1"),
+    ],
+)
+def test_paired_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.paired(**arguments)
+
+
+# ---- from tables to blocks ----------------------------------------------------------------------------------------
+
+
+def test_draws_are_averaged_first_however_many_there_are():
+    table = tidy(
+        ("cnn", 0, "a", 2, 0, 0.2),
+        ("cnn", 0, "a", 2, 1, 0.4),
+        ("cnn", 0, "a", 2, 2, 0.6),  # at 2 examples three draws: .4
+        ("cnn", 0, "a", 10, 0, 0.8),  # at 10 one: .8
+        ("cnn", 0, "b", 2, 0, 0.1),
+        ("cnn", 0, "b", 2, 1, 0.3),  # .2
+        ("cnn", 0, "b", 10, 0, 0.5),
+    )
+    both = statistics.sides(table, "a", "b")
+    assert both.index.tolist() == [("digits", "cnn", 0)]
+    assert both.iloc[0].tolist() == pytest.approx([0.6, 0.35])
+    assert statistics.compare(table, "a", "b")["effect"] == pytest.approx(0.25)
+    pooled = statistics.compare(table, "a", "b", pair_by=())["effect"]
+    assert pooled == pytest.approx(0.25)  # draws first here too, not .5 - .3
+    found = statistics.summarise(table, ["criterion"])
+    assert found["mean"].tolist() == pytest.approx([0.6, 0.35])
+
+
+def test_only_examples_that_both_sides_have_are_compared():
+    table = tidy(
+        ("cnn", 0, "a", 2, 0, 0.5),
+        ("cnn", 0, "a", 10, 0, 0.9),
+        ("cnn", 0, "b", 2, 0, 0.4),
+        ("cnn", 0, "b", 50, 0, 0.1),
+    )
+    assert statistics.compare(table, "a", "b")["effect"] == pytest.approx(0.1)
+    assert statistics.compare(table, "a", "b", pair_by=())["effect"] == pytest.approx(0.45)  # .7 - .25
+    with pytest.raises(ValueError, match="same"):
+        statistics.compare(table[table["examples"] != 2], "a", "b")
+
+
+def test_each_criterion_meets_its_counterpart_and_pairs_weigh_the_same():
+    values = {"a": (0.9, 0.7), "b": (0.8, 0.4), "c": (0.5,), "d": (0.6,)}  # at 2 and 10 examples; c and d at 2 only
+    rows = [("cnn", 0, name, 8 * i + 2, 0, v) for name, of in values.items() for i, v in enumerate(of)]
+    table = tidy(*rows)
+    assert statistics.compare(table, ["a", "c"], ["b", "d"])["effect"] == pytest.approx((0.2 - 0.1) / 2)
+    assert statistics.compare(table, ["a", "c"], ["d", "b"])["effect"] == pytest.approx((0.3 - 0.3) / 2)
+    assert statistics.compare(table, ["a", "c"], ["b", "b"])["effect"] == pytest.approx((0.2 - 0.3) / 2)
+
+
+def test_blocks_without_both_sides_are_dropped_and_counted():
+    table = pd.concat([runs([0.1, 0.2, 0.3]), tidy(("vgg", 0, "a", 2, 0, 0.5), ("vgg", 1, "c", 2, 0, 0.5))])
+    row = statistics.compare(table, "a", "b", claim="C1", label="a against b")
+    assert {"claim", "label", "effect", "p", "smallest_p", "verdict", "improvement"} < set(row)
+    assert (row["claim"], row["label"], row["blocks"], row["dropped"]) == ("C1", "a against b", 3, 2)
+    assert (row["effect"], row["signs"]) == (pytest.approx(0.2), "digits/cnn +")
+    # a block that lacks one of two pairs would mean something else than the others
+    partly = pd.concat([table, tidy(("cnn", 2, "c", 2, 0, 0.4))])
+    row = statistics.compare(partly, ["a", "c"], ["b", "b"])
+    assert (row["blocks"], row["dropped"], row["effect"]) == (1, 4, pytest.approx((0.3 - 0.1) / 2))
+
+
+def test_compare_judges_as_paired_does():
+    table = pd.concat([runs(UP[:3]), runs(UP[3:], network="vgg")])
+    row = statistics.compare(table, "a", "b")
+    expected = statistics.paired(UP, ["digits/cnn"] * 3 + ["digits/vgg"] * 3)
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row["verdict"] == "supported"
+    lost = statistics.compare(table, "b", "a", kind="equivalence", margin=0.02)
+    assert (lost["kind"], lost["effect"], lost["verdict"]) == ("equivalence", pytest.approx(-0.055), "contradicted")
+
+
+def test_the_order_of_rows_and_their_types_do_not_matter():
+    table = pd.concat([runs(UP), runs(-UP, network="vgg")])
+    row = statistics.compare(table, "a", "b")
+    shuffled = table.sample(frac=1, random_state=0).astype({"criterion": "category", "network": "category"})
+    assert statistics.compare(shuffled, "a", "b") == row
+
+
+def test_criteria_that_use_no_examples_can_be_paired():
+    table = runs([0.1, 0.2, 0.4]).assign(examples=np.nan)
+    assert statistics.compare(table, "a", "b")["effect"] == pytest.approx(0.7 / 3)
+
+
+def test_the_probability_of_improvement_by_hand():
+    # first group: 2 beats 1, 2 ties 2, 3 beats 1, 3 beats 2: 3.5 of 4; second: 0 loses to 1
+    found = statistics.probability_of_improvement([2, 3, 0], [1, 2, 1], ["x", "x", "y"])
+    assert found == (3.5 / 4 + 0) / 2
+    # all pairs of seeds count, not only equal ones: of 9 pairs 6 are won although every block is
+    table = tidy(*[("cnn", s, name, 2, 0, s + up) for s in range(3) for name, up in [("a", 0.5), ("b", 0)]])
+    row = statistics.compare(table, "a", "b")
+    assert (row["won"], row["improvement"]) == (1, pytest.approx(6 / 9))
+
+
+def scarcity(gains, network="cnn"):
+    """Criterion a is better than b by gains[examples] + seed / 100."""
+    cells = [(seed, examples, gain) for seed in (0, 1) for examples, gain in gains.items()]
+    rows = [(s, e, n, 0.5 + (n == "a") * (g + s / 100)) for s, e, g in cells for n in "ab"]
+    return tidy(*rows, columns="seed examples criterion auc_relative").assign(network=network)
+
+
+def test_an_interaction_is_a_difference_of_differences():
+    small = scarcity({2: 0.3, 10: 0.2, 100: 0.1})
+    big = scarcity({5: 0.3, 1000: -0.2}, network="vgg")  # other numbers of examples: its own smallest and largest
+    row = statistics.interaction(pd.concat([small, big]), "a", "b", claim="C4")
+    assert (row["claim"], row["kind"], row["blocks"], row["dropped"]) == ("C4", "difference", 4, 0)
+    assert row["effect"] == pytest.approx((0.2 + 0.5) / 2)
+    assert row["signs"] == "digits/cnn +, digits/vgg +"
+    assert statistics.interaction(small, "a", "b", high_examples=10)["effect"] == pytest.approx(0.1)
+    assert statistics.interaction(small, "a", "b", low_examples=10)["effect"] == pytest.approx(0.1)
+
+
+def test_an_interaction_leaves_out_blocks_that_lack_an_end():
+    table = scarcity({2: 0.3, 100: 0.1})
+    row = statistics.interaction(table[(table["seed"] == 0) | (table["examples"] == 2)], "a", "b")
+    assert (row["blocks"], row["dropped"]) == (1, 1)
+    with pytest.raises(ValueError, match="two numbers of examples"):
+        statistics.interaction(scarcity({2: 0.3}), "a", "b")
+    with pytest.raises(ValueError, match="measure what is missing"):
+        statistics.interaction(table, "a", "b", low_examples=3)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "message"),
+    [
+        ("a", "c", {}, r"criterion 'c' is not in the table; it has \['a', 'b'\]"),
+        (["a", "x"], ["y", "b"], {}, "criterion 'x', 'y'"),
+        (["a", "a"], ["b"], {}, "counterpart"),
+        ([], [], {}, "counterpart"),
+        ("a", "b", {"value": "loss"}, "column 'loss' is not in the table"),
+        ("a", "b", {"pair_by": ("subset",)}, "column 'subset' is not in the table"),
+        ("a", "b", {"kind": "better"}, "'better'"),
+    ],
+)
+def test_compare_refuses(a, b, options, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.compare(runs([0.1, 0.2]), a, b, **options)
+
+
+def test_missing_values_are_not_passed_over():
+    table = runs([0.1, np.nan])
+    with pytest.raises(ValueError, match="'auc_relative' has missing or infinite values"):
+        statistics.compare(table, "a", "b")
+    with pytest.raises(ValueError, match="'auc_relative' has missing or infinite values"):
+        statistics.summarise(table)
+
+
+def test_a_summary_has_a_row_for_each_combination():
+    table = pd.concat([runs([0.1, 0.2, 0.3]), tidy(("cnn", 0, "a", 10, 0, 0.25))])
+    found = statistics.summarise(table).set_index(["criterion", "examples"])
+    assert found.index.tolist() == [("a", 2), ("a", 10), ("b", 2)]
+    assert found.loc[("a", 2)].tolist() == pytest.approx([0.7, *statistics.interval([0.6, 0.7, 0.8]), 3])
+    assert found.loc[("b", 2)].tolist() == [0.5, 0.5, 0.5, 3]
+    assert found.loc[("a", 10), ["mean", "blocks"]].tolist() == [0.25, 1]
+    assert found.loc[("a", 10), ["low", "high"]].isna().all()
+    assert statistics.summarise(table, "examples")["blocks"].tolist() == [3, 1]
+    with pytest.raises(ValueError, match="column 'depth'"):
+        statistics.summarise(table, ["depth"])
+
+
+# ---- several criteria ---------------------------------------------------------------------------------------------
+
+
+def test_friedman_on_demsars_example():
+    found = statistics.friedman(DEMSAR)
+    assert found["ranks"].round(3).to_dict() == {"C4.5": 3.143, "C4.5+m": 2.0, "C4.5+cf": 2.893, "C4.5+m+cf": 1.964}
+    assert (round(found["chi2"], 2), round(found["f"], 2), found["blocks"]) == (9.28, 3.69, 14)
+    assert found["chi2_p"] == pytest.approx(0.0258, abs=5e-5)
+    # published: F(3, 39) exceeds its critical 2.85 at .05; and p falls where f rises
+    assert stats.f.isf(0.05, 3, 39) == pytest.approx(2.85, abs=0.005)
+    assert stats.f.isf(found["f_p"], 3, 39) == pytest.approx(found["f"])
+
+
+def test_friedman_is_scipys_where_there_are_no_ties():
+    matrix = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 5)))
+    expected = stats.friedmanchisquare(*matrix.to_numpy().T)
+    found = statistics.friedman(matrix)
+    assert (found["chi2"], found["chi2_p"]) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_friedman_when_all_blocks_agree_and_when_nothing_differs():
+    agreed = statistics.friedman(pd.DataFrame([[1, 2, 3]] * 4, columns=list("abc")))
+    assert (agreed["chi2"], agreed["f"], agreed["f_p"]) == (pytest.approx(8), np.inf, 0)  # blocks x (criteria - 1)
+    assert agreed["ranks"].to_dict() == {"a": 3, "b": 2, "c": 1}
+    tied = statistics.friedman(pd.DataFrame(np.ones((4, 3))))
+    assert (tied["chi2"], tied["chi2_p"], tied["f"], tied["f_p"]) == (0, 1, 0, 1)
+
+
+def test_nemenyi_on_demsars_example():
+    found = statistics.nemenyi(DEMSAR)
+    assert round(found["critical_difference"], 2) == 1.25
+    assert statistics.cliques(found["ranks"], found["critical_difference"]) == [
+        ["C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5"]
+    ]
+    at_ten = statistics.critical_difference(4, 14, level=0.10)
+    assert round(at_ten, 2) == 1.12
+    assert statistics.cliques(found["ranks"], at_ten) == [["C4.5+m+cf", "C4.5+m", "C4.5+cf"], ["C4.5+cf", "C4.5"]]
+    p = found["p"]
+    assert list(p.index) == list(p.columns) == list(DEMSAR)
+    assert 0.05 < p.loc["C4.5", "C4.5+m+cf"] < p.loc["C4.5", "C4.5+m"] < 0.10 < p.loc["C4.5", "C4.5+cf"]
+    assert (p.to_numpy() == p.to_numpy().T).all()
+
+
+@pytest.mark.parametrize(("criteria", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (7, 2.949), (10, 3.164)])
+def test_the_critical_difference_uses_demsars_quantiles(criteria, q):
+    blocks = criteria * (criteria + 1) // 6 or 1  # then the root is near 1; Demsar's Table 5 has q to 3 decimals
+    root = np.sqrt(criteria * (criteria + 1) / (6 * blocks))
+    assert statistics.critical_difference(criteria, blocks) / root == pytest.approx(q, abs=1e-3)
+
+
+def test_nemenyi_of_two_criteria_is_a_test_of_the_normal():
+    matrix = pd.DataFrame({"a": [2.0] * 9, "b": [1.0] * 7 + [3.0] * 2})
+    found = statistics.nemenyi(matrix)
+    assert found["ranks"].tolist() == pytest.approx([(7 + 2 * 2) / 9, (2 + 2 * 7) / 9])
+    z = (5 / 9) / np.sqrt(2 * 3 / (6 * 9))
+    assert found["p"].loc["a", "b"] == pytest.approx(2 * stats.norm.sf(z), rel=1e-6)
+
+
+def test_cliques_overlap_but_do_not_nest():
+    ranks = pd.Series({"d": 4.0, "a": 1.0, "b": 1.5, "c": 2.4, "e": 6.0})
+    assert statistics.cliques(ranks, 1.0) == [["a", "b"], ["b", "c"]]
+    assert statistics.cliques(ranks, 1.5) == [["a", "b", "c"]]
+    assert statistics.cliques(ranks, 0.5) == []  # a difference of just the critical one is significant
+    assert statistics.cliques(ranks, 9.0) == [["a", "b", "c", "d", "e"]]
+
+
+@pytest.mark.parametrize("matrix", [np.ones((1, 3)), np.ones((3, 1)), [[1, np.nan], [1, 2]]])
+def test_tests_over_criteria_need_a_complete_matrix(matrix):
+    for test in (statistics.friedman, statistics.nemenyi):
+        with pytest.raises(ValueError, match="no value missing"):
+            test(pd.DataFrame(matrix))
+
+
+def test_block_values_feed_friedman():
+    table = pd.concat([runs([0.1, 0.2, -0.3]), runs([0.1], network="vgg")])
+    matrix = statistics.block_values(table, ["b", "a"], pair_by=())
+    assert list(matrix.columns) == ["b", "a"] and len(matrix) == 4
+    assert statistics.friedman(matrix)["ranks"].to_dict() == {"b": 1.75, "a": 1.25}
+
+
+def test_rank_agreement_by_hand():
+    scores = pd.DataFrame({"a": [1, 2, 3, 4], "b": [10, 20, 40, 30], "c": [-1, -2, -3, -4], "flat": [1, 1, 1, 1]})
+    found = statistics.rank_agreement(scores)
+    assert found["spearman"].loc["a", "b"] == pytest.approx(1 - 6 * 2 / (4 * 15))  # two ranks off by one
+    assert found["kendall"].loc["a", "b"] == pytest.approx(4 / 6)  # one of six pairs the other way round
+    assert found["spearman"].loc["a", "c"] == found["kendall"].loc["a", "c"] == pytest.approx(-1)
+    assert np.isnan(found["spearman"].loc["a", "flat"]) and np.isnan(found["kendall"].loc["a", "flat"])
