@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.noise import Noise
-from lib.rivals import WEIGHT_RIVALS
+from lib.rivals import RIVALS
 
 Vectors = Callable[[Tensor, Tensor | None, Noise], Tensor]  # (logits (M, K), labels (M,), noise) -> (M, K)
 
@@ -165,7 +165,9 @@ class Criterion:
         source = self.source
         _require(self.probes >= 1, f"{self}: there must be at least one probe")
         _require(self.probes == 1 or source.random, f"{self}: {self.cotangent} is not random, so it takes no @")
-        _require(not source.joint or self.reduction in ("abs", "sq"), f"{self}: {self.cotangent} goes with abs and sq only")
+        _require(
+            not source.joint or self.reduction in ("abs", "sq"), f"{self}: {self.cotangent} goes with abs and sq only"
+        )
         _require(REDUCTIONS[self.reduction].rows != "weights" or not (self.normalisation.startswith("score") or source.joint),
                  f"{self}: {self.reduction} has no contributions per example to normalise")  # fmt: skip
 
@@ -190,9 +192,6 @@ class Criterion:
         return ":".join([*parts, *filter(None, [self.normalisation]), *["layer"] * self.layer])
 
 
-RIVALS = tuple(WEIGHT_RIVALS)
-
-
 def parse(name: str) -> Criterion:
     """The criterion that `name` stands for; raises ValueError naming the token that is unknown or out of place."""
     reduction, *tokens = name.split(":")
@@ -206,6 +205,7 @@ def parse(name: str) -> Criterion:
         raise ValueError(f"criterion {name!r}: {tokens[0]!r} is unknown or out of place; the order is "
                          f"reduction[:cotangent[@P]][:{'|:'.join(NORMALISATIONS)}][:layer]")  # fmt: skip
     try:
+        _known("token", cotangent, [*COTANGENTS, *NORMALISATIONS, "layer"])
         return Criterion(reduction, cotangent, probes, normalisation, layer)
     except ValueError as error:
         raise ValueError(f"criterion {name!r}: {error}") from None

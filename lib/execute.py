@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib import profiles
@@ -43,10 +44,9 @@ def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[
     aside, failed = (output.with_name(f"{output.stem}.{state}.ipynb") for state in ("part", "failed"))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-            kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel(threads, sockets)}
+        with _kernel(threads) as kernel:
             settings = {"cwd": profiles.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
-            papermill.execute_notebook(notebook, aside, parameters, **kernel, **settings)
+            papermill.execute_notebook(notebook, aside, parameters, kernel_name="python3", **kernel, **settings)
     except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
         message = f"{output.stem} failed in {_where_and_why(error, aside)}\n  its copy: {failed}"
         _move(aside, failed)
@@ -95,24 +95,32 @@ def _literal(text: str) -> object:
         return text
 
 
-def _kernel(threads: int, sockets: str) -> type:
-    """The class of a kernel of this interpreter, whatever kernels are installed, reached through files in `sockets`.
-
-    Ports, the usual way, are chosen before the kernel binds them, so that two kernels starting at once can meet.
-    """
+@contextmanager
+def _kernel(threads: int) -> Iterator[dict[str, type]]:
+    # A kernel of this interpreter, whatever kernels are installed, and gone at the end, whatever happens. It is reached
+    # through files: ports, the usual way, are chosen before the kernel binds them, so two that start at once can meet.
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     environment = dict.fromkeys(POOLS, str(threads)) | {"PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    made = []
 
     class Kernel(AsyncKernelManager):
         kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
 
         def __init__(self, **settings):
             super().__init__(transport="ipc", connection_file=f"{sockets}/kernel.json", **settings)
+            made.append(self)
 
-    return Kernel
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        try:
+            yield {"kernel_manager_class": Kernel}
+        finally:
+            for kernel in made:
+                process = getattr(kernel.provisioner, "process", None)
+                if process is not None:
+                    process.kill()
 
 
 def _where_and_why(error: Exception, copy: Path) -> str:
@@ -167,4 +175,6 @@ def main(words: Iterable[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # an interruption leaves asyncio tasks behind, which would complain at the usual exit

@@ -13,6 +13,10 @@ import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from lib import tables
+
+_MARKERS = "osD^vPX"
+_BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
 LABELS = {
     "accuracy": "test accuracy (%)",
     "auc_relative": "relative auc",
@@ -27,7 +31,13 @@ def theme() -> None:
     """Sets the look; called first thing by every notebook that draws."""
     import seaborn  # takes seconds to import
 
-    settings = {"figure.dpi": 110, "savefig.dpi": 150, "svg.hashsalt": "study", "axes.titlesize": "medium", "legend.frameon": False}
+    settings = {
+        "figure.dpi": 110,
+        "savefig.dpi": 150,
+        "svg.hashsalt": "study",
+        "axes.titlesize": "medium",
+        "legend.frameon": False,
+    }
     seaborn.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
 
 
@@ -51,35 +61,52 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": True}
     grid = seaborn.relplot(
-        shown, x="share", y="percent", row="panel", col="examples", kind="line", errorbar=("pi", 100), markers=False,
-        height=2.6, aspect=1.35, facet_kws={"margin_titles": True}, **look,
+        shown, x="share", y="percent", row="panel", col="examples", kind="line", markers=False, **_BAND,
+        height=2.7, aspect=1.35, **look,
     )  # fmt: skip
     if reference is not None:
         _add_reference(grid, _with_panels(reference[reference["criterion"].isin(criteria)]), criteria)
     grid.set_axis_labels(LABELS["share"], LABELS["accuracy"])
-    grid.set_titles(row_template="{row_name}", col_template="{col_name} examples")
+    grid.set_titles("{row_name}, {col_name} examples")
     grid.set(xlim=(0, 50), ylim=(0, None))
     grid.legend.set_title("")
     return grid.figure
 
 
-def estimates(table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative") -> Figure:
-    """One line per criterion, best first: the mean over runs of `value` with their range, a marker and colour per `hue`."""
-    import seaborn
-
+def estimates(
+    table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
+) -> Figure:
+    """One row per criterion, best first: the mean over runs of `value` with their range, a marker and colour per `hue`."""
     shown = _with_panels(table[table["criterion"].isin(criteria)])
-    best = shown.groupby("criterion")[value].mean().sort_values(ascending=False).index
-    levels = sorted(shown[hue].unique())
-    grid = seaborn.catplot(
-        shown, x=value, y="criterion", hue=hue, col="panel", order=best, hue_order=levels, kind="point", errorbar=("pi", 100),
-        linestyle="none", dodge=0.4 if len(levels) > 1 else False, markers=list("osD^vPX")[: len(levels)], err_kws={"linewidth": 1},
-        height=0.24 * len(best) + 1.4, aspect=4.6 / (0.24 * len(best) + 1.4), palette=_palette(len(levels)), legend=len(levels) > 1,
-    )  # fmt: skip
-    grid.set_axis_labels(LABELS.get(value, value), "")
-    grid.set_titles("{col_name}")
-    if grid.legend is not None:
-        grid.legend.set_title(LABELS.get(hue, hue))
-    return grid.figure
+    best = list(shown.groupby("criterion")[value].mean().sort_values().index)
+    levels, panels = sorted(shown[hue].unique()), list(dict.fromkeys(shown["panel"]))
+    size = 4.2 * len(panels) + 2, 0.26 * len(best) + 1
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for place, panel in zip(axes[0], panels, strict=True):
+        for number, (level, colour) in enumerate(zip(levels, _palette(len(levels)), strict=True)):
+            here = shown[(shown["panel"] == panel) & (shown[hue] == level)].groupby("criterion")[value]
+            mean, low, high = (values.reindex(best) for values in (here.mean(), here.min(), here.max()))
+            height = numpy.arange(len(best)) + 0.3 * ((len(levels) - 1) / 2 - number)
+            look = {
+                "color": colour,
+                "marker": _MARKERS[number % len(_MARKERS)],
+                "markersize": 5,
+                "linewidth": 1.2,
+                "linestyle": "none",
+            }
+            place.errorbar(
+                mean, height, xerr=[mean - low, high - mean], label=f"{level:,}" if hue == "examples" else level, **look
+            )
+        place.set(
+            title=panel,
+            xlabel=LABELS.get(value, value),
+            yticks=range(len(best)),
+            yticklabels=best,
+            ylim=(-0.7, len(best) - 0.3),
+        )
+    if len(levels) > 1:
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), title=LABELS.get(hue, hue), loc="outside right upper")
+    return figure
 
 
 def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str = "auc_relative") -> Figure:
@@ -89,7 +116,7 @@ def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str 
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     grid = seaborn.relplot(
         shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria, col="panel",
-        kind="line", errorbar=("pi", 100), markers=True, height=3.2, aspect=1.3,
+        kind="line", markers=True, **_BAND, height=3.2, aspect=1.3,
     )  # fmt: skip
     grid.set(xscale="log")
     numbers = sorted(shown["examples"].unique())
@@ -151,26 +178,10 @@ def _palette(count: int) -> list:
 
 
 def display_table(table: pandas.DataFrame, *, digits: int = 3) -> None:
-    """Shows a table in a notebook, rounded, as HTML and as Markdown (which the report takes up)."""
-    from IPython.display import display
+    """Shows a table in a notebook as the report will: rounded, under headers in plain words (see `lib.tables`)."""
+    from IPython.display import Markdown, display
 
-    shown = table.copy()
-    for name in shown.select_dtypes("number"):
-        shown[name] = [_number(value, digits) for value in shown[name]]
-    shown = shown.fillna("").astype(str)
-    header = "| " + " | ".join(map(str, shown.columns)) + " |"
-    ruler = "|" + "|".join(["---:" if name in table.select_dtypes("number") else "---" for name in table.columns]) + "|"
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in shown.itertuples(index=False, name=None)]
-    bundle = {"text/html": shown.to_html(index=False, border=0), "text/markdown": "\n".join([header, ruler, *lines])}
-    display(bundle, raw=True)
-
-
-def _number(value: float, digits: int) -> str:
-    if numpy.isnan(value):
-        return ""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.{digits}f}" if abs(value) >= 10**-digits or not value else f"{value:.1e}"
-
-
+    display(Markdown(tables.markdown(table, digits)))
 
 
 def concentration(lengths: pandas.DataFrame) -> Figure:
@@ -182,7 +193,14 @@ def concentration(lengths: pandas.DataFrame) -> Figure:
             weights = numpy.sort(run["length"].to_numpy() ** 2)[::-1]
             held = weights.cumsum() / weights.sum()
             axes.plot(100 * numpy.arange(1, len(held) + 1) / len(held), 100 * held, color=colour, linewidth=1)
-    axes.plot([0.1, 100], [0.1, 100], color="0.6", linewidth=1, label="all alike")
-    axes.set(xscale="log", xlabel="examples with the longest gradients (%)", ylabel="share of squared length (%)", ylim=(0, 102))
-    axes.legend(loc="lower right")
+    alike = numpy.geomspace(0.1, 100, 100)
+    axes.plot(alike, alike, color="0.6", linewidth=1, linestyle="--", label="if all were alike")
+    axes.set(
+        xscale="log",
+        xlabel="examples with the longest gradients (%)",
+        ylabel="share of squared length (%)",
+        ylim=(0, 102),
+    )
+    axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    axes.legend(loc="center right")
     return figure

@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from lib.criteria import REDUCTIONS, RIVALS, Criterion, parse
+from lib.criteria import REDUCTIONS, Criterion, parse
 from lib.noise import Noise
-from lib.rivals import WEIGHT_RIVALS
+from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
 
 __all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", "units"]
@@ -32,7 +33,8 @@ def score(
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
     One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
-    adds a forward pass, and a backward pass per cotangent and normalisation. The model is left exactly as it was found.
+    adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without gradient look at the same forward
+    pass, or at weights and the first example alone. The model is left exactly as it was found.
 
     Arguments:
         model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M, K).
@@ -52,6 +54,8 @@ def score(
     with _frozen(model):
         for images, labels, indices in stream:
             scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed)
+            if not scorer.needs_examples:
+                break
             scorer.add(images, labels, indices)
     if scorer is None:
         raise ValueError("there are no examples to score on: `batches` is empty")
@@ -72,21 +76,28 @@ class _Scorer:
     def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int):
         place = next(model.parameters(), example)
         self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
-        self.layers = units(model, example.to(place.device, place.dtype))
+        self.example = _plain(example).to(place.device, place.dtype)
+        self.layers = units(model, self.example)
         self.size = sum(unit.size for unit in self.layers)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
-        self.sums = defaultdict(lambda: torch.zeros(self.size, dtype=torch.float64, device=self.device))
+        self.sums = defaultdict(partial(torch.zeros, self.size, dtype=torch.float64, device=self.device))
         gradient = {replace(c, layer=False): None for c in criteria if c.reduction not in RIVALS}
         self.by_weights = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows == "weights")
         self.by_rows = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows != "weights")
         self.kinds = {REDUCTIONS[c.reduction].rows for group in self.by_rows.values() for c in group} | {"sum"}
         self.labelled = next((c for c in gradient if c.needs_labels), None)
+        seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
+        self.activations = Activations(model, self.layers, self.example, seen)
+        self.needs_examples = bool(gradient or seen)
 
     def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
         images = _plain(images).to(self.device, self.dtype, non_blocking=True)
-        if self.by_rows:
-            self._add_rows(images, labels, indices)
+        with self.activations.watching():
+            if self.by_rows:
+                self._add_rows(images, labels, indices)
+            elif self.activations.names:
+                self._checked(self.model(images), labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -94,7 +105,9 @@ class _Scorer:
 
     def result(self, criterion: Criterion) -> Tensor:
         if criterion.reduction in WEIGHT_RIVALS:
-            scores = WEIGHT_RIVALS[criterion.reduction](self.model, self.layers, self.seed)
+            scores = RIVALS[criterion.reduction].weights(self.model, self.layers, self.example, self.seed)
+        elif criterion.reduction in RIVALS:
+            scores = self.activations.score(criterion.reduction, self.count)
         else:
             scores = self._mean_over_probes(replace(criterion, layer=False)).cpu()
         if not (self.finite and scores.isfinite().all()):
@@ -113,7 +126,9 @@ class _Scorer:
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)
             if criteria[0].source.joint:
-                self._add_scaled(criteria, 0, _root_of_squares(passed, drawn), torch.ones(len(images), device=self.device))
+                self._add_scaled(
+                    criteria, 0, _root_of_squares(passed, drawn), torch.ones(len(images), device=self.device)
+                )
                 continue
             for probe, vectors in enumerate(drawn):
                 lengths = vectors.norm(dim=1)
@@ -141,7 +156,9 @@ class _Scorer:
         if normalisation == "score":
             return _inverse(s.norm(dim=1, keepdim=True))
         if normalisation == "score-layer":
-            return torch.cat([_inverse(s[:, u.slice].norm(dim=1, keepdim=True)).expand(-1, u.size) for u in self.layers], 1)
+            return torch.cat(
+                [_inverse(s[:, u.slice].norm(dim=1, keepdim=True)).expand(-1, u.size) for u in self.layers], 1
+            )
         return _lengths_after(normalisation, lengths)[:, None]
 
     def _add_weight_gradients(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
@@ -166,13 +183,15 @@ class _Scorer:
         if logits.ndim != 2:
             raise ValueError(f"the model gives an output of shape {tuple(logits.shape)}, not logits (M, K)")
         self.finite &= logits.isfinite().all()
-        if self.labelled is None:
-            return logits.double(), None
+        if self.labelled is None:  # but a caller's own cotangent may look at them
+            return logits.double(), None if labels is None else labels.to(self.device)
         if labels is None:
             raise ValueError(f"criterion {self.labelled} needs labels, but a batch comes without them")
         whole = labels.shape == logits.shape[:1] and not labels.is_floating_point()
         if not whole or labels.min() < 0 or labels.max() >= logits.shape[1]:
-            raise ValueError(f"labels must be {len(logits)} whole numbers from 0 to {logits.shape[1] - 1}, one per image")
+            raise ValueError(
+                f"labels must be {len(logits)} whole numbers from 0 to {logits.shape[1] - 1}, one per image"
+            )
         return logits.double(), labels.to(self.device, torch.int64)
 
     def _cotangents(
@@ -274,12 +293,15 @@ def _sum_over_weights(module: nn.Module, gradients: dict, term) -> Tensor:
         if parameter is not None:
             gradient = gradients[parameter]
             product = parameter.detach() * (torch.zeros_like(parameter) if gradient is None else gradient)
-            total = total + term(product.double()).flatten(1).sum(1) if product.ndim > 1 else total + term(product.double())
+            total = (
+                total + term(product.double()).flatten(1).sum(1) if product.ndim > 1 else total + term(product.double())
+            )
     return total
 
 
 def _normalised_within(layers: Sequence[Unit], scores: Tensor) -> Tensor:
-    return torch.cat([scores[unit.slice] * _inverse(scores[unit.slice].norm()) for unit in layers])
+    parts = [scores[unit.slice] * _inverse(scores[unit.slice].abs().max()) for unit in layers]  # squares could overflow
+    return torch.cat([part * _inverse(part.norm()) for part in parts])
 
 
 @contextmanager
@@ -329,7 +351,9 @@ def _ascending(batches: Iterable[Batch]) -> Iterable[Batch]:
     return [(images, labels, numbers[order])]
 
 
-def _regrouped(stream: Iterator[tuple[Tensor, Tensor | None, Tensor]]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+def _regrouped(
+    stream: Iterator[tuple[Tensor, Tensor | None, Tensor]],
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     """The same examples in batches of whole minibatches, but for a last partial one."""
     held, last = None, -1
     for batch in stream:

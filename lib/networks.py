@@ -104,8 +104,10 @@ def build(name: str, num_classes: int, in_channels: int = 3, *, seed: int = 0) -
         name: an entry of `NETWORKS`, or any classification network of torchvision ("resnet18", "densenet121", ...).
         seed: of the initial weights; the global random state is left as it was.
 
-    Raises ValueError for an unknown name, or for `in_channels` that a torchvision network cannot have.
+    Raises ValueError for an unknown name, for no classes, or for `in_channels` that a torchvision network cannot have.
     """
+    if num_classes < 1 or in_channels < 1:
+        raise ValueError(f"a network needs at least 1 class and 1 input channel, not {num_classes} and {in_channels}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # manual_seed would touch CUDA's too
         if name in NETWORKS:
@@ -113,7 +115,9 @@ def build(name: str, num_classes: int, in_channels: int = 3, *, seed: int = 0) -
             _initialise(model)
             return model
         if in_channels != 3:
-            raise ValueError(f"network {name!r} takes 3 input channels, not {in_channels}: use one of {', '.join(NETWORKS)}")
+            raise ValueError(
+                f"network {name!r} takes 3 input channels, not {in_channels}: use one of {', '.join(NETWORKS)}"
+            )
         return _from_torchvision(name, num_classes)
 
 
@@ -124,7 +128,9 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     if name not in known:
         close = difflib.get_close_matches(name, [*NETWORKS, *known], n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"unknown network {name!r}: use one of {', '.join(NETWORKS)} or a torchvision classifier{hint}")
+        raise ValueError(
+            f"unknown network {name!r}: use one of {', '.join(NETWORKS)} or a torchvision classifier{hint}"
+        )
     extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     return models.get_model(name, weights=None, num_classes=num_classes, **extra)
 

@@ -40,5 +40,7 @@ def agreement(both: pandas.DataFrame) -> pandas.DataFrame:
     for panel, table in both.groupby(_PANEL):
         rho = rank_agreement(table[["auc_ours", "auc_paper"]], ["spearman"])["spearman"].iloc[0, 1]
         gap = (table["auc_ours"] - table["auc_paper"]).mean()
-        rows.append(dict(zip(_PANEL, panel, strict=True)) | {"criteria": len(table), "spearman": rho, "difference": gap})
+        rows.append(
+            dict(zip(_PANEL, panel, strict=True)) | {"criteria": len(table), "spearman": rho, "difference": gap}
+        )
     return pandas.DataFrame(rows, columns=[*_PANEL, "criteria", "spearman", "difference"])

@@ -6,10 +6,13 @@ Enters: Snakemake's log records, as one of its logger plugins. Leaves: lines suc
 """
 
 import sys
+import threading
 from logging import WARNING, LogRecord
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+
+interrupted = threading.Event()  # by the user, who need not be told what failed of it
 
 
 class LogHandler(LogHandlerBase):
@@ -29,6 +32,8 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         """Prints what the record has to say, if anything."""
+        if interrupted.is_set():
+            return
         handle = {
             LogEvent.RUN_INFO: self._count,
             LogEvent.JOB_INFO: self._note,

@@ -13,7 +13,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib.training import evaluate
+from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
@@ -61,24 +61,41 @@ def steps(total: int, points: int) -> list[int]:
 
 
 def curve(
-    model: nn.Module, order: Tensor, images: Tensor, labels: Tensor, points: int = 31, *, batch: int = 500
+    model: nn.Module,
+    order: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    points: int = 31,
+    *,
+    groups: Mapping[str, Tensor] | None = None,
+    batch: int = 500,
 ) -> pandas.DataFrame:
     """Accuracy as units go, from none to half of them.
 
     Arguments:
         order: (N,) unit indices, least important first.
         images, labels: (M, C, H, W), normalised as for training, and (M,).
+        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
 
-    Returns one row per point: pruned (number of units off), accuracy (0 to 1), emptied (layers without any unit left).
+    Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the groups, emptied
+    (layers without any unit left).
     """
     layers = units(model, images[:1].to(next(model.parameters()).device))
-    rows = []
+    labels, rows = labels.cpu(), []
     for k in steps(len(order), points):
         with masked(model, order, k, layers):
-            rows.append({"pruned": k, "accuracy": evaluate(model, images, labels, batch=batch)})
+            right = predict(model, images, batch=batch) == labels
+        shares = {"accuracy": right} | {
+            f"accuracy_{name}": right[group.cpu()] for name, group in (groups or {}).items()
+        }
         off = torch.zeros(len(order), dtype=torch.bool)
         off[order[:k].cpu()] = True
-        rows[-1]["emptied"] = sum(bool(off[unit.slice].all()) for unit in layers)
+        emptied = sum(bool(off[unit.slice].all()) for unit in layers)
+        rows.append(
+            {"pruned": k}
+            | {name: part.sum().item() / len(part) for name, part in shares.items()}
+            | {"emptied": emptied}
+        )
     return pandas.DataFrame(rows)
 
 
@@ -91,10 +108,19 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
 
+    For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own unpruned accuracy.
+
     Arguments:
         total: N, the number of all units; accuracies between two points are interpolated.
     """
     area, unpruned = auc(points["pruned"], points["accuracy"]), float(points["accuracy"].iloc[0])
+    relative = {
+        name.replace("accuracy", "auc_relative"): auc(points["pruned"], values) / values.iloc[0]
+        if values.iloc[0]
+        else numpy.nan
+        for name, values in points.items()
+        if name.startswith("accuracy") and values.notna().all()
+    }
     at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
     values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
-    return {"accuracy_unpruned": unpruned, "auc": area, "auc_relative": area / unpruned if unpruned else numpy.nan, **values}
+    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **values}

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,9 +98,17 @@ def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
     words += ["--profile", "none", "--workflow-profile", "none", *more]
+
+    def interrupt(*_: object) -> None:
+        progress.interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         cli.main(words)
     except SystemExit as stop:
+        if progress.interrupted.is_set():
+            raise KeyboardInterrupt from None
         return int(stop.code or 0)
 
 

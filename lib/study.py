@@ -35,13 +35,15 @@ BASELINES = ("random", "l2")
 class Ablation:
     """What one notebook compares: `criteria`, on the numbers of examples in the profile's measuring setting `examples`.
 
-    With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many stratified by class.
+    With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many stratified by
+    class. `long_tailed` names the criteria that are measured on a long-tailed set of examples as well.
     """
 
     question: str
     criteria: tuple[str, ...]
     examples: str
     repeats: bool = False
+    long_tailed: tuple[str, ...] = ()
 
 
 def _normalised(reductions: Iterable[str]) -> tuple[str, ...]:
@@ -60,12 +62,21 @@ ABLATIONS: dict[str, Ablation] = {
         "Does equal weight for every example help, and does it matter where the weight is equalised?",
         _normalised(("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")),
         examples="ablations",
+        long_tailed=("abs", "abs:norm", "sq", "sq:norm", "sq:rand:norm"),
     ),
     "30-sign": Ablation(
         "What is the sign of a contribution worth?",
         (
             *("taylorfo", "signed", "pos", "neg", "abs", "sq", "abs-pixel", "sq-pixel"),
-            *("taylorfo:rand", "abs:rand", "sq:rand", "abs-pixel:rand", "sq-pixel:rand", "abs:rand-sign", "sq:rand-sign"),
+            *(
+                "taylorfo:rand",
+                "abs:rand",
+                "sq:rand",
+                "abs-pixel:rand",
+                "sq-pixel:rand",
+                "abs:rand-sign",
+                "sq:rand-sign",
+            ),
         ),
         examples="ablations",
     ),
@@ -79,57 +90,73 @@ ABLATIONS: dict[str, Ablation] = {
 
 
 class Cell(NamedTuple):
-    """One curve to measure: a criterion on one draw of so many examples (0 for criteria that use none)."""
+    """One curve to measure: a criterion on one draw of so many examples (0 for criteria that use none).
+
+    `sample`: "random"; "stratified", as many of each class as can be; "long-tailed", the commonest class a hundred times as often as
+    the rarest.
+    """
 
     criterion: str
     examples: int
     draw: int = 0
-    stratified: bool = False
+    sample: str = "random"
 
 
-def cells(notebook: str, settings: Mapping[str, object], available: int) -> list[Cell]:
-    """The curves that the ablation `notebook` needs, with a profile's `measuring` settings and so many training images.
+def cells(notebook: str, settings: Mapping[str, object], labels: Tensor) -> list[Cell]:
+    """The curves that the ablation `notebook` needs, with a profile's `measuring` settings and the training set's labels (M,).
 
     Raises ValueError where the settings ask for more examples than there are.
     """
-    ablation, found = ABLATIONS[notebook], []
+    ablation, found, available = ABLATIONS[notebook], [], len(labels)
     for examples in settings[ablation.examples]:
         count = available if examples == "all" else examples
         if count > available:
             raise ValueError(f"{notebook}: {count} examples asked for, but there are only {available} training images")
-        draws = [(0, False)]
+        draws = [(0, "random")]
         if ablation.repeats and count < available:
-            draws += [(d, False) for d in range(1, settings["draws"])] + [(d, True) for d in range(settings["draws"])]
+            draws = [(draw, sample) for sample in ("random", "stratified") for draw in range(settings["draws"])]
         for name in ablation.criteria:
             if _is_wanted(name, settings):
                 found += [_without_examples(Cell(name, count, *draw)) for draw in draws]
+    if ablation.long_tailed:
+        count = len(_long_tailed(labels, 0))
+        found += [Cell(name, count, 0, "long-tailed") for name in ablation.long_tailed]
     return list(dict.fromkeys(found))
 
 
 def wanted(run: profiles.Run) -> list[Cell]:
     """Every curve that the ablations of the run's profile need, each once, those on the same examples together."""
-    plan, available = profiles.load(run.profile, data=run.data), _available(run)
-    asked = [cell for name in plan.notebooks for cell in cells(name, run.settings["measuring"], available)]
+    plan, labels = profiles.load(run.profile, data=run.data), _labels(run)
+    asked = [cell for name in plan.notebooks for cell in cells(name, run.settings["measuring"], labels)]
     return sorted(dict.fromkeys(asked), key=lambda cell: cell[1:])
 
 
-def measure(run: profiles.Run, wanted: Sequence[Cell], device: torch.device | str) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+def measure(
+    run: profiles.Run, wanted: Sequence[Cell], device: torch.device | str
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Scores and evaluates every cell of `wanted` on the run's trained network.
 
-    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, units (N), pruned, accuracy, emptied)
-    and scores (one row per unit: the same columns, unit, score).
+    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, units (N), pruned, accuracy, emptied;
+    and, for long-tailed samples, accuracy_rare, on the rarest third of the classes) and scores (one row per unit: the same
+    columns, unit, score).
     """
     data, model = Data.of(run, device), load_model(run, device)
     curves, scores = [], []
-    for sample in dict.fromkeys((cell.examples, cell.draw, cell.stratified) for cell in wanted):
+    for sample in dict.fromkeys(cell[1:] for cell in wanted):
         here = [cell for cell in wanted if cell[1:] == sample]
-        batches = data.batches(*sample, seed=run.seed, size=run.settings["measuring"]["batch"])
-        for name, values in importance.score(model, batches, [c.criterion for c in here], seed=_seed(run.seed, sample[1])).items():
+        seed = _seed(run.seed, sample[1])
+        batches = data.batches(sample[0], sample[2], seed=seed, size=run.settings["measuring"]["batch"])
+        groups = {"rare": _are_rare(data.test_labels, seed)} if sample[2] == "long-tailed" else None
+        for name, values in importance.score(model, batches, [cell.criterion for cell in here], seed=seed).items():
             columns = _columns(run) | Cell(name, *sample)._asdict() | {"units": len(values)}
             points = run.settings["measuring"]["points"]
-            found = pruning.curve(model, pruning.order(values), data.test_images, data.test_labels, points)
+            found = pruning.curve(
+                model, pruning.order(values), data.test_images, data.test_labels, points, groups=groups
+            )
             curves.append(found.assign(**columns))
-            scores.append(pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns))
+            scores.append(
+                pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns)
+            )
     return _tidy(curves), _tidy(scores)
 
 
@@ -152,9 +179,12 @@ class Data:
         pixels = (datasets.normalise(images, *moments).to(device) for images in (train.images, test.images[kept]))
         return cls(train, *pixels, test.labels[kept])
 
-    def batches(self, examples: int, draw: int, stratified: bool, *, seed: int, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def batches(self, examples: int, sample: str, *, seed: int, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Batches (images, labels, indices) of a draw of so many training examples; of one for criteria that use none."""
-        chosen = datasets.subset(self.train, max(examples, 1), seed=_seed(seed, draw), stratified=stratified)
+        if sample == "long-tailed":
+            chosen = _long_tailed(self.train.labels, seed)
+        else:
+            chosen = datasets.subset(self.train, max(examples, 1), seed=seed, stratified=sample == "stratified")
         return [(self.train_images[part], self.train.labels[part], part) for part in chosen.split(size)]
 
 
@@ -166,24 +196,29 @@ def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
     return model.to(device, memory_format=torch.channels_last)
 
 
-def curves(profile: profiles.Profile, notebook: str, extra: Iterable[str] = ()) -> pandas.DataFrame:
+def curves(
+    profile: profiles.Profile, notebook: str, extra: Iterable[str] = (), *, long_tailed: bool = False
+) -> pandas.DataFrame:
     """The rows of every run of `profile` that the ablation `notebook` compares; criteria without examples stand at each number.
 
     Arguments:
         extra: names of further criteria, which are measured on the spot.
+        long_tailed: give the rows on the long-tailed set of examples, and not the others.
 
     A run of a seed that has not been trained yet is made first, by its own notebooks.
     """
     tables = []
     for run in profile.runs:
         complete(run)
-        wanted = cells(notebook, run.settings["measuring"], _available(run))
+        planned = cells(notebook, run.settings["measuring"], _labels(run))
+        planned = [cell for cell in planned if (cell.sample == "long-tailed") == long_tailed]
+        samples = dict.fromkeys(cell[1:] for cell in planned if cell.examples)
+        planned += [_without_examples(Cell(name, *sample)) for name in extra for sample in samples]
         table = pandas.read_parquet(run.curves)
-        samples = dict.fromkeys(cell[1:] for cell in wanted if cell.examples)
-        more = [_without_examples(Cell(name, *sample)) for name in extra for sample in samples]
-        if more := [cell for cell in dict.fromkeys(more) if cell not in set(_cells_of(table))]:
-            table = pandas.concat([table, measure(run, more, profiles.device(run.device))[0]])
-        tables.append(_at_every_number(table[[cell in {*wanted, *more} for cell in _cells_of(table)]], samples))
+        missing = set(planned) - set(_cells_of(table))
+        if missing:
+            table = pandas.concat([table, measure(run, sorted(missing), profiles.device(run.device))[0]])
+        tables.append(_at_every_number(table[[cell in set(planned) for cell in _cells_of(table)]], samples))
     return _tidy(tables)
 
 
@@ -191,7 +226,14 @@ def complete(run: profiles.Run) -> None:
     """Makes what is missing of a run, by the same commands as `make reproduce`; raises RuntimeError where that fails."""
     for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.curves)):
         if not output.exists():
-            words = ["-m", "lib.execute", f"notebooks/{notebook}.ipynb", str(run.executed(notebook)), "--threads", str(run.threads)]
+            words = [
+                "-m",
+                "lib.execute",
+                f"notebooks/{notebook}.ipynb",
+                str(run.executed(notebook)),
+                "--threads",
+                str(run.threads),
+            ]
             words += [str(word) for name, value in run.parameters.items() for word in ("-p", name, value)]
             done = subprocess.run([sys.executable, *words], cwd=profiles.ROOT, capture_output=True, text=True)
             if done.returncode:
@@ -211,8 +253,23 @@ def summaries(curves: pandas.DataFrame) -> pandas.DataFrame:
 RUN = ("dataset", "network", "seed")
 
 
-def _available(run: profiles.Run) -> int:
-    return len(datasets.load(run.dataset, "train", run.data_folder).labels)
+def _labels(run: profiles.Run) -> Tensor:
+    return datasets.load(run.dataset, "train", run.data_folder).labels
+
+
+def _frequency_rank(labels: Tensor, seed: int) -> Tensor:
+    """For each label its class's place from the commonest (0) to the rarest in a long-tailed set; drawn anew for every seed."""
+    order = numpy.random.default_rng(seed).permutation(int(labels.max()) + 1)
+    return torch.from_numpy(order)[labels]
+
+
+def _are_rare(labels: Tensor, seed: int) -> Tensor:
+    ranks = _frequency_rank(labels, seed)
+    return ranks >= (int(labels.max()) + 1) * 2 / 3
+
+
+def _long_tailed(labels: Tensor, seed: int) -> Tensor:
+    return datasets.long_tailed(_frequency_rank(labels, seed), ratio=100, seed=seed)
 
 
 def _columns(run: profiles.Run) -> dict[str, object]:
@@ -236,9 +293,10 @@ def _cells_of(table: pandas.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False, name=None)]
 
 
-def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, bool]]) -> pandas.DataFrame:
+def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, str]]) -> pandas.DataFrame:
     free = table[table["examples"] == 0]
-    copies = [free.assign(examples=examples) for examples in dict.fromkeys(sample[0] for sample in samples)]
+    numbers = dict.fromkeys(examples for examples, _, sample in samples if sample == "random")
+    copies = [free.assign(examples=examples) for examples in numbers]
     return pandas.concat([table[table["examples"] > 0], *copies])
 
 

@@ -10,7 +10,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Recipe:
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"training setting {name}={getattr(self, name)!r} must be a whole number")
         if self.crop < 0 or not 0 <= self.warmup <= 1:
-            raise ValueError(f"training settings crop={self.crop}, warmup={self.warmup}: at least 0, and warmup at most 1")
+            raise ValueError(f"training settings crop={self.crop}, warmup={self.warmup}: from 0, warmup to 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"training setting precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
 
@@ -91,8 +92,8 @@ def train(
     for epoch in range(len(rows), recipe.epochs):
         started = time.perf_counter()
         model.train()
-        with _seeded(seed, epoch, device):
-            loss = _train_epoch(model, optimizer, pixels, labels, (mean, std), recipe, epoch=epoch)
+        with _dropout_seeded(_epoch_seed(seed, epoch), device):
+            loss = _train_epoch(model, optimizer, pixels, labels, (mean, std), recipe, seed=seed, epoch=epoch)
         model.eval()
         seen = datasets.normalise(test_set.images, mean, std)
         accuracy = evaluate(model, seen, test_set.labels)
@@ -106,15 +107,24 @@ def train(
     return pandas.DataFrame(rows)
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 500) -> float:
-    """The share of `images` (M, C, H, W), normalised, whose largest logit is at `labels` (M,)."""
+    """The share of `images` (M, C, H, W), normalised, whose largest logit is at `labels` (M,).
+
+    Raises ValueError where there are no images, or not one label for each.
+    """
+    if len(images) != len(labels) or not len(labels):
+        raise ValueError(
+            f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, and at least one"
+        )
+    return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
+    """The class of the largest logit for each of `images` (M, C, H, W), normalised: (M,) on the CPU."""
     device = next(model.parameters()).device
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    for chunk, truth in zip(images.split(batch), labels.split(batch), strict=True):
-        chunk = chunk.to(device, memory_format=torch.channels_last, non_blocking=True)
-        correct += (model(chunk).argmax(1) == truth.to(device, non_blocking=True)).sum()
-    return correct.item() / len(labels)
+    chunks = (chunk.to(device, memory_format=torch.channels_last, non_blocking=True) for chunk in images.split(batch))
+    return torch.cat([model(chunk).argmax(1) for chunk in chunks]).cpu()
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
@@ -129,12 +139,25 @@ def restore(model: nn.Module, path: Path) -> dict:
     Raises ValueError naming the file where it is damaged or belongs to another network.
     """
     tensors, metadata = _read(path)
+    if "study" not in metadata:
+        raise ValueError(f"{path} is no checkpoint of this study: it has no metadata")
     try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} holds another network: {str(error).splitlines()[-1].strip()}") from error
+        _load(model, tensors)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
     model.eval()
     return json.loads(metadata["study"])
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """All or nothing, unlike `load_state_dict`, which loads what fits before it complains."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != expected:
+        name = min(name for name, _ in expected.items() ^ found.items())
+        has, wants = found.get(name, "absent"), expected.get(name, "absent")
+        raise ValueError(f"it holds another network, in which {name} is {has}, here {wants}")
+    model.load_state_dict(tensors)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -144,22 +167,26 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True)
 
 
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(numpy.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """While open, global random numbers (dropout has no others) come from seed and epoch; afterwards all is as before."""
+def _dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout knows only the global random state: while open, that comes from `seed`; afterwards it is as before."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        state = int(numpy.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        torch.default_generator.manual_seed(state)
+        torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
-            torch.cuda.manual_seed(state)
+            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
         yield
 
 
-def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, epoch: int) -> float:
+def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int, epoch: int) -> float:
     device, count = labels.device, len(labels)
-    order = torch.randperm(count)
-    offsets = torch.randint(0, 2 * recipe.crop + 1, (count, 2))
-    flips = torch.rand(count) < (0.5 if recipe.flip else 0.0)
+    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    order = torch.randperm(count, generator=generator)
+    offsets = torch.randint(0, 2 * recipe.crop + 1, (count, 2), generator=generator)
+    flips = torch.rand(count, generator=generator) < (0.5 if recipe.flip else 0.0)
     order, offsets, flips = (drawn.to(device) for drawn in (order, offsets, flips))
     total = torch.zeros((), device=device)
     size = pixels.shape[-1] - 2 * recipe.crop
@@ -167,7 +194,9 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, epoch: in
     steps = math.ceil(count / recipe.batch)
     for step, chosen in enumerate(order.split(recipe.batch)):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _one_cycle((epoch * steps + step) / (recipe.epochs * steps), recipe.warmup)
+            group["lr"] = recipe.learning_rate * _one_cycle(
+                (epoch * steps + step) / (recipe.epochs * steps), recipe.warmup
+            )
         x = views[chosen, :, offsets[chosen, 0], offsets[chosen, 1]]
         x = torch.where(flips[chosen].view(-1, 1, 1, 1), x.flip(3), x)
         x = datasets.normalise(x, *moments).contiguous(memory_format=torch.channels_last)
@@ -205,15 +234,14 @@ def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.S
         return []
     try:
         tensors, metadata = _read(path)
-        if metadata["identity"] != identity:
-            return []
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-        for name, parameter in model.named_parameters():
-            buffer = tensors[f"momentum.{name}"].to(parameter.device).clone(memory_format=torch.preserve_format)
-            optimizer.state[parameter]["momentum_buffer"] = buffer
-    except (ValueError, KeyError, RuntimeError) as error:
+        if metadata.get("identity") != identity:
+            raise ValueError("it belongs to another recipe, seed or data set")
+        _load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    except ValueError as error:
         warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
         return []
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
     return json.loads(metadata["rows"])
 
 
@@ -227,7 +255,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises its own kinds

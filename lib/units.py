@@ -65,7 +65,9 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
         if name != classifier:
             found.setdefault(name, []).append(run)
     if not found:
-        raise ValueError(f"{type(model).__name__} has no units: it needs a convolution or linear layer before its last one")
+        raise ValueError(
+            f"{type(model).__name__} has no units: it needs a convolution or linear layer before its last one"
+        )
     result, start = [], 0
     for name, uses in found.items():
         size = _width(model.get_submodule(name))
@@ -189,5 +191,5 @@ def _trace_usual_sizes(model: nn.Module) -> _Tracer:
         try:
             return _trace(model, torch.zeros(shape, dtype=like.dtype, device=like.device))
         except (RuntimeError, ValueError, AssertionError) as error:
-            last = error
+            last = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise ValueError(f"{type(model).__name__} takes none of the usual inputs ({last}): give one as `example`")

@@ -1,0 +1,480 @@
+"""The oracle: what really happens when one unit is switched off, which importance criteria only estimate.
+
+Enters: a trained model in eval mode and batches of images, with labels or without. Leaves: for every unit, how much the
+mean loss and the logits change without it, as one masked pass per unit gives them (the oracle of Molchanov et al. 2017,
+arXiv 1611.06440, section 2.2); and how much more, or less, units do together than one by one.
+
+Nothing that a unit cannot influence is computed again. The model is traced by torch.fx; one intact pass is walked through
+operation by operation, and at each tap only what depends on it is run, for many (unit, example) pairs at once. Until the
+first operation that mixes channels, one channel is all that differs: a convolution there adds that channel's change to its
+intact output, and pairs without any change (a ReLU silences the unit anyway) are left out. A model that cannot be traced,
+as its control flow depends on data, takes one masked pass per unit.
+"""
+
+import operator
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import pandas
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lib.pruning import masked
+from lib.units import LAYERS, Unit, units
+
+# operations whose output channel c depends on input channel c alone
+_CHANNELWISE = {
+    *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid, nn.Tanh),
+    *(functional.relu, functional.relu6, functional.leaky_relu, functional.silu, functional.gelu),
+    *(torch.relu, torch.add, operator.add, "relu", "add"),
+}
+_IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
+_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}  # of a tensor: what the caches of a core hold, or what keeps a GPU busy
+_FEWEST_PAIRS = 8  # at once: else all weights would be read again for every pair
+
+Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
+
+
+def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+    """What changes with one unit off, for each of the N units in the order of `units.units`: (N,) float64 on the CPU.
+
+    Arguments:
+        model: in eval mode, from images (M, C, H, W) to logits (M, K); left as it was found.
+        batches: tuples (images, labels (M,) or None); further entries are ignored. They are gone through one by one.
+
+    Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
+    absolute change of the mean cross-entropy.
+
+    Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are not
+    finite, or a model that is in training mode or has no units.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        singles = None
+        for images, labels in _examples(model, batches):
+            singles = singles or _Singles(model, images)
+            singles.add(images, labels)
+    return singles.results()
+
+
+def interactions(
+    model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]
+) -> pandas.DataFrame:
+    """Whether units matter together: the output change with the first k units of `order` off, for every k in `counts`.
+
+    Arguments:
+        order: (N,) unit indices, as of `pruning.order`.
+        batches: as for `score`; labels are ignored.
+
+    Returns one row per k: pruned (k), joint (the mean over examples of |f(x) - f(x; all k off)|^2), single (the sum of
+    the same for each of the k off alone) and ratio (joint / single: above 1 where the units' effects add up or each
+    stood in for the others, below 1 where they cancel, NaN where there is no change at all).
+
+    Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
+    """
+    counts = [int(k) for k in counts]
+    joint, singles = [0.0] * len(counts), None
+    with torch.inference_mode(False), torch.no_grad():
+        for images, _ in _examples(model, batches):
+            singles = singles or _Singles(model, images, order[: max(counts, default=0)])
+            intact = _logits(model, images)
+            for number, k in enumerate(counts):
+                with masked(model, order, k, singles.layers):
+                    joint[number] += _squared_distance(_logits(model, images), intact).sum().item()
+            singles.add(images, None)
+    change = singles.results()["output"][order.cpu()]
+    table = pandas.DataFrame({"pruned": counts, "joint": joint})
+    table["joint"] /= singles.count
+    table["single"] = [change[:k].sum().item() for k in counts]
+    table["ratio"] = table["joint"] / table["single"]
+    return table
+
+
+def _examples(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    place, empty = next(model.parameters()), True
+    for images, labels, *_ in batches:
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise ValueError(f"a batch has {len(images)} images, but labels of shape {tuple(labels.shape)}")
+        if len(images):
+            empty = False
+            yield images.to(place.device, place.dtype), None if labels is None else labels.to(place.device)
+    if empty:
+        raise ValueError("there are no examples to judge units on: `batches` is empty")
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise ValueError(f"{type(model).__name__} gives {getattr(logits, 'shape', type(logits))}, not logits (M, K)")
+    return logits
+
+
+def _squared_distance(changed: Tensor, intact: Tensor) -> Tensor:
+    return (changed.double() - intact.double()).square().sum(1)
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.double(), labels.long(), reduction="none")
+
+
+class _Singles:
+    """Sums, over all examples seen so far, what every unit changes when it alone is off; or those in `wanted`."""
+
+    def __init__(self, model: nn.Module, images: Tensor, wanted: Tensor | None = None):
+        self.layers = units(model, images[:1])
+        total = sum(unit.size for unit in self.layers)
+        self._wanted = torch.ones(total, dtype=torch.bool)
+        if wanted is not None:
+            self._wanted = torch.isin(torch.arange(total), wanted.cpu())
+        self._passes = _replay(model, self.layers, images[:2]) or _OneByOne(model, self.layers)
+        self._output = torch.zeros(total, dtype=torch.float64, device=images.device)
+        self._loss = torch.zeros_like(self._output)
+        self._labelled: bool | None = None
+        self.count = 0
+
+    def add(self, images: Tensor, labels: Tensor | None) -> None:
+        intact = self._passes.intact(images)
+        self._check(intact, labels)
+        self.count += len(images)
+        output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
+        loss = torch.zeros_like(output)
+        for numbers, examples, changed in self._passes.changed(images, self._wanted):
+            output[numbers, examples] = _squared_distance(changed, intact[examples])
+            if labels is not None:
+                truth = labels[examples]
+                loss[numbers, examples] = _losses(changed, truth) - _losses(intact[examples], truth)
+        self._output += output.sum(1)
+        self._loss += loss.sum(1)
+
+    def results(self) -> dict[str, Tensor]:
+        sums = {"output": self._output, **({"loss": self._loss.abs()} if self._labelled else {})}
+        means = {name: (values / self.count).cpu() for name, values in sums.items()}
+        if not all(values.isfinite().all() for values in means.values()):
+            raise ValueError("logits are not finite with a unit off; check the model's weights")
+        return means
+
+    def _check(self, logits: Tensor, labels: Tensor | None) -> None:
+        if not logits.isfinite().all():
+            raise ValueError("logits are not finite; check the model's weights and its inputs")
+        if self._labelled not in (None, labels is not None):
+            raise ValueError("some batches have labels and others have none: give them for all or for none")
+        self._labelled = labels is not None
+        classes = logits.shape[1]
+        if labels is not None and (labels.is_floating_point() or labels.min() < 0 or labels.max() >= classes):
+            raise ValueError(f"labels must be {len(logits)} whole numbers from 0 to {classes - 1}, one per image")
+
+
+class _OneByOne:
+    """The obvious way: a masked pass per unit."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[Unit]):
+        self._model, self._layers = model, layers
+
+    def intact(self, images: Tensor) -> Tensor:
+        """The logits (M, K) with every unit on."""
+        return _logits(self._model, images)
+
+    def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Numbers of units (R,) and of examples (R,), and the logits (R, K) of these examples, each with that unit off."""
+        examples = torch.arange(len(images), device=images.device)
+        for number in wanted.nonzero().flatten().tolist():
+            first = torch.arange(len(wanted)).roll(-number)  # an order that begins with this unit
+            with masked(self._model, first, 1, self._layers):
+                yield torch.full_like(examples, number), examples, self._model(images)
+
+
+def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Replay | None":
+    """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do."""
+    wanted = torch.zeros(sum(unit.size for unit in layers), dtype=torch.bool)
+    wanted[[unit.start + unit.size // 2 for unit in layers]] = True
+    try:
+        replay = _Replay(model, layers, examples[:1])
+        found = replay.intact(examples).repeat(len(wanted), 1, 1)  # (N, M, K)
+        for numbers, positions, changed in replay.changed(examples, wanted):
+            found[numbers, positions] = changed
+    except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
+        return None
+    truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
+    tolerance = 1000 * torch.finfo(truth.dtype).eps * truth.abs().max()
+    return replay if (found[wanted] - truth).abs().max() <= tolerance else None
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How to go on from the taps of one layer: nodes of the graph, each list in the order in which they run."""
+
+    unit: Unit
+    taps: dict[fx.Node, int]  # with the axis along which the units lie; the first one to run comes first
+    near: list[fx.Node]  # differ from their intact values in the unit's channel only: the first tap and its like
+    exits: list[fx.Node]  # those of `near` that operations of `beyond` take in,
+    wide: list[fx.Node]  # as a whole,
+    narrow: dict[fx.Node, fx.Node]  # or by that channel alone: convolutions and linear layers, each with its exit
+    beyond: list[fx.Node]  # everything else that depends on a tap
+    ahead: list[fx.Node]  # run after the first tap, but needed here with their intact values
+    pairs: int  # (unit, example) pairs to go through at once
+
+    @property
+    def first(self) -> fx.Node:
+        return next(iter(self.taps))
+
+    @property
+    def axis(self) -> int:
+        return self.taps[self.first]
+
+
+class _Replay:
+    """The traced model, which can go on from the taps of any layer. Does what `_OneByOne` does, in less time."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], example: Tensor):
+        self._graph = _Graph(model, _channels_last(example))
+        cuts = [self._graph.cut(unit) for unit in layers]
+        self._cuts = {cut.first: cut for cut in cuts}
+
+    def intact(self, images: Tensor) -> Tensor:
+        """The logits (M, K) with every unit on."""
+        for node, values in self._walk(images):
+            logits = values[node]
+        return logits
+
+    def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `_OneByOne.changed`, but only those pairs in which anything can have changed."""
+        wanted = wanted.to(images.device)
+        for node, values in self._walk(images):
+            cut = self._cuts.get(node)
+            if cut is not None and wanted[cut.unit.slice].any():
+                yield from self._without_each(cut, values, wanted[cut.unit.slice])
+
+    def _walk(self, images: Tensor) -> Iterator[tuple[fx.Node, dict[fx.Node, Any]]]:
+        """The intact pass, stopping after every operation; values that nothing will need any more are dropped."""
+        values = {self._graph.nodes[0]: _channels_last(images)}
+        for node in self._graph.nodes:
+            self._graph.fill(values, node)
+            yield node, values
+            for dead in self._graph.freed[node]:
+                values.pop(dead, None)
+
+    def _without_each(self, cut: _Cut, values: dict, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for node in cut.ahead:
+            self._graph.fill(values, node)
+        off = {cut.first: torch.zeros_like(values[cut.first])}  # all units at once, for channels do not meet in `near`
+        for node in cut.near[1:]:
+            off[node] = self._graph.run(node, ChainMap(off, values))
+        off = {node: off[node].movedim(cut.axis, 1) for node in cut.exits}
+        change = {node: off[node] - values[node].movedim(cut.axis, 1) for node in cut.exits}
+        alive = wanted.expand(len(values[cut.first]), -1)  # (M, units of the layer)
+        if len(cut.taps) == 1:
+            alive = alive & torch.stack([_anywhere(part != 0) for part in change.values()]).any(0)
+        for numbers, examples in (part.T for part in alive.T.nonzero().split(cut.pairs)):
+            logits = self._beyond(cut, values, off, change, numbers, examples)
+            yield cut.unit.start + numbers, examples, logits
+
+    def _beyond(
+        self, cut: _Cut, values: dict, off: dict, change: dict, numbers: Tensor, examples: Tensor
+    ) -> Tensor:
+        """The logits (R, K) of `examples` (R,), each with one unit of the layer off: `numbers` (R,)."""
+        rows = _Rows(values, examples, self._graph.per_example)
+        place = torch.arange(len(examples), device=examples.device)
+        for node in cut.wide:
+            rows[node].movedim(cut.axis, 1)[place, numbers] = off[node][examples, numbers]
+        for node in cut.beyond:
+            if node in cut.narrow:
+                channel = change[cut.narrow[node]][examples, numbers]
+                rows[node] = _updated(_take(values[node], examples), self._graph.module(node), channel, numbers)
+            else:
+                rows[node] = self._graph.run(node, rows)
+            if node in cut.taps:
+                rows[node].movedim(cut.taps[node], 1)[place, numbers] = 0.0
+            for dead in self._graph.freed[node]:
+                rows.pop(dead, None)
+        return rows[node]
+
+
+class _Rows(dict):
+    """Values for (unit, example) pairs; those that no tap influences are taken from the intact pass when asked for."""
+
+    def __init__(self, values: dict[fx.Node, Any], examples: Tensor, per_example: set[fx.Node]):
+        self._values, self._examples, self._per_example = values, examples, per_example
+
+    def __missing__(self, node: fx.Node) -> Any:
+        self[node] = _take(self._values[node], self._examples) if node in self._per_example else self._values[node]
+        return self[node]
+
+
+def _take(values: Tensor, examples: Tensor) -> Tensor:
+    if values.ndim != 4:
+        return values.index_select(0, examples)
+    return values.movedim(1, -1).index_select(0, examples).movedim(-1, 1)  # whole rows are copied, channels-last
+
+
+def _updated(output: Tensor, layer: nn.Conv2d | nn.Linear, change: Tensor, numbers: Tensor) -> Tensor:
+    """The output (R, ...) of `layer` after `change` (R, ...) is added to channel `numbers` (R,) of its input."""
+    if isinstance(layer, nn.Linear):
+        return output + change[:, None] * layer.weight.T[numbers]
+    channels, counts = numbers.unique_consecutive(return_counts=True)
+    counts = counts.tolist()
+    for channel, rows, part in zip(channels.tolist(), output.split(counts), change.split(counts), strict=True):
+        weight, part = layer.weight[:, channel : channel + 1], part[..., None].movedim(-1, 1)  # channels-last
+        rows += functional.conv2d(part, weight, None, layer.stride, layer.padding, layer.dilation)
+    return output
+
+
+def _anywhere(differs: Tensor) -> Tensor:
+    return differs.flatten(2).any(2) if differs.ndim > 2 else differs
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+class _Graph:
+    """The model as torch.fx sees it, rewritten for replaying: what takes in what, and how each operation is run."""
+
+    def __init__(self, model: nn.Module, example: Tensor):
+        self._program = fx.GraphModule(model, _Tracer().trace(model))
+        self._runs = _module_runs(self._program.graph)
+        self._merge_norms()
+        _undo_overwriting(self._program)
+        self._interpreter = fx.Interpreter(self._program)
+        self._interpreter.args_iter = iter(())  # further arguments of the model keep their defaults
+        self.nodes = list(self._program.graph.nodes)
+        self._position = {node: position for position, node in enumerate(self.nodes)}
+        self.per_example = _descendants(self.nodes, self.nodes[:1])
+        self.freed = self._last_uses()
+        self._seen = {self.nodes[0]: example}  # the value of every node for one example
+        for node in self.nodes:
+            self.fill(self._seen, node)
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        return self._program.get_submodule(node.target) if node.op == "call_module" else None
+
+    def run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
+
+    def fill(self, values: dict[fx.Node, Any], node: fx.Node) -> None:
+        if node not in values:
+            values[node] = self.run(node, values)
+
+    def cut(self, unit: Unit) -> _Cut:
+        taps = {self._runs[tap.module, tap.call]: tap.axis for tap in unit.taps}
+        taps = {node: taps[node] for node in self._in_order(taps)}
+        first = next(iter(taps))
+        behind = _descendants(self.nodes, taps)
+        near = self._near(first, behind) if len(taps) == 1 and taps[first] == 1 else [first]
+        beyond = self._with_sizes(behind.difference(near))
+        exits = [node for node in near if beyond.intersection(node.users)]
+        takers = [(user, node) for node in exits for user in node.users if user not in taps]
+        narrow = {user: node for user, node in takers if self._takes_channels(user, node)}
+        wide = [node for node in exits if beyond.intersection(node.users).difference(narrow)]
+        needed = {source for node in (*beyond, *near) for source in node.all_input_nodes if source not in behind}
+        ahead = self._ahead(first, {*needed, *exits, *narrow})
+        largest = max(self._elements(node) for node in (first, *beyond))
+        pairs = max(_FEWEST_PAIRS, _ELEMENTS.get(self._seen[first].device.type, _ELEMENTS["cuda"]) // largest)
+        return _Cut(unit, taps, near, exits, wide, narrow, self._in_order(beyond), ahead, pairs)
+
+    def _near(self, first: fx.Node, behind: set[fx.Node]) -> list[fx.Node]:
+        near, tapped = [first], self._seen[first]
+        for node in self._in_order(behind):
+            sources = behind.intersection(node.all_input_nodes)
+            if node is not first and sources.issubset(near) and self._keeps_channels_apart(node):
+                value = self._seen[node]
+                if value.ndim == tapped.ndim and value.shape[1] == tapped.shape[1]:
+                    near.append(node)
+        return near
+
+    def _keeps_channels_apart(self, node: fx.Node) -> bool:
+        module = self.module(node)
+        if type(module) is nn.Conv2d:
+            return module.groups == module.in_channels == module.out_channels
+        return (node.target if module is None else type(module)) in _CHANNELWISE
+
+    def _takes_channels(self, node: fx.Node, source: fx.Node) -> bool:
+        module = self.module(node)
+        if type(module) is nn.Conv2d:
+            return module.groups == 1 and module.padding_mode == "zeros"
+        return type(module) is nn.Linear and self._seen[source].ndim == 2
+
+    def _with_sizes(self, nodes: set[fx.Node]) -> set[fx.Node]:
+        """Adds what is no tensor, such as `images.shape`: it may hold the number of rows, so it has to be found anew."""
+        for node in reversed(self.nodes):
+            if node in nodes:
+                sources = self.per_example.intersection(node.all_input_nodes)
+                nodes = nodes.union(source for source in sources if not isinstance(self._seen[source], Tensor))
+        return nodes
+
+    def _ahead(self, first: fx.Node, nodes: set[fx.Node]) -> list[fx.Node]:
+        """What has to run after `first` so that all `nodes` have values."""
+        rest = self.nodes[self._position[first] + 1 :]
+        for node in reversed(rest):
+            if node in nodes:
+                nodes = nodes.union(node.all_input_nodes)
+        return [node for node in rest if node in nodes]
+
+    def _in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+        return sorted(nodes, key=self._position.__getitem__)
+
+    def _elements(self, node: fx.Node) -> int:
+        value = self._seen[node]
+        return value.numel() if isinstance(value, Tensor) else 0
+
+    def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
+        freed = {node: [] for node in self.nodes}
+        for node in self.nodes[:-1]:
+            freed[max((node, *node.users), key=self._position.__getitem__)].append(node)
+        return freed
+
+    def _merge_norms(self) -> None:
+        """Puts each BatchNorm into the convolution that it alone follows, whose output then is the tap's value."""
+        for run, node in self._runs.items():
+            norm, layer = self.module(node), self.module(node.all_input_nodes[0])
+            if type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d and len(node.all_input_nodes[0].users) == 1:
+                source, name = node.all_input_nodes[0], "merged_" + node.name
+                self._program.add_module(name, fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last))
+                source.target, self._runs[run] = name, source
+                node.replace_all_uses_with(source)
+                self._program.graph.erase_node(node)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*LAYERS, _BatchNorm)) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _module_runs(graph: fx.Graph) -> dict[tuple[str, int], fx.Node]:
+    """The node of the n-th run, counted from 0, of every module, in the order in which they run."""
+    runs, calls = {}, Counter()
+    for node in graph.nodes:
+        if node.op == "call_module":
+            runs[node.target, calls[node.target]] = node
+            calls[node.target] += 1
+    return runs
+
+
+def _undo_overwriting(program: fx.GraphModule) -> None:
+    """Has operations that would overwrite a value make a new one; `view` may copy, as values are channels-last here."""
+    for node in program.graph.nodes:
+        if node.op == "call_module" and getattr(program.get_submodule(node.target), "inplace", False):
+            module = copy(program.get_submodule(node.target))  # shares all tensors
+            module.inplace, node.target = False, "apart_" + node.name
+            program.add_module(node.target, module)
+        elif node.op == "call_function":
+            node.target = _IN_PLACE.get(node.target, node.target)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+        elif node.op == "call_method":
+            node.target = "reshape" if node.target == "view" else node.target.removesuffix("_")
+
+
+def _descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.Node]:
+    """The roots and everything that depends on them; `nodes` in the order in which they run."""
+    found = set(roots)
+    for node in nodes:
+        if not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found

@@ -1,0 +1,122 @@
+"""A page: Markdown as one HTML file that needs nothing besides itself.
+
+Enters: Markdown, with pictures (PNG) and links relative to a folder. Leaves: HTML with the pictures inside it,
+headings as contents, and tables that scroll in a box of their own. Raw HTML in the Markdown is shown, not obeyed.
+"""
+
+import base64
+import html
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import mistune
+from markupsafe import Markup
+
+TEMPLATE = Path(__file__).with_suffix(".html.j2")
+DENSITY = 150 / 96  # pixels of a saved picture per pixel of the page
+VERDICTS = ("supported", "contradicted", "open")
+LONG = 30  # characters: a cell with more needs room, lest it becomes a tower of words
+REMARK = re.compile(r"<em>(Data|Files):</em>")  # how a paragraph of links begins
+
+
+@dataclass
+class Heading:
+    """A heading, and those one level further down that follow it."""
+
+    level: int
+    text: str
+    anchor: str
+    below: list["Heading"] = field(default_factory=list)
+
+
+def render(markdown: str, folder: Path, **meta: str) -> str:
+    """The page; its title is the first heading of level 1. `meta` becomes meta tags, `compiled_from` "compiled-from".
+
+    Raises ValueError for a picture that is not a PNG file in the folder.
+    """
+    renderer, body = _read(markdown, folder)
+    title = next((heading.text for heading in renderer.headings if heading.level == 1), "Report")
+    meta = {name.replace("_", "-"): content for name, content in meta.items()}
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text())
+    return template.render(title=title, body=Markup(body), contents=_nested(renderer.headings), meta=meta)
+
+
+def contents(markdown: str, folder: Path) -> list[Heading]:
+    """The headings of level 2, each with those of level 3 below it; anchors are those that code hosts make."""
+    return _nested(_read(markdown, folder)[0].headings)
+
+
+def plain(markdown: str) -> str:
+    """What is left to read of Markdown without its markup."""
+    return _without_tags(mistune.html(markdown)).strip()
+
+
+class _Renderer(mistune.HTMLRenderer):
+    def __init__(self, folder: Path):
+        super().__init__(escape=True)
+        self.folder, self.headings, self.slugs = folder, [], Counter()
+
+    def heading(self, text: str, level: int, **_) -> str:
+        shown = _without_tags(text)
+        slug = re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", shown.lower().strip()))
+        anchor = f"{slug}-{self.slugs[slug]}" if self.slugs[slug] else slug
+        self.slugs[slug] += 1
+        self.headings.append(Heading(level, shown, anchor))
+        return f'<h{level} id="{anchor}">{text}</h{level}>\n'
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        png = _picture(self.folder, url)
+        width, height = (round(pixels / DENSITY) for pixels in struct.unpack(">II", png[16:24]))
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        return f'<img src="{source}" width="{width}" height="{height}" alt="{_without_tags(text, quote=True)}">'
+
+    def paragraph(self, text: str) -> str:
+        if text.startswith("<img "):
+            picture, _, caption = text.partition("<br />\n")
+            return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>\n"
+        return f'<p class="remark">{text}</p>\n' if REMARK.match(text) else f"<p>{text}</p>\n"
+
+    def table(self, text: str) -> str:
+        return f'<div class="table" tabindex="0" role="region" aria-label="Table"><table>\n{text}</table></div>\n'
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        if head:
+            kind = "number" if align == "right" else ""
+            return f'<th scope="col" class="{kind}">{text}</th>\n'
+        kind = "number" if align == "right" else text if text in VERDICTS else "long" if len(text) > LONG else ""
+        return f'<td class="{kind}">{text}</td>\n'
+
+
+def _read(markdown: str, folder: Path) -> tuple[_Renderer, str]:
+    renderer = _Renderer(folder)
+    return renderer, mistune.create_markdown(renderer=renderer, plugins=["table"])(markdown)
+
+
+def _picture(folder: Path, url: str) -> bytes:
+    path = folder / url
+    if not path.is_file():
+        raise ValueError(f"picture {url} is not in {folder}: a page holds only pictures that are saved there")
+    png = path.read_bytes()
+    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError(f"{path} is not a PNG picture: delete it and make it again")
+    return png
+
+
+def _nested(headings: list[Heading]) -> list[Heading]:
+    top = []
+    for heading in headings:
+        if heading.level == 2:
+            top.append(Heading(2, heading.text, heading.anchor))
+        elif heading.level == 3 and top:
+            top[-1].below.append(heading)
+    return top
+
+
+def _without_tags(text: str, *, quote: bool = False) -> str:
+    shown = html.unescape(re.sub(r"<[^>]+>", "", text))
+    return html.escape(shown) if quote else shown

@@ -1,0 +1,118 @@
+"""Tables as people read them: rounded, under headers in plain words, as Markdown.
+
+Enters: tidy tables with the study's column names. Leaves: Markdown, which notebooks show and the report takes up.
+"""
+
+import re
+from collections.abc import Sequence
+
+import pandas
+
+WORDS = {  # column -> header; what is not here only loses its underscores
+    "dataset": "data set",
+    "draw": "draw of examples",
+    "sample": "kind of draw",
+    "examples": "examples scored on",
+    "units": "units in all",
+    "pruned": "units off",
+    "share": "units off (%)",
+    "emptied": "layers left empty",
+    "auc_relative": "relative auc",
+    "auc_ours": "auc here",
+    "auc_paper": "auc in the paper",
+    "auc_relative_ours": "relative auc here",
+    "auc_relative_paper": "relative auc in the paper",
+    "accuracy": "test accuracy",
+    "accuracy_unpruned": "accuracy, nothing off",
+    "accuracy_10pct": "accuracy, 10 % off",
+    "accuracy_25pct": "accuracy, 25 % off",
+    "accuracy_50pct": "accuracy, 50 % off",
+    "spearman": "rank correlation (Spearman)",
+    "kendall": "rank correlation (Kendall)",
+    "difference": "mean difference in auc",
+    "criteria": "criteria compared",
+    "pairs": "pairs of draws",
+    "top_1%": "held by the longest 1 %",
+    "top_10%": "held by the longest 10 %",
+    "top_50%": "held by the longest 50 %",
+    "effective_share": "effective share of examples",
+    "label": "contrast",
+    "kind": "kind of test",
+    "low": "95 % interval from",
+    "high": "to",
+    "p_holm": "p, adjusted (Holm)",
+    "smallest_p": "smallest p possible",
+    "won": "share of blocks won",
+    "signs": "sign in each data set and network",
+    "dropped": "blocks left out",
+    "improvement": "probability of improvement",
+    "min": "lowest",
+    "max": "highest",
+    "loss": "training loss (nats)",
+    "learning_rate": "learning rate",
+    "epochs": "epochs trained",
+    "curves": "curves measured",
+    "training_seconds": "training (s)",
+    "measuring_seconds": "measuring (s)",
+    "seconds": "time (s)",
+    "peak_memory_mb": "peak memory (MB)",
+    "peak_cuda_memory_mb": "peak GPU memory (MB)",
+    "torch": "PyTorch",
+}
+CODE = ("criterion",)  # columns whose values are set as code
+CHANCES = ("p", "p_holm", "smallest_p")  # columns in which what is almost 0 is told from 0
+
+
+def header(column: object) -> str:
+    """The name of a column in plain words."""
+    return WORDS.get(str(column), str(column).replace("_", " "))
+
+
+def markdown(table: pandas.DataFrame, digits: int = 3) -> str:
+    """The table as Markdown: numbers rounded and to the right, headers in plain words, no cell's text read as markup.
+
+    Numbers of a column share their decimals: `digits`, less one for every place from the tens on that the largest has,
+    and none where all are whole. Chances that would be rounded to 0 have two figures instead (1.2e-05).
+    """
+    if table.empty:
+        return "*Nothing to show here: the table has no rows.*"
+    columns = [_cells(name, table.iloc[:, position], digits) for position, name in enumerate(table.columns)]
+    rulers = ["---:" if _is_numeric(table.iloc[:, position]) else "---" for position in range(len(columns))]
+    lines = [[escape(header(name)) for name in table.columns], rulers, *zip(*columns, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """The text on one line, with nothing in it that Markdown would read as markup."""
+    return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split()))
+
+
+def _is_numeric(column: pandas.Series) -> bool:
+    return pandas.api.types.is_numeric_dtype(column) and not pandas.api.types.is_bool_dtype(column)
+
+
+def _cells(name: object, column: pandas.Series, digits: int) -> Sequence[str]:
+    if _is_numeric(column):
+        return _numbers(column, digits, exact_near_0=name in CHANCES)
+    values = ["" if pandas.isna(value) else _plain(value) for value in column]
+    if name in CODE:
+        return [f"`{value}`".replace("|", r"\|") if value else "" for value in values]
+    return [escape(value) for value in values]
+
+
+def _numbers(column: pandas.Series, digits: int, *, exact_near_0: bool) -> list[str]:
+    known = column.dropna().astype(float)
+    places = len(f"{known.abs().max():.0f}") - 1
+    decimals = 0 if (known % 1 == 0).all() else max(digits - places, 0)
+    return [_number(value, decimals, exact_near_0) for value in column.astype(float)]
+
+
+def _number(value: float, decimals: int, exact_near_0: bool) -> str:
+    if pandas.isna(value):
+        return ""
+    rounded = round(value, decimals) + 0.0  # + 0.0: no "-0.000"
+    return f"{value:.2g}" if exact_near_0 and value and not rounded else f"{rounded:,.{decimals}f}"
+
+
+def _plain(value: object) -> str:
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))

@@ -1,0 +1,152 @@
+"""Running one notebook: checked parameters, fixed threads, whole copies, and a line that says what went wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from lib import execute, profiles
+
+PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, as the repository's root is for make."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    return tmp_path
+
+
+def write_notebook(path, *sources, tags=("parameters",)):
+    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{place}") for place, source in enumerate(sources)]
+    if cells:
+        cells[0].metadata["tags"] = list(tags)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(output.get("text", [])) for cell in cells for output in cell.get("outputs", [])]
+
+
+def test_a_notebook_runs_in_the_root_with_typed_parameters_threads_and_this_interpreter(folder):
+    write_notebook(
+        folder / "a.ipynb",
+        PARAMETERS,
+        "import os, sys\nprint([seed, name, rate, flip, seeds])\nprint(os.getcwd() + ' ' + sys.executable)",
+        "print({name: value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')})",
+    )
+    given = {"seed": "3", "name": "7", "rate": "1", "flip": "True", "seeds": "[1, 2]"}
+    execute.run("a.ipynb", "out/b.ipynb", given, threads=2)
+    parameters, where, threads = "\n".join(outputs(folder / "out/b.ipynb")).split("\n")[:3]
+    assert parameters == "[3, '7', 1.0, True, [1, 2]]"
+    assert where == f"{folder} {sys.executable}"
+    assert set(execute.POOLS) <= set(eval(threads)) and set(eval(threads).values()) == {"2"}
+    assert os.listdir("out") == ["b.ipynb"]
+    metadata = json.loads((folder / "out/b.ipynb").read_text())["metadata"]["papermill"]
+    assert (metadata["input_path"], metadata["output_path"]) == ("a.ipynb", "out/b.ipynb")
+
+
+def test_a_failing_cell_is_named_and_its_copy_kept_until_the_next_success(folder):
+    write_notebook(folder / "a.ipynb", PARAMETERS, "1 + 1", "raise ValueError('no such thing\\nat all')", "never = 1")
+    with pytest.raises(RuntimeError) as caught:
+        execute.run("a.ipynb", "out/b.ipynb", {})
+    assert str(caught.value) == "b failed in cell [3]: ValueError: no such thing\n  its copy: out/b.failed.ipynb"
+    assert os.listdir("out") == ["b.failed.ipynb"]
+    assert "no such thing" in (folder / "out/b.failed.ipynb").read_text()
+    write_notebook(folder / "a.ipynb", PARAMETERS)
+    execute.run("a.ipynb", "out/b.ipynb", {})
+    assert os.listdir("out") == ["b.ipynb"]
+
+
+def test_a_failure_leaves_an_earlier_copy_as_it_was(folder):
+    write_notebook(folder / "a.ipynb", PARAMETERS, "1 + 1")
+    execute.run("a.ipynb", "b.ipynb", {})
+    before = (folder / "b.ipynb").read_bytes()
+    write_notebook(folder / "a.ipynb", PARAMETERS, "1 / 0")
+    with pytest.raises(RuntimeError, match=r"cell \[2\]: ZeroDivisionError: division by zero"):
+        execute.run("a.ipynb", "b.ipynb", {})
+    assert (folder / "b.ipynb").read_bytes() == before
+
+
+def test_a_kernel_that_dies_is_told_apart_from_one_that_fails(folder):
+    write_notebook(folder / "a.ipynb", PARAMETERS, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RuntimeError, match=r"b failed in cell \[2\]: its kernel died \(was it killed"):
+        execute.run("a.ipynb", "b.ipynb", {})
+    assert sorted(os.listdir()) == ["a.ipynb", "b.failed.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("sed", "1", r"a.ipynb has no parameter 'sed': valid are seed, name, rate, flip, seeds"),
+        ("seed", "one", r"a.ipynb: seed must be of type int, as its default 0, not 'one'"),
+        ("seed", "1.5", r"seed must be of type int"),
+        ("rate", "fast", r"rate must be of type float"),
+        ("flip", "1", r"flip must be of type bool"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_in_one_line_before_anything_runs(folder, name, value, error):
+    write_notebook(folder / "a.ipynb", PARAMETERS)
+    with pytest.raises(ValueError, match=error) as caught:
+        execute.run("a.ipynb", "out/b.ipynb", {name: value})
+    assert "\n" not in str(caught.value)
+    assert not os.path.exists("out")
+
+
+def test_a_notebook_without_parameters_or_no_notebook_says_so(folder, capsys):
+    write_notebook(folder / "a.ipynb", "1 + 1", tags=())
+    with pytest.raises(ValueError, match=r"no parameter 'seed': valid are none: no cell is tagged parameters"):
+        execute.run("a.ipynb", "b.ipynb", {"seed": "1"})
+    assert execute.main(["c.ipynb", "b.ipynb"]) == 1
+    assert capsys.readouterr().err == "no notebook c.ipynb\n"
+
+
+@pytest.fixture
+def start(folder):
+    """Starts `python -m lib.execute` on a notebook that lasts, and returns it when its kernel is in the long cell."""
+    began = []
+
+    def begin(*words):
+        write_notebook(folder / "a.ipynb", PARAMETERS, "open('begun', 'w').close()", "import time\ntime.sleep(60)")
+        command = [sys.executable, "-m", "lib.execute", "a.ipynb", "out/b.ipynb", *words]
+        root = os.path.dirname(os.path.dirname(execute.__file__))
+        environment = os.environ | {"PYTHONPATH": root}
+        began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        until(lambda: os.path.exists("begun"))
+        return began[0]
+
+    yield begin
+    for process in began:
+        process.kill()
+        process.communicate()
+
+
+def until(condition, seconds=60):
+    for _ in range(seconds * 20):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{seconds} s were not enough")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_told_and_leaves_nothing(start, how):
+    process = start()
+    process.send_signal(how)
+    assert (process.communicate()[1], process.returncode) == ("b interrupted\n", 130)
+    assert os.listdir("out") == []
+
+
+def test_it_stops_when_what_started_it_is_gone(start):
+    process = start("--parent", "1")  # which it is not, as if the true parent had gone
+    assert (process.communicate()[1], process.returncode) == ("b interrupted\n", 130)
+    assert os.listdir("out") == []

@@ -1,0 +1,155 @@
+"""lib.units: what a unit is, which BatchNorm belongs to it, and that a tap sees the value as it was."""
+
+import pytest
+import toys
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lib import networks
+from lib.units import along, tapped, units
+
+
+@pytest.mark.parametrize(
+    ("name", "total"), [("resnet20", 784), ("resnet56", 2128), ("vgg19", 5504), ("resnet18", 4800), ("resnet18-small", 4800)]
+)
+def test_totals_are_the_papers(name, total):
+    layers = units(networks.build(name, 10).eval())
+    assert sum(unit.size for unit in layers) == total
+    assert all(unit.norm is not None for unit in layers)
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_finds_layers_norms_uses_and_overwritten_values(network):
+    layers = units(toys.make(network), toys.examples(network, 1)[0])
+    found = [(u.name, u.size, u.norm, len(u.taps), any(tap.overwritten for tap in u.taps)) for u in layers]
+    assert found == list(network.UNITS)
+    sizes = [unit.size for unit in layers]
+    assert [unit.slice for unit in layers] == [slice(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
+
+
+def test_densenet_whose_registration_order_is_wrong_on_half_of_its_convolutions():
+    from torchvision.models import DenseNet
+
+    model = DenseNet(4, (2, 2), 6, bn_size=2, num_classes=3).eval()
+    norm_of = {unit.name: unit.norm for unit in units(model)}
+    expected = {"features.conv0": "features.norm0", "features.transition1.conv": None}
+    for layer in ("denseblock1.denselayer1", "denseblock1.denselayer2", "denseblock2.denselayer1", "denseblock2.denselayer2"):
+        expected |= {f"features.{layer}.conv1": f"features.{layer}.norm2", f"features.{layer}.conv2": None}  # concatenated
+    assert norm_of == expected
+    names = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    next_registered = {a: b for a, b in zip(names, names[1:], strict=False) if a in norm_of}
+    assert sum(norm_of[name] != next_registered[name] for name in norm_of) == len(norm_of) / 2
+
+
+def test_mobilenet_where_every_convolution_has_its_own_norm():
+    from torchvision.models import mobilenet_v2
+
+    model = mobilenet_v2(num_classes=3, width_mult=0.25).eval()
+    layers = units(model)
+    assert len(layers) == sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 52
+    for unit in layers:  # in a Sequential each convolution is followed by its norm
+        *path, number = unit.name.split(".")
+        assert unit.norm == ".".join([*path, str(int(number) + 1)])
+        linear_bottleneck = number != "0"  # the only one without an activation behind it
+        assert [tap.overwritten for tap in unit.taps] == [not linear_bottleneck]
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_a_tap_shows_the_value_before_anything_overwrites_it_and_replaces_it(network):
+    model, (images, _) = toys.make(network), toys.examples(network, 3)
+    layers, seen, expected = units(model, images[:1]), [], []
+
+    def see(number, tap, value):
+        assert value.shape[tap.axis] == layers[number].size
+        seen.append((number, value.clone()))
+        return value * 2
+
+    def gate(number, value):
+        expected.append((number, value))
+        return value * 2
+
+    with torch.no_grad():
+        with tapped(model, layers, see):
+            doubled = model(images)
+        close(doubled, model.gated(images, gate))
+        close(model(images), model.gated(images, lambda number, value: value))
+    assert len(seen) == len(expected) == sum(uses for *_, uses, _ in network.UNITS)
+    for (number, value), (expected_number, expected_value) in zip(seen, expected, strict=True):
+        assert number == expected_number
+        close(value, expected_value)
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_taps_count_their_calls_anew_in_every_pass():
+    model, (images, _) = toys.make(toys.Twice), toys.examples(toys.Twice, 2)
+    calls = []
+    with tapped(model, units(model), lambda number, tap, value: calls.append((number, tap.call))):
+        model(images), model(images)
+    assert calls == [(0, 0), (1, 0), (1, 1)] * 2
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_hooks_are_gone_afterwards(fail):
+    model, (images, _) = toys.make(toys.Twice), toys.examples(toys.Twice, 2)
+    with pytest.raises(ZeroDivisionError) if fail else torch.no_grad(), tapped(model, units(model), lambda *_: None):
+        model(images)
+        assert any(module._forward_hooks for module in model.modules())
+        _ = 1 / (not fail)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_works_whatever_the_callers_gradient_mode(mode):
+    model = toys.make(toys.Residual)
+    with mode():
+        assert units(model) == units(model, toys.examples(toys.Residual, 1)[0])
+
+
+def test_along_broadcasts_one_value_per_unit():
+    value = torch.ones(2, 3, 4)
+    assert torch.equal((value * along(torch.tensor([1.0, 2, 3]), 1, value))[0, :, 0], torch.tensor([1.0, 2, 3]))
+    assert torch.equal((value * along(torch.tensor([1.0, 2, 3, 4]), -1, value))[1, 2], torch.tensor([1.0, 2, 3, 4]))
+
+
+class OnlyTiny(nn.Module):
+    """Takes 5x5 images and no others."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(1, 2, 3), nn.Linear(18, 2)
+
+    def forward(self, x):
+        return self.classifier(functional.relu(self.conv(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (toys.make(toys.Mlp).train(), "Mlp is in training mode: call model.eval()"),
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(), "1 has no running statistics"),
+        (nn.Sequential(nn.Linear(2, 2)).eval(), "Sequential has no units: it needs a convolution or linear layer before"),
+        (nn.Flatten().eval(), "Flatten has no units"),
+        (OnlyTiny().eval(), "OnlyTiny takes none of the usual inputs .*: give one as `example`"),
+    ],
+)
+def test_refuses_what_has_no_units(model, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        units(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_submodule_in_training_mode_is_named():
+    model = toys.make(toys.Plain)
+    model.layers[7].train()
+    with pytest.raises(ValueError, match=r"layers\.7 is in training mode"):
+        units(model)
+
+
+def test_an_example_helps_where_the_usual_inputs_do_not():
+    assert [unit.name for unit in units(OnlyTiny().eval(), torch.zeros(1, 1, 5, 5))] == ["conv"]
+    with pytest.raises(ValueError, match="Mlp takes none of the usual inputs"):
+        units(toys.make(toys.Mlp))  # whose classifier is registered first

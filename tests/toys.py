@@ -1,0 +1,151 @@
+"""Tiny networks that tests share, each written twice.
+
+`forward` is what a user would write, in-place operations included. `gated` computes the same out of place, and passes every tap
+through `gate(number of the layer, value)`: multiplying there by ones is the obvious way to a unit's contribution. `UNITS` lists what
+`lib.units` must find: (layer, size, its BatchNorm or None, how many taps, whether a later operation overwrites the tap).
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Mlp(nn.Module):
+    """Linear layers only, one with BatchNorm1d; two classes."""
+
+    SHAPE, CLASSES = (4,), 2
+    UNITS = (("hidden", 5, "norm", 1, False), ("second", 3, None, 1, False))
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Linear(3, 2)  # registered first, runs last
+        self.norm, self.hidden, self.second = nn.BatchNorm1d(5), nn.Linear(4, 5), nn.Linear(5, 3, bias=False)
+
+    def forward(self, x):
+        x = functional.relu(self.norm(self.hidden(x)))
+        return self.classifier(functional.relu(self.second(x)))
+
+    def gated(self, x, gate):
+        x = functional.relu(gate(0, self.norm(self.hidden(x))))
+        return self.classifier(functional.relu(gate(1, self.second(x))))
+
+
+class Plain(nn.Module):
+    """A convolution with BatchNorm, one without, and activations that overwrite their input."""
+
+    SHAPE, CLASSES = (2, 6, 6), 3
+    UNITS = (("layers.0", 4, "layers.1", 1, True), ("layers.4", 3, None, 1, True))
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(4, 3, 3, padding=1), nn.ReLU6(inplace=True), nn.Flatten(), nn.Dropout(), nn.Linear(12, 3),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.layers(x)
+
+    def gated(self, x, gate):
+        conv1, norm, _, _, conv2, _, _, _, classifier = self.layers
+        x = functional.max_pool2d(gate(0, norm(conv1(x))).relu(), 2)
+        return classifier(gate(1, conv2(x)).clamp(0, 6).flatten(1))
+
+
+class Residual(nn.Module):
+    """A block whose sum is taken in place, around a shortcut with a BatchNorm of its own."""
+
+    SHAPE, CLASSES = (1, 5, 5), 3
+    UNITS = (
+        ("stem", 3, "stem_norm", 1, True), ("conv1", 2, "norm1", 1, True), ("conv2", 4, "norm2", 1, True),
+        ("shortcut", 4, "shortcut_norm", 1, False),
+    )  # fmt: skip
+
+    def __init__(self):
+        super().__init__()
+        self.stem_norm, self.norm1, self.norm2 = nn.BatchNorm2d(3), nn.BatchNorm2d(2), nn.BatchNorm2d(4)
+        self.stem, self.conv1 = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3, stride=2, bias=False)
+        self.conv2, self.shortcut = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(3, 4, 3, stride=2)
+        self.shortcut_norm, self.classifier = nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem_norm(self.stem(x)).relu_()
+        out = self.norm2(self.conv2(functional.silu(self.norm1(self.conv1(x)), inplace=True)))
+        out += self.shortcut_norm(self.shortcut(x))
+        return self.classifier(out.relu_().mean((2, 3)))
+
+    def gated(self, x, gate):
+        x = gate(0, self.stem_norm(self.stem(x))).relu()
+        out = gate(2, self.norm2(self.conv2(functional.silu(gate(1, self.norm1(self.conv1(x)))))))
+        out = out + gate(3, self.shortcut_norm(self.shortcut(x)))
+        return self.classifier(out.relu().mean((2, 3)))
+
+
+class Twice(nn.Module):
+    """A layer and its BatchNorm used twice around skips, and a convolution for classifier."""
+
+    SHAPE, CLASSES = (1, 4, 4), 3
+    UNITS = (("stem", 3, None, 1, False), ("shared", 3, "norm", 2, False))
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.shared = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.norm, self.classifier = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        x = self.stem(x).tanh()
+        for _ in range(2):
+            x = x + functional.relu(self.norm(self.shared(x)))
+        return self.classifier(x).mean((2, 3))
+
+    def gated(self, x, gate):
+        x = gate(0, self.stem(x)).tanh()
+        for _ in range(2):
+            x = x + functional.relu(gate(1, self.norm(self.shared(x))))
+        return self.classifier(x).mean((2, 3))
+
+
+class Overwritten(nn.Module):
+    """A convolution's output overwritten before a BatchNorm takes it, so it is not that convolution's; then tokens (M, T, C)."""
+
+    SHAPE, CLASSES = (2, 3, 3), 3
+    UNITS = (("conv", 4, None, 1, True), ("token", 3, None, 1, False))
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 4, 2), nn.BatchNorm2d(4)
+        self.token, self.classifier = nn.Linear(4, 3), nn.Linear(3, 3, bias=False)
+
+    def forward(self, x):
+        y = self.conv(x)
+        y.relu_()
+        tokens = self.norm(y).flatten(2).transpose(1, 2)
+        return self.classifier(self.token(tokens).sigmoid().mean(1))
+
+    def gated(self, x, gate):
+        tokens = self.norm(gate(0, self.conv(x)).relu()).flatten(2).transpose(1, 2)
+        return self.classifier(gate(1, self.token(tokens)).sigmoid().mean(1))
+
+
+NETWORKS = (Mlp, Plain, Residual, Twice, Overwritten)
+
+
+def make(network, seed=0):
+    """One of `NETWORKS`, random in every weight and buffer, float64, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = network().double().eval()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.weight.data.normal_()
+                module.bias.data.normal_()
+                module.running_mean.normal_(std=0.3)
+                module.running_var.uniform_(0.2, 0.6)
+    return model
+
+
+def examples(network, count, seed=1):
+    """Images and labels for one of `NETWORKS`."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, *network.SHAPE, dtype=torch.float64, generator=generator)
+    return images, torch.randint(network.CLASSES, (count,), generator=generator)
