@@ -1,7 +1,7 @@
 """The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
 
-Enters: summaries of pruning curves (see `lib.study.summaries`). Leaves: the claims table, one row a claim. What is contrasted was
-fixed before anything was measured; the rules of the verdicts are in `lib.statistics`.
+Enters: summaries of pruning curves (see `lib.study.summaries`). Leaves: the claims table, one row a claim. What is
+contrasted was fixed before anything was measured; the rules of the verdicts are in `lib.statistics`.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,8 @@ CLAIMS: dict[str, Claim] = {
 
 
 def verdicts(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per claim: claim, text, effect in relative auc, its interval, p, blocks, the smallest p they could reach, verdict.
+    """One row per claim: claim, text, effect in relative auc, its interval, p, blocks, the smallest p they could
+    reach, verdict.
 
     Raises ValueError where a criterion that a claim needs has not been measured.
     """

@@ -1,13 +1,13 @@
 """The criteria: what is sent back from the logits, how contributions are reduced to scores, and the notation for both.
 
 Enters: a name in the paper's notation, `reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]`, such as
-`sq:rand:norm`. Leaves: a `Criterion`, whose parts are entries of the literal tables below; adding one is one entry and one test.
+`sq:rand:norm`. Leaves: a `Criterion`, whose parts are entries of the literal tables below; adding one is one entry
+and one test.
 
-    (none)           in place of a cotangent: the cross-entropy gradient with the true label
-    norm             each cotangent divided by its L2 norm (arXiv 2310.20203)
-    batch            divided by the mean norm over the minibatch
-    score            each example's contributions divided by their L2 norm over all units; score-layer: within each layer
-    layer            the final scores divided by their L2 norm within each layer
+    (none)           in place of a cotangent: the cross-entropy gradient with the true label norm             each
+    cotangent divided by its L2 norm (arXiv 2310.20203) batch            divided by the mean norm over the minibatch
+    score            each example's contributions divided by their L2 norm over all units; score-layer: within each
+    layer layer            the final scores divided by their L2 norm within each layer
 """
 
 import difflib
@@ -32,9 +32,10 @@ _TAYLOR = "Molchanov et al. 2019, arXiv 1906.10771"
 class Reduction:
     """From contributions to scores: the mean over examples of `term(rows)`, then `final`.
 
-    `rows` says which contributions: "sum" over space of x * delta, "abs-pixel" (sum of absolute values), "sq-pixel" (root of the sum
-    of squares), or "weights" (gradient of the unit's weights; by minibatch only). With `per_minibatch` the rows of a minibatch
-    are averaged before `term`. With `layer` the scores are always divided by their L2 norm within each layer.
+    `rows` says which contributions: "sum" over space of x * delta, "abs-pixel" (sum of absolute values), "sq-pixel"
+        (root of the sum of squares), or "weights" (gradient of the unit's weights; by minibatch only). With
+        `per_minibatch` the rows of a minibatch are averaged before `term`. With `layer` the scores are always divided
+        by their L2 norm within each layer.
     """
 
     term: Callable[[Tensor], Tensor]
@@ -64,8 +65,8 @@ REDUCTIONS: dict[str, Reduction] = {
 class Cotangent:
     """What is sent back from the logits: `vectors(logits, labels, noise)`, (M, K) float64.
 
-    With `family`, `vectors` takes the number of probes as well, None for all, and gives them together, (P, M, K). With `joint`, the
-    root of the sum of squares over the probes takes the place of a single probe's contributions.
+    With `family`, `vectors` takes the number of probes as well, None for all, and gives them together, (P, M, K).
+    With `joint`, the root of the sum of squares over the probes takes the place of a single probe's contributions.
     """
 
     vectors: Callable[..., Tensor]
@@ -168,8 +169,11 @@ class Criterion:
         _require(
             not source.joint or self.reduction in ("abs", "sq"), f"{self}: {self.cotangent} goes with abs and sq only"
         )
-        _require(REDUCTIONS[self.reduction].rows != "weights" or not (self.normalisation.startswith("score") or source.joint),
-                 f"{self}: {self.reduction} has no contributions per example to normalise")  # fmt: skip
+        by_example = REDUCTIONS[self.reduction].rows != "weights"
+        _require(
+            by_example or not (self.normalisation.startswith("score") or source.joint),
+            f"{self}: {self.reduction} has no contributions per example to normalise",
+        )
 
     @property
     def source(self) -> Cotangent:

@@ -157,13 +157,13 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("-p", dest="values", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--parent", type=int, help="stop when this process is no longer the parent")
     asked = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if asked.parent is not None:
-        _stop_with(asked.parent)
     # jupyterlab brings a checker of web addresses that jsonschema imports, for seconds, and no notebook needs.
     sys.modules.setdefault("rfc3987_syntax", None)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say, `run` says
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if asked.parent is not None:
+            _stop_with(asked.parent)
         run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads)
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,8 @@
 """Figures: what tidy tables look like. One look for all of them, readable in grey and for the colour-blind.
 
-Enters: tables of `lib.study` and `lib.statistics`. Leaves: matplotlib figures, saved as PNG (for pages) and SVG beside it.
-Criteria differ by colour, dash and marker alike. Bands and bars show the range over runs where there are few of them.
+Enters: tables of `lib.study` and `lib.statistics`. Leaves: matplotlib figures, saved as PNG (for pages) and SVG
+beside it. Criteria differ by colour, dash and marker alike. Bands and bars show the range over runs where there
+are few of them.
 """
 
 import os
@@ -53,8 +54,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: pandas.DataFrame | None = None) -> Figure:
     """Pruning curves: a row per data set and network, a column per number of examples, a line per criterion.
 
-    The line is the mean over runs, the band their range. `reference` may hold other curves of the same columns (the paper's);
-    they are drawn as open markers.
+    The line is the mean over runs, the band their range. `reference` may hold other curves of the same columns (the
+    paper's); they are drawn as open markers.
     """
     import seaborn
 
@@ -76,7 +77,8 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
 def estimates(
     table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
 ) -> Figure:
-    """One row per criterion, best first: the mean over runs of `value` with their range, a marker and colour per `hue`."""
+    """One row per criterion, best first: the mean over runs of `value` with their range, a marker and colour per
+    `hue`."""
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     best = list(shown.groupby("criterion")[value].mean().sort_values().index)
     levels, panels = sorted(shown[hue].unique()), list(dict.fromkeys(shown["panel"]))
@@ -110,13 +112,14 @@ def estimates(
 
 
 def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str = "auc_relative") -> Figure:
-    """How `value` grows with the number of examples (logarithmic), a line per criterion, a panel per data set and network."""
+    """How `value` grows with the number of examples (logarithmic), a line per criterion, a panel per data set and
+    network."""
     import seaborn
 
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     grid = seaborn.relplot(
-        shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria, col="panel",
-        kind="line", markers=True, **_BAND, height=3.2, aspect=1.3,
+        shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria,
+        col="panel", kind="line", markers=True, **_BAND, height=3.2, aspect=1.3,
     )  # fmt: skip
     grid.set(xscale="log")
     numbers = sorted(shown["examples"].unique())
@@ -185,7 +188,8 @@ def display_table(table: pandas.DataFrame, *, digits: int = 3) -> None:
 
 
 def concentration(lengths: pandas.DataFrame) -> Figure:
-    """Lorenz-like curves: the share of all squared gradient length that the longest share of the examples holds, one line a run."""
+    """Lorenz-like curves: the share of all squared gradient length that the longest share of the examples holds, one
+    line a run."""
     figure, axes = pyplot.subplots(figsize=(4.8, 3.4))
     for (dataset, network), table in lengths.groupby(["dataset", "network"]):
         colour = axes.plot([], [], label=f"{dataset}, {network}")[0].get_color()
@@ -203,4 +207,58 @@ def concentration(lengths: pandas.DataFrame) -> Figure:
     )
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     axes.legend(loc="center right")
+    return figure
+
+
+def spread(table: pandas.DataFrame) -> Figure:
+    """Relative error of scores against the number of random vectors, both logarithmic: lines predicted, marks
+    measured."""
+    panels = list(dict.fromkeys(zip(table["dataset"], table["network"], strict=True)))
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.4), sharey=True, squeeze=False)
+    for place, (dataset, network) in zip(axes[0], panels, strict=True):
+        here = table[(table["dataset"] == dataset) & (table["network"] == network)]
+        for (kind, part), marker in zip(here.groupby("vectors"), _MARKERS, strict=False):
+            mean = part.groupby("probes")[["predicted", "measured"]].mean()
+            mean = mean[mean["predicted"] > 0]  # orthonormal vectors are exact when there are K of them
+            colour = place.plot(mean.index, 100 * mean["predicted"], label=f"{kind}, predicted")[0].get_color()
+            part = part[part["predicted"] > 0]
+            place.plot(
+                part["probes"],
+                100 * part["measured"],
+                marker,
+                color=colour,
+                markersize=5,
+                alpha=0.7,
+                label=f"{kind}, measured",
+            )
+        place.set(xscale="log", yscale="log", title=f"{dataset}, {network}", xlabel="random vectors per example")
+        ticks = sorted(here["probes"].unique())
+        place.set_xticks(ticks, ticks)
+        place.minorticks_off()
+    axes[0, 0].set_ylabel("relative error of scores (%)")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def critical_difference(ranks: pandas.DataFrame, p_values: pandas.DataFrame) -> Figure:
+    """Demsar's diagram: mean ranks on a line, criteria that Nemenyi's test cannot tell apart joined by a bar."""
+    from scikit_posthocs import critical_difference_diagram
+
+    figure, axes = pyplot.subplots(figsize=(8, 0.28 * len(ranks) + 1))
+    labels = {"label_fmt_left": "{label} ({rank:.1f})  ", "label_fmt_right": "  {label} ({rank:.1f})"}
+    ranked = ranks.set_index("criterion")["mean_rank"]
+    critical_difference_diagram(ranked, p_values, ax=axes, elbow_props={"color": "0.5"}, **labels)
+    axes.set_title("mean rank over trained networks (1 is best)", pad=22)
+    return figure
+
+
+def cost_against_value(table: pandas.DataFrame) -> Figure:
+    """Relative auc against seconds of scoring (logarithmic), each criterion by name."""
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    axes.plot(1000 * table["seconds"], table["auc_relative"], "o", markersize=5)
+    for row in table.itertuples():
+        axes.annotate(
+            row.criterion, (1000 * row.seconds, row.auc_relative), (4, 3), textcoords="offset points", fontsize=7
+        )
+    axes.set(xscale="log", xlabel="milliseconds to score", ylabel=LABELS["auc_relative"])
     return figure

@@ -1,9 +1,10 @@
 """Importance scores: how much each unit of a trained network matters, by many criteria at once.
 
-Enters: a model in eval mode, batches of images, the names of criteria. Leaves: one score per unit and criterion. For every
-example n and unit c the contribution s_nc, the sum over space of x * delta with delta the derivative of v_n . logits at the unit's
-tap, is exact for each example although a whole batch is sent back at once, because in eval mode examples do not influence
-each other (Sapkota & Bhattarai 2023, arXiv 2310.20203; Molchanov et al. 2019, arXiv 1906.10771).
+Enters: a model in eval mode, batches of images, the names of criteria. Leaves: one score per unit and criterion. For
+every example n and unit c the contribution s_nc, the sum over space of x * delta with delta the derivative of v_n
+. logits at the unit's tap, is exact for each example although a whole batch is sent back at once, because in eval
+mode examples do not influence each other (Sapkota & Bhattarai 2023, arXiv 2310.20203; Molchanov et al. 2019,
+arXiv 1906.10771).
 """
 
 from collections import defaultdict
@@ -32,15 +33,18 @@ def score(
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
-    One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
-    adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without gradient look at the same forward
-    pass, or at weights and the first example alone. The model is left exactly as it was found.
+    One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria;
+    `molchanov-group` adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without
+    gradient look at the same forward pass, or at weights and the first example alone. The model is left exactly as it
+    was found.
 
     Arguments:
-        model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M, K).
-        batches: tuples (images, labels (M,) or None) or (images, labels, indices (M,)). Without indices examples are counted
-            from 0. For criteria that work on minibatches (`molchanov-bn`, `molchanov-group`, `:batch`) examples are
-            regrouped into 32 consecutive ones by index, so indices must ascend; a list of batches is sorted where they do not.
+        model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M,
+            K).
+        batches: tuples (images, labels (M,) or None) or (images, labels, indices (M,)). Without indices examples are
+            counted from 0. For criteria that work on minibatches (`molchanov-bn`, `molchanov-group`, `:batch`)
+            examples are regrouped into 32 consecutive ones by index, so indices must ascend; a list of batches is
+            sorted where they do not.
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
 
     Raises ValueError for an unknown criterion, missing or wrong labels, a model in training mode or without units, no
@@ -63,7 +67,8 @@ def score(
 
 
 def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
-    """The contributions (M, N), float64, of all units on the examples `images` (M, C, H, W) for the cotangents (M, K)."""
+    """The contributions (M, N), float64, of all units on the examples `images` (M, C, H, W) for the cotangents (M,
+    K)."""
     with _frozen(model):
         images = _plain(images)
         passed = _Pass(model, units(model, images[:1]), images, {"sum"})
@@ -97,7 +102,7 @@ class _Scorer:
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(self.model(images), labels)
+                self._checked(_one_tensor(self.model(images)), labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -165,7 +170,7 @@ class _Scorer:
         modules = [self.model.get_submodule(unit.name) for unit in self.layers]
         parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
         with _requiring_grad(parameters):
-            graph = self.model(images)
+            graph = _differentiable(self.model(images))
             logits, labels = self._checked(graph.detach(), labels)
             for criteria in self.by_weights.values():
                 for probe, vectors in enumerate(self._cotangents(criteria, logits, labels, indices)):
@@ -216,11 +221,7 @@ class _Pass:
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
         with tapped(model, layers, self._watch):
-            self._graph = model(images)
-        if not isinstance(self._graph, Tensor):
-            raise ValueError(f"the model gives a {type(self._graph).__name__}, not one tensor of logits (M, K)")
-        if not self._graph.requires_grad:
-            raise ValueError("the logits do not depend on any unit of the network")
+            self._graph = _differentiable(model(images))
         self.logits = self._graph.detach()
 
     def send_back(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -239,6 +240,18 @@ class _Pass:
         kept, rows, here = value.detach(), self._rows, self._layers[number].slice
         value.register_hook(lambda delta: _reduce(rows, here, tap.axis, kept * delta))  # self here would never be freed
         return value.clone() if tap.overwritten else value
+
+
+def _one_tensor(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"the model gives a {type(output).__name__}, not one tensor of logits (M, K)")
+    return output
+
+
+def _differentiable(output: object) -> Tensor:
+    if not _one_tensor(output).requires_grad:
+        raise ValueError("the logits do not depend on any unit of the network")
+    return output
 
 
 def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) -> None:

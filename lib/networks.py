@@ -1,9 +1,9 @@
 """Networks by name: the paper's for small images, two small ones for 8-pixel digits, and every torchvision classifier.
 
 Enters: a name, the number of classes and of input channels. Leaves: a freshly initialised `nn.Module` from images
-(M, C, H, W) to logits (M, num_classes). CIFAR ResNets: He et al. 2016 (arXiv 1512.03385, section 4.2) with 1x1 convolutions
-as shortcuts; VGG with BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv 1409.1556), as the
-paper uses it. No operation here overwrites a BatchNorm's output, so scoring needs no copies.
+(M, C, H, W) to logits (M, num_classes). CIFAR ResNets: He et al. 2016 (arXiv 1512.03385, section 4.2) with 1x1
+convolutions as shortcuts; VGG with BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv
+1409.1556), as the paper uses it. No operation here overwrites a BatchNorm's output, so scoring needs no copies.
 """
 
 import difflib
@@ -38,7 +38,8 @@ class BasicBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A ResNet with a 3x3 stem for images of 8 to 64 pixels: one stage per width, each halving the resolution but the first."""
+    """A ResNet with a 3x3 stem for images of 8 to 64 pixels: one stage per width, each halving the resolution but the
+    first."""
 
     def __init__(self, blocks: int, num_classes: int, in_channels: int, widths: Sequence[int] = (16, 32, 64)):
         super().__init__()

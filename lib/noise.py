@@ -1,8 +1,9 @@
 """Random vectors that belong to examples: the one for example i depends on the seed, the stream and i alone.
 
-Enters: a seed, a stream number (one per probe) and the indices of the examples in a batch. Leaves: one row per example, the same
-whatever the batch size, the order, the subset, the device or the number of processes. Counter-based: numpy's Philox (Salmon et al.
-2011, "Parallel random numbers: as easy as 1, 2, 3") keyed by seed and stream, its counter by the block of 1,024 indices.
+Enters: a seed, a stream number (one per probe) and the indices of the examples in a batch. Leaves: one row per
+example, the same whatever the batch size, the order, the subset, the device or the number of processes.
+Counter-based: numpy's Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") keyed by seed
+and stream, its counter by the block of 1,024 indices.
 """
 
 from functools import lru_cache

@@ -4,11 +4,11 @@ Enters: a trained model in eval mode and batches of images, with labels or witho
 mean loss and the logits change without it, as one masked pass per unit gives them (the oracle of Molchanov et al. 2017,
 arXiv 1611.06440, section 2.2); and how much more, or less, units do together than one by one.
 
-Nothing that a unit cannot influence is computed again. The model is traced by torch.fx; one intact pass is walked through
-operation by operation, and at each tap only what depends on it is run, for many (unit, example) pairs at once. Until the
-first operation that mixes channels, one channel is all that differs: a convolution there adds that channel's change to its
-intact output, and pairs without any change (a ReLU silences the unit anyway) are left out. A model that cannot be traced,
-as its control flow depends on data, takes one masked pass per unit.
+Nothing that a unit cannot influence is computed again. The model is traced by torch.fx; one intact pass is walked
+through operation by operation, and at each tap only what depends on it is run, for many (unit, example) pairs at
+once. Until the first operation that mixes channels, one channel is all that differs: a convolution there adds that
+channel's change to its intact output, and pairs without any change (a ReLU silences the unit anyway) are left out. A
+model that cannot be traced, as its control flow depends on data, takes one masked pass per unit.
 """
 
 import operator
@@ -64,9 +64,7 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     return singles.results()
 
 
-def interactions(
-    model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]
-) -> pandas.DataFrame:
+def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]) -> pandas.DataFrame:
     """Whether units matter together: the output change with the first k units of `order` off, for every k in `counts`.
 
     Arguments:
@@ -182,7 +180,7 @@ class _OneByOne:
         return _logits(self._model, images)
 
     def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Numbers of units (R,) and of examples (R,), and the logits (R, K) of these examples, each with that unit off."""
+        """Numbers of units (R,) and of examples (R,), and the logits (R, K) of each example with that unit off."""
         examples = torch.arange(len(images), device=images.device)
         for number in wanted.nonzero().flatten().tolist():
             first = torch.arange(len(wanted)).roll(-number)  # an order that begins with this unit
@@ -193,17 +191,18 @@ class _OneByOne:
 def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Replay | None":
     """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do."""
     wanted = torch.zeros(sum(unit.size for unit in layers), dtype=torch.bool)
-    wanted[[unit.start + unit.size // 2 for unit in layers]] = True
+    wanted[[unit.start + offset for unit in layers for offset in (0, unit.size // 2)]] = True
+    truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
+    place = (wanted.cumsum(0) - 1).to(truth.device)
     try:
         replay = _Replay(model, layers, examples[:1])
-        found = replay.intact(examples).repeat(len(wanted), 1, 1)  # (N, M, K)
+        found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
         for numbers, positions, changed in replay.changed(examples, wanted):
-            found[numbers, positions] = changed
+            found[place[numbers], positions] = changed
     except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
         return None
-    truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
     tolerance = 1000 * torch.finfo(truth.dtype).eps * truth.abs().max()
-    return replay if (found[wanted] - truth).abs().max() <= tolerance else None
+    return replay if (found - truth).abs().max() <= tolerance else None
 
 
 @dataclass(frozen=True)
@@ -235,7 +234,7 @@ class _Replay:
     def __init__(self, model: nn.Module, layers: Sequence[Unit], example: Tensor):
         self._graph = _Graph(model, _channels_last(example))
         cuts = [self._graph.cut(unit) for unit in layers]
-        self._cuts = {cut.first: cut for cut in cuts}
+        self._cuts = {cut.first: cut for cut in cuts if self._graph.nodes[-1] in cut.beyond}  # all that matter
 
     def intact(self, images: Tensor) -> Tensor:
         """The logits (M, K) with every unit on."""
@@ -245,11 +244,10 @@ class _Replay:
 
     def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """As `_OneByOne.changed`, but only those pairs in which anything can have changed."""
-        wanted = wanted.to(images.device)
         for node, values in self._walk(images):
             cut = self._cuts.get(node)
             if cut is not None and wanted[cut.unit.slice].any():
-                yield from self._without_each(cut, values, wanted[cut.unit.slice])
+                yield from self._without_each(cut, values, wanted[cut.unit.slice].to(images.device))
 
     def _walk(self, images: Tensor) -> Iterator[tuple[fx.Node, dict[fx.Node, Any]]]:
         """The intact pass, stopping after every operation; values that nothing will need any more are dropped."""
@@ -275,9 +273,7 @@ class _Replay:
             logits = self._beyond(cut, values, off, change, numbers, examples)
             yield cut.unit.start + numbers, examples, logits
 
-    def _beyond(
-        self, cut: _Cut, values: dict, off: dict, change: dict, numbers: Tensor, examples: Tensor
-    ) -> Tensor:
+    def _beyond(self, cut: _Cut, values: dict, off: dict, change: dict, numbers: Tensor, examples: Tensor) -> Tensor:
         """The logits (R, K) of `examples` (R,), each with one unit of the layer off: `numbers` (R,)."""
         rows = _Rows(values, examples, self._graph.per_example)
         place = torch.arange(len(examples), device=examples.device)
@@ -339,8 +335,8 @@ class _Graph:
     def __init__(self, model: nn.Module, example: Tensor):
         self._program = fx.GraphModule(model, _Tracer().trace(model))
         self._runs = _module_runs(self._program.graph)
-        self._merge_norms()
         _undo_overwriting(self._program)
+        self._merge_norms()
         self._interpreter = fx.Interpreter(self._program)
         self._interpreter.args_iter = iter(())  # further arguments of the model keep their defaults
         self.nodes = list(self._program.graph.nodes)
@@ -367,11 +363,12 @@ class _Graph:
         taps = {node: taps[node] for node in self._in_order(taps)}
         first = next(iter(taps))
         behind = _descendants(self.nodes, taps)
-        near = self._near(first, behind) if len(taps) == 1 and taps[first] == 1 else [first]
+        has_channels = taps[first] % self._seen[first].ndim == 1
+        near = self._near(first, behind) if has_channels and len(taps) == 1 else [first]
         beyond = self._with_sizes(behind.difference(near))
         exits = [node for node in near if beyond.intersection(node.users)]
         takers = [(user, node) for node in exits for user in node.users if user not in taps]
-        narrow = {user: node for user, node in takers if self._takes_channels(user, node)}
+        narrow = {user: node for user, node in takers if has_channels and self._takes_channels(user, node)}
         wide = [node for node in exits if beyond.intersection(node.users).difference(narrow)]
         needed = {source for node in (*beyond, *near) for source in node.all_input_nodes if source not in behind}
         ahead = self._ahead(first, {*needed, *exits, *narrow})
@@ -402,7 +399,8 @@ class _Graph:
         return type(module) is nn.Linear and self._seen[source].ndim == 2
 
     def _with_sizes(self, nodes: set[fx.Node]) -> set[fx.Node]:
-        """Adds what is no tensor, such as `images.shape`: it may hold the number of rows, so it has to be found anew."""
+        """Adds what is no tensor, such as `images.shape`: it may hold the number of rows, so it has to be found
+        anew."""
         for node in reversed(self.nodes):
             if node in nodes:
                 sources = self.per_example.intersection(node.all_input_nodes)
@@ -458,17 +456,30 @@ def _module_runs(graph: fx.Graph) -> dict[tuple[str, int], fx.Node]:
 
 
 def _undo_overwriting(program: fx.GraphModule) -> None:
-    """Has operations that would overwrite a value make a new one; `view` may copy, as values are channels-last here."""
+    """Has operations that would overwrite their input make a new value, which later operations then take in instead."""
+    earlier = set()
     for node in program.graph.nodes:
-        if node.op == "call_module" and getattr(program.get_submodule(node.target), "inplace", False):
-            module = copy(program.get_submodule(node.target))  # shares all tensors
-            module.inplace, node.target = False, "apart_" + node.name
-            program.add_module(node.target, module)
-        elif node.op == "call_function":
-            node.target = _IN_PLACE.get(node.target, node.target)
-            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
-        elif node.op == "call_method":
-            node.target = "reshape" if node.target == "view" else node.target.removesuffix("_")
+        earlier.add(node)
+        if _made_anew(program, node):
+            node.all_input_nodes[0].replace_all_uses_with(node, lambda user: user not in earlier)
+        if (node.op, node.target) == ("call_method", "view"):
+            node.target = "reshape"  # values are channels-last here, so some have to be copied
+
+
+def _made_anew(program: fx.GraphModule, node: fx.Node) -> bool:
+    """Rewrites the operation, if it overwrites its input; whether it did. Also, `view` may copy: values are
+    channels-last."""
+    before = node.target, node.kwargs
+    if node.op == "call_module" and getattr(program.get_submodule(node.target), "inplace", False):
+        module = copy(program.get_submodule(node.target))  # shares all tensors
+        module.inplace, node.target = False, "anew_" + node.name
+        program.add_module(node.target, module)
+    elif node.op == "call_function":
+        node.target = _IN_PLACE.get(node.target, node.target)
+        node.kwargs = {name: name != "inplace" and value for name, value in node.kwargs.items()}
+    elif node.op == "call_method":
+        node.target = node.target.removesuffix("_")
+    return before != (node.target, node.kwargs)
 
 
 def _descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.Node]:

@@ -1,7 +1,7 @@
 """The paper's own curves, as numbers, to set beside ours.
 
-Enters: data/paper/auc.csv and curves.csv, read off Figures 1 and 2 of arXiv 2310.20203 (one run per curve). Leaves: tables with the
-study's column names, and how well two sets of aucs agree.
+Enters: data/paper/auc.csv and curves.csv, read off Figures 1 and 2 of arXiv 2310.20203 (one run per curve). Leaves:
+tables with the study's column names, and how well two sets of aucs agree.
 """
 
 import pandas
@@ -18,7 +18,8 @@ def curves() -> pandas.DataFrame:
 
 
 def auc() -> pandas.DataFrame:
-    """Their summaries: dataset, network, units, examples, criterion, accuracy_unpruned, auc, accuracy_10pct, _25pct, _50pct."""
+    """Their summaries: dataset, network, units, examples, criterion, accuracy_unpruned, auc, accuracy_10pct, _25pct,
+    _50pct."""
     return pandas.read_csv(profiles.from_here("data/paper/auc.csv"))
 
 
@@ -35,7 +36,8 @@ def beside(summary: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def agreement(both: pandas.DataFrame) -> pandas.DataFrame:
-    """How alike the two order the criteria, panel by panel: criteria (their number), Spearman's rho, mean difference in auc."""
+    """How alike the two order the criteria, panel by panel: criteria (their number), Spearman's rho, mean difference
+    in auc."""
     rows = []
     for panel, table in both.groupby(_PANEL):
         rho = rank_agreement(table[["auc_ours", "auc_paper"]], ["spearman"])["spearman"].iloc[0, 1]

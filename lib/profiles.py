@@ -86,6 +86,9 @@ MEASURING = {
     "scarcity": AMOUNTS,
     "draws": COUNT,
     "reductions": NAMES,
+    "maps": AMOUNT,
+    "exact": AMOUNT,
+    "oracle": COUNT,
     "test_images": AMOUNT,
     "batch": COUNT,
 }
@@ -205,6 +208,10 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
+
+    @property
+    def oracle(self) -> Path:
+        return self.folder / "oracle.parquet"
 
     @property
     def training(self) -> Path:

@@ -12,6 +12,7 @@ from logging import WARNING, LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+TARGET = "all"  # the rule that only asks for files, and is no step
 interrupted = threading.Event()  # by the user, who need not be told what failed of it
 
 
@@ -50,15 +51,19 @@ class LogHandler(LogHandlerBase):
         return self.failed or (bool(self.begun) and getattr(record, "exception", None) == "RuleException")
 
     def _count(self, record: LogRecord) -> None:
-        self.total = record.stats["total"]
+        self.total = record.stats["total"] - record.stats.get(TARGET, 0)
 
     def _note(self, record: LogRecord) -> None:
+        if record.rule_name == TARGET:
+            return
         self.labels[record.jobid] = record.rule_msg
         self.begun[record.jobid] = record.created
         if self.common_settings.dryrun:
             print(record.rule_msg, flush=True)
 
     def _tell_finished(self, record: LogRecord) -> None:
+        if record.job_id not in self.labels:
+            return
         self.finished += 1
         place = f"[{self.finished:{len(str(self.total))}} of {self.total}]"
         seconds = record.created - self.begun[record.job_id]

@@ -1,8 +1,9 @@
 """Pruning by scores: which units go, switching them off, and how accuracy falls as more of them do.
 
-Enters: a trained model and scores (N,), one per unit. Leaves: an order, masks, pruning curves and their summaries. All units are
-ranked together, the least important first, and exactly the first k are switched off at their tap (after BatchNorm), so that no
-constant is left behind; nothing is fine-tuned (Sapkota & Bhattarai 2023, arXiv 2310.20203, section 4).
+Enters: a trained model and scores (N,), one per unit. Leaves: an order, masks, pruning curves and their summaries.
+All units are ranked together, the least important first, and exactly the first k are switched off at their tap
+(after BatchNorm), so that no constant is left behind; nothing is fine-tuned (Sapkota & Bhattarai 2023, arXiv
+2310.20203, section 4).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,9 +78,11 @@ def curve(
         images, labels: (M, C, H, W), normalised as for training, and (M,).
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
 
-    Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the groups, emptied
-    (layers without any unit left).
+    Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
+        groups, emptied (layers without any unit left).
     """
+    if len(images) != len(labels) or not len(labels):
+        raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     layers = units(model, images[:1].to(next(model.parameters()).device))
     labels, rows = labels.cpu(), []
     for k in steps(len(order), points):
@@ -92,9 +95,7 @@ def curve(
         off[order[:k].cpu()] = True
         emptied = sum(bool(off[unit.slice].all()) for unit in layers)
         rows.append(
-            {"pruned": k}
-            | {name: part.sum().item() / len(part) for name, part in shares.items()}
-            | {"emptied": emptied}
+            {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
         )
     return pandas.DataFrame(rows)
 
@@ -108,7 +109,8 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
 
-    For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own unpruned accuracy.
+    For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own
+    unpruned accuracy.
 
     Arguments:
         total: N, the number of all units; accuracies between two points are interpolated.

@@ -25,6 +25,7 @@ from lib import page, profiles, tables
 
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
+FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 
 
 # ---- blocks -------------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def section(profile: profiles.Profile, notebook: str) -> list[Block]:
     FileNotFoundError where there is no executed copy, ValueError where it is no notebook or where the notebook has been
     run by hand since, so that the saved figures may not be this copy's.
     """
-    copy = _read(_there(profile.executed(notebook), profile))
+    copy = _read(_there(profile.executed(notebook)))
     _require_own_record(profile, notebook, copy)
     blocks, prose = [], ""
     for number, (kind, source, outputs) in enumerate(_cells(copy)):
@@ -123,10 +124,14 @@ def _tables_and_pictures(cell: Mapping) -> list[dict]:
 
 
 def _require_own_record(profile: profiles.Profile, notebook: str, copy: Mapping) -> None:
-    begun = datetime.fromisoformat(_record(profile.record(notebook), profile)["begun"])
-    times = copy["metadata"]["papermill"]
-    start, end = (datetime.fromisoformat(times[f"{which}_time"]) for which in ("start", "end"))
-    if not start.replace(microsecond=0) <= begun <= end:
+    begun = datetime.fromisoformat(read_record(profile.record(notebook))["begun"])
+    try:
+        times = copy["metadata"]["papermill"]
+        start, end = (datetime.fromisoformat(times[which]) for which in ("start_time", "end_time"))
+        is_own = start.replace(microsecond=0) <= begun <= end
+    except (KeyError, TypeError, ValueError):
+        is_own = False
+    if not is_own:
         path = profile.executed(notebook)
         raise ValueError(f"{path} is not of {notebook}'s last run, which was by hand: delete it, then run make again")
 
@@ -173,15 +178,15 @@ def _heading_and_last_paragraph(markdown: str) -> tuple[str, str]:
 def runs(profile: profiles.Profile) -> pandas.DataFrame:
     """What was run on what: one row per run, from its records and training log.
 
-    Columns: dataset, network, seed, accuracy (test, nothing pruned), epochs, curves (measured), device, torch,
-    training_seconds, measuring_seconds, peak_memory_mb (the larger), commit ("+": with changes not committed).
-    Raises FileNotFoundError naming what is missing.
+    Columns: dataset, network, seed, accuracy (test, nothing pruned), epochs, device, torch, training_seconds,
+    measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with changes not committed). Raises
+    FileNotFoundError naming what is missing.
     """
     rows = []
     for run in profile.runs:
-        trained, measured = (_record(run.record(notebook), profile) for notebook in PER_RUN)
+        trained, measured = (read_record(run.record(notebook)) for notebook in PER_RUN)
         row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
-        row |= {"epochs": len(pandas.read_parquet(_there(run.training, profile))), "curves": measured["curves"]}
+        row |= {"epochs": len(pandas.read_parquet(_there(run.training)))}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
         row |= {"training_seconds": trained["seconds"], "measuring_seconds": measured["seconds"]}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
@@ -195,21 +200,31 @@ def check_consistent(profile: profiles.Profile) -> pandas.DataFrame:
     Raises ValueError, one line, where runs differ in code or, on one data set, in data or settings, where a checkpoint
     was measured that is not the one trained, and where an ablation covers other seeds than the profile.
     """
-    records = {notebook: {run: _record(run.record(notebook), profile) for run in profile.runs} for notebook in PER_RUN}
+    records = {notebook: {run: read_record(run.record(notebook)) for run in profile.runs} for notebook in PER_RUN}
     for notebook, of_runs in records.items():
         _require_one(profile, f"code of {notebook}", {run.label: record["code"] for run, record in of_runs.items()})
         for dataset in profile.grid:
             here = {run.label: record for run, record in of_runs.items() if run.dataset == dataset}
             _require_one(profile, f"data of {notebook}", {label: record["data"] for label, record in here.items()})
-            settings = {label: record.get("settings", {}).get(PER_RUN[notebook]) for label, record in here.items()}
+            settings = {label: record["settings"][PER_RUN[notebook]] for label, record in here.items()}
             _require_one(profile, f"settings of {notebook}", settings)
     for run in profile.runs:
         trained, measured = (of_runs[run]["checkpoint"] for of_runs in records.values())
         _require_one(profile, "checkpoint", {f"{run.label} as trained": trained, "as measured": measured})
     for notebook in profile.notebooks:
-        seeds = _record(profile.record(notebook), profile)["parameters"]["seeds"]
+        seeds = read_record(profile.record(notebook))["parameters"]["seeds"]
         _require_one(profile, "seeds", {"the report": list(profile.seeds), notebook: seeds})
     return _differences(records)
+
+
+def read_record(path: Path) -> dict:
+    """The fields of a run record. Raises FileNotFoundError where it is missing, ValueError where it is damaged."""
+    try:
+        record = json.loads(_there(path).read_text())
+        return record | {field: record[field] for field in FIELDS}
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"{path} is no whole record ({type(error).__name__}: {error})"
+        raise ValueError(f"{problem}: delete it and the notebook beside it, then run make again") from error
 
 
 def _require_one(profile: profiles.Profile, what: str, values: Mapping[str, object]) -> None:
@@ -239,18 +254,12 @@ def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> panda
         "commit": _commit,
     }
     rows = []
+    labelled = {f"{run.label} {name}": record for name, of_runs in records.items() for run, record in of_runs.items()}
     for name, read in fields.items():
-        alike = _grouped({f"{run.label} {n}": read(found) for n, of in records.items() for run, found in of.items()})
+        alike = _grouped({label: read(record) for label, record in labelled.items()})
         if len(alike) > 1:
             rows += [{"field": name, "value": value, "runs": ", ".join(labels)} for value, labels in alike.items()]
     return pandas.DataFrame(rows, columns=["field", "value", "runs"])
-
-
-def _record(path: Path, profile: profiles.Profile) -> dict:
-    try:
-        return json.loads(_there(path, profile).read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete what lies beside it, then run make again") from error
 
 
 def _commit(record: Mapping) -> str:
@@ -258,9 +267,9 @@ def _commit(record: Mapping) -> str:
     return git["commit"][:7] + ("+" if git["dirty"] else "") if git else "none"
 
 
-def _there(path: Path, profile: profiles.Profile) -> Path:
+def _there(path: Path) -> Path:
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: run make reproduce PROFILE={profile.name}")
+        raise FileNotFoundError(f"{path} is missing: run make reproduce for its profile")
     return path
 
 
@@ -271,8 +280,13 @@ def sources(profile: profiles.Profile) -> list[Path]:
     """The files that a report is compiled from. Raises FileNotFoundError where one that must be there is not."""
     of_runs = [path for run in profile.runs for path in (run.training, run.curves, *map(run.record, PER_RUN))]
     of_ablations = [path for name in profile.notebooks for path in (profile.executed(name), profile.record(name))]
-    made = [*sorted(profile.tables.glob("*.csv")), *sorted(profile.figures.glob("*.png"))]
-    return [_there(path, profile) for path in [*of_runs, *of_ablations]] + made
+    return [_there(path) for path in [*of_runs, *of_ablations]] + tables_and_figures(profile)
+
+
+def tables_and_figures(profile: profiles.Profile) -> list[Path]:
+    """All its tables and figures (CSV, PNG, SVG), without what a kill left half-made."""
+    found = [*profile.tables.glob("*.csv"), *profile.figures.glob("*.png"), *profile.figures.glob("*.svg")]
+    return sorted(path for path in found if ".part" not in path.suffixes)
 
 
 def digest(profile: profiles.Profile) -> str:
@@ -285,7 +299,7 @@ def digest(profile: profiles.Profile) -> str:
 
 def is_current(profile: profiles.Profile) -> bool:
     """Whether the profile's report.html was compiled from the sources as they are."""
-    start = _there(profile.report, profile).read_text()[:2000]
+    start = _there(profile.report).read_text()[:2000]
     return f'<meta name="compiled-from" content="{digest(profile)}">' in start
 
 

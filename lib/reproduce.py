@@ -122,7 +122,7 @@ def reproduce(asked: argparse.Namespace) -> int:
     more = ["--dry-run"] if asked.dry_run else []
     if asked.report:
         profile = dataclasses.replace(profile, seeds=tuple(measured_seeds(profile)))
-        more += ["--allowed-rules", "ablation", "report"]
+        more += ["--allowed-rules", "ablation", "report", "all"]
     with alone(profile):
         if asked.clean:
             shutil.rmtree(profile.folder)

@@ -171,7 +171,8 @@ def _nuclear_norm_lost(rows: Tensor) -> Tensor:
     nodes = torch.arange(-_SPAN, _SPAN, _STEP, dtype=rows.dtype, device=rows.device).exp()
     x = largest.where(largest > 0, 1.0) * nodes  # (M, 1, nodes)
     leverage = parts @ (squares + x.square()).reciprocal()  # (M, C, nodes)
-    return (torch.log1p(-leverage.clamp(max=1 - torch.finfo(rows.dtype).eps)) * x).sum(2) * (-_STEP / math.pi)
+    integrals = (torch.log1p(-leverage.clamp(max=1 - torch.finfo(rows.dtype).eps)) * x).sum(2) * _STEP
+    return (-integrals / math.pi).where(rows.any(2), 0.0)
 
 
 def _for_lapack(maps: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What the study measures: one literal table of ablations, the curves each needs, and the tables that come of them.
 
-Enters: a profile or one of its runs, with a trained checkpoint. Leaves: tidy tables, one row one observation. Each distinct
-(criterion, examples, draw) is scored and evaluated once per run, by `measure`, whatever the number of ablations that ask
-for it; the ablations read (see `curves`), and measure only what a reader asks for in addition.
+Enters: a profile or one of its runs, with a trained checkpoint. Leaves: tidy tables, one row one observation. Each
+distinct (criterion, examples, draw) is scored and evaluated once per run, by `measure`, whatever the number of
+ablations that ask for it; the ablations read (see `curves`), and measure only what a reader asks for in addition.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import datasets, importance, networks, profiles, pruning, records, training
+from lib import datasets, importance, networks, oracle, profiles, pruning, training
 from lib.rivals import WEIGHT_RIVALS
 
 PAPER = tuple(
@@ -29,20 +29,26 @@ PAPER = tuple(
 )  # the 16 criteria of the paper's Figures 1 and 2
 UNNORMALISED = ("abs", "sq", "abs:rand", "sq:rand")  # which the paper should have shown too
 BASELINES = ("random", "l2")
+SOURCES = ("rand", "rand:norm", "rand-length", "sign", "pseudo", "sampled", "ggn", "mas", "top", "exact")
+SLOW = {"hrank": "maps", "chip": "maps", "exact": "exact"}  # on a CPU limited to the measuring setting of that name
+RIVALS = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
 
 
 @dataclass(frozen=True)
 class Ablation:
     """What one notebook compares: `criteria`, on the numbers of examples in the profile's measuring setting `examples`.
 
-    With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many stratified by
-    class. `long_tailed` names the criteria that are measured on a long-tailed set of examples as well.
+    With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many
+    stratified by class. With `by_reduction`, criteria that the paper has not are left out unless the profile's
+    `reductions` has theirs. `long_tailed` names the criteria that are measured on a long-tailed set of examples as
+    well.
     """
 
     question: str
     criteria: tuple[str, ...]
     examples: str
     repeats: bool = False
+    by_reduction: bool = False
     long_tailed: tuple[str, ...] = ()
 
 
@@ -55,13 +61,14 @@ def _normalised(reductions: Iterable[str]) -> tuple[str, ...]:
 ABLATIONS: dict[str, Ablation] = {
     "15-replication": Ablation(
         "Do the paper's curves come out again?",
-        (*PAPER, *UNNORMALISED, *BASELINES),
+        (*PAPER, *UNNORMALISED, "sq:exact", *BASELINES),
         examples="panels",
     ),
     "20-normalization": Ablation(
         "Does equal weight for every example help, and does it matter where the weight is equalised?",
         _normalised(("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")),
         examples="ablations",
+        by_reduction=True,
         long_tailed=("abs", "abs:norm", "sq", "sq:norm", "sq:rand:norm"),
     ),
     "30-sign": Ablation(
@@ -86,14 +93,29 @@ ABLATIONS: dict[str, Ablation] = {
         examples="scarcity",
         repeats=True,
     ),
+    "50-gradient-source": Ablation(
+        "What must be sent back?",
+        ("sq", *(f"sq:{source}" for source in SOURCES), "sq:rand@4:norm", "sq:rand@16:norm"),
+        examples="ablations",
+    ),
+    "60-rivals": Ablation(
+        "Which label-free criterion?",
+        (
+            *("abs:rand:norm", "abs:rand:norm:layer", "sq:rand:norm:layer", "random"),
+            *(f"sq:{source}" for source in SOURCES if source != "rand-length"),
+            *RIVALS,
+            *(f"{rival}:layer" for rival in RIVALS),
+        ),
+        examples="ablations",
+    ),
 }
 
 
 class Cell(NamedTuple):
     """One curve to measure: a criterion on one draw of so many examples (0 for criteria that use none).
 
-    `sample`: "random"; "stratified", as many of each class as can be; "long-tailed", the commonest class a hundred times as often as
-    the rarest.
+    `sample`: "random"; "stratified", as many of each class as can be; "long-tailed", the commonest class a hundred
+    times as often as the rarest.
     """
 
     criterion: str
@@ -103,11 +125,14 @@ class Cell(NamedTuple):
 
 
 def cells(notebook: str, settings: Mapping[str, object], labels: Tensor) -> list[Cell]:
-    """The curves that the ablation `notebook` needs, with a profile's `measuring` settings and the training set's labels (M,).
+    """The curves that the ablation `notebook` needs, with a profile's `measuring` settings and the training set's
+    labels (M,).
 
     Raises ValueError where the settings ask for more examples than there are.
     """
-    ablation, found, available = ABLATIONS[notebook], [], len(labels)
+    ablation, found, available = ABLATIONS.get(notebook), [], len(labels)
+    if ablation is None:  # a notebook that only reads what others ask for
+        return []
     for examples in settings[ablation.examples]:
         count = available if examples == "all" else examples
         if count > available:
@@ -116,7 +141,7 @@ def cells(notebook: str, settings: Mapping[str, object], labels: Tensor) -> list
         if ablation.repeats and count < available:
             draws = [(draw, sample) for sample in ("random", "stratified") for draw in range(settings["draws"])]
         for name in ablation.criteria:
-            if _is_wanted(name, settings):
+            if not ablation.by_reduction or _is_wanted(name, settings):
                 found += [_without_examples(Cell(name, count, *draw)) for draw in draws]
     if ablation.long_tailed:
         count = len(_long_tailed(labels, 0))
@@ -136,28 +161,55 @@ def measure(
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Scores and evaluates every cell of `wanted` on the run's trained network.
 
-    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, units (N), pruned, accuracy, emptied;
-    and, for long-tailed samples, accuracy_rare, on the rarest third of the classes) and scores (one row per unit: the same
-    columns, unit, score).
+    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, used (examples really scored
+    on: fewer than asked for where a criterion is too slow for a CPU), units (N), pruned, accuracy, emptied; and, for
+        long-tailed samples, accuracy_rare, on the rarest third of the classes) and scores (one row per
+    unit: the same columns, unit, score).
     """
-    data, model = Data.of(run, device), load_model(run, device)
+    data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
     curves, scores = [], []
-    for sample in dict.fromkeys(cell[1:] for cell in wanted):
-        here = [cell for cell in wanted if cell[1:] == sample]
-        seed = _seed(run.seed, sample[1])
-        batches = data.batches(sample[0], sample[2], seed=seed, size=run.settings["measuring"]["batch"])
-        groups = {"rare": _are_rare(data.test_labels, seed)} if sample[2] == "long-tailed" else None
+    for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
+        seed = _seed(run.seed, sample.draw)
+        batches = data.batches(used, sample.sample, seed=seed, size=settings["batch"])
+        groups = {"rare": _are_rare(data.test_labels, seed)} if sample.sample == "long-tailed" else None
         for name, values in importance.score(model, batches, [cell.criterion for cell in here], seed=seed).items():
-            columns = _columns(run) | Cell(name, *sample)._asdict() | {"units": len(values)}
-            points = run.settings["measuring"]["points"]
-            found = pruning.curve(
-                model, pruning.order(values), data.test_images, data.test_labels, points, groups=groups
-            )
+            cell = sample._replace(criterion=name)._asdict()
+            columns = _columns(run) | cell | {"used": used, "units": len(values)}
+            order = pruning.order(values)
+            found = pruning.curve(model, order, data.test_images, data.test_labels, settings["points"], groups=groups)
             curves.append(found.assign(**columns))
             scores.append(
-                pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns)
+                pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}, copy=False).assign(
+                    **columns
+                )
             )
     return _tidy(curves), _tidy(scores)
+
+
+def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
+    """What each unit of the run's network is really worth: one row per unit, with unit, layer, loss and output.
+
+    On as many training images as the profile's measuring setting `oracle` says, each class alike; see `lib.oracle`.
+    """
+    data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
+    count = min(settings["oracle"], len(data.train))
+    batches = data.batches(count, "stratified", seed=_seed(run.seed), size=settings["batch"])
+    layers = [unit.name for unit in importance.units(model, batches[0][0][:1]) for _ in range(unit.size)]
+    changes = {name: values.numpy() for name, values in oracle.score(model, batches).items()}
+    table = pandas.DataFrame({"unit": numpy.arange(len(layers)), "layer": layers} | changes)
+    return table.assign(**_columns(run))[[*RUN, "unit", "layer", "loss", "output"]]
+
+
+def _together(wanted: Sequence[Cell], settings: Mapping[str, object], device: torch.device) -> dict:
+    """The cells that can be scored in one go: {(their cell without criterion, examples really used): cells}."""
+    groups: dict[tuple[Cell, int], list[Cell]] = {}
+    for cell in wanted:
+        criterion = importance.parse(cell.criterion)
+        slow = SLOW.get(criterion.reduction) or SLOW.get(criterion.cotangent)
+        limit = settings[slow] if slow and device.type == "cpu" else "all"
+        used = cell.examples if limit == "all" else min(cell.examples, limit)
+        groups.setdefault((cell._replace(criterion=""), used), []).append(cell)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -180,7 +232,8 @@ class Data:
         return cls(train, *pixels, test.labels[kept])
 
     def batches(self, examples: int, sample: str, *, seed: int, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Batches (images, labels, indices) of a draw of so many training examples; of one for criteria that use none."""
+        """Batches (images, labels, indices) of a draw of so many training examples; of one for criteria that use
+        none."""
         if sample == "long-tailed":
             chosen = _long_tailed(self.train.labels, seed)
         else:
@@ -199,7 +252,8 @@ def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
 def curves(
     profile: profiles.Profile, notebook: str, extra: Iterable[str] = (), *, long_tailed: bool = False
 ) -> pandas.DataFrame:
-    """The rows of every run of `profile` that the ablation `notebook` compares; criteria without examples stand at each number.
+    """The rows of every run of `profile` that the ablation `notebook` compares; criteria without examples stand at
+    each number.
 
     Arguments:
         extra: names of further criteria, which are measured on the spot.
@@ -223,7 +277,8 @@ def curves(
 
 
 def complete(run: profiles.Run) -> None:
-    """Makes what is missing of a run, by the same commands as `make reproduce`; raises RuntimeError where that fails."""
+    """Makes what is missing of a run, by the same commands as `make reproduce`; raises RuntimeError where that
+    fails."""
     for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.curves)):
         if not output.exists():
             words = [
@@ -242,7 +297,7 @@ def complete(run: profiles.Run) -> None:
 
 def summaries(curves: pandas.DataFrame) -> pandas.DataFrame:
     """One row per curve: the curve's columns, then what `pruning.summarise` says of it."""
-    keys = [*RUN, *Cell._fields, "units"]
+    keys = [*RUN, *Cell._fields, "used", "units"]
     rows = [
         dict(zip(keys, key, strict=True)) | pruning.summarise(points.sort_values("pruned"), key[-1])
         for key, points in curves.groupby(keys, sort=False, observed=True)
@@ -258,7 +313,8 @@ def _labels(run: profiles.Run) -> Tensor:
 
 
 def _frequency_rank(labels: Tensor, seed: int) -> Tensor:
-    """For each label its class's place from the commonest (0) to the rarest in a long-tailed set; drawn anew for every seed."""
+    """For each label its class's place from the commonest (0) to the rarest in a long-tailed set; drawn anew for
+    every seed."""
     order = numpy.random.default_rng(seed).permutation(int(labels.max()) + 1)
     return torch.from_numpy(order)[labels]
 
@@ -281,8 +337,9 @@ def _seed(*parts: int) -> int:
 
 
 def _is_wanted(name: str, settings: Mapping[str, object]) -> bool:
-    reduction, *tokens = name.split(":")
-    return not {"batch", "score", "score-layer", "layer"} & set(tokens) or reduction in settings["reductions"]
+    criterion = importance.parse(name)
+    beyond_paper = criterion.normalisation in ("batch", "score", "score-layer") or criterion.layer
+    return not beyond_paper or criterion.reduction in settings["reductions"]
 
 
 def _without_examples(cell: Cell) -> Cell:
@@ -302,5 +359,5 @@ def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, 
 
 def _tidy(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
     table = pandas.concat(tables, ignore_index=True)
-    first = [*RUN, *Cell._fields, "units"]
+    first = [*RUN, *Cell._fields, "used", "units"]
     return table[[*first, *(name for name in table.columns if name not in first)]]

@@ -109,7 +109,7 @@ def _numbers(column: pandas.Series, digits: int, *, exact_near_0: bool) -> list[
 
 def _number(value: float, decimals: int, exact_near_0: bool) -> str:
     if pandas.isna(value):
-        return ""
+        return "–"
     rounded = round(value, decimals) + 0.0  # + 0.0: no "-0.000"
     return f"{value:.2g}" if exact_near_0 and value and not rounded else f"{rounded:,.{decimals}f}"
 

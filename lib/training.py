@@ -1,8 +1,9 @@
 """Training from scratch: the whole data set on the device, augmentation on tensors, one-cycle SGD.
 
-Enters: a fresh network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in eval
-mode and a log, one row an epoch. Interrupted training goes on from the last finished epoch with the same result, since
-everything random in an epoch depends on (seed, epoch) alone. One cycle: Smith & Topin 2018 (arXiv 1708.07120).
+Enters: a fresh network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in
+eval mode and a log, one row an epoch. Interrupted training goes on from the last finished epoch with the same
+result, since everything random in an epoch depends on (seed, epoch) alone. One cycle: Smith & Topin 2018 (arXiv
+1708.07120).
 """
 
 import json
@@ -32,9 +33,9 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class Recipe:
     """How to train; the defaults suit ResNets on 32-pixel images.
 
-    `learning_rate` is the peak, for batches of `batch` images; `warmup` the fraction of all steps spent rising to it; `crop` the
-    pixels of padding before a random crop; `flip` mirrors half the images (not for digits). `precision` "auto" computes in
-    bfloat16 (weights stay float32) on CUDA and on CPUs with matrix units for it, else in float32.
+    `learning_rate` is the peak, for batches of `batch` images; `warmup` the fraction of all steps spent rising to it;
+    `crop` the pixels of padding before a random crop; `flip` mirrors half the images (not for digits). `precision`
+    "auto" computes in bfloat16 (weights stay float32) on CUDA and on CPUs with matrix units for it, else in float32.
     """
 
     epochs: int = 30
@@ -76,10 +77,12 @@ def train(
 
     Arguments:
         seed: of batch order and augmentation.
-        state: where to keep the state after every epoch, and to go on from if it fits this network, data, recipe and seed.
+        state: where to keep the state after every epoch, and to go on from if it fits this network, data, recipe and
+            seed.
         report: called with every row of the log as soon as it is there.
 
-    Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test), seconds.
+    Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
+        seconds.
     """
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)

@@ -1,10 +1,11 @@
 """The units of a network, and the taps at which their values are read, replaced or silenced.
 
-Enters: any `nn.Module` of convolutions, linear layers and BatchNorm, in eval mode. Leaves: its units, layer by layer in the order in
-which the layers run, and a way to see every unit's value during a forward pass. A unit is one output channel of a convolution or
-one output of a linear layer; the last layer to run (the classifier) has none. It is tapped at the output of the BatchNorm that
-directly consumes the layer, if there is one, else at the layer's own output, as in arXiv 2310.20203. What feeds what is found by
-running one example and following the tensors themselves.
+Enters: any `nn.Module` of convolutions, linear layers and BatchNorm, in eval mode. Leaves: its units, layer by layer
+in the order in which the layers run, and a way to see every unit's value during a forward pass. A unit is one
+output channel of a convolution or one output of a linear layer; the last layer to run (the classifier) has none.
+It is tapped at the output of the BatchNorm that directly consumes the layer, if there is one, else at the layer's
+own output, as in arXiv 2310.20203. What feeds what is found by running one example and following the tensors
+themselves.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
 
 @dataclass(frozen=True)
 class Unit:
-    """The units of one layer: `size` of them, the first at index `start` of all N; `norm` names its BatchNorm, if any."""
+    """The units of one layer: `size` of them, the first at index `start` of all N; `norm` names its BatchNorm, if
+    any."""
 
     name: str
     size: int
@@ -78,7 +80,8 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
 
 @contextmanager
 def tapped(model: nn.Module, layers: list[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]) -> Iterator[None]:
-    """While open, every tap's value passes through `see(position in layers, tap, value)`; what it returns replaces the value."""
+    """While open, every tap's value passes through `see(position in layers, tap, value)`; what it returns replaces
+    the value."""
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
     calls: dict[str, int] = {}
 

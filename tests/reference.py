@@ -98,7 +98,10 @@ class Reference:
             scores = self._exact(reduction, normalisation)
         else:
             given = range(probes)
-            scores = [_mean(column) for column in zip(*(self._one(reduction, cotangent, p, normalisation) for p in given), strict=True)]
+            scores = [
+                _mean(column)
+                for column in zip(*(self._one(reduction, cotangent, p, normalisation) for p in given), strict=True)
+            ]
         return self._by_layer(scores) if layer or reduction == "molchanov2017" else scores
 
     def _one(self, reduction, cotangent, probe, normalisation):
@@ -114,7 +117,10 @@ class Reference:
     def _exact(self, reduction, normalisation):
         """Per example the root of the sum over all K one-hot vectors, which all have length one."""
         per_class = [self._contributions("exact", k, "") for k in range(len(self.passes[0][0]))]
-        rows = [[sqrt(fsum(s * s for s in each)) for each in zip(*(row["sum"] for row in rows))] for rows in zip(*per_class)]
+        rows = []
+        for classes in zip(*per_class, strict=True):  # of one example
+            units = zip(*(row["sum"] for row in classes), strict=True)
+            rows.append([sqrt(fsum(s * s for s in unit)) for unit in units])
         rows = [self._divided(row, row, normalisation) for row in rows]
         return [REDUCTIONS[reduction][1](column) for column in zip(*rows, strict=True)]
 
@@ -161,7 +167,11 @@ class Reference:
     def _divided(self, row, by, normalisation, power=1):
         if not normalisation.startswith("score"):
             return row
-        ends = [sum(self.sizes[:i]) for i in range(len(self.sizes) + 1)] if normalisation == "score-layer" else [0, len(row)]
+        ends = (
+            [sum(self.sizes[:i]) for i in range(len(self.sizes) + 1)]
+            if normalisation == "score-layer"
+            else [0, len(row)]
+        )
         parts = [slice(*pair) for pair in pairwise(ends)]
         lengths = [sqrt(fsum(x * x for x in by[part])) for part in parts]
         return [x / (length or 1) ** power for part, length in zip(parts, lengths, strict=True) for x in row[part]]

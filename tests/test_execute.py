@@ -1,5 +1,6 @@
 """Running one notebook: checked parameters, fixed threads, whole copies, and a line that says what went wrong."""
 
+import ast
 import json
 import os
 import signal
@@ -41,15 +42,16 @@ def test_a_notebook_runs_in_the_root_with_typed_parameters_threads_and_this_inte
     write_notebook(
         folder / "a.ipynb",
         PARAMETERS,
-        "import os, sys\nprint([seed, name, rate, flip, seeds])\nprint(os.getcwd() + ' ' + sys.executable)",
-        "print({name: value for name, value in os.environ.items() if name.endswith('_NUM_THREADS')})",
+        "import os, sys\nprint([seed, name, rate, flip, seeds])",
+        "print([os.getcwd(), sys.executable])",
+        "print({pool: os.environ[pool] for pool in os.environ if pool.endswith('_THREADS')})",
     )
     given = {"seed": "3", "name": "7", "rate": "1", "flip": "True", "seeds": "[1, 2]"}
     execute.run("a.ipynb", "out/b.ipynb", given, threads=2)
-    parameters, where, threads = "\n".join(outputs(folder / "out/b.ipynb")).split("\n")[:3]
-    assert parameters == "[3, '7', 1.0, True, [1, 2]]"
-    assert where == f"{folder} {sys.executable}"
-    assert set(execute.POOLS) <= set(eval(threads)) and set(eval(threads).values()) == {"2"}
+    parameters, where, threads = map(ast.literal_eval, outputs(folder / "out/b.ipynb"))
+    assert parameters == [3, "7", 1.0, True, [1, 2]]
+    assert where == [str(folder), sys.executable]
+    assert threads == threads | dict.fromkeys(execute.POOLS, "2")
     assert os.listdir("out") == ["b.ipynb"]
     metadata = json.loads((folder / "out/b.ipynb").read_text())["metadata"]["papermill"]
     assert (metadata["input_path"], metadata["output_path"]) == ("a.ipynb", "out/b.ipynb")
@@ -115,19 +117,19 @@ def start(folder):
     """Starts `python -m lib.execute` on a notebook that lasts, and returns it when its kernel is in the long cell."""
     began = []
 
-    def begin(*words):
-        write_notebook(folder / "a.ipynb", PARAMETERS, "open('begun', 'w').close()", "import time\ntime.sleep(60)")
-        command = [sys.executable, "-m", "lib.execute", "a.ipynb", "out/b.ipynb", *words]
-        root = os.path.dirname(os.path.dirname(execute.__file__))
-        environment = os.environ | {"PYTHONPATH": root}
+    def begin(*before):
+        touch = f"open({os.fspath(folder / 'begun')!r}, 'w').close()"
+        write_notebook(folder / "a.ipynb", PARAMETERS, touch, "import time\ntime.sleep(60)")
+        command = [*before, sys.executable, "-m", "lib.execute", "a.ipynb", "out/b.ipynb"]
+        environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(execute.__file__))}
         began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        until(lambda: os.path.exists("begun"))
+        until(lambda: os.path.exists("begun") or began[0].poll() is not None)
         return began[0]
 
     yield begin
     for process in began:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def until(condition, seconds=60):
@@ -147,6 +149,7 @@ def test_an_interruption_is_told_and_leaves_nothing(start, how):
 
 
 def test_it_stops_when_what_started_it_is_gone(start):
-    process = start("--parent", "1")  # which it is not, as if the true parent had gone
-    assert (process.communicate()[1], process.returncode) == ("b interrupted\n", 130)
+    parent = start("sh", "-c", '"$@" --parent $$ & wait', "sh")
+    parent.kill()
+    assert parent.communicate()[1] == "b interrupted\n"
     assert os.listdir("out") == []

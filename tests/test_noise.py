@@ -3,12 +3,13 @@
 import numpy
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.noise import Noise
 
 KINDS = ("normal", "uniform", "sign")
+steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
 indices = st.lists(st.integers(0, 3000), min_size=1, max_size=20)
 
 # fixed for good: scores that were published rest on these
@@ -39,6 +40,7 @@ def test_a_row_is_philox_keyed_by_seed_and_stream_and_counted_by_blocks_of_1024(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(indices)
+@steady
 def test_a_row_does_not_depend_on_the_rest_of_the_batch(kind, where):
     together = draw(kind, where)
     assert together.dtype == torch.float64
@@ -75,7 +77,7 @@ def test_moments(kind, moments):
 def test_kinds_stay_within_their_range():
     assert set(draw("sign", range(2000)).flatten().tolist()) == {-1.0, 1.0}
     uniform = draw("uniform", range(2000))
-    assert 0 <= uniform.min() and uniform.max() < 1
+    assert uniform.min() >= 0 and uniform.max() < 1
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

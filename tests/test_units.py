@@ -1,8 +1,10 @@
 """lib.units: what a unit is, which BatchNorm belongs to it, and that a tap sees the value as it was."""
 
+from itertools import pairwise, product
+
 import pytest
-import toys
 import torch
+import toys
 from torch import nn
 from torch.nn import functional
 
@@ -11,7 +13,8 @@ from lib.units import along, tapped, units
 
 
 @pytest.mark.parametrize(
-    ("name", "total"), [("resnet20", 784), ("resnet56", 2128), ("vgg19", 5504), ("resnet18", 4800), ("resnet18-small", 4800)]
+    ("name", "total"),
+    [("resnet20", 784), ("resnet56", 2128), ("vgg19", 5504), ("resnet18", 4800), ("resnet18-small", 4800)],
 )
 def test_totals_are_the_papers(name, total):
     layers = units(networks.build(name, 10).eval())
@@ -34,11 +37,13 @@ def test_densenet_whose_registration_order_is_wrong_on_half_of_its_convolutions(
     model = DenseNet(4, (2, 2), 6, bn_size=2, num_classes=3).eval()
     norm_of = {unit.name: unit.norm for unit in units(model)}
     expected = {"features.conv0": "features.norm0", "features.transition1.conv": None}
-    for layer in ("denseblock1.denselayer1", "denseblock1.denselayer2", "denseblock2.denselayer1", "denseblock2.denselayer2"):
-        expected |= {f"features.{layer}.conv1": f"features.{layer}.norm2", f"features.{layer}.conv2": None}  # concatenated
+    for block, number in product((1, 2), (1, 2)):
+        layer = f"denseblock{block}.denselayer{number}"
+        expected[f"features.{layer}.conv1"] = f"features.{layer}.norm2"
+        expected[f"features.{layer}.conv2"] = None  # concatenated with what came before
     assert norm_of == expected
     names = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    next_registered = {a: b for a, b in zip(names, names[1:], strict=False) if a in norm_of}
+    next_registered = {a: b for a, b in pairwise(names) if a in norm_of}
     assert sum(norm_of[name] != next_registered[name] for name in norm_of) == len(norm_of) / 2
 
 
@@ -130,8 +135,14 @@ class OnlyTiny(nn.Module):
     ("model", "message"),
     [
         (toys.make(toys.Mlp).train(), "Mlp is in training mode: call model.eval()"),
-        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(), "1 has no running statistics"),
-        (nn.Sequential(nn.Linear(2, 2)).eval(), "Sequential has no units: it needs a convolution or linear layer before"),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(),
+            "1 has no running statistics",
+        ),
+        (
+            nn.Sequential(nn.Linear(2, 2)).eval(),
+            "Sequential has no units: it needs a convolution or linear layer before",
+        ),
         (nn.Flatten().eval(), "Flatten has no units"),
         (OnlyTiny().eval(), "OnlyTiny takes none of the usual inputs .*: give one as `example`"),
     ],

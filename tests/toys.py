@@ -1,8 +1,9 @@
 """Tiny networks that tests share, each written twice.
 
-`forward` is what a user would write, in-place operations included. `gated` computes the same out of place, and passes every tap
-through `gate(number of the layer, value)`: multiplying there by ones is the obvious way to a unit's contribution. `UNITS` lists what
-`lib.units` must find: (layer, size, its BatchNorm or None, how many taps, whether a later operation overwrites the tap).
+`forward` is what a user would write, in-place operations included. `gated` computes the same out of place, and passes
+every tap through `gate(number of the layer, value)`: multiplying there by ones is the obvious way to a unit's
+contribution. `UNITS` lists what `lib.units` must find: (layer, size, its BatchNorm or None, how many taps, whether a
+later operation overwrites the tap).
 """
 
 import torch
@@ -13,13 +14,13 @@ from torch.nn import functional
 class Mlp(nn.Module):
     """Linear layers only, one with BatchNorm1d; two classes."""
 
-    SHAPE, CLASSES = (4,), 2
+    SHAPE, CLASSES, SEED = (4,), 2, 2
     UNITS = (("hidden", 5, "norm", 1, False), ("second", 3, None, 1, False))
 
     def __init__(self):
         super().__init__()
         self.classifier = nn.Linear(3, 2)  # registered first, runs last
-        self.norm, self.hidden, self.second = nn.BatchNorm1d(5), nn.Linear(4, 5), nn.Linear(5, 3, bias=False)
+        self.norm, self.hidden, self.second = nn.BatchNorm1d(5), nn.Linear(4, 5, bias=False), nn.Linear(5, 3)
 
     def forward(self, x):
         x = functional.relu(self.norm(self.hidden(x)))
@@ -33,7 +34,7 @@ class Mlp(nn.Module):
 class Plain(nn.Module):
     """A convolution with BatchNorm, one without, and activations that overwrite their input."""
 
-    SHAPE, CLASSES = (2, 6, 6), 3
+    SHAPE, CLASSES, SEED = (2, 6, 6), 3, 1
     UNITS = (("layers.0", 4, "layers.1", 1, True), ("layers.4", 3, None, 1, True))
 
     def __init__(self):
@@ -55,7 +56,7 @@ class Plain(nn.Module):
 class Residual(nn.Module):
     """A block whose sum is taken in place, around a shortcut with a BatchNorm of its own."""
 
-    SHAPE, CLASSES = (1, 5, 5), 3
+    SHAPE, CLASSES, SEED = (1, 5, 5), 3, 3
     UNITS = (
         ("stem", 3, "stem_norm", 1, True), ("conv1", 2, "norm1", 1, True), ("conv2", 4, "norm2", 1, True),
         ("shortcut", 4, "shortcut_norm", 1, False),
@@ -84,7 +85,7 @@ class Residual(nn.Module):
 class Twice(nn.Module):
     """A layer and its BatchNorm used twice around skips, and a convolution for classifier."""
 
-    SHAPE, CLASSES = (1, 4, 4), 3
+    SHAPE, CLASSES, SEED = (1, 4, 4), 3, 3
     UNITS = (("stem", 3, None, 1, False), ("shared", 3, "norm", 2, False))
 
     def __init__(self):
@@ -106,9 +107,10 @@ class Twice(nn.Module):
 
 
 class Overwritten(nn.Module):
-    """A convolution's output overwritten before a BatchNorm takes it, so it is not that convolution's; then tokens (M, T, C)."""
+    """A convolution's output overwritten before a BatchNorm takes it, so it is not that convolution's; then tokens
+    (M, T, C)."""
 
-    SHAPE, CLASSES = (2, 3, 3), 3
+    SHAPE, CLASSES, SEED = (2, 3, 3), 3, 0
     UNITS = (("conv", 4, None, 1, True), ("token", 3, None, 1, False))
 
     def __init__(self):
@@ -130,10 +132,10 @@ class Overwritten(nn.Module):
 NETWORKS = (Mlp, Plain, Residual, Twice, Overwritten)
 
 
-def make(network, seed=0):
-    """One of `NETWORKS`, random in every weight and buffer, float64, in eval mode."""
+def make(network):
+    """One of `NETWORKS`, float64, in eval mode, random in every weight and buffer; with its SEED no unit is idle."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(network.SEED)
         model = network().double().eval()
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

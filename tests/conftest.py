@@ -1,0 +1,70 @@
+"""What tests of the whole study share: a copy of the repository in which the smoke profile has been run once."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lib.profiles import ROOT
+
+SOURCES = ("Makefile", "Snakefile", "study.yaml", "requirements.lock", "lib", "notebooks", "data/paper")
+
+
+@dataclass
+class Study:
+    """A copy of the repository, and what `make reproduce PROFILE=smoke` said in it."""
+
+    root: Path
+    first: subprocess.CompletedProcess | None = None
+
+    @property
+    def smoke(self) -> Path:
+        return self.root / "results/smoke"
+
+    def make(self, target: str, *variables: str) -> subprocess.CompletedProcess:
+        """Runs `make target` with this interpreter on the CPU; a later variable goes before an earlier one."""
+        usual = (f"PYTHON={sys.executable}", "PROFILE=smoke", "DEVICE=cpu", "JOBS=2")
+        return self._run("make", target, *usual, *variables)
+
+    def plan(self, *words: str) -> list[str]:
+        """The steps that `make reproduce PROFILE=smoke` would run, sorted."""
+        usual = ("--profile", "smoke", "--device", "cpu", "--jobs", "2", "--dry-run")
+        done = self._run(sys.executable, "-m", "lib.reproduce", *usual, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return sorted(done.stdout.splitlines())
+
+    def change(self, name: str, edit: Callable[[str], str]) -> None:
+        """Rewrites one of its files."""
+        path = self.root / name
+        path.write_text(edit(path.read_text()))
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess:
+        # Nothing of the make or the pytest that runs these tests must reach the make in the copy.
+        names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTHONPATH", "SEEDS", "DATA")
+        environment = {name: value for name, value in os.environ.items() if name not in names}
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Study:
+    """The copy in which the smoke profile has been run: not to be changed."""
+    made = Study(tmp_path_factory.mktemp("study"))
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (made.root / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, made.root / name)
+    made.first = made.make("reproduce")
+    assert made.first.returncode == 0, made.first.stdout + made.first.stderr
+    return made
+
+
+@pytest.fixture
+def own_study(study, tmp_path) -> Study:
+    """A copy of that copy, results and dates included, to be changed at will."""
+    shutil.copytree(study.root, tmp_path / "study")
+    return Study(tmp_path / "study")

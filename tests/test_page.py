@@ -1,0 +1,74 @@
+"""Markdown as one HTML file."""
+
+import base64
+import re
+
+import pytest
+from made_up import png
+
+from lib import page
+
+
+def render(markdown, folder, **meta):
+    return page.render(markdown, folder, **meta)
+
+
+def main(text):
+    return re.search("<main>\n(.*)\n</main>", text, re.DOTALL)[1].strip()
+
+
+def test_the_title_is_the_first_heading_and_meta_tags_are_set(tmp_path):
+    text = render("# What *we* found & why\n\n## One", tmp_path, compiled_from="abc")
+    assert "<title>What we found &amp; why</title>" in text
+    assert '<meta name="compiled-from" content="abc">' in text
+
+
+def test_pictures_are_inside_the_page_with_size_caption_and_words_for_those_who_cannot_see(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/a.png").write_bytes(png((300, 150)))
+    text = main(render('![What "a" <shows>](figures/a.png)\\\n*Figure 1. A.* [SVG](figures/a.svg)', tmp_path))
+    source = f"data:image/png;base64,{base64.b64encode(png((300, 150))).decode()}"
+    assert text == (
+        f'<figure><img src="{source}" width="192" height="96" alt="What &quot;a&quot; &lt;shows&gt;">'
+        '<figcaption><em>Figure 1. A.</em> <a href="figures/a.svg">SVG</a></figcaption></figure>'
+    )
+
+
+@pytest.mark.parametrize("url", ["figures/missing.png", "https://example.org/a.png", "notes.txt"])
+def test_what_is_not_a_saved_picture_is_refused_by_name(tmp_path, url):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ValueError, match=re.escape(url)):
+        render(f"![a]({url})", tmp_path)
+
+
+def test_raw_html_is_shown_not_obeyed(tmp_path):
+    text = main(render("<script>alert(1)</script>\n\na <img src=x onerror=y> b\n\n[x](javascript:alert)", tmp_path))
+    assert "<script" not in text and "<img" not in text and "javascript:" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_tables_scroll_in_their_own_box_with_numbers_to_the_right(tmp_path):
+    text = main(render("| a | b | c |\n| --- | ---: | --- |\n| supported | 1 | y |", tmp_path))
+    assert text.startswith('<div class="table" tabindex="0" role="region" aria-label="Table"><table>')
+    assert '<th scope="col" class="number">b</th>' in text and '<td class="number">1</td>' in text
+    assert '<td class="supported">supported</td>' in text and '<td class="">y</td>' in text
+
+
+def test_contents_are_headings_of_two_levels_with_anchors_as_code_hosts_make_them(tmp_path):
+    text = (
+        "# T\n\n## The paper's *own* `sq:rand`, again?\n\n### Curves\n\n#### deep\n\n## Two\n\n### Curves\n\n### Curves"
+    )
+    found = page.contents(text, tmp_path)
+    assert [(one.text, one.anchor) for one in found] == [
+        ("The paper's own sq:rand, again?", "the-papers-own-sqrand-again"),
+        ("Two", "two"),
+    ]
+    assert [[below.anchor for below in one.below] for one in found] == [["curves"], ["curves-1", "curves-2"]]
+    html = render(text, tmp_path)
+    for anchor in ("the-papers-own-sqrand-again", "two", "curves", "curves-1", "curves-2"):
+        assert html.count(f'id="{anchor}"') == 1 and html.count(f'href="#{anchor}"') == 1
+
+
+def test_a_page_of_nothing_is_a_page(tmp_path):
+    assert "<title>Report</title>" in render("", tmp_path)
+    assert page.plain("**A** [link](x) and `code`") == "A link and code"

@@ -1,0 +1,240 @@
+"""lib.pruning: exactly the k least important units are off, off means that they contribute nothing, and curves add
+up."""
+
+import math
+
+import numpy
+import pandas
+import pytest
+import torch
+import toys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lib.importance import contributions, score
+from lib.pruning import auc, curve, masked, order, steps, summarise
+from lib.units import tapped, units
+
+steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
+COUNTS = {network: sum(size for _, size, *_ in network.UNITS) for network in toys.NETWORKS}
+
+
+def toy(network=toys.Residual, count=20):
+    model, (images, labels) = toys.make(network), toys.examples(network, count)
+    return model, units(model, images[:1]), images, labels
+
+
+# Orders
+
+
+def test_order_by_hand_with_ties_in_the_order_of_the_units():
+    assert order(torch.tensor([3.0, 1, 2, 1, 0, 2])).tolist() == [4, 1, 3, 2, 5, 0]
+
+
+@given(st.lists(st.sampled_from([-1.5, 0.0, 0.25, 7.0]), max_size=200))
+@steady
+def test_order_is_pythons_stable_sort(scores):
+    expected = sorted(range(len(scores)), key=scores.__getitem__)
+    assert order(torch.tensor(scores, dtype=torch.float64)).tolist() == expected
+
+
+@pytest.mark.parametrize("scores", [[1, math.nan], [math.inf, 0], [[1.0, 2.0]]])
+def test_order_refuses_scores_that_are_not_finite_numbers(scores):
+    with pytest.raises(ValueError, match="scores must be a vector of finite numbers, one per unit"):
+        order(torch.tensor(scores))
+
+
+# Masks
+
+
+def off_in(model, layers, images):
+    """The indices of the units that are zero wherever they are tapped: what a layer's consumers really receive."""
+    silent = torch.ones(sum(unit.size for unit in layers), dtype=torch.bool)
+
+    def see(number, tap, value):
+        silent[layers[number].slice] &= (value.movedim(tap.axis, 0).flatten(1) == 0).all(1)
+
+    with torch.no_grad(), tapped(model, layers, see):
+        model(images)
+    return set(silent.nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+@given(st.data())
+@settings(steady, max_examples=15)
+def test_exactly_the_first_k_are_off(network, data):
+    model, layers, images, _ = toy(network, 3)
+    ranking = torch.tensor(data.draw(st.permutations(range(COUNTS[network]))))
+    k = data.draw(st.integers(0, COUNTS[network]))
+    with masked(model, ranking, k, layers):
+        assert off_in(model, layers, images) == set(ranking[:k].tolist())
+    assert off_in(model, layers, images) == set()
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_off_means_times_zero_at_the_tap(network):
+    model, layers, images, _ = toy(network)
+    ranking = torch.randperm(COUNTS[network], generator=torch.Generator().manual_seed(0))
+    for k in range(COUNTS[network] + 1):
+        off = torch.zeros(COUNTS[network], dtype=torch.bool)
+        off[ranking[:k]] = True
+
+        def gate(number, value, off=off):
+            keep = (~off[layers[number].slice]).double()
+            return value * (keep.view(-1, 1, 1) if value.ndim == 4 else keep)
+
+        with masked(model, ranking, k, layers), torch.no_grad():
+            torch.testing.assert_close(model(images), model.gated(images, gate), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", range(4))
+def test_a_unit_that_is_off_equals_a_consumer_that_ignores_it(unit):
+    model, layers, images, _ = toy(toys.Plain)
+    with masked(model, torch.tensor([unit, *(n for n in range(7) if n != unit)]), 1, layers):
+        logits = model(images)
+    model.layers[4].weight.data[:, unit] = 0  # the second convolution takes all there is from the first
+    torch.testing.assert_close(logits, model(images))
+    assert not torch.equal(logits, toys.make(toys.Plain)(images))
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_units_that_are_off_have_no_contribution_and_no_score(network):
+    model, layers, images, labels = toy(network)
+    ranking = torch.randperm(COUNTS[network], generator=torch.Generator().manual_seed(1))
+    with masked(model, ranking, 3, layers):
+        s = contributions(model, images, torch.ones(len(images), network.CLASSES))
+        scores = score(model, [(images, labels)], ["sq", "abs:rand:score", "molchanov-bn"])
+    for values in (s.abs().sum(0), *scores.values()):
+        assert (values[ranking[:3]] == 0).all()
+        assert (values > 0).any()
+
+
+def test_masks_find_the_units_themselves_and_nest():
+    model, layers, images, _ = toy()
+    ranking = torch.arange(COUNTS[toys.Residual])
+    with masked(model, ranking, 2), masked(model, ranking.flip(0), 1):
+        assert off_in(model, layers, images) == {0, 1, len(ranking) - 1}
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_masks_leave_the_model_as_it_was(fail):
+    model, layers, images, _ = toy()
+    before, weights = model(images), {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(KeyError) if fail else torch.no_grad(), masked(model, torch.arange(13), 5, layers):
+        model(images)
+        if fail:
+            raise KeyError
+    assert torch.equal(model(images), before)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("ranking", "k", "message"),
+    [
+        (torch.arange(12), 1, "order must name each of the 13 units once, but has 12 entries"),
+        (torch.zeros(13).long(), 1, "order must name each of the 13 units once"),
+        (torch.arange(13) + 1, 1, "order must name each of the 13 units once"),
+        (torch.arange(13), 14, "k=14 units cannot be off: there are 13"),
+        (torch.arange(13), -1, "k=-1 units cannot be off"),
+    ],
+)
+def test_masks_refuse_orders_and_numbers_that_are_none(ranking, k, message):
+    model, layers, _, _ = toy()
+    with pytest.raises(ValueError, match=message), masked(model, ranking, k, layers):
+        raise AssertionError("should not be reached")
+
+
+# Curves
+
+
+def test_steps_are_those_of_the_paper():
+    assert steps(784, 31) == [int(k) for k in numpy.linspace(0, 392, 31)]
+    assert steps(784, 31)[:4] + steps(784, 31)[-2:] == [0, 13, 26, 39, 378, 392]
+    assert steps(7, 3) == [0, 1, 3]
+    with pytest.raises(ValueError, match="a curve needs at least 2 points, not 1"):
+        steps(10, 1)
+
+
+def voter():
+    """Two layers, all weights by hand: the logits of x are relu(x), (0, 0) when both hidden units are off."""
+    model = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2, bias=False)).eval()
+    model[0].weight.data[:] = torch.eye(2).view(2, 2, 1, 1)
+    model[3].weight.data[:] = torch.eye(2)
+    images = torch.tensor([[3.0, 1], [1, 3], [2, 1], [5, 4], [1, 2]]).view(5, 2, 1, 1)
+    return model, images, torch.tensor([0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("ranking", "one_off"), [([0, 1], 1 / 5), ([1, 0], 4 / 5)])
+def test_curve_by_hand(ranking, one_off):
+    # nothing off: 4 of 5 right; unit 0 off: class 1 wins everywhere; unit 1 off: class 0
+    model, images, labels = voter()
+    table = curve(model, torch.tensor(ranking), images, labels, points=2, batch=2)
+    assert table["pruned"].tolist() == [0, 1]
+    assert table["accuracy"].tolist() == [4 / 5, one_off]
+    assert table["emptied"].tolist() == [0, 0]
+
+
+def test_curve_of_groups_of_images_by_hand():
+    model, images, labels = voter()
+    groups = {"rare": labels == 1, "none": labels == 2}
+    table = curve(model, torch.tensor([1, 0]), images, labels, points=2, groups=groups)
+    assert table["accuracy_rare"].tolist() == [1, 0]
+    assert table["accuracy_none"].isna().all()
+    assert summarise(table, 2)["auc_relative_rare"] == 0.5
+    assert "auc_relative_none" not in summarise(table, 2)
+
+
+def test_curve_counts_emptied_layers():
+    model, _, images, labels = toy()
+    table = curve(model, torch.arange(13), images, labels, points=14)
+    assert table["pruned"].tolist() == [int(k / 2) for k in range(14)]
+    assert table["emptied"].tolist() == [0] * 6 + [1] * 4 + [2] * 4  # layers of 3, 2, 4 and 4 units
+
+
+def test_a_curve_is_that_of_a_network_pruned_anew_at_every_point():
+    model, layers, images, labels = toy(count=60)
+    ranking = order(score(model, [(images, labels)], ["sq"])["sq"])
+    for _, row in curve(model, ranking, images, labels, points=7, batch=7).iterrows():
+        with masked(model, ranking, int(row["pruned"]), layers):
+            assert row["accuracy"] == (model(images).argmax(1) == labels).double().mean().item()
+
+
+@pytest.mark.parametrize(("images", "labels"), [(3, 2), (3, 1), (0, 0)])
+def test_curve_refuses_images_without_labels(images, labels):
+    model, some, _ = voter()
+    with pytest.raises(ValueError, match=f"{images} images with {labels} labels"):
+        curve(model, torch.arange(2), some[:images], torch.zeros(labels).long(), points=2)
+
+
+def test_auc_by_hand():
+    assert auc([0, 1, 2], [1.0, 0.5, 0.0]) == 0.5
+    assert auc([0, 1, 4], [0.8, 0.6, 0.2]) == pytest.approx((0.7 + 3 * 0.4) / 4)  # steps need not be even
+    assert auc([0, 0, 2], [0.9, 0.9, 0.5]) == pytest.approx(0.7)  # few units: some points fall together
+    assert auc([10, 20], [0.3, 0.3]) == pytest.approx(0.3)
+
+
+def test_summary_by_hand():
+    points = pandas.DataFrame({"pruned": [0, 2, 4, 10], "accuracy": [0.8, 0.6, 0.4, 0.1], "emptied": 0})
+    area = (1.4 + 1.0 + 1.5) / 10
+    expected = {
+        "accuracy_unpruned": 0.8, "auc": area, "auc_relative": area / 0.8,
+        "accuracy_10pct": 0.6, "accuracy_25pct": 0.35, "accuracy_50pct": 0.1,  # of 20 units: at 2, 5 and 10
+    }  # fmt: skip
+    assert summarise(points, 20) == pytest.approx(expected)
+
+
+def test_summary_of_a_network_that_never_was_right():
+    points = pandas.DataFrame({"pruned": [0, 2], "accuracy": [0.0, 0.5]})
+    assert math.isnan(summarise(points, 4)["auc_relative"])
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=31), st.integers(4, 6000))
+@steady
+def test_a_summary_stays_within_its_curve(right, total):
+    accuracy = [count / 10_000 for count in right]
+    found = summarise(pandas.DataFrame({"pruned": steps(total, len(accuracy)), "accuracy": accuracy}), total)
+    for name in ("auc", "accuracy_10pct", "accuracy_25pct", "accuracy_50pct"):
+        assert min(accuracy) - 1e-12 <= found[name] <= max(accuracy) + 1e-12
+    assert found["accuracy_50pct"] == accuracy[-1]

@@ -1,0 +1,222 @@
+"""Publishing a profile that nobody ran."""
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import made_up
+import pytest
+
+from lib import profiles, publish, report
+
+PER_RUN = [
+    "00-train.ipynb",
+    "00-train.json",
+    "10-measure.ipynb",
+    "10-measure.json",
+    "training.parquet",
+    "curves.parquet",
+]
+
+
+@pytest.fixture
+def plan(tmp_path):
+    made = made_up.profile(tmp_path / "results")
+    made_up.finish(made)
+    return made
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def expected(*of_runs):
+    found = ["report.html", "report.md"]
+    for notebook in ("15-replication", "30-sign"):
+        found += [f"notebooks/{notebook}.ipynb", f"notebooks/{notebook}.json", f"tables/{notebook}-auc.csv"]
+        found += [f"figures/{notebook}-{name}" for name in ("curves.png", "curves.svg", "cell-6-0.png")]
+    found += ["notebooks/90-report.ipynb", "notebooks/90-report.json"]
+    return found + [f"digits-resnet8/seed-{seed}/{name}" for seed in (0, 1) for name in (*PER_RUN, *of_runs)]
+
+
+def test_a_finished_profile_is_published_with_its_sums(plan):
+    junk = [".lock", "report.html.part", "notebooks/30-sign.failed.ipynb", "figures/x.part.png", "tables/x.csv.part"]
+    for name in [*junk, "digits-resnet8/seed-0/training-state.safetensors"]:
+        (plan.folder / name).write_text("junk")
+    folder, size = publish.publish(plan)
+    assert folder.resolve() == Path(plan.results).resolve() / "published/smoke"
+    published = expected("checkpoint.safetensors", "scores.parquet")
+    assert names(folder) == sorted([*published, "SHA256SUMS"])
+    assert size == sum((folder / name).stat().st_size for name in published)
+    sums = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert [name for _, name in sums] == sorted(published)
+    for digest, name in sums:
+        assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        assert (folder / name).read_bytes() == (plan.folder / name).read_bytes()
+    assert not list(plan.folder.glob(".to-publish")) and not list(plan.folder.glob(".published-before"))
+
+
+def test_every_link_of_the_published_report_leads_somewhere(plan):
+    folder, _ = publish.publish(plan)
+    for pattern, page in ((r'href="([^#"][^"]*)"', "report.html"), (r"\]\(([^#)][^)]*)\)", "report.md")):
+        links = [link for link in re.findall(pattern, (folder / page).read_text()) if not link.startswith("data:")]
+        assert len(links) > 10
+        assert [link for link in links if not (folder / unquote(link)).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("large", "kept"),
+    [
+        ({"checkpoint.safetensors": 2.1}, ["scores.parquet"]),
+        ({"scores.parquet": 0.6}, ["checkpoint.safetensors"]),
+        ({"checkpoint.safetensors": 1.9, "scores.parquet": 0.4}, ["checkpoint.safetensors", "scores.parquet"]),
+        (
+            {"checkpoint.safetensors": 1.9, "scores.parquet": 0.4, "curves.parquet": 0.6},
+            ["checkpoint.safetensors", "scores.parquet"],
+        ),
+        ({"checkpoint.safetensors": 1.9, "scores.parquet": 0.4, "curves.parquet": 0.8}, ["checkpoint.safetensors"]),
+    ],
+)
+def test_large_files_that_can_be_made_again_are_left_out(plan, large, kept):
+    for run in plan.runs:
+        for name, mib in large.items():
+            (run.folder / name).write_bytes(bytes(int(mib * publish.MIB)))
+    report.write(plan, [report.Text("# What was found")])
+    folder, size = publish.publish(plan)
+    assert names(folder) == sorted([*expected(*kept), "SHA256SUMS"])
+    assert size <= publish.LIMIT
+
+
+def test_too_much_is_refused_with_the_largest_named_and_the_old_one_stays(plan):
+    folder, _ = publish.publish(plan)
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
+    (plan.tables / "30-sign-large.csv").write_bytes(bytes(7 * publish.MIB))
+    with pytest.raises(
+        ValueError, match=r"^7\.\d MiB to publish, 6 MiB at most: .*: \S*30-sign-large\.csv \(7\.0 MiB\), "
+    ):
+        publish.publish(plan)
+    assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "report.html",
+        "report.md",
+        "notebooks/90-report.ipynb",
+        "notebooks/90-report.json",
+        "notebooks/30-sign.ipynb",
+        "notebooks/30-sign.json",
+        "digits-resnet8/seed-1/10-measure.ipynb",
+        "digits-resnet8/seed-1/00-train.json",
+        "digits-resnet8/seed-1/curves.parquet",
+    ],
+)
+def test_what_is_not_finished_is_refused(plan, name):
+    (plan.folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(name)} is missing.*: run make reproduce PROFILE=smoke"):
+        publish.publish(plan)
+    assert not (Path(plan.results) / "published").exists()
+
+
+def test_a_profile_that_was_never_run_is_refused_and_leaves_no_trace(tmp_path):
+    plan = profiles.load("smoke", results=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"90-report\.json is missing, so there is no report yet"):
+        publish.publish(plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_older_than_its_tables_is_refused(plan):
+    (plan.tables / "30-sign-auc.csv").write_text("other")
+    with pytest.raises(ValueError, match=r"report\.html is not of the results that are there now: run make"):
+        publish.publish(plan)
+
+
+def test_the_seeds_are_those_of_the_report(plan):
+    shutil.copytree(plan.runs[1].folder, plan.runs[1].folder.with_name("seed-2"))
+    folder, _ = publish.publish(replace(plan, seeds=(0, 1, 2)))
+    assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1"]
+
+
+@pytest.mark.parametrize("place", [profiles.ROOT / "lib/study.py", profiles.ROOT, Path.home() / "x.py"], ids=str)
+def test_a_notebook_that_names_a_place_on_this_machine_is_refused_by_name(plan, place):
+    noisy = plan.runs[0].executed("10-measure")
+    made_up.write_notebook(noisy, [made_up.code("1", made_up.stream(f"File {place}, line 3"))])
+    with pytest.raises(ValueError, match=r"seed-0/10-measure\.ipynb names a place on this machine, /"):
+        publish.publish(plan)
+
+
+def test_what_only_looks_like_a_place_is_not(plan):
+    text = f"results{profiles.ROOT} https://example.org{profiles.ROOT}-2 {'A' * 300}{profiles.ROOT}/{'B' * 300}"
+    cell = made_up.code(
+        "1", made_up.shown({"image/png": "A" * 300 + f"{profiles.ROOT}/" + "B" * 300}), made_up.stream(text)
+    )
+    made_up.write_notebook(plan.runs[0].executed("10-measure"), [cell])
+    publish.publish(plan)
+
+
+def test_the_old_one_is_replaced_as_a_whole(plan):
+    folder, _ = publish.publish(plan)
+    (folder / "tables/of-yore.csv").write_text("old")
+    (folder / "report.md").write_text("old")
+    assert publish.publish(plan)[0] == folder
+    assert names(folder) == sorted([*expected("checkpoint.safetensors", "scores.parquet"), "SHA256SUMS"])
+    assert (folder / "report.md").read_bytes() == (plan.folder / "report.md").read_bytes()
+
+
+def test_a_copy_that_fails_leaves_the_old_one(plan, monkeypatch):
+    folder, _ = publish.publish(plan)
+    (folder / "report.md").write_text("old")
+
+    def full(source, target):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            publish.publish(plan)
+    assert (folder / "report.md").read_text() == "old"
+    publish.publish(plan)
+    assert (folder / "report.md").read_text() != "old"
+
+
+def test_a_kill_between_old_and_new_loses_neither(plan, monkeypatch):
+    folder, _ = publish.publish(plan)
+    folder.rename(plan.folder / ".published-before")
+    monkeypatch.setattr(shutil, "copyfile", lambda source, target: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish.publish(plan)
+    assert "SHA256SUMS" in names(folder)
+
+
+def test_a_profile_that_is_being_run_is_refused(plan):
+    with open(plan.folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match="PROFILE=smoke is being run already"):
+            publish.publish(plan)
+
+
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(profiles.ROOT)
+    words = ["--profile", "smoke", "--results", str(tmp_path)]
+    assert publish.main(words) == 1
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("\n") == 1 and "90-report.json is missing" in error
+    made_up.finish(made_up.profile(tmp_path, (0,), profiles.load("smoke").notebooks))
+    assert publish.main(words) == 0
+    assert re.fullmatch(r"\S*published/smoke: 0\.\d\d MiB\n", capsys.readouterr().out)
+    assert publish.main(["--profile", "nosuch"]) == 1
+    assert "unknown profile 'nosuch': valid are smoke, " in capsys.readouterr().err
+
+
+def test_the_smoke_profile_is_published_by_make(own_study):
+    done = own_study.make("publish")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"results/published/smoke: [0-6]\.\d\d MiB\n", done.stdout)
+    record = json.loads((own_study.root / "results/published/smoke/notebooks/90-report.json").read_text())
+    assert record["parameters"]["profile"] == "smoke"
