@@ -11,6 +11,7 @@ JOBS ?=
 # and make itself does not expand it.
 $(foreach name,PROFILE SEEDS DEVICE JOBS DATA,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
+unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
 VENV := .venv
 UV := uv==0.13.9
@@ -28,14 +29,15 @@ help:
 setup: ## make .venv from requirements.lock, if it is not there or the lock has changed
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
 
-# The copy of the lock comes last: without it, or with another, the environment is made anew.
+# The copy of the lock comes last: an environment without one is half made, and is made anew; one with another lock is
+# brought up to date, without what this lock has not.
 .PHONY: $(VENV)
 $(VENV):
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d, but the study needs 3.11 or newer: PYTHON=... names another" % sys.version_info[:2])'
-	@echo "Setting up $(VENV) (once, a few minutes)"
-	@python3 -m venv --clear $(VENV)
+	@echo "Setting up $(VENV) (the first time a few minutes)"
+	@rm $(VENV)/finished.lock 2>/dev/null && test -x $(VENV)/bin/python || python3 -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
-	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode -r requirements.lock
+	@$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
 	@$(VENV)/bin/python -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/study.pth", "w"))'
 	@cp requirements.lock $(VENV)/finished.lock
 

@@ -43,6 +43,7 @@ rule report:
         curves=of_all_runs(RUN / "curves.parquet"),
         records=of_all_runs(RUN / "10-measure.json"),
         notebooks=[profile.executed(notebook) for notebook in profile.notebooks],
+        template="lib/page.html.j2",
     output:
         profile.report,
         profile.report.with_suffix(".md"),
@@ -53,7 +54,9 @@ rule report:
     threads: profile.threads
     resources: **profile.resources
     message: "90-report"
-    shell: f"{EXECUTE} notebooks/90-report.ipynb {{output.executed:q}} {OF_PROFILE}"
+    shell:
+        "rm -f {config[results]:q}/{config[profile]:q}/{{tables,figures}}/90-report-*; "
+        f"{EXECUTE} notebooks/90-report.ipynb {{output.executed:q}} {OF_PROFILE}"
 
 
 rule train:

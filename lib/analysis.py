@@ -249,7 +249,8 @@ def ranks(summary: pandas.DataFrame, criteria: Sequence[str] = RANKED) -> tuple[
     """
     matrix = statistics.block_values(summary, list(criteria), pair_by=()).dropna()
     if len(matrix) < 2:
-        return pandas.DataFrame({"criterion": [], "mean_rank": []}), pandas.DataFrame(), pandas.DataFrame({"blocks": [1]})
+        nothing = pandas.DataFrame({"criterion": [], "mean_rank": []})
+        return nothing, pandas.DataFrame(), pandas.DataFrame({"blocks": [len(matrix)]})
     facts, pairs = statistics.friedman(matrix), statistics.nemenyi(matrix)
     table = facts.pop("ranks").rename("mean_rank").rename_axis("criterion").reset_index().sort_values("mean_rank")
     return table, pairs["p"], pandas.DataFrame([facts | {"critical_difference": pairs["critical_difference"]}])
@@ -312,9 +313,8 @@ def interactions(
         scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
         for criterion in criteria:
             table = scores[scores["criterion"] == criterion]
-            values = torch.from_numpy(
-                table[table["examples"] == table["examples"].max()].sort_values("unit")["score"].to_numpy()
-            )
+            most = table[table["examples"] == table["examples"].max()].sort_values("unit")
+            values = torch.tensor(most["score"].to_list(), dtype=torch.float64)
             counts = [max(1, round(share * len(values))) for share in shares]
             found = oracle.interactions(model, pruning.order(values), counts, batches)
             found = found.assign(share=[100 * share for share in shares], criterion=criterion)

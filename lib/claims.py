@@ -1,6 +1,6 @@
 """The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
 
-Enters: summaries of pruning curves (see `lib.study.summaries`). Leaves: the claims table, one row a claim. What is
+Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim. What is
 contrasted was fixed before anything was measured; the rules of the verdicts are in `lib.statistics`.
 """
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas
 
-from lib import statistics
+from lib import profiles, statistics
+from lib.study import RIVALS
 
 _REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
 _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
@@ -16,13 +17,16 @@ _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
 
 @dataclass(frozen=True)
 class Claim:
-    """`a` minus `b`, pair by pair, in relative auc; with `ends`, at the fewest examples minus at the most."""
+    """`a` minus `b`, pair by pair, in column `value` of `table`; with `ends`, at the fewest examples minus at the
+    most."""
 
     text: str
     a: tuple[str, ...]
     b: tuple[str, ...]
     kind: str = "difference"
     ends: bool = False
+    table: str = "15-replication-summary"
+    value: str = "auc_relative"
 
 
 CLAIMS: dict[str, Claim] = {
@@ -53,6 +57,26 @@ CLAIMS: dict[str, Claim] = {
         ("molchanov-bn:rand:norm", "molchanov-group:rand:norm"),
         ("molchanov-bn", "molchanov-group"),
     ),
+    "C6": Claim(
+        "One random vector per example is enough",
+        ("sq:rand:norm",),
+        ("sq:exact",),
+        kind="equivalence",
+    ),
+    "C7": Claim(
+        "The recommended criterion, sq:rand:norm, beats label-free criteria without gradients",
+        ("sq:rand:norm",) * len(RIVALS),
+        RIVALS,
+        table="60-rivals-summary",
+    ),
+    "C9": Claim(
+        "Equal weight per example costs rare classes nothing",
+        ("abs:norm", "sq:norm"),
+        ("abs", "sq"),
+        kind="equivalence",
+        table="20-normalization-tail",
+        value="auc_relative_rare",
+    ),
     "C10": Claim(
         "Squares rank better than absolute values",
         tuple(f"sq{cotangent}" for cotangent in _COTANGENTS),
@@ -61,15 +85,16 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
-def verdicts(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per claim: claim, text, effect in relative auc, its interval, p, blocks, the smallest p they could
-    reach, verdict.
+def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
+    """One row per claim: claim, label (its words), effect, low, high, p, blocks, smallest_p, verdict, and what else
+    `statistics.compare` says.
 
-    Raises ValueError where a criterion that a claim needs has not been measured.
+    Raises FileNotFoundError where a notebook has not left its table, ValueError where the table lacks a criterion.
     """
     rows = []
     for name, claim in CLAIMS.items():
-        named = {"claim": name, "label": claim.text}
+        summary = pandas.read_csv(plan.tables / f"{claim.table}.csv")
+        named = {"claim": name, "label": claim.text, "value": claim.value}
         if claim.ends:
             rows.append(statistics.interaction(summary, claim.a, claim.b, **named))
         else:

@@ -25,6 +25,13 @@ from lib import profiles
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
+ENVIRONMENT = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures go into the notebook, whatever the user set
+    "PYTHONHASHSEED": "0",  # sets of texts in the same order every time
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # products of matrices the same every time, on CUDA
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or the debugger, which nobody uses here, warns
+}
+
 
 def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[str, str], *, threads: int = 1) -> None:
     """Executes `notebook` with this interpreter in the repository's root and leaves the copy at `output`.
@@ -97,29 +104,29 @@ def _literal(text: str) -> object:
 
 @contextmanager
 def _kernel(threads: int) -> Iterator[dict[str, type]]:
-    # A kernel of this interpreter, whatever kernels are installed, and gone at the end, whatever happens. It is reached
-    # through files: ports, the usual way, are chosen before the kernel binds them, so two that start at once can meet.
+    # A kernel of this interpreter, whatever kernels and IPython settings the user has, and gone at the end, whatever
+    # happens. It is reached through files: ports, the usual way, are chosen before the kernel binds them, so that two
+    # kernels that start at once can meet.
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    environment = dict.fromkeys(POOLS, str(threads)) | {"PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     made = []
+    with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
+        environment = ENVIRONMENT | dict.fromkeys(POOLS, str(threads)) | {"IPYTHONDIR": folder}
 
-    class Kernel(AsyncKernelManager):
-        kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
+        class Kernel(AsyncKernelManager):
+            kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
 
-        def __init__(self, **settings):
-            super().__init__(transport="ipc", connection_file=f"{sockets}/kernel.json", **settings)
-            made.append(self)
+            def __init__(self, **settings):
+                super().__init__(transport="ipc", connection_file=f"{folder}/kernel.json", **settings)
+                made.append(self)
 
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         try:
             yield {"kernel_manager_class": Kernel}
         finally:
             for kernel in made:
-                process = getattr(kernel.provisioner, "process", None)
-                if process is not None:
+                if process := getattr(kernel.provisioner, "process", None):
                     process.kill()
 
 
@@ -166,7 +173,8 @@ def main(words: Iterable[str] | None = None) -> int:
             _stop_with(asked.parent)
         run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads)
     except (ValueError, OSError, RuntimeError) as error:
-        print(error, file=sys.stderr)
+        is_nameless = isinstance(error, OSError) and error.errno and not error.filename  # such as a full disk
+        print(f"{asked.output}: {error.strerror}" if is_nameless else error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{Path(asked.output).stem} interrupted", file=sys.stderr)

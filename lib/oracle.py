@@ -1,8 +1,8 @@
 """The oracle: what really happens when one unit is switched off, which importance criteria only estimate.
 
-Enters: a trained model in eval mode and batches of images, with labels or without. Leaves: for every unit, how much the
-mean loss and the logits change without it, as one masked pass per unit gives them (the oracle of Molchanov et al. 2017,
-arXiv 1611.06440, section 2.2); and how much more, or less, units do together than one by one.
+Enters: a trained model in eval mode and batches of images, with labels or without. Leaves: for every unit, how much
+the mean loss and the logits change without it, as one masked pass per unit gives them (the oracle of Molchanov et al.
+2017, arXiv 1611.06440); and how much more, or less, units do together than one by one.
 
 Nothing that a unit cannot influence is computed again. The model is traced by torch.fx; one intact pass is walked
 through operation by operation, and at each tap only what depends on it is run, for many (unit, example) pairs at
@@ -53,8 +53,8 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
     absolute change of the mean cross-entropy.
 
-    Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are not
-    finite, or a model that is in training mode or has no units.
+    Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are
+    not finite, or a model that is in training mode or has no units.
     """
     with torch.inference_mode(False), torch.no_grad():
         singles = None
@@ -342,10 +342,10 @@ class _Graph:
         self.nodes = list(self._program.graph.nodes)
         self._position = {node: position for position, node in enumerate(self.nodes)}
         self.per_example = _descendants(self.nodes, self.nodes[:1])
-        self.freed = self._last_uses()
         self._seen = {self.nodes[0]: example}  # the value of every node for one example
         for node in self.nodes:
             self.fill(self._seen, node)
+        self.freed = self._last_uses()
 
     def module(self, node: fx.Node) -> nn.Module | None:
         return self._program.get_submodule(node.target) if node.op == "call_module" else None
@@ -423,9 +423,13 @@ class _Graph:
         return value.numel() if isinstance(value, Tensor) else 0
 
     def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
-        freed = {node: [] for node in self.nodes}
+        """What may be dropped after each node has run; what sizes were read from is kept for as long as they are."""
+        last, freed = {}, {node: [] for node in self.nodes}
+        for node in reversed(self.nodes):
+            uses = [user if isinstance(self._seen[user], Tensor) else last[user] for user in node.users]
+            last[node] = max((node, *uses), key=self._position.__getitem__)
         for node in self.nodes[:-1]:
-            freed[max((node, *node.users), key=self._position.__getitem__)].append(node)
+            freed[last[node]].append(node)
         return freed
 
     def _merge_norms(self) -> None:
@@ -456,7 +460,7 @@ def _module_runs(graph: fx.Graph) -> dict[tuple[str, int], fx.Node]:
 
 
 def _undo_overwriting(program: fx.GraphModule) -> None:
-    """Has operations that would overwrite their input make a new value, which later operations then take in instead."""
+    """Has operations that would overwrite their input make a new value, which later ones then take in instead."""
     earlier = set()
     for node in program.graph.nodes:
         earlier.add(node)

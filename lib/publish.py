@@ -88,8 +88,8 @@ def _require_no_places(path: Path) -> None:
         return
     here = {str(profiles.ROOT), str(Path.home()), sys.prefix} - {"/", "/usr"}
     text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures
-    if found := re.search(rf"(?<![\w.-])({'|'.join(map(re.escape, here))})(?![\w.-])", text):
-        raise ValueError(f"{path} names a place on this machine, {found[0]}: mend the notebook that wrote it")
+    if found := re.search(rf"(?<![\w.-])({'|'.join(map(re.escape, here))})(?![\w.-]).{{0,60}}", text):
+        raise ValueError(f"{path} names a place on this machine, {found[0]!r}: mend the notebook that wrote it")
 
 
 def _replace_published(profile: profiles.Profile, files: Sequence[Path]) -> Path:

@@ -34,8 +34,8 @@ def test_reproduce_runs_every_notebook_and_ends_with_the_path_of_the_report(stud
     *steps, last = study.first.stdout.splitlines()
     assert last == "results/smoke/report.html"
     assert (study.root / last).stat().st_size > 0
-    total = len(EVERYTHING)
-    assert [step.split("] ")[0] for step in steps] == [f"[{n:{len(str(total))}} of {total}" for n in range(1, total + 1)]
+    total, width = len(EVERYTHING), len(str(len(EVERYTHING)))
+    assert [step.split("]")[0] for step in steps] == [f"[{n:{width}} of {total}" for n in range(1, total + 1)]
     assert sorted(step.split("] ")[1].rsplit(" (")[0] for step in steps) == EVERYTHING
     executed = sorted(path.stem for path in study.smoke.rglob("*.ipynb"))
     assert executed == sorted(path.stem for path in (study.root / "notebooks").glob("*.ipynb"))
@@ -101,7 +101,7 @@ def test_a_failing_notebook_is_named_its_copy_left_and_the_others_run(own_study)
 
 
 def test_a_report_trains_and_measures_nothing(own_study):
-    own_study.change("lib/training.py", lambda text: f"{text}\n# changed\n")
+    own_study.change("lib/profiles.py", lambda text: f"{text}\n# changed\n")
     assert own_study.plan("--report", "--seeds", "0 1") == sorted([*ABLATIONS, "90-report"])
 
 

@@ -1,6 +1,5 @@
 """Criteria without gradient against values worked out by hand, the obvious way to compute them, and torch-pruning."""
 
-import itertools
 import warnings
 from math import sqrt
 
@@ -98,6 +97,23 @@ class Loop(nn.Module):
 def test_synflow_adds_the_uses_of_a_layer():
     # 2; 2 + 6 = 8; 8 + 24 = 32; twice, for two logits. First use: 6 of 8 reach the end as 24 of 32, second: 24 of 32
     close(score(Loop().eval(), [(torch.ones(1, 1), None)], ["synflow"])["synflow"], [64, 2 * (24 + 24)])
+
+
+class Idle(nn.Module):
+    """A layer whose output goes nowhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = with_weights(nn.Linear(1, 1), [[2.0]]), with_weights(nn.Linear(1, 1), [[5.0]])
+        self.classifier = with_weights(nn.Linear(1, 2), [[1.0], [-1.0]])
+
+    def forward(self, x):
+        self.idle(x)
+        return self.classifier(self.used(x))
+
+
+def test_nothing_flows_through_units_that_do_not_reach_the_logits():
+    close(score(Idle().eval(), [(torch.ones(1, 1), None)], ["synflow"])["synflow"], [0, 4])
 
 
 def test_synflow_is_not_stopped_by_activations_that_saturate():
@@ -317,9 +333,12 @@ def test_a_small_deviation_around_a_large_mean_keeps_its_digits():
     close(score(model, [(part, None) for part in images.split(64)], ["act-std"])["act-std"][0] / expected, 1, 1e-13)
 
 
-def test_a_unit_that_never_changes_has_no_deviation():
-    model = nn.Sequential(with_weights(nn.Linear(1, 1), [[0.0]], [0.1]), nn.Linear(1, 2).double()).eval()
-    assert score(model, [(torch.randn(7, 1), None)] * 3, ["act-std"])["act-std"].item() == 0
+def test_units_that_never_change_have_no_deviation():
+    conv = nn.Conv2d(1, 60, 1).double()
+    conv.weight.data.zero_()
+    model = nn.Sequential(conv, nn.Flatten(), nn.Linear(60 * 9, 2).double()).eval()
+    found = score(model, [(torch.randn(7, 1, 3, 3), None)] * 3, ["act-std"])["act-std"]
+    assert (found <= 1e-16 * conv.bias.abs()).all() and (conv.bias > 0).any()  # rounding of the mean over space
 
 
 # ---- how they are run ----------------------------------------------------------------------------------------------
@@ -369,9 +388,10 @@ def test_activations_need_no_backward_pass(monkeypatch):
 
 
 def test_weights_need_the_first_batch_only():
-    images = toys.examples(toys.Plain, 2)[0]
-    endless = itertools.repeat((images, None))
-    assert set(score(toys.make(toys.Plain), endless, WEIGHT_RIVALS)) == set(WEIGHT_RIVALS)
+    images, model = toys.examples(toys.Plain, 2)[0], toys.make(toys.Plain)
+    batches = iter([(images, None)] * 3)
+    assert set(score(model, batches, WEIGHT_RIVALS)) == set(WEIGHT_RIVALS)
+    assert len(list(batches)) == 2
     with pytest.raises(ValueError, match="no examples"):
         score(toys.make(toys.Plain), [], ["l2"])
 
