@@ -20,7 +20,7 @@ override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test lab lock clean
+.PHONY: help setup reproduce report publish test lab benchmark lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +55,9 @@ test: $(READY) ## run all tests, with every notebook on the smoke profile
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
+
+benchmark: $(READY) ## time scoring against a plain forward and backward pass, into results/benchmarks/
+	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE"
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

@@ -44,6 +44,7 @@ def normalisation_pairs(summary: pandas.DataFrame, normalisations: Iterable[str]
 
 def all_against_few(summary: pandas.DataFrame, label_free: str, labelled: Sequence[str]) -> pandas.DataFrame:
     """`label_free` on all examples minus each of `labelled` on every smaller number, as rows of `paired`."""
+    summary = summary[summary["sample"] == "random"]
     most = summary.groupby(PANEL, observed=True)["examples"].transform("max")
     full = summary[(summary["criterion"] == label_free) & (summary["examples"] == most)]
     few = summary[summary["criterion"].isin(labelled) & (summary["examples"] < most)]
@@ -61,7 +62,7 @@ def all_against_few(summary: pandas.DataFrame, label_free: str, labelled: Sequen
     return table.assign(p_holm=statistics.holm(table["p"]))
 
 
-def gradient_lengths(plan: profiles.Profile, *, seed: int | None = None) -> pandas.DataFrame:
+def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
     """The length of the label gradient at the logits, one row per training image of every run: dataset, network,
     seed, length."""
     tables = []
@@ -101,13 +102,13 @@ def draw_agreement(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.Da
     """Spearman correlation of the scores from different draws of equally many examples: mean over pairs of draws and
     runs.
 
-    Columns: dataset, network, examples, criterion, pairs (their number), spearman.
+    Columns: dataset, network, examples, sample, criterion, pairs (their number), spearman.
     """
     rows = []
     for run in plan.runs:
         scores = pandas.read_parquet(run.scores, filters=[("criterion", "in", list(criteria))])
-        for (examples, criterion), table in scores.groupby(["examples", "criterion"], observed=True):
-            draws = table.pivot_table(index="unit", columns=["draw", "sample"], values="score")
+        for (examples, sample, criterion), table in scores.groupby(["examples", "sample", "criterion"], observed=True):
+            draws = table.pivot_table(index="unit", columns="draw", values="score")
             ranked = draws.rank()
             for a, b in combinations(ranked, 2):
                 rho = numpy.corrcoef(ranked[a], ranked[b])[0, 1]
@@ -116,11 +117,12 @@ def draw_agreement(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.Da
                         "dataset": run.dataset,
                         "network": run.network,
                         "examples": examples,
+                        "sample": sample,
                         "criterion": criterion,
                         "spearman": rho,
                     }
                 )
-    keys = [*PANEL, "examples", "criterion"]
+    keys = [*PANEL, "examples", "sample", "criterion"]
     table = pandas.DataFrame(rows, columns=[*keys, "spearman"])
     return table.groupby(keys, observed=True)["spearman"].agg(pairs="size", spearman="mean").reset_index()
 
@@ -146,7 +148,7 @@ def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
     keys = [*study.RUN, *study.Cell._fields]
     scores = pandas.concat([pandas.read_parquet(run.scores) for run in plan.runs])
     ranked = {
-        key: numpy.sort(numpy.abs(table["score"].to_numpy())) for key, table in scores.groupby(keys, observed=True)
+        key: numpy.abs(numpy.sort(table["score"].to_numpy())) for key, table in scores.groupby(keys, observed=True)
     }
     rows = []
     for key, points in curves.groupby(keys, observed=True):
@@ -225,6 +227,12 @@ def _spread_of(run, model, batches, squares: torch.Tensor, classes: int) -> pand
     return pandas.DataFrame(rows)
 
 
+def on_most_examples(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Of every criterion the rows on the largest number of examples that it was measured on, in each data set."""
+    most = summary.groupby([*PANEL, "criterion"])["examples"].transform("max")
+    return summary[summary["examples"] == most]
+
+
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
     """One row per criterion, best first: mean relative auc over all runs, its place, and the mean for each network."""
     mean = summary.groupby("criterion")["auc_relative"].mean()
@@ -281,6 +289,7 @@ def oracle_agreement(plan: profiles.Profile) -> pandas.DataFrame:
     """
     rows = []
     for run in plan.runs:
+        study.complete(run)
         truth = pandas.read_parquet(run.oracle).set_index("unit")
         scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
         for criterion, table in scores.groupby("criterion"):

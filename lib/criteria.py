@@ -1,13 +1,15 @@
 """The criteria: what is sent back from the logits, how contributions are reduced to scores, and the notation for both.
 
-Enters: a name in the paper's notation, `reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]`, such as
-`sq:rand:norm`. Leaves: a `Criterion`, whose parts are entries of the literal tables below; adding one is one entry
+Enters: a name in the paper's notation, `reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]`, such
+as `sq:rand:norm`. Leaves: a `Criterion`, whose parts are entries of the literal tables below; adding one is one entry
 and one test.
 
-    (none)           in place of a cotangent: the cross-entropy gradient with the true label norm             each
-    cotangent divided by its L2 norm (arXiv 2310.20203) batch            divided by the mean norm over the minibatch
-    score            each example's contributions divided by their L2 norm over all units; score-layer: within each
-    layer layer            the final scores divided by their L2 norm within each layer
+- no cotangent: the cross-entropy gradient with the true label
+- `@P`: P cotangents per example, reduced one by one, then averaged
+- `norm`: each cotangent divided by its L2 norm (arXiv 2310.20203)
+- `batch`: divided by the mean norm over the minibatch
+- `score`: each example's contributions divided by their L2 norm over all units; `score-layer`: within each layer
+- `layer`: the final scores divided by their L2 norm within each layer
 """
 
 import difflib

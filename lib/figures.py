@@ -25,6 +25,8 @@ LABELS = {
     "share": "units switched off (%)",
     "examples": "examples scored on",
     "criterion": "criterion",
+    "spearman": "rank correlation (Spearman)",
+    "oracle": "with the change of",
 }
 
 
@@ -251,6 +253,7 @@ def spread(table: pandas.DataFrame) -> Figure:
         ticks = sorted(here["probes"].unique())
         place.set_xticks(ticks, ticks)
         place.minorticks_off()
+    axes[0, 0].set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     axes[0, 0].set_ylabel("relative error of scores (%)")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -268,15 +271,18 @@ def critical_difference(ranks: pandas.DataFrame, p_values: pandas.DataFrame) -> 
     return figure
 
 
-def cost_against_value(table: pandas.DataFrame) -> Figure:
-    """Relative auc against seconds of scoring (logarithmic), each criterion by name."""
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    axes.plot(1000 * table["seconds"], table["auc_relative"], "o", markersize=5)
-    for row in table.itertuples():
-        axes.annotate(
-            row.criterion, (1000 * row.seconds, row.auc_relative), (4, 3), textcoords="offset points", fontsize=7
-        )
-    axes.set(xscale="log", xlabel="milliseconds to score", ylabel=LABELS["auc_relative"])
+def cost_against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
+    """Relative auc against milliseconds of scoring (logarithmic); the criteria in `named` by name, the others in
+    grey."""
+    figure, axes = pyplot.subplots(figsize=(8, 4.6))
+    chosen = table["criterion"].isin(named)
+    axes.plot(1000 * table["seconds"][~chosen], table["auc_relative"][~chosen], "o", markersize=4, color="0.75")
+    axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
+    for row in table[chosen].itertuples():
+        place = (1000 * row.seconds, row.auc_relative)
+        axes.annotate(row.criterion, place, (5, 4), textcoords="offset points", fontsize=9)
+    axes.set(xscale="log", xlabel="time to score (ms)", ylabel=LABELS["auc_relative"])
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 

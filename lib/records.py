@@ -77,11 +77,16 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
 
 def command(notebook: str, of: profiles.Run | profiles.Profile) -> str:
     """The command, given in the repository's root, that runs this cell of the grid alone, again."""
+    return shlex.join(["python", *command_words(notebook, of)])
+
+
+def command_words(notebook: str, of: profiles.Run | profiles.Profile) -> list[str]:
+    """The words of `command` that follow the interpreter."""
     executed = os.path.relpath(of.executed(notebook), profiles.ROOT)
-    words = ["python", "-m", "lib.execute", f"notebooks/{notebook}.ipynb", executed, "--threads", of.threads]
+    words = ["-m", "lib.execute", f"notebooks/{notebook}.ipynb", executed, "--threads", of.threads]
     for name, value in of.parameters.items():
         words += ["-p", name, value]
-    return shlex.join(map(str, words))
+    return [str(word) for word in words]
 
 
 def save_table(table: pandas.DataFrame, path: Path) -> None:

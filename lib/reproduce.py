@@ -76,12 +76,17 @@ def settled_device(name: str) -> str:
     return name
 
 
-def check_networks(profile: profiles.Profile) -> None:
-    """Raises ValueError for a network that does not exist."""
+def check(profile: profiles.Profile) -> None:
+    """Raises FileNotFoundError or ValueError, one line, for a notebook or a network that is not there."""
+    for notebook in ("00-train", "10-measure", *profile.notebooks, "90-report"):
+        profiles.text_digest(notebook)
     for network in {network for networks in profile.grid.values() for network in networks} - set(NETWORKS):
         from lib import networks  # takes seconds
 
-        networks.build(network, num_classes=10)
+        try:
+            networks.build(network, num_classes=10)
+        except ValueError as error:
+            raise ValueError(f"{profiles.FILE}: profiles.{profile.name}.runs: {error}") from error
 
 
 def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
@@ -118,7 +123,7 @@ def reproduce(asked: argparse.Namespace) -> int:
     profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *where)
     jobs = parse_jobs(asked.jobs, profile.threads)
     profile = dataclasses.replace(profile, device=settled_device(profile.device))
-    check_networks(profile)
+    check(profile)
     more = ["--dry-run"] if asked.dry_run else []
     if asked.report:
         profile = dataclasses.replace(profile, seeds=tuple(measured_seeds(profile)))

@@ -17,7 +17,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import datasets, importance, networks, oracle, profiles, pruning, training
+from lib import datasets, importance, networks, oracle, profiles, pruning, records, training
 from lib.rivals import WEIGHT_RIVALS
 
 PAPER = tuple(
@@ -31,7 +31,7 @@ UNNORMALISED = ("abs", "sq", "abs:rand", "sq:rand")  # which the paper should ha
 BASELINES = ("random", "l2")
 SOURCES = ("rand", "rand:norm", "rand-length", "sign", "pseudo", "sampled", "ggn", "mas", "top", "exact")
 SLOW = {"hrank": "maps", "chip": "maps", "exact": "exact"}  # on a CPU limited to the measuring setting of that name
-RIVALS = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
+NO_GRADIENT = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ ABLATIONS: dict[str, Ablation] = {
         (
             *("abs:rand:norm", "abs:rand:norm:layer", "sq:rand:norm:layer", "random"),
             *(f"sq:{source}" for source in SOURCES if source != "rand-length"),
-            *RIVALS,
-            *(f"{rival}:layer" for rival in RIVALS),
+            *NO_GRADIENT,
+            *(f"{rival}:layer" for rival in NO_GRADIENT),
         ),
         examples="ablations",
     ),
@@ -169,9 +169,13 @@ def measure(
     data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
     curves, scores = [], []
     for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
-        seed = _seed(run.seed, sample.draw)
+        seed = _seed(sample.sample, run.seed, sample.draw)
         batches = data.batches(used, sample.sample, seed=seed, size=settings["batch"])
-        groups = {"rare": _are_rare(data.test_labels, seed)} if sample.sample == "long-tailed" else None
+        groups = (
+            {"rare": _are_rare(data.test_labels, len(data.train.classes), seed)}
+            if sample.sample == "long-tailed"
+            else None
+        )
         for name, values in importance.score(model, batches, [cell.criterion for cell in here], seed=seed).items():
             cell = sample._replace(criterion=name)._asdict()
             columns = _columns(run) | cell | {"used": used, "units": len(values)}
@@ -193,7 +197,7 @@ def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.Data
     """
     data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
     count = min(settings["oracle"], len(data.train))
-    batches = data.batches(count, "stratified", seed=_seed(run.seed), size=settings["batch"])
+    batches = data.batches(count, "stratified", seed=_seed("oracle", run.seed), size=settings["batch"])
     layers = [unit.name for unit in importance.units(model, batches[0][0][:1]) for _ in range(unit.size)]
     changes = {name: values.numpy() for name, values in oracle.score(model, batches).items()}
     table = pandas.DataFrame({"unit": numpy.arange(len(layers)), "layer": layers} | changes)
@@ -272,25 +276,17 @@ def curves(
         missing = set(planned) - set(_cells_of(table))
         if missing:
             table = pandas.concat([table, measure(run, sorted(missing), profiles.device(run.device))[0]])
-        tables.append(_at_every_number(table[[cell in set(planned) for cell in _cells_of(table)]], samples))
+        asked = set(planned)
+        tables.append(_at_every_number(table[[cell in asked for cell in _cells_of(table)]], samples))
     return _tidy(tables)
 
 
 def complete(run: profiles.Run) -> None:
-    """Makes what is missing of a run, by the same commands as `make reproduce`; raises RuntimeError where that
-    fails."""
-    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.curves)):
+    """Makes what is missing of a run, by the commands of its records; raises RuntimeError where that fails."""
+    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.oracle)):
         if not output.exists():
-            words = [
-                "-m",
-                "lib.execute",
-                f"notebooks/{notebook}.ipynb",
-                str(run.executed(notebook)),
-                "--threads",
-                str(run.threads),
-            ]
-            words += [str(word) for name, value in run.parameters.items() for word in ("-p", name, value)]
-            done = subprocess.run([sys.executable, *words], cwd=profiles.ROOT, capture_output=True, text=True)
+            words = [sys.executable, *records.command_words(notebook, run)]
+            done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{run.label}: {done.stderr.strip() or done.stdout.strip()}")
 
@@ -312,28 +308,29 @@ def _labels(run: profiles.Run) -> Tensor:
     return datasets.load(run.dataset, "train", run.data_folder).labels
 
 
-def _frequency_rank(labels: Tensor, seed: int) -> Tensor:
-    """For each label its class's place from the commonest (0) to the rarest in a long-tailed set; drawn anew for
-    every seed."""
-    order = numpy.random.default_rng(seed).permutation(int(labels.max()) + 1)
-    return torch.from_numpy(order)[labels]
+def _frequency_rank(labels: Tensor, classes: int, seed: int) -> Tensor:
+    """For each label the place of its class, from the commonest (0) to the rarest of a long-tailed set, by seed."""
+    return torch.from_numpy(numpy.random.default_rng(seed).permutation(classes))[labels]
 
 
-def _are_rare(labels: Tensor, seed: int) -> Tensor:
-    ranks = _frequency_rank(labels, seed)
-    return ranks >= (int(labels.max()) + 1) * 2 / 3
+def _are_rare(labels: Tensor, classes: int, seed: int) -> Tensor:
+    return _frequency_rank(labels, classes, seed) >= classes * 2 / 3
 
 
 def _long_tailed(labels: Tensor, seed: int) -> Tensor:
-    return datasets.long_tailed(_frequency_rank(labels, seed), ratio=100, seed=seed)
+    return datasets.long_tailed(_frequency_rank(labels, int(labels.max()) + 1, seed), ratio=100, seed=seed)
 
 
 def _columns(run: profiles.Run) -> dict[str, object]:
     return {name: asdict(run)[name] for name in RUN}
 
 
-def _seed(*parts: int) -> int:
-    return int(numpy.random.SeedSequence(parts).generate_state(1)[0])
+_PURPOSES = ("random", "stratified", "long-tailed", "oracle")
+
+
+def _seed(purpose: str, *parts: int) -> int:
+    """A seed of its own for each purpose and parts, so that no two draws share a permutation."""
+    return int(numpy.random.SeedSequence([1000 + _PURPOSES.index(purpose), *parts]).generate_state(1)[0])
 
 
 def _is_wanted(name: str, settings: Mapping[str, object]) -> bool:
