@@ -309,7 +309,8 @@ def modules_used(notebook: str) -> list[Path]:
     pending = [source for kind, source in _cells(notebook) if kind == "code"]
     found = {ROOT / "lib/__init__.py"}
     while pending:
-        fresh = _imported(pending.pop()) - found
+        named = {ROOT / f"lib/{module}.py" for module in _imported(pending.pop())}
+        fresh = {path for path in named - found if path.is_file()}
         found |= fresh
         pending += [path.read_text() for path in fresh]
     return sorted(from_here(path) for path in found)
@@ -339,20 +340,20 @@ def _cells(notebook: str) -> list[tuple[str, str]]:
         raise ValueError(f"{path} is not a notebook ({type(error).__name__}: {error})") from error
 
 
-def _imported(source: str) -> set[Path]:
+@cache
+def _imported(source: str) -> frozenset[str]:
     # What does not parse counts as importing nothing: it will say what is wrong with it when it is executed.
     plain = "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in source.splitlines())
     try:
         nodes = list(ast.walk(ast.parse(plain)))
     except SyntaxError:
-        return set()
+        return frozenset()
     dotted = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
             package = ("lib." if node.level else "") + (node.module or "")
             dotted += [f"{package.rstrip('.')}.{alias.name}" for alias in node.names]
-    modules = {name.split(".")[1] for name in dotted if name.startswith("lib.")}
-    return {path for module in modules if (path := ROOT / f"lib/{module}.py").is_file()}
+    return frozenset(name.split(".")[1] for name in dotted if name.startswith("lib."))
 
 
 # ---- reading and checking study.yaml ------------------------------------------------------------------------------
