@@ -242,8 +242,8 @@ def test_equals_masked_passes_on_a_sample_of_torchvisions_networks(name):
     scale = model(images).square().sum(1).mean().item()
     assert expected.max() > 1e-8 * scale
     # Lengths, not their squares: float32 rounds the logits, so a length is off by some 1e-7 of theirs.
-    lengths = np.sqrt(np.diff(table["single"]).clip(min=0))
-    np.testing.assert_allclose(lengths, np.sqrt(expected), rtol=1e-3, atol=1e-6 * scale**0.5)
+    lengths = np.sqrt(np.diff(table["single"].to_numpy()).clip(min=0))
+    np.testing.assert_allclose(lengths, np.sqrt(expected.numpy()), rtol=1e-3, atol=1e-6 * scale**0.5)
 
 
 @pytest.mark.parametrize(("network", "count"), [(DependsOnData, 4), (DependsOnTracing, 4)])
