@@ -186,9 +186,10 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
     for run in profile.runs:
         trained, measured = (read_record(run.record(notebook)) for notebook in PER_RUN)
         row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
-        row |= {"epochs": len(pandas.read_parquet(_there(run.training)))}
+        log = pandas.read_parquet(_there(run.training))  # its times count where a training was interrupted, too
+        row |= {"epochs": len(log), "training_seconds": log["seconds"].sum()}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
-        row |= {"training_seconds": trained["seconds"], "measuring_seconds": measured["seconds"]}
+        row |= {"measuring_seconds": measured["seconds"]}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
         rows.append(row | {"peak_memory_mb": peak, "commit": _commit(measured)})
     return pandas.DataFrame(rows)

@@ -6,6 +6,7 @@ result, since everything random in an epoch depends on (seed, epoch) alone. One 
 1708.07120).
 """
 
+import hashlib
 import json
 import math
 import os
@@ -35,7 +36,7 @@ class Recipe:
 
     `learning_rate` is the peak, for batches of `batch` images; `warmup` the fraction of all steps spent rising to it;
     `crop` the pixels of padding before a random crop; `flip` mirrors half the images (not for digits). `precision`
-    "auto" computes in bfloat16 (weights stay float32) on CUDA and on CPUs with matrix units for it, else in float32.
+    "auto" computes in bfloat16 (weights stay float32) on CUDA and on CPUs that multiply it themselves, else in float32.
     """
 
     epochs: int = 30
@@ -77,8 +78,8 @@ def train(
 
     Arguments:
         seed: of batch order and augmentation.
-        state: where to keep the state after every epoch, and to go on from if it fits this network, data, recipe and
-            seed.
+        state: where to keep the state after every epoch, and to go on from if it is of this network, data, recipe,
+            seed, kind of device and code (of `datasets`, `networks` and this module).
         report: called with every row of the log as soon as it is there.
 
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
@@ -87,7 +88,7 @@ def train(
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(model, recipe)
-    identity = json.dumps([asdict(recipe), seed, train_set.digest, test_set.digest])
+    identity = _identity(recipe, seed, (train_set.digest, test_set.digest), device)
     rows = _restore_state(state, model, optimizer, identity)
     images, labels = train_set.images.to(device), train_set.labels.to(device)
     mean, std = datasets.statistics(train_set.images)
@@ -184,6 +185,14 @@ def _dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def _identity(recipe: Recipe, seed: int, data: tuple[str, ...], device: torch.device) -> str:
+    """Of everything that decides what a training gives, in one text."""
+    sources = (Path(__file__).with_name(f"{module}.py").read_text() for module in ("datasets", "networks", "training"))
+    code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
+    arithmetic = [device.type, _in_bfloat16(recipe.precision, device), torch.__version__]
+    return json.dumps([asdict(recipe), seed, data, arithmetic, code])
+
+
 def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int, epoch: int) -> float:
     device, count = labels.device, len(labels)
     generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
@@ -222,7 +231,7 @@ def _in_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not there before torch 2.12
-    return device.type == "cuda" or bool(capabilities.get("amx_bf16", False))
+    return device.type == "cuda" or any(capabilities.get(unit, False) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str, rows: list[dict]) -> None:
@@ -238,7 +247,7 @@ def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.S
     try:
         tensors, metadata = _read(path)
         if metadata.get("identity") != identity:
-            raise ValueError("it belongs to another recipe, seed or data set")
+            raise ValueError("it is of another recipe, seed, data set, kind of device or code")
         _load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     except ValueError as error:
         warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)

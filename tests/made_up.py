@@ -22,7 +22,7 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
         for notebook in report.PER_RUN:
             write_notebook(run.executed(notebook), [markdown("# Run")])
             write_record(run.record(notebook), run_record(run, notebook))
-        pandas.DataFrame({"epoch": [1, 2, 3]}).to_parquet(run.training)
+        pandas.DataFrame({"epoch": [1, 2, 3], "seconds": 0.5}).to_parquet(run.training)
         pandas.DataFrame({"pruned": [0], "accuracy": [0.9]}).to_parquet(run.curves)
         run.checkpoint.write_bytes(b"weights" * 100)
         run.scores.write_bytes(b"scores" * 100)

@@ -54,7 +54,7 @@ def test_the_grid_is_the_one_of_the_design():
     assert profiles.load("first").grid == {"cifar10": ("resnet20",)}
     assert profiles.load("cifar").grid == {"cifar100": ("resnet20",)}
     assert profiles.load("paper").grid == {"cifar100": ("resnet20", "resnet56", "vgg19"), "stl10": ("resnet18",)}
-    assert [len(profiles.load(name).seeds) for name in ("smoke", "quick", "cifar", "paper")] == [1, 3, 3, 5]
+    assert [len(profiles.load(name).seeds) for name in ("smoke", "quick", "cifar", "paper")] == [1, 3, 6, 5]
     assert profiles.load("smoke").threads == profiles.load("quick").threads == 1
 
 

@@ -198,6 +198,12 @@ def of_another_network(path):
     replace_state(path, RECIPE, model=fresh(11))  # all but the classifier would fit
 
 
+def of_other_code(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "__version__", "0.0")
+        replace_state(path, RECIPE)
+
+
 def replace_state(path, recipe, seed=0, model=None):
     path.unlink()
     train(model or fresh(), *replace_state.digits, recipe, seed=seed, state=path)
@@ -206,9 +212,9 @@ def replace_state(path, recipe, seed=0, model=None):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (cut_short, "damaged"), (no_safetensors, "damaged"), (no_metadata, "another recipe, seed or data set"),
+        (cut_short, "damaged"), (no_safetensors, "damaged"), (no_metadata, "another recipe, seed, data set"),
         (of_another_seed, "another recipe, seed"), (of_another_recipe, "another recipe"),
-        (of_another_network, "another network, in which classifier.bias is"),
+        (of_another_network, "another network, in which classifier.bias is"), (of_other_code, "or code"),
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_state_is_ignored_with_a_warning(digits, tmp_path, spoil, reason):
