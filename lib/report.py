@@ -187,9 +187,9 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
         trained, measured = (read_record(run.record(notebook)) for notebook in PER_RUN)
         row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
         log = pandas.read_parquet(_there(run.training))  # its times count where a training was interrupted, too
-        row |= {"epochs": len(log), "training_seconds": log["seconds"].sum()}
+        row |= {"epochs": len(log)}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
-        row |= {"measuring_seconds": measured["seconds"]}
+        row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"]}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
         rows.append(row | {"peak_memory_mb": peak, "commit": _commit(measured)})
     return pandas.DataFrame(rows)
