@@ -1,4 +1,5 @@
 # The study's front door. Parameters: make reproduce PROFILE=quick SEEDS="0 1 2" DEVICE=auto|cpu|cuda JOBS=2 DATA=data
+# CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
 # PYTHON=... uses that interpreter as it is, without any set-up.
 
 PROFILE ?= quick
@@ -6,13 +7,15 @@ DEVICE ?= auto
 DATA ?= data
 SEEDS ?=
 JOBS ?=
+CHECKPOINTS ?=
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS DATA,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS DATA CHECKPOINTS,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
+ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
 VENV := .venv
 UV := uv==0.13.9
 ifeq ($(strip $(PYTHON)),)
@@ -24,7 +27,7 @@ endif
 .DEFAULT_GOAL := help
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# PYTHON/ {print substr($$0, 3)}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# (PYTHON|CHECKPOINTS)/ {print substr($$0, 3)}' Makefile
 
 setup: ## make .venv from requirements.lock, if it is not there or the lock has changed
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
@@ -42,10 +45,10 @@ $(VENV):
 	@cp requirements.lock $(VENV)/finished.lock
 
 reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
-	@"$(PYTHON)" -m lib.reproduce --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
+	@"$(PYTHON)" -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS"
 
 report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
-	@"$(PYTHON)" -m lib.reproduce --report --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
+	@"$(PYTHON)" -m lib.reproduce $(ASKED) --report
 
 publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
 	@"$(PYTHON)" -m lib.publish --profile="$$PROFILE" --results=results

@@ -117,6 +117,15 @@ def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
         return int(stop.code or 0)
 
 
+def take(profile: profiles.Profile, folder: str, jobs: int) -> None:
+    """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
+    from lib import checkpoints  # takes seconds
+
+    for run in checkpoints.take(profile, folder):
+        snakemake(profile, jobs, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
+        print(f"{run.label}: trained already, in {folder}", flush=True)
+
+
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
     where = (os.path.relpath(asked.data), os.path.relpath(asked.results))
@@ -132,6 +141,8 @@ def reproduce(asked: argparse.Namespace) -> int:
         if asked.clean:
             shutil.rmtree(profile.folder)
             return 0
+        if asked.checkpoints:
+            take(profile, asked.checkpoints, jobs)
         status = snakemake(profile, jobs, *more)
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
@@ -149,6 +160,7 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--jobs", default="", help="notebooks at a time (as many as there are cores)")
     parser.add_argument("--data", default="data", help="folder of the data sets")
     parser.add_argument("--results", default="results")
+    parser.add_argument("--checkpoints", default="", help="folder of trainings to take up as they are")
     parser.add_argument("--report", action="store_true", help="train and measure nothing: report what is measured")
     parser.add_argument("--clean", action="store_true", help="delete the profile's results")
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
