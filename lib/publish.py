@@ -20,8 +20,9 @@ from pathlib import Path
 from lib import profiles, report, reproduce
 
 MIB = 2**20
-LIMIT = 6 * MIB  # of all files together
-OPTIONAL = {"checkpoint.safetensors": 4 * MIB, "scores.parquet": MIB}  # left out where all of a name weigh more
+LIMIT = 6 * MIB  # of all files together but the networks' weights
+SCORES, WEIGHTS = MIB, 8 * MIB  # left out where all of a kind weigh more
+OPTIONAL = ("scores.parquet", "checkpoint.safetensors")
 READABLE = (".html", ".md", ".csv", ".svg", ".ipynb", ".json")
 SUMS = "SHA256SUMS"
 
@@ -61,10 +62,9 @@ def chosen(profile: profiles.Profile) -> list[Path]:
         raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
     files += report.tables_and_figures(profile)
     _require_small(files)
-    for name, most in OPTIONAL.items():
-        more = [path for run in profile.runs if (path := run.folder / name).exists()]
-        files += more if _size(more) <= min(most, LIMIT - _size(files)) else []
-    return files
+    scores, weights = ([path for run in profile.runs if (path := run.folder / name).exists()] for name in OPTIONAL)
+    files += scores if _size(scores) <= min(SCORES, LIMIT - _size(files)) else []
+    return files + (weights if _size(weights) <= WEIGHTS else [])
 
 
 def _again(profile: profiles.Profile) -> str:
