@@ -23,7 +23,7 @@ override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test lab benchmark lock clean
+.PHONY: help setup reproduce report publish test soak lab benchmark lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +55,9 @@ publish: $(READY) ## copy the finished PROFILE to results/published/, which is c
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" -m pytest
+
+soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
+	@"$(PYTHON)" tests/soak.py
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,19 @@ class Study:
 
     root: Path
     first: subprocess.CompletedProcess | None = None
+    seconds: float = 0.0  # that it took
 
     @property
     def smoke(self) -> Path:
         return self.root / "results/smoke"
 
+    def command(self, target: str, *variables: str) -> list[str]:
+        """`make target` with this interpreter on the CPU; a later variable goes before an earlier one."""
+        return ["make", target, f"PYTHON={sys.executable}", "PROFILE=smoke", "DEVICE=cpu", "JOBS=2", *variables]
+
     def make(self, target: str, *variables: str) -> subprocess.CompletedProcess:
-        """Runs `make target` with this interpreter on the CPU; a later variable goes before an earlier one."""
-        usual = (f"PYTHON={sys.executable}", "PROFILE=smoke", "DEVICE=cpu", "JOBS=2")
-        return self._run("make", target, *usual, *variables)
+        """Runs that command."""
+        return self._run(*self.command(target, *variables))
 
     def plan(self, *words: str) -> list[str]:
         """The steps that `make reproduce PROFILE=smoke` would run, sorted."""
@@ -43,22 +48,32 @@ class Study:
         path = self.root / name
         path.write_text(edit(path.read_text()))
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess:
-        # Nothing of the make or the pytest that runs these tests must reach the make in the copy.
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which nothing of the make or the pytest that runs these tests reaches the make in the copy."""
         names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTHONPATH", "SEEDS", "DATA")
-        environment = {name: value for name, value in os.environ.items() if name not in names}
-        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        return {name: value for name, value in os.environ.items() if name not in (*names, "CHECKPOINTS")}
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
+
+
+def copy_of_the_repository(root: Path) -> Study:
+    """A copy in which nothing has been run yet."""
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, root / name)
+    return Study(root)
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
     """The copy in which the smoke profile has been run: not to be changed."""
-    made = Study(tmp_path_factory.mktemp("study"))
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        (made.root / name).parent.mkdir(parents=True, exist_ok=True)
-        copy(ROOT / name, made.root / name)
+    made = copy_of_the_repository(tmp_path_factory.mktemp("study"))
+    started = time.perf_counter()
     made.first = made.make("reproduce")
+    made.seconds = time.perf_counter() - started
     if made.first.returncode:
         pytest.fail(f"make reproduce PROFILE=smoke failed:\n{made.first.stdout}{made.first.stderr}", pytrace=False)
     return made
@@ -68,4 +83,4 @@ def study(tmp_path_factory) -> Study:
 def own_study(study, tmp_path) -> Study:
     """A copy of that copy, results and dates included, to be changed at will."""
     shutil.copytree(study.root, tmp_path / "study")
-    return Study(tmp_path / "study")
+    return Study(tmp_path / "study", seconds=study.seconds)
