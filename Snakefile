@@ -1,8 +1,8 @@
 # The graph of one profile: notebooks run by lib.execute, one process each. `make reproduce` is its front door.
 #
 # What decides that a notebook runs again is content, not dates: the digest of its code and of the modules of lib that it
-# uses, and its settings, are parameters of its rule. Everything a rule makes is whole or not there, and its executed
-# notebook comes last.
+# uses, its settings, the data's digest and the versions in the lock are parameters of its rule. Everything a rule makes
+# is whole or not there, and its executed notebook comes last.
 
 import os
 import re
@@ -11,7 +11,7 @@ import sys
 
 from lib import profiles
 
-config = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"} | config
+config = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"} | config  # and digests
 seeds = config["seeds"] and [int(seed) for seed in config["seeds"]]  # Snakemake hands on a list as texts
 profile = profiles.load(config["profile"], seeds, config["device"], config["data"], config["results"])
 RUN = profile.folder / "{dataset}-{network}" / "seed-{seed}"
@@ -19,6 +19,7 @@ EXECUTE = f"exec {shlex.quote(sys.executable)} -m lib.execute --parent {os.getpi
 WHERE = " ".join(f"-p {name} {{config[{name}]:q}}" for name in ("profile", "device", "data", "results"))
 OF_RUN = f"{WHERE} -p dataset {{wildcards.dataset}} -p network {{wildcards.network}} -p seed {{wildcards.seed}}"
 OF_PROFILE = f"{WHERE} -p seeds {shlex.quote(str(list(profile.seeds)))}"
+PINS = profiles.pins()
 ON_GPU = {"gpu": int(profile.device == "cuda")}
 
 
@@ -29,6 +30,10 @@ def of_all_runs(*patterns):
 
 def settings(section):
     return lambda wildcards: profile.settings(wildcards.dataset)[section]
+
+
+def digests(wildcards):
+    return config["digests"][wildcards.dataset]
 
 
 wildcard_constraints:
@@ -68,6 +73,8 @@ rule train:
     params:
         code=profiles.code_digest("00-train"),
         settings=settings("training"),
+        data=digests,
+        pins=PINS,
         threads=profile.threads,
     threads: profile.threads
     resources: **profile.resources, **ON_GPU
@@ -87,6 +94,8 @@ rule measure:
     params:
         code=profiles.code_digest("10-measure"),
         settings=settings("measuring"),
+        data=digests,
+        pins=PINS,
         notebooks=profile.notebooks,
         threads=profile.threads,
     threads: profile.threads
@@ -107,6 +116,7 @@ rule ablation:
         code=lambda wildcards: profiles.code_digest(wildcards.notebook),
         text=lambda wildcards: profiles.text_digest(wildcards.notebook),
         settings=profile.measuring,
+        pins=PINS,
         threads=profile.threads,
     threads: profile.threads
     resources: **profile.resources, **ON_GPU

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = "study.yaml"
 DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of images
 DEVICES = ("auto", "cpu", "cuda")
+LOCK = "requirements.lock"
+PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
 
 
 class Kind(NamedTuple):
@@ -329,6 +331,12 @@ def code_digest(notebook: str) -> str:
 def text_digest(notebook: str) -> str:
     """SHA-256 (hex) of all the notebook's cells, prose included; outputs and metadata do not count."""
     return hashlib.sha256(json.dumps(_cells(notebook)).encode()).hexdigest()
+
+
+def pins() -> dict[str, str]:
+    """The versions that the lock names of the packages that can change a number."""
+    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / LOCK).read_text(), re.MULTILINE))
+    return {name: pinned[name] for name in PACKAGES}
 
 
 def _cells(notebook: str) -> list[tuple[str, str]]:

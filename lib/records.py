@@ -27,8 +27,6 @@ import torch
 
 from lib import profiles
 
-PACKAGES = ("torch", "torchvision", "numpy")  # whose versions can change a number
-
 
 @dataclass
 class Record:
@@ -66,8 +64,8 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
         "command": command(notebook, of),
         "code": profiles.code_digest(notebook),
         "git": _git(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "lock": digest(profiles.ROOT / "requirements.lock"),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in profiles.PACKAGES},
+        "lock": digest(profiles.ROOT / profiles.LOCK),
         "device": {"type": device.type, "name": _device_name(device)},
         "threads": of.threads,
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from lib import profiles
@@ -89,15 +89,28 @@ def check(profile: profiles.Profile) -> None:
             raise ValueError(f"{profiles.FILE}: profiles.{profile.name}.runs: {error}") from error
 
 
-def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
-    """Brings the profile up to date, `jobs` notebooks at a time, and returns Snakemake's exit status."""
+def data_digests(profile: profiles.Profile) -> dict[str, list[str]]:
+    """Digests of the train and test images of every data set of the profile, which are fetched where need be."""
+    from lib import datasets  # takes seconds
+
+    splits = {name: [datasets.load(name, split, profile.data) for split in datasets.SPLITS] for name in profile.grid}
+    return {name: [images.digest for images in of_both] for name, of_both in splits.items()}
+
+
+def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs: int, *more: str) -> int:
+    """Brings the profile up to date, `jobs` notebooks at a time, and returns Snakemake's exit status.
+
+    Arguments:
+        digests: what `data_digests` gives; a notebook runs again where those of its data have changed.
+    """
     from snakemake import cli
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
     from lib import progress
 
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
-    config = [f"{name}={json.dumps(value)}" for name, value in profile.parameters.items()]
+    settings = profile.parameters | {"digests": digests}
+    config = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
     words = ["--cores", str(jobs * profile.threads), "--resources", "gpu=1", "--config", *config]
     # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
@@ -117,12 +130,12 @@ def snakemake(profile: profiles.Profile, jobs: int, *more: str) -> int:
         return int(stop.code or 0)
 
 
-def take(profile: profiles.Profile, folder: str, jobs: int) -> None:
+def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str]], jobs: int) -> None:
     """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
     from lib import checkpoints  # takes seconds
 
     for run in checkpoints.take(profile, folder):
-        snakemake(profile, jobs, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
+        snakemake(profile, digests, jobs, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
         print(f"{run.label}: trained already, in {folder}", flush=True)
 
 
@@ -141,9 +154,10 @@ def reproduce(asked: argparse.Namespace) -> int:
         if asked.clean:
             shutil.rmtree(profile.folder)
             return 0
+        digests = data_digests(profile)
         if asked.checkpoints:
-            take(profile, asked.checkpoints, jobs)
-        status = snakemake(profile, jobs, *more)
+            take(profile, asked.checkpoints, digests, jobs)
+        status = snakemake(profile, digests, jobs, *more)
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
     elif not asked.dry_run:

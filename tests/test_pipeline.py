@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import re
 
 import pytest
+from PIL import Image
 
 from lib import profiles
 
@@ -76,14 +78,24 @@ def test_dates_and_remarks_do_not_matter(own_study):
         ("notebooks/10-measure.ipynb", add_cell("code", "1 + 1"), EVERYTHING[1:]),
         ("lib/training.py", lambda text: f"{text}\n# changed\n", EVERYTHING),
         ("study.yaml", lambda text: text.replace("training: {epochs: 3", "training: {epochs: 4", 1), EVERYTHING),
+        ("requirements.lock", lambda text: re.sub(r"^numpy==\S+", "numpy==0.1", text, flags=re.M), EVERYTHING),
     ],
-    ids=["prose", "code", "measuring", "module", "settings"],
+    ids=["prose", "code", "measuring", "module", "settings", "lock"],
 )
 def test_a_change_reruns_what_depends_on_it(own_study, name, edit, steps):
     before = (own_study.root / name).read_text()
     own_study.change(name, edit)
     assert (own_study.root / name).read_text() != before
     assert own_study.plan() == steps
+
+
+def test_other_images_rerun_what_rests_on_them(own_study):
+    for split in ("train", "test"):
+        for number in range(2):
+            folder = own_study.root / f"data/digits/{split}/{number}"
+            folder.mkdir(parents=True)
+            Image.new("L", (8, 8), number).save(folder / "0.png")
+    assert own_study.plan() == EVERYTHING
 
 
 def test_a_failing_notebook_is_named_its_copy_left_and_the_others_run(own_study):
