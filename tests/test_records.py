@@ -27,7 +27,7 @@ def test_a_record_holds_what_a_reader_needs_to_run_the_cell_again(run):
     assert fields["lock"] == records.digest(profiles.ROOT / "requirements.lock")
     assert fields["device"]["type"] == "cpu" and fields["device"]["name"]
     assert fields["threads"] == 1 and fields["seconds"] >= 0 and fields["peak_memory_mb"] > 10
-    assert set(fields["versions"]) == {"python", "torch", "torchvision", "numpy"}
+    assert set(fields["versions"]) == {"python", *profiles.PACKAGES}
     assert (fields["data"], fields["checkpoint"]) == ("abc", "def")
     assert re.fullmatch("[0-9a-f]{40}", fields["git"]["commit"]) if fields["git"] else fields["git"] is None
 
