@@ -206,11 +206,29 @@ class Tied(nn.Module):
     def forward(self, images):
         x = functional.relu(images + self.first(images))
         y = self.free(x) * self.third(x).sigmoid()
-        return (self.second(x) + self.classifier(y)).mean((2, 3))
+        return self.join(self.second(x), self.classifier(y)).mean((2, 3))
+
+    def join(self, logits, others):
+        return logits + others
 
 
-def test_the_input_and_the_output_stay_and_a_gate_for_all_is_tied_to_none():
-    model = Tied().eval()
+class Beside(Tied):
+    """Some logits come from a layer of their own."""
+
+    def join(self, logits, others):
+        return torch.cat([logits, others], 1)
+
+
+class Unused(Tied):
+    """Half of the logits are not put out."""
+
+    def join(self, logits, others):
+        return (logits + others)[:, :2]
+
+
+@pytest.mark.parametrize("network", [Tied, Beside, Unused])
+def test_the_input_and_the_output_stay_and_a_gate_for_all_is_tied_to_none(network):
+    model = network().eval()
     made = trace(model, noise(1, 2, 3, 3))
     found = {unit.name: made.groups[unit.slice].tolist() for unit in made.layers}
     assert found == {"first": [-1, -1], "free": [0, 1, 2], "third": [3], "second": [-1] * 4}
@@ -323,6 +341,7 @@ def state(model):
 def test_the_model_is_left_as_it_was_whatever_the_callers_mode(mode):
     model, example = toys.make(toys.Residual), toys.examples(toys.Residual, 1)[0]
     model.conv1.weight.requires_grad_(False)
+    model.classifier.bias.grad = torch.ones(3).double()
     before, flags, random = (
         {k: v.clone() for k, v in model.state_dict().items()},
         state(model),
@@ -338,6 +357,7 @@ def test_the_model_is_left_as_it_was_whatever_the_callers_mode(mode):
     assert not any(
         module.training or module._forward_hooks or module._forward_pre_hooks for module in smaller.modules()
     )
+    assert not any(parameter.grad is not None for parameter in smaller.parameters())
     smaller(example).sum().backward()  # it can be trained
     assert smaller.stem.weight.grad.shape == smaller.stem.weight.shape
     assert vars(smaller).keys() == vars(model).keys()
