@@ -92,8 +92,6 @@ class Slimming:
         result = deepcopy(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             _narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
-        for parameter in result.parameters():
-            parameter.grad = None
         self._try(model, result)
         return result
 

@@ -206,7 +206,7 @@ class Tied(nn.Module):
     def forward(self, images):
         x = functional.relu(images + self.first(images))
         y = self.free(x) * self.third(x).sigmoid()
-        return self.join(self.second(x), self.classifier(y)).mean((2, 3))
+        return self.join(self.second(x).mean((2, 3)), self.classifier(y).mean((2, 3)))
 
     def join(self, logits, others):
         return logits + others
@@ -216,17 +216,28 @@ class Beside(Tied):
     """Some logits come from a layer of their own."""
 
     def join(self, logits, others):
-        return torch.cat([logits, others], 1)
+        return 2 * torch.cat([logits, others], 1)
 
 
 class Unused(Tied):
     """Half of the logits are not put out."""
 
     def join(self, logits, others):
-        return (logits + others)[:, :2]
+        return 2 * (logits + others)[:, :2]
 
 
-@pytest.mark.parametrize("network", [Tied, Beside, Unused])
+class Normed(Tied):
+    """BatchNorm comes last, of logits from two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+
+    def join(self, logits, others):
+        return self.norm(torch.cat([logits, others], 1))
+
+
+@pytest.mark.parametrize("network", [Tied, Beside, Unused, Normed])
 def test_the_input_and_the_output_stay_and_a_gate_for_all_is_tied_to_none(network):
     model = network().eval()
     made = trace(model, noise(1, 2, 3, 3))
