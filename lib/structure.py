@@ -87,8 +87,12 @@ class Slimming:
         """The smaller copy of `model`, in the same mode and on the same device.
 
         It is tried on noise of the example's shape: ValueError where it does not run, or does not answer as `model`
-        does with the same channels off, as where a network reshuffles channels or has their number in its code.
+        does with the same channels off, as where a network reorders channels or has their number in its code; also
+        where the plan is for another network.
         """
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if total != self.before["parameters"]:
+            raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")
         result = deepcopy(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             _narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))

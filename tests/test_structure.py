@@ -483,6 +483,12 @@ def test_refuses_settings_that_are_none(scores, settings, message):
     assert str(caught.value).startswith(message)
 
 
+def test_a_plan_is_for_one_network():
+    slimming = RESIDUAL.plan(torch.arange(13.0), budget=0.2)
+    with pytest.raises(ValueError, match=f"the plan is for {RESIDUAL.parameters} parameters, but the network has 68"):
+        slimming.apply(toys.make(toys.Overwritten))
+
+
 def test_refuses_training_mode():
     with pytest.raises(ValueError, match="is in training mode"):
         slim(toys.make(toys.Residual).train(), torch.zeros(13), toys.examples(toys.Residual, 1)[0])
