@@ -14,10 +14,12 @@ import pandas
 import torch
 from torch import Tensor, nn
 
+from lib import footprint
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
-SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
+SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
+RESOURCES = ("macs", "parameters")
 
 
 def order(scores: Tensor) -> Tensor:
@@ -79,7 +81,8 @@ def curve(
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
 
     Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
-        groups, emptied (layers without any unit left).
+        groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
+        `lib.footprint`).
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
@@ -97,7 +100,8 @@ def curve(
         rows.append(
             {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
         )
-    return pandas.DataFrame(rows)
+    left = footprint.remaining(model, order, [row["pruned"] for row in rows], images[:1], layers)
+    return pandas.DataFrame(rows).assign(macs=left["macs"], parameters=left["parameters"])
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
@@ -108,6 +112,9 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
 
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
+
+    The same accuracies with as large a share of the multiply-adds or parameters gone (accuracy_macs_10pct, ...;
+    NaN where the curve ends before), where the curve says how many are left.
 
     For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own
     unpruned accuracy.
@@ -125,4 +132,10 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     }
     at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
     values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
+    for resource in RESOURCES:
+        if resource in points:
+            gone = numpy.interp(SHARES, 1 - points[resource], points["accuracy"], right=numpy.nan)
+            values |= {
+                f"accuracy_{resource}_{share:.0%}".replace("%", "pct"): float(x) for share, x in zip(SHARES, gone)
+            }
     return {"accuracy_unpruned": unpruned, "auc": area, **relative, **values}
