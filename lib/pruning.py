@@ -130,12 +130,10 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
         for name, values in points.items()
         if name.startswith("accuracy") and values.notna().all()
     }
-    at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
-    values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
-    for resource in RESOURCES:
-        if resource in points:
-            gone = numpy.interp(SHARES, 1 - points[resource], points["accuracy"], right=numpy.nan)
-            values |= {
-                f"accuracy_{resource}_{share:.0%}".replace("%", "pct"): float(x) for share, x in zip(SHARES, gone)
-            }
-    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **values}
+    paths = {"": points["pruned"] / total} | {f"{name}_": 1 - points[name] for name in RESOURCES if name in points}
+    at = {}
+    for what, gone in paths.items():
+        beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
+        found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
+        at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
+    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}

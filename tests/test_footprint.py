@@ -83,7 +83,7 @@ def test_groups_and_a_norm_behind_a_concatenation_by_hand():
     assert left(Joined(), [0], example) == (
         11 / 14,
         17 / 22,
-    )  # two weights of its own, one of the third layer, gamma and beta
+    )  # two of the first layer, one of the third
     assert left(Joined(), [3], example) == (12 / 14, 18 / 22)  # the one weight of its group, one of the third layer
     assert left(Joined(), [4], example) == (10 / 14, 18 / 22)  # a group of the third layer; what it read stays
     assert left(Joined(), [0, 1], example) == (6 / 14, 10 / 22)  # both inputs of the first group: it makes nothing
