@@ -7,6 +7,7 @@ are few of them.
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from lib import tables
 
 _MARKERS = "osD^vPX"
+_DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 _BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
 LABELS = {
     "accuracy": "test accuracy (%)",
@@ -27,6 +29,7 @@ LABELS = {
     "criterion": "criterion",
     "spearman": "rank correlation (Spearman)",
     "oracle": "with the change of",
+    "classes": "classes in the set",
 }
 
 
@@ -88,6 +91,32 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     return grid.figure
 
 
+def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
+    """The curves of `analysis.along`: a row per data set and network, a column per number of examples, a line per
+    criterion, which is the mean over runs, in a band, which is its 95 % interval."""
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
+    size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
+    figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
+    looks = list(zip(criteria, _palette(len(criteria)), _MARKERS, _DASHES, strict=False))
+    for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
+        here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
+        for criterion, colour, marker, dashes in looks:
+            line = here[here["criterion"] == criterion]
+            low, high = (100 * line[end].clip(0, 1) for end in ("low", "high"))
+            axes.fill_between(line["gone"], low, high, color=colour, alpha=0.12, linewidth=0)
+            look = {"color": colour, "marker": marker, "markersize": 4, "markevery": 4, "dashes": dashes}
+            axes.plot(line["gone"], line["percent"], label=criterion, **look)
+        axes.set(title=f"{panel}, {number:,} examples", xlim=(0, 50), ylim=(0, 102))
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(LABELS["accuracy"])
+    figure.tight_layout()
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def estimates(
     table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
 ) -> Figure:
@@ -122,6 +151,34 @@ def estimates(
         )
     if len(levels) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), title=LABELS.get(hue, hue), loc="outside right upper")
+    return figure
+
+
+def by_layer(table: pandas.DataFrame, criteria: Sequence[str], *, oracle: str) -> Figure:
+    """Rank correlation with one oracle within each layer, as shades: a panel per data set and network, a row per
+    criterion, a column per layer in the order in which they run; empty where a ranking is constant."""
+    import seaborn
+
+    shown = _with_panels(table[(table["oracle"] == oracle) & table["criterion"].isin(criteria)])
+    panels = list(dict.fromkeys(shown["panel"]))
+    figure, grid = pyplot.subplots(
+        1,
+        len(panels),
+        figsize=(4.6 * len(panels) + 1.5, 0.26 * len(criteria) + 1.6),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, panel in zip(grid[0], panels, strict=True):
+        here = shown[shown["panel"] == panel].pivot_table(
+            index="criterion", columns="layer", values="spearman", sort=False, dropna=False
+        )
+        order = [name for name in criteria if name in here.index]
+        bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": LABELS["spearman"]}}
+        seaborn.heatmap(here.loc[order], ax=axes, vmin=-1, vmax=1, cmap="cividis", linewidths=0.5, **bar)
+        axes.set(title=panel, xlabel="layer", ylabel="", xticks=axes.get_xticks())
+        axes.tick_params(axis="x", rotation=90)
+        if panel != panels[0]:
+            axes.set_yticklabels([])
     return figure
 
 
@@ -179,7 +236,9 @@ def training(log: pandas.DataFrame) -> Figure:
 def _with_panels(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = table.assign(panel=table["dataset"] + ", " + table["network"])
     if "pruned" in table:
-        shown = shown.assign(share=100 * table["pruned"] / table["units"], percent=100 * table["accuracy"])
+        shown = shown.assign(share=100 * table["pruned"] / table["units"])
+    if "accuracy" in table:
+        shown = shown.assign(percent=100 * table["accuracy"])
     return shown.reset_index(drop=True)
 
 

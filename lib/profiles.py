@@ -85,6 +85,7 @@ MEASURING = {
     "ablations": AMOUNTS,
     "scarcity": AMOUNTS,
     "draws": COUNT,
+    "chance": COUNT,
     "reductions": NAMES,
     "maps": AMOUNT,
     "exact": AMOUNT,

@@ -37,11 +37,27 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "top_50%": "held by the longest 50 %",
     "effective_share": "effective share of examples",
     "label": "contrast",
+    "part": "part of the claim",
+    "against": "against",
+    "overtakes_at": "examples from which on it is as good",
+    "classes": "classes in the set",
+    "auc_relative_common": "commonest classes",
+    "auc_relative_middle": "middle classes",
+    "auc_relative_rare": "rarest classes",
+    "used": "examples used",
+    "gone": "gone (%)",
+    "kept": "importance kept",
+    "lasted": "lasted (% of units)",
+    "by_chance": "by chance (% of units)",
+    "entropy": "entropy of scores",
+    "rise": "rise in accuracy",
+    "together": "joint over single changes",
     "kind": "kind of test",
     "low": "95 % interval from",
     "high": "to",
     "p_holm": "p, adjusted (Holm)",
     "smallest_p": "smallest p possible",
+    "smallest_p_holm": "smallest adjusted p possible",
     "won": "share of blocks won",
     "signs": "sign in each data set and network",
     "dropped": "blocks left out",
@@ -51,7 +67,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "loss": "training loss (nats)",
     "learning_rate": "learning rate",
     "epochs": "epochs trained",
-    "curves": "curves measured",
+    "curves": "curves",
     "training_seconds": "training (s)",
     "measuring_seconds": "measuring (s)",
     "seconds": "time (s)",
@@ -60,7 +76,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion",)  # columns whose values are set as code
-CHANCES = ("p", "p_holm", "smallest_p")  # columns in which what is almost 0 is told from 0
+CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm")  # columns in which what is almost 0 is told from 0
 
 
 def header(column: object) -> str:
