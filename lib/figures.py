@@ -93,7 +93,8 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
 
 def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
     """The curves of `analysis.along`: a row per data set and network, a column per number of examples, a line per
-    criterion, which is the mean over runs, in a band, which is its 95 % interval."""
+    criterion, which is the mean over runs, with bars, which are its 95 % intervals; side by side, lest they hide each
+    other."""
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
     size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
@@ -101,13 +102,16 @@ def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) 
     looks = list(zip(criteria, _palette(len(criteria)), _MARKERS, _DASHES, strict=False))
     for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
         here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
-        for criterion, colour, marker, dashes in looks:
+        for place, (criterion, colour, marker, dashes) in enumerate(looks):
             line = here[here["criterion"] == criterion]
-            low, high = (100 * line[end].clip(0, 1) for end in ("low", "high"))
-            axes.fill_between(line["gone"], low, high, color=colour, alpha=0.12, linewidth=0)
-            look = {"color": colour, "marker": marker, "markersize": 4, "markevery": 4, "dashes": dashes}
-            axes.plot(line["gone"], line["percent"], label=criterion, **look)
-        axes.set(title=f"{panel}, {number:,} examples", xlim=(0, 50), ylim=(0, 102))
+            axes.plot(line["gone"], line["percent"], color=colour, dashes=dashes)
+            some = line[line["gone"] % 10 == 0]
+            reach = (100 * (some[["low", "high"]].clip(0, 1).sub(some["accuracy"], axis=0)).abs()).T
+            aside = some["gone"] + 0.8 * (place - (len(looks) - 1) / 2)
+            look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": "none", "elinewidth": 1}
+            axes.errorbar(aside, some["percent"], yerr=reach, **look)
+            axes.plot([], [], color=colour, marker=marker, markersize=4, dashes=dashes, label=criterion)
+        axes.set(title=f"{panel}, {number:,} examples", xlim=(-2, 52), ylim=(0, 102))
     for axes in grid[-1]:
         axes.set_xlabel(xlabel)
     for axes in grid[:, 0]:
@@ -125,13 +129,13 @@ def estimates(
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     best = list(shown.groupby("criterion")[value].mean().sort_values().index)
     levels, panels = sorted(shown[hue].unique()), list(dict.fromkeys(shown["panel"]))
-    size = 4.2 * len(panels) + 2, 0.26 * len(best) + 1
+    size = 4.2 * len(panels) + 2, max(0.26, 0.13 * len(levels)) * len(best) + 1
     figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for place, panel in zip(axes[0], panels, strict=True):
         for number, (level, colour) in enumerate(zip(levels, _palette(len(levels)), strict=True)):
             here = shown[(shown["panel"] == panel) & (shown[hue] == level)].groupby("criterion")[value]
             mean, low, high = (values.reindex(best) for values in (here.mean(), here.min(), here.max()))
-            height = numpy.arange(len(best)) + 0.3 * ((len(levels) - 1) / 2 - number)
+            height = numpy.arange(len(best)) + 0.6 / len(levels) * ((len(levels) - 1) / 2 - number)
             look = {
                 "color": colour,
                 "marker": _MARKERS[number % len(_MARKERS)],
@@ -337,12 +341,26 @@ def cost_against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
     chosen = table["criterion"].isin(named)
     axes.plot(1000 * table["seconds"][~chosen], table["auc_relative"][~chosen], "o", markersize=4, color="0.75")
     axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
-    for row in table[chosen].itertuples():
-        place = (1000 * row.seconds, row.auc_relative)
-        axes.annotate(row.criterion, place, (5, 4), textcoords="offset points", fontsize=9)
     axes.set(xscale="log", xlabel="time to score (ms)", ylabel=LABELS["auc_relative"])
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    _name_points(axes, 1000 * table["seconds"][chosen], table["auc_relative"][chosen], table["criterion"][chosen])
     return figure
+
+
+def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series) -> None:
+    """Writes each name to the right of its point, or so far below that it hides none, with a line to the point."""
+    axes.figure.canvas.draw()  # settles where points are
+    spots = axes.transData.transform(numpy.column_stack([x, y])) * 72 / axes.figure.dpi  # in points of type
+    points = zip(spots.tolist(), zip(x, y, strict=True), names, strict=True)
+    taken = []  # by names: from, to, height
+    for (right, up), point, name in sorted(points, key=lambda one: -one[0][1]):
+        start, end, shift = right + 6, right + 6 + 5.5 * len(name), 4
+        beside = [height for first, last, height in taken if first < end and start < last]
+        while any(abs(up + shift - height) < 10 for height in beside):
+            shift -= 2
+        taken.append((start, end, up + shift))
+        line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0} if shift < 0 else None
+        axes.annotate(name, point, (6, shift), textcoords="offset points", fontsize=9, arrowprops=line)
 
 
 def claims(table: pandas.DataFrame, *, margin: float) -> Figure:

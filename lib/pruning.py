@@ -20,6 +20,7 @@ from lib.units import Unit, along, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
+QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
 
 
 def order(scores: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
 
     The same accuracies with as large a share of the multiply-adds or parameters gone (accuracy_macs_10pct, ...;
-    NaN where the curve ends before), where the curve says how many are left.
+    NaN where the curve ends before), where the curve says how many are left, and auc_relative_macs, _parameters: over
+    the first quarter of them that goes, relative to the unpruned accuracy.
 
     For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own
     unpruned accuracy.
@@ -136,4 +138,8 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
         beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
         found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
         at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
+        if what and unpruned:
+            steps_taken = numpy.append(gone[gone < QUARTER], QUARTER)
+            path = numpy.interp(steps_taken, gone, points["accuracy"], right=numpy.nan)
+            relative[f"auc_relative_{what[:-1]}"] = auc(steps_taken, path) / unpruned
     return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}

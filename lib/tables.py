@@ -27,6 +27,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "accuracy_10pct": "accuracy, 10 % off",
     "accuracy_25pct": "accuracy, 25 % off",
     "accuracy_50pct": "accuracy, 50 % off",
+    "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone",
+    "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone",
     "spearman": "rank correlation (Spearman)",
     "kendall": "rank correlation (Kendall)",
     "difference": "mean difference in auc",

@@ -178,6 +178,22 @@ def test_criteria_without_examples_stand_once_however_often_they_are_repeated(pl
     assert numpy.isnan(row["by_chance"])
 
 
+def test_accuracies_at_a_quarter_are_means_over_runs_that_all_get_there():
+    names = "criterion examples seed accuracy_25pct accuracy_macs_25pct accuracy_parameters_25pct"
+    table = pandas.DataFrame(
+        [
+            ("a", 9, 0, 0.5, 0.4, 0.3),
+            ("a", 9, 1, 0.7, 0.6, numpy.nan),
+            ("b", 0, 0, 0.1, 0.9, 0.2),
+            ("a", 2, 0, 0, 0, 0),
+        ],
+        columns=names.split(),
+    ).assign(dataset="digits", network="resnet8")
+    found = analysis.matched(table)
+    assert found["criterion"].tolist() == ["b", "a"]
+    assert found.iloc[1, 3:].astype(float).tolist() == pytest.approx([0.6, 0.5, numpy.nan], nan_ok=True)
+
+
 def test_a_leaderboard_says_how_many_examples_were_used():
     best = rows("criterion used auc_relative", ("chip", 500, 0.6), ("sq", 1000, 0.8), ("l2", 0, 0.7))
     board = analysis.leaderboard(best)

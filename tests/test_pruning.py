@@ -238,6 +238,9 @@ def test_summary_at_matched_multiply_adds_and_parameters_by_hand():
     assert [found[f"accuracy_macs_{share}pct"] for share in (10, 25, 50)] == pytest.approx([0.7, 0.5, 0.25])
     assert found["accuracy_parameters_10pct"] == pytest.approx(0.4)
     assert math.isnan(found["accuracy_parameters_25pct"])  # the curve ends at 20 %
+    areas = (0.2 * (0.8 + 0.6) / 2, 0.05 * (0.6 + 0.5) / 2)  # until 25 % are gone, half way from .6 to .4
+    assert found["auc_relative_macs"] == pytest.approx(sum(areas) / 0.25 / 0.8)
+    assert math.isnan(found["auc_relative_parameters"])
 
 
 def test_summary_of_a_network_that_never_was_right():
