@@ -45,7 +45,9 @@ def remaining(
     keep = torch.ones(len(counts) + 1, len(order), dtype=torch.bool)  # the first row: nothing is off
     for row, k in enumerate(counts, start=1):
         keep[row, order[:k].cpu()] = False
-    network, ones, count = _all_ones(model), torch.ones(len(keep), *example.shape[1:]), _Count(layers, keep)
+    keep = keep.to(next(model.parameters()).device)
+    network, ones = _all_ones(model), torch.ones(len(keep), *example.shape[1:], device=keep.device)
+    count = _Count(layers, keep)
     masks = [keep[:, unit.slice].float() for unit in layers]
 
     def switch_off(number, tap, value):
@@ -55,13 +57,13 @@ def remaining(
 
     with _cut_to_ones(network), tapped(network, list(layers), switch_off), count.watching(network):
         network(ones)
-    macs, parameters = count.macs, count.parameters()
+    macs, parameters = count.macs.cpu(), count.parameters().cpu()
     left = {"pruned": list(counts), "macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
     return pandas.DataFrame(left)
 
 
 def _all_ones(model: nn.Module) -> nn.Module:
-    network = copy.deepcopy(model).cpu().float()
+    network = copy.deepcopy(model).float()
     for module in network.modules():
         if isinstance(module, LAYERS):
             module.weight.fill_(1)
@@ -95,7 +97,7 @@ class _Count:
     def __init__(self, layers: Sequence[Unit], keep: Tensor):
         self._made = {unit.name: keep[:, unit.slice] for unit in layers}
         self._rows, self._taken, self._norms, self._modules = len(keep), {}, {}, {}
-        self.macs = torch.zeros(len(keep), dtype=torch.float64)
+        self.macs = torch.zeros(len(keep), dtype=torch.float64, device=keep.device)
 
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
@@ -131,7 +133,8 @@ class _Count:
         self._norms[name] = _reached(output, 1) | self._norms.get(name, False)
 
     def _kept(self, name: str) -> Tensor:
-        everything = torch.ones(self._rows, len(self._modules[name].weight), dtype=torch.bool)  # of the classifier
+        weight = self._modules[name].weight
+        everything = torch.ones(self._rows, len(weight), dtype=torch.bool, device=weight.device)  # of the classifier
         return self._made.get(name, everything)
 
     def _weights(self, name: str, taken: Tensor) -> Tensor:
