@@ -463,8 +463,7 @@ def interactions(
 ) -> pandas.DataFrame:
     """Joint change of the output over the sum of single changes, with the lowest-ranked units off: see `lib.oracle`.
 
-    Returns one row per run, criterion and share of units: share (%), ratio and alarm, in words where the ratio is as
-    large as the limit in `LIMITS`.
+    Returns one row per run, criterion and share of units: share (%), ratio.
     """
     tables = []
     for run in plan.runs:
@@ -480,5 +479,12 @@ def interactions(
             found = oracle.interactions(model, pruning.order(values), counts, batches)
             found = found.assign(share=[100 * share for share in shares], criterion=criterion)
             tables.append(found.assign(**_columns(run)))
-    table = pandas.concat(tables, ignore_index=True)[[*study.RUN, "criterion", "share", "ratio"]]
-    return table.assign(alarm=numpy.where(table["ratio"] >= LIMITS["together"], ALARMS["together"], ""))
+    return pandas.concat(tables, ignore_index=True)[[*study.RUN, "criterion", "share", "ratio"]]
+
+
+def interaction_means(ratios: pandas.DataFrame) -> pandas.DataFrame:
+    """Their means over runs, a column for each share, and an alarm where one of them reaches the limit in `LIMITS`."""
+    means = ratios.pivot_table(index=[*PANEL, "criterion"], columns="share", values="ratio", sort=False)
+    alarms = numpy.where((means >= LIMITS["together"]).any(axis=1), ALARMS["together"], "")
+    means.columns = [f"joint over single, {share:.0f} % off" for share in means.columns]
+    return means.assign(alarm=alarms).reset_index()

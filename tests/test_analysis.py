@@ -171,6 +171,14 @@ def test_an_alarm_takes_more_than_half_of_the_curves(plan):
         assert ("accuracy rose again while more units went (2 of 3)" in row["alarm"]) == alarm
 
 
+def test_joint_effects_are_means_over_runs_with_an_alarm_where_they_are_large():
+    ratios = rows("criterion share ratio", ("sq", 5.0, 1.0), ("sq", 5.0, 2.0), ("l2", 5.0, 2.0), ("l2", 5.0, 4.0))
+    ratios["seed"] = [0, 1, 0, 1]
+    found = analysis.interaction_means(ratios)
+    assert found["joint over single, 5 % off"].tolist() == [1.5, 3.0]
+    assert found["alarm"].tolist() == ["", "units matter together"]
+
+
 def test_criteria_without_examples_stand_once_however_often_they_are_repeated(plan):
     table = pandas.concat([curve([1, 1, 1], [1] * 3, criterion="random", examples=n, units=10) for n in (10, 40)])
     (row,) = analysis.signatures(plan, table).to_dict("records")
