@@ -241,7 +241,7 @@ def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
         ", ".join(f"{ALARMS[name]} ({row[f'{name}?']} of {size})" for name in ALARMS if 2 * row[f"{name}?"] > size)
         for size, (_, row) in zip(table["curves"], fired.iterrows(), strict=True)
     ]
-    return table.assign(alarm=alarms).reset_index()
+    return table.assign(alarm=alarms).reset_index()[["criterion", "examples", "alarm", *numbers, "curves"]]
 
 
 def _signatures_of(run: profiles.Run, curves: pandas.DataFrame) -> list[dict]:
