@@ -153,6 +153,7 @@ def estimates(
             yticklabels=best,
             ylim=(-0.7, len(best) - 0.3),
         )
+        place.locator_params(axis="x", nbins=6)  # else figures of three decimals run into each other
     if len(levels) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), title=LABELS.get(hue, hue), loc="outside right upper")
     return figure

@@ -64,6 +64,11 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "signs": "sign in each data set and network",
     "dropped": "blocks left out",
     "improvement": "probability of improvement",
+    "chi2": "Friedman's chi-squared",
+    "chi2_p": "its p",
+    "f": "Iman and Davenport's F",
+    "f_p": "p of F",
+    "critical_difference": "critical difference of mean ranks",
     "min": "lowest",
     "max": "highest",
     "loss": "training loss (nats)",
@@ -78,7 +83,14 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion",)  # columns whose values are set as code
-CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm")  # columns in which what is almost 0 is told from 0
+CHANCES = (
+    "p",
+    "p_holm",
+    "smallest_p",
+    "smallest_p_holm",
+    "chi2_p",
+    "f_p",
+)  # columns in which what is almost 0 is told from 0
 
 
 def header(column: object) -> str:
