@@ -7,6 +7,7 @@ are few of them.
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from lib import tables
 
 _MARKERS = "osD^vPX"
+_DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 _BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
 LABELS = {
     "accuracy": "test accuracy (%)",
@@ -27,6 +29,7 @@ LABELS = {
     "criterion": "criterion",
     "spearman": "rank correlation (Spearman)",
     "oracle": "with the change of",
+    "classes": "classes in the set",
 }
 
 
@@ -88,6 +91,36 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     return grid.figure
 
 
+def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
+    """The curves of `analysis.along`: a row per data set and network, a column per number of examples, a line per
+    criterion, which is the mean over runs, with bars, which are its 95 % intervals; side by side, lest they hide each
+    other."""
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
+    size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
+    figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
+    looks = list(zip(criteria, _palette(len(criteria)), _MARKERS, _DASHES, strict=False))
+    for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
+        here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
+        for place, (criterion, colour, marker, dashes) in enumerate(looks):
+            line = here[here["criterion"] == criterion]
+            axes.plot(line["gone"], line["percent"], color=colour, dashes=dashes)
+            some = line[line["gone"] % 10 == 0]
+            reach = (100 * (some[["low", "high"]].clip(0, 1).sub(some["accuracy"], axis=0)).abs()).T
+            aside = some["gone"] + 0.8 * (place - (len(looks) - 1) / 2)
+            look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": "none", "elinewidth": 1}
+            axes.errorbar(aside, some["percent"], yerr=reach, **look)
+            axes.plot([], [], color=colour, marker=marker, markersize=4, dashes=dashes, label=criterion)
+        axes.set(title=f"{panel}, {number:,} examples", xlim=(-2, 52), ylim=(0, 102))
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(LABELS["accuracy"])
+    figure.tight_layout()
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def estimates(
     table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
 ) -> Figure:
@@ -96,13 +129,13 @@ def estimates(
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     best = list(shown.groupby("criterion")[value].mean().sort_values().index)
     levels, panels = sorted(shown[hue].unique()), list(dict.fromkeys(shown["panel"]))
-    size = 4.2 * len(panels) + 2, 0.26 * len(best) + 1
+    size = 4.2 * len(panels) + 2, max(0.26, 0.13 * len(levels)) * len(best) + 1
     figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for place, panel in zip(axes[0], panels, strict=True):
         for number, (level, colour) in enumerate(zip(levels, _palette(len(levels)), strict=True)):
             here = shown[(shown["panel"] == panel) & (shown[hue] == level)].groupby("criterion")[value]
             mean, low, high = (values.reindex(best) for values in (here.mean(), here.min(), here.max()))
-            height = numpy.arange(len(best)) + 0.3 * ((len(levels) - 1) / 2 - number)
+            height = numpy.arange(len(best)) + 0.6 / len(levels) * ((len(levels) - 1) / 2 - number)
             look = {
                 "color": colour,
                 "marker": _MARKERS[number % len(_MARKERS)],
@@ -120,8 +153,37 @@ def estimates(
             yticklabels=best,
             ylim=(-0.7, len(best) - 0.3),
         )
+        place.locator_params(axis="x", nbins=6)  # else figures of three decimals run into each other
     if len(levels) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), title=LABELS.get(hue, hue), loc="outside right upper")
+    return figure
+
+
+def by_layer(table: pandas.DataFrame, criteria: Sequence[str], *, oracle: str) -> Figure:
+    """Rank correlation with one oracle within each layer, as shades: a panel per data set and network, a row per
+    criterion, a column per layer in the order in which they run; empty where a ranking is constant."""
+    import seaborn
+
+    shown = _with_panels(table[(table["oracle"] == oracle) & table["criterion"].isin(criteria)])
+    panels = list(dict.fromkeys(shown["panel"]))
+    figure, grid = pyplot.subplots(
+        1,
+        len(panels),
+        figsize=(4.6 * len(panels) + 1.5, 0.26 * len(criteria) + 1.6),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, panel in zip(grid[0], panels, strict=True):
+        here = shown[shown["panel"] == panel].pivot_table(
+            index="criterion", columns="layer", values="spearman", sort=False, dropna=False
+        )
+        order = [name for name in criteria if name in here.index]
+        bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": LABELS["spearman"]}}
+        seaborn.heatmap(here.loc[order], ax=axes, vmin=-1, vmax=1, cmap="cividis", linewidths=0.5, **bar)
+        axes.set(title=panel, xlabel="layer", ylabel="", xticks=axes.get_xticks())
+        axes.tick_params(axis="x", rotation=90)
+        if panel != panels[0]:
+            axes.set_yticklabels([])
     return figure
 
 
@@ -179,7 +241,9 @@ def training(log: pandas.DataFrame) -> Figure:
 def _with_panels(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = table.assign(panel=table["dataset"] + ", " + table["network"])
     if "pruned" in table:
-        shown = shown.assign(share=100 * table["pruned"] / table["units"], percent=100 * table["accuracy"])
+        shown = shown.assign(share=100 * table["pruned"] / table["units"])
+    if "accuracy" in table:
+        shown = shown.assign(percent=100 * table["accuracy"])
     return shown.reset_index(drop=True)
 
 
@@ -278,12 +342,26 @@ def cost_against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
     chosen = table["criterion"].isin(named)
     axes.plot(1000 * table["seconds"][~chosen], table["auc_relative"][~chosen], "o", markersize=4, color="0.75")
     axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
-    for row in table[chosen].itertuples():
-        place = (1000 * row.seconds, row.auc_relative)
-        axes.annotate(row.criterion, place, (5, 4), textcoords="offset points", fontsize=9)
     axes.set(xscale="log", xlabel="time to score (ms)", ylabel=LABELS["auc_relative"])
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    _name_points(axes, 1000 * table["seconds"][chosen], table["auc_relative"][chosen], table["criterion"][chosen])
     return figure
+
+
+def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series) -> None:
+    """Writes each name to the right of its point, or so far below that it hides none, with a line to the point."""
+    axes.figure.canvas.draw()  # settles where points are
+    spots = axes.transData.transform(numpy.column_stack([x, y])) * 72 / axes.figure.dpi  # in points of type
+    points = zip(spots.tolist(), zip(x, y, strict=True), names, strict=True)
+    taken = []  # by names: from, to, height
+    for (right, up), point, name in sorted(points, key=lambda one: -one[0][1]):
+        start, end, shift = right + 6, right + 6 + 5.5 * len(name), 4
+        beside = [height for first, last, height in taken if first < end and start < last]
+        while any(abs(up + shift - height) < 10 for height in beside):
+            shift -= 2
+        taken.append((start, end, up + shift))
+        line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0} if shift < 0 else None
+        axes.annotate(name, point, (6, shift), textcoords="offset points", fontsize=9, arrowprops=line)
 
 
 def claims(table: pandas.DataFrame, *, margin: float) -> Figure:

@@ -82,10 +82,7 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     with torch.inference_mode(False), torch.no_grad():
         for images, _ in _examples(model, batches):
             singles = singles or _Singles(model, images, order[: max(counts, default=0)])
-            intact = _logits(model, images)
-            for number, k in enumerate(counts):
-                with masked(model, order, k, singles.layers):
-                    joint[number] += _squared_distance(_logits(model, images), intact).sum().item()
+            joint = [a + b for a, b in zip(joint, _joint(model, order, counts, images, singles.layers), strict=True)]
             singles.add(images, None)
     change = singles.results()["output"][order.cpu()]
     table = pandas.DataFrame({"pruned": counts, "joint": joint})
@@ -93,6 +90,26 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     table["single"] = [change[:k].sum().item() for k in counts]
     table["ratio"] = table["joint"] / table["single"]
     return table
+
+
+def joint(model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]) -> list[float]:
+    """Only the joint changes of `interactions`, one per k in `counts`; arguments and errors as there."""
+    total, examples, layers = [0.0] * len(counts), 0, None
+    with torch.inference_mode(False), torch.no_grad():
+        for images, _ in _examples(model, batches):
+            layers = layers or units(model, images[:1])
+            total = [a + b for a, b in zip(total, _joint(model, order, counts, images, layers), strict=True)]
+            examples += len(images)
+    return [change / examples for change in total]
+
+
+def _joint(model: nn.Module, order: Tensor, counts: Sequence[int], images: Tensor, layers) -> list[float]:
+    """Summed over images: |f(x) - f(x; the first k off)|^2."""
+    intact, changes = _logits(model, images), []
+    for k in counts:
+        with masked(model, order, k, layers):
+            changes.append(_squared_distance(_logits(model, images), intact).sum().item())
+    return changes
 
 
 def _examples(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:

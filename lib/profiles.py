@@ -87,6 +87,7 @@ MEASURING = {
     "ablations": AMOUNTS,
     "scarcity": AMOUNTS,
     "draws": COUNT,
+    "chance": COUNT,
     "reductions": NAMES,
     "maps": AMOUNT,
     "exact": AMOUNT,

@@ -14,11 +14,14 @@ import pandas
 import torch
 from torch import Tensor, nn
 
+from lib import footprint
 from lib.structure import slim as slim  # for whoever prunes
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
-SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
+SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
+RESOURCES = ("macs", "parameters")
+QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
 
 
 def order(scores: Tensor) -> Tensor:
@@ -80,7 +83,8 @@ def curve(
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
 
     Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
-        groups, emptied (layers without any unit left).
+        groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
+        `lib.footprint`).
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
@@ -98,7 +102,8 @@ def curve(
         rows.append(
             {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
         )
-    return pandas.DataFrame(rows)
+    left = footprint.remaining(model, order, [row["pruned"] for row in rows], images[:1], layers)
+    return pandas.DataFrame(rows).assign(macs=left["macs"], parameters=left["parameters"])
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
@@ -109,6 +114,10 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
 
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
+
+    The same accuracies with as large a share of the multiply-adds or parameters gone (accuracy_macs_10pct, ...;
+    NaN where the curve ends before), where the curve says how many are left, and auc_relative_macs, _parameters: over
+    the first quarter of them that goes, relative to the unpruned accuracy.
 
     For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own
     unpruned accuracy.
@@ -124,6 +133,14 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
         for name, values in points.items()
         if name.startswith("accuracy") and values.notna().all()
     }
-    at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
-    values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
-    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **values}
+    paths = {"": points["pruned"] / total} | {f"{name}_": 1 - points[name] for name in RESOURCES if name in points}
+    at = {}
+    for what, gone in paths.items():
+        beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
+        found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
+        at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
+        if what and unpruned:
+            steps_taken = numpy.append(gone[gone < QUARTER], QUARTER)
+            path = numpy.interp(steps_taken, gone, points["accuracy"], right=numpy.nan)
+            relative[f"auc_relative_{what[:-1]}"] = auc(steps_taken, path) / unpruned
+    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}
