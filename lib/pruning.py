@@ -14,6 +14,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
+from lib.structure import slim as slim  # for whoever prunes
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
