@@ -53,6 +53,21 @@ def images(plan: profiles.Profile, aside: str | os.PathLike) -> Images:
     return Images(train.first(most), test.first(most), real)
 
 
+def facts(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
+    """One row that says what was measured on what: images, weights, pixels, batch, and the device."""
+    device = profiles.device(plan.device)
+    return pandas.DataFrame(
+        {
+            "images": ["a folder in ImageNet's layout" if found.real else "digits scaled up"],
+            "weights": ["torchvision's" if plan.larger["pretrained"] else "untrained"],
+            "pixels": [plan.larger["pixels"]],
+            "batch": [plan.larger["batch"]],
+            "device": [torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"],
+            "threads": [plan.threads],
+        }
+    )
+
+
 def build(name: str, *, pretrained: bool, device: torch.device | str = "cpu") -> nn.Module:
     """A classifier of torchvision for ImageNet's 1,000 classes, in eval mode; without `pretrained` untrained, always
     the same."""
@@ -108,18 +123,21 @@ def slimming(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
 
 
 def curves(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
-    """Pruning curves on the test images, by the recommended criterion: network, criterion, then as `curve`.
+    """Pruning curves on the test images, by the recommended criterion: dataset, network, criterion, examples (scored
+    on), units, then as `curve`.
 
     Empty where weights or images are not real or not of ImageNet's classes, since an accuracy would say nothing then.
     """
-    tables, device = [pandas.DataFrame()], profiles.device(plan.device)
+    columns = ["dataset", "network", "criterion", "examples", "units", "pruned", "accuracy"]
+    tables, device = [pandas.DataFrame(columns=columns)], profiles.device(plan.device)
     meaningful = plan.larger["pretrained"] and found.real and len(found.to_test.classes) == CLASSES
     for name in plan.larger["networks"] if meaningful else ():
         model = build(name, pretrained=True, device=device)
         order = pruning.order(_score(model, found.to_score))
         table = curve(model, order, found.to_test, plan.larger["points"])
-        tables.append(table.assign(network=name, criterion=CRITERION, units=len(order)))
-    return pandas.concat(tables, ignore_index=True)
+        about = {"dataset": plan.larger["folder"], "network": name, "criterion": CRITERION}
+        tables.append(table.assign(**about, examples=len(found.to_score), units=len(order))[columns])
+    return pandas.concat(tables[1:], ignore_index=True) if len(tables) > 1 else tables[0]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from lib import cost, finetuning, profiles, structure, study
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.25, 0.5, 0.75)  # of all multiply-adds, removed
 WHOLE = "unpruned"
+REPEATS = 30  # of every timing
 
 
 def variants(
@@ -47,7 +48,9 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
         example = data.test_images[:1]
         scores = finetuning.score(run, model, (CRITERION,), device)[CRITERION]
         models, removed = variants(model, scores, example)
-        found = removed.merge(cost.table(models, example, images=len(data.train)), on="variant", sort=False)
+        found = removed.merge(
+            cost.table(models, example, repeats=REPEATS, images=len(data.train)), on="variant", sort=False
+        )
         tables.append(found.assign(**{name: getattr(run, name) for name in study.RUN}))
     table = pandas.concat(tables, ignore_index=True)
     return table[[*study.RUN, *(name for name in table if name not in study.RUN)]]
