@@ -20,7 +20,7 @@ override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test lab benchmark lock clean
+.PHONY: help setup reproduce report publish test quickstart lab benchmark lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +52,10 @@ publish: $(READY) ## copy the finished PROFILE to results/published/, which is c
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" -m pytest
+
+quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
+	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@echo results/quickstart/quickstart.ipynb
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks

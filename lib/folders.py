@@ -105,15 +105,15 @@ def image_set(folder: str | os.PathLike, pixels: int) -> ImageSet:
     return ImageSet(images, labels, found.classes, Path(folder).parent.name, Path(folder).name)
 
 
-def write_digits(folder: str | os.PathLike, split: str, count: int, pixels: int) -> Path:
-    """Makes <folder>/<split> of so many scikit-learn digits in ImageNet's layout, and returns it.
+def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int | None = None) -> Path:
+    """Makes <folder>/<split> of so many scikit-learn digits (all, if not said) in ImageNet's layout, and returns it.
 
     They are a stand-in where no photographs are at hand: 8 x 8 grey pixels scaled up to RGB files of mixed sizes, from
     `pixels` to half as much again. As many of each class as can be.
     """
     digits = datasets.load("digits", split, folder)
     target = Path(folder) / split
-    for place, index in enumerate(datasets.subset(digits, count, seed=0, stratified=True).tolist()):
+    for place, index in enumerate(datasets.subset(digits, count or len(digits), seed=0, stratified=True).tolist()):
         size = (pixels + place * 7 % (pixels // 2), pixels + place * 11 % (pixels // 2))
         path = target / digits.classes[digits.labels[index]] / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

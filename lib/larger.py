@@ -45,7 +45,7 @@ def images(plan: profiles.Profile, aside: str | os.PathLike) -> Images:
     most, real = max(settings["images"]), folder.is_dir()
     splits = [folder / "train", folder / "val"]
     if not real:
-        splits = [folders.write_digits(aside, split, most, settings["pixels"]) for split in ("train", "test")]
+        splits = [folders.write_digits(aside, split, settings["pixels"], most) for split in ("train", "test")]
     train, test = (
         folders.stream(split, settings["pixels"], batch=settings["batch"], labelled=labelled)
         for split, labelled in zip(splits, (False, True), strict=True)

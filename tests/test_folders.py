@@ -98,7 +98,7 @@ def test_a_labelled_folder_becomes_a_set_to_train_on(folder):
 
 
 def test_digits_stand_in_for_photographs(tmp_path):
-    made = folders.write_digits(tmp_path, "test", 20, 32)
+    made = folders.write_digits(tmp_path, "test", 32, 20)
     assert made == tmp_path / "test"
     stream = folders.stream(made, 32, labelled=True)
     assert stream.classes == tuple("0123456789")
@@ -114,7 +114,7 @@ def test_digits_stand_in_for_photographs(tmp_path):
 
 
 def test_memory_of_scoring_does_not_grow_with_the_number_of_images(tmp_path):
-    stream = folders.stream(folders.write_digits(tmp_path, "train", 40, 16), 16, batch=4)
+    stream = folders.stream(folders.write_digits(tmp_path, "train", 16, 40), 16, batch=4)
     model = networks.build("resnet8", 10).eval()
     parts = [stream.first(count) for count in (8, 16, 40)]
     peaks = {cost.peak_bytes(lambda part=part: importance.score(model, part, ["sq:rand:norm"])) for part in parts}
@@ -122,7 +122,7 @@ def test_memory_of_scoring_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_a_stream_scores_as_the_same_images_in_memory_whatever_the_batch(tmp_path):
-    stream = folders.stream(folders.write_digits(tmp_path, "train", 30, 16), 16, batch=7)
+    stream = folders.stream(folders.write_digits(tmp_path, "train", 16, 30), 16, batch=7)
     model, name = networks.build("resnet8", 10).eval(), "molchanov-bn:rand:norm"
     whole = [tuple(None if part[0] is None else torch.cat(part) for part in zip(*stream, strict=True))]
     both = [importance.score(model, batches, [name])[name] for batches in (stream, whole)]

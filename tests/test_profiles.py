@@ -127,7 +127,7 @@ def test_a_folder_of_images_is_a_data_set(root):
         ("cifar10: [", "../cifar10: [", "profiles.little.runs must be a name"),
         ('"points": 5', '"points": 1', "defaults.measuring.points must be a whole number, 2 or more, not 1"),
         ('"pixels": 96', '"pixels": 0', "defaults.larger.pixels must be a whole number, 1 or more, not 0"),
-        ('"images": [16, ', '"images": [0, ', "defaults.larger.images must be a list of different whole numbers, 1 or m"),
+        ('"images": [16, ', '"images": [0, ', "defaults.larger.images must be a list of different whole numbers"),
         ('"pretrained": false', '"pretrained": 0', "defaults.larger.pretrained must be true or false"),
         ('"tuned": 8', '"tuned": 0', "defaults.measuring.tuned must be a whole number, 1 or more, not 0"),
         ("runtime: 5", "runtime: 5, gpus: 1", "defaults.resources: unknown key 'gpus'"),
