@@ -343,7 +343,8 @@ def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     network; the dashed line is the unpruned network's."""
     import seaborn
 
-    shown = _with_panels(table[table["criterion"].isin(criteria)]).assign(percent=100 * table["accuracy"])
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    shown["percent"] = 100 * shown["accuracy"]
     look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
     grid = seaborn.relplot(
         shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **_BAND, height=3.4, aspect=1.2, **look

@@ -48,7 +48,7 @@ def test_without_a_folder_digits_stand_in_and_are_said_to(plan, images):
 
 
 def test_a_folder_in_imagenets_layout_is_used(plan, tmp_path):
-    made = folders.write_digits(tmp_path / "made", "train", 8, 6), folders.write_digits(tmp_path / "made", "test", 8, 5)
+    made = folders.write_digits(tmp_path / "made", "train", 8, 6), folders.write_digits(tmp_path / "made", "test", 8, 6)
     root = tmp_path / "data/imagenet"
     root.mkdir(parents=True)
     made[0].rename(root / "train")
