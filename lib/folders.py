@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,15 +24,19 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation 
 MARGIN = 8 / 7  # of the shorter side, before the crop: 256 for 224 pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Batches (images float32 (M, 3, P, P), labels (M,) or None, indices (M,)); iterate it as often as you like.
 
-    `files` are the images, each with its index (its place among all of the folder) and, where the folder is laid out by
-    class, its label. Without `labelled` the labels are withheld. `moments` are the channels' mean and deviation.
+    `names` are the images' paths within `folder`; `places` (M,) their indices, counted over the whole folder; `targets`
+    (M,) their classes, -1 for images outside the folders of classes. Without `labelled` the labels are withheld.
+    `moments` are the channels' mean and deviation.
     """
 
-    files: tuple[tuple[Path, int, int], ...]
+    folder: Path
+    names: tuple[str, ...]
+    places: numpy.ndarray
+    targets: numpy.ndarray
     classes: tuple[str, ...]
     pixels: int
     batch: int = 32
@@ -40,7 +45,7 @@ class Stream:
     workers: int = 0
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.names)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         mean, std = (torch.as_tensor(values, dtype=torch.float32) for values in self.moments)
@@ -48,7 +53,7 @@ class Stream:
             yield datasets.normalise(images, mean, std), labels if self.labelled else None, indices
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The same with images uint8 and labels (-1 without classes)."""
+        """The same with images uint8, and always with `targets`."""
         generator = torch.Generator()  # or the loader would draw from the global random state
         return iter(DataLoader(_Files(self), self.batch, num_workers=self.workers, generator=generator))
 
@@ -56,7 +61,9 @@ class Stream:
         """The same with `count` of its images, evenly spread over the folder. Raises ValueError if it has fewer."""
         if not 1 <= count <= len(self):
             raise ValueError(f"cannot stream {count} images: there are {len(self)}")
-        return replace(self, files=tuple(self.files[i * len(self) // count] for i in range(count)))
+        kept = numpy.arange(count) * len(self) // count
+        names = tuple(self.names[place] for place in kept.tolist())
+        return replace(self, names=names, places=self.places[kept], targets=self.targets[kept])
 
 
 class _Files(Dataset):
@@ -67,12 +74,12 @@ class _Files(Dataset):
         return len(self.stream)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
-        path, index, label = self.stream.files[place]
-        return _pixels(path, self.stream.pixels), label, index
+        path = self.stream.folder / self.stream.names[place]
+        return _pixels(path, self.stream.pixels), int(self.stream.targets[place]), int(self.stream.places[place])
 
 
 def stream(folder: str | os.PathLike, pixels: int, **more: object) -> Stream:
-    """All images below `folder`, in the order of their paths, scaled and cropped to `pixels` x `pixels`.
+    """All images below `folder`, folder by folder and by name, scaled and cropped to `pixels` x `pixels`.
 
     Arguments:
         more: of `Stream`: batch, labelled, moments, workers.
@@ -81,18 +88,24 @@ def stream(folder: str | os.PathLike, pixels: int, **more: object) -> Stream:
     the folders of classes.
     """
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
+    names = tuple(_images_below(folder))
+    if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {folder}: name a folder that has some")
-    parts = [path.relative_to(folder).parts for path in paths]
-    classes = tuple(sorted({part[0] for part in parts if len(part) > 1}))
-    if more.get("labelled") and any(len(part) == 1 for part in parts):
-        raise ValueError(f"images of {folder} lie outside the folders of classes: lay it out as <class>/<image>")
+    classes = tuple(sorted({name.split(os.sep)[0] for name in names if os.sep in name}))
     numbers = {name: number for number, name in enumerate(classes)}
-    files = [
-        (path, index, numbers.get(part[0], -1)) for index, (path, part) in enumerate(zip(paths, parts, strict=True))
-    ]
-    return Stream(tuple(files), classes, pixels, **more)
+    targets = numpy.array([numbers.get(name.split(os.sep)[0], -1) for name in names])
+    if more.get("labelled") and (targets < 0).any():
+        raise ValueError(f"images of {folder} lie outside the folders of classes: lay it out as <class>/<image>")
+    return Stream(folder, names, numpy.arange(len(names)), targets, classes, pixels, **more)
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    start = len(os.path.join(folder, ""))
+    for path, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.join(path, name)[start:]
 
 
 def image_set(folder: str | os.PathLike, pixels: int) -> ImageSet:
@@ -109,18 +122,20 @@ def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int 
     """Makes <folder>/<split> of so many scikit-learn digits (all, if not said) in ImageNet's layout, and returns it.
 
     They are a stand-in where no photographs are at hand: 8 x 8 grey pixels scaled up to RGB files of mixed sizes, from
-    `pixels` to half as much again. As many of each class as can be.
+    `pixels` to half as much again. As many of each class as can be; they come again, in other sizes, where more are
+    asked for than there are.
     """
     digits = datasets.load("digits", split, folder)
-    target = Path(folder) / split
-    for place, index in enumerate(datasets.subset(digits, count or len(digits), seed=0, stratified=True).tolist()):
+    count = len(digits) if count is None else count
+    chosen = datasets.subset(digits, min(count, len(digits)), seed=0, stratified=True).tolist()
+    for place in range(count):
+        index = chosen[place % len(chosen)]
         size = (pixels + place * 7 % (pixels // 2), pixels + place * 11 % (pixels // 2))
-        path = target / digits.classes[digits.labels[index]] / f"{index:04d}.png"
+        path = Path(folder) / split / digits.classes[digits.labels[index]] / f"{index:04d}-{place:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(digits.images[index, 0].numpy()).convert("RGB").resize(size, Image.Resampling.BICUBIC).save(
-            path
-        )
-    return target
+        digit = Image.fromarray(digits.images[index, 0].numpy()).convert("RGB")
+        digit.resize(size, Image.Resampling.BICUBIC).save(path)
+    return Path(folder) / split
 
 
 def _pixels(path: Path, pixels: int) -> Tensor:

@@ -180,9 +180,6 @@ def _tasks(model: nn.Module, found: Images, example: Tensor) -> dict[str, Callab
 
 
 def _measured(call: Callable[[], object], model: nn.Module) -> tuple[float, int]:
-    """Seconds and peak bytes of the same call: accounting for memory takes a few microseconds an operation."""
-    started = time.perf_counter()
+    """Peak bytes of one call and seconds of the next: accounting for memory takes time."""
     peak = cost.peak_bytes(call, [*model.parameters(), *model.buffers()])
-    if next(model.parameters()).is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - started, peak
+    return cost.interleaved({"": call}, 1, warmup=0, device=next(model.parameters()).device).iloc[0, 0], peak

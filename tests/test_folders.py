@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def names(stream):
-    return [path.name for path, _, _ in stream.files]
+    return [name.split("/")[-1] for name in stream.names]
 
 
 def test_images_come_in_the_order_of_their_paths_in_batches_of_one_size(folder):
@@ -83,6 +83,16 @@ def test_a_flat_folder_streams_but_has_no_labels(folder):
         folders.stream(folder, 8, labelled=True)
 
 
+def test_hidden_files_are_left_out_and_links_followed(folder, tmp_path):
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden/2.png").write_bytes((folder / "b/2.png").read_bytes())
+    (folder / "b/._2.png").write_bytes(b"")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/z").symlink_to(folder / "b")
+    assert len(folders.stream(folder, 8)) == 5
+    assert folders.stream(tmp_path / "linked", 8).names == ("z/1.jpg", "z/2.png")
+
+
 def test_what_cannot_be_read_is_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no images .* in .*nothing"):
         folders.stream(tmp_path / "nothing", 8)
@@ -102,15 +112,16 @@ def test_digits_stand_in_for_photographs(tmp_path):
     assert made == tmp_path / "test"
     stream = folders.stream(made, 32, labelled=True)
     assert stream.classes == tuple("0123456789")
-    assert sorted(label for _, _, label in stream.files) == sorted([*range(10)] * 2)
+    assert sorted(stream.targets.tolist()) == sorted([*range(10)] * 2)
     sizes = set()
-    for path, _, _ in stream.files:
-        with Image.open(path) as image:
+    for name in stream.names:
+        with Image.open(made / name) as image:
             sizes.add(image.size)
     assert len(sizes) > 10 and all(32 <= side < 48 for size in sizes for side in size)
     digits = datasets.load("digits", "test", tmp_path)
-    path, _, label = stream.files[0]
-    assert int(digits.labels[int(path.stem)]) == label
+    index = int(stream.names[0].split("/")[1].split("-")[0])
+    assert int(digits.labels[index]) == stream.targets[0]
+    assert len(folders.stream(folders.write_digits(tmp_path / "many", "test", 8, 460), 8)) == 460  # of 450
 
 
 def test_memory_of_scoring_does_not_grow_with_the_number_of_images(tmp_path):

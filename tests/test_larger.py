@@ -57,8 +57,7 @@ def test_a_folder_in_imagenets_layout_is_used(plan, tmp_path):
     made[1].rename(root / "val")
     found = larger.images(plan, tmp_path / "aside")
     assert found.real and not (tmp_path / "aside").exists()
-    assert {path.parent.parent.resolve() for path, _, _ in found.to_score.files} == {root / "train"}
-    assert {path.parent.parent.resolve() for path, _, _ in found.to_test.files} == {root / "val"}
+    assert (found.to_score.folder.resolve(), found.to_test.folder.resolve()) == (root / "train", root / "val")
     with pytest.raises(ValueError, match="cannot stream 40 images: there are 6"):
         larger.images(replace(plan, larger=plan.larger | {"images": [40]}), tmp_path / "aside")
 
