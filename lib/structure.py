@@ -54,7 +54,7 @@ def plan(model: nn.Module, scores: Tensor, example: Tensor, *, budget: float = 0
     return trace(model, example).plan(scores, budget=budget, of=of)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slimming:
     """What goes and what stays for one budget.
 
@@ -82,17 +82,20 @@ class Slimming:
         """By how much more than the budget goes, as a fraction of all `of`."""
         return self.reached - self.budget
 
+    @torch.inference_mode(False)  # whatever the caller's: the copy is to be trained and scored
     def apply(self, model: nn.Module) -> nn.Module:
         """The smaller copy of `model`, in the same mode and on the same device.
 
         It is tried on noise of the example's shape: ValueError where it does not run, or does not answer as `model`
-        does with the same channels off, as where a network reshuffles channels or has their number in its code.
+        does with the same channels off, as where a network reorders channels or has their number in its code; also
+        where the plan is for another network.
         """
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if total != self.before["parameters"]:
+            raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")
         result = deepcopy(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             _narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
-        for parameter in result.parameters():
-            parameter.grad = None
         self._try(model, result)
         return result
 
@@ -127,10 +130,10 @@ class Slimming:
                 expected = model(noise)
             try:
                 found = smaller(noise)
-            except (RuntimeError, ValueError, IndexError) as error:
+            except Exception as error:  # a user's code may fail in any way
                 raise ValueError(
                     f"{type(model).__name__} cannot shrink: it does not run without the channels that go, perhaps since"
-                    f" its code counts on their number ({str(error).splitlines()[0]})"
+                    f" its code counts on their number ({_first_line(error)})"
                 ) from error
         tolerance = 1000 * torch.finfo(place.dtype).eps * expected.abs().max().item()
         if not torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
@@ -141,7 +144,7 @@ class Slimming:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _Part:
     """The numbers of a convolution, linear layer or BatchNorm, at its full width."""
 
     name: str
@@ -161,7 +164,7 @@ class _Layer:
         return weights + self.vectors * outputs, weights * self.positions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """Which channels of a network are tied to which, and what its layers cost: what plans are made from.
 
@@ -173,8 +176,8 @@ class Structure:
     layers: tuple[Unit, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
     parameters: int
-    _layers: tuple[_Layer, ...] = field(repr=False)
-    # The groups of the channels at every end: inputs of layer i are end 2i, its outputs end 2i + 1.
+    _parts: tuple[_Part, ...] = field(repr=False)
+    # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
 
     def plan(self, scores: Tensor, *, budget: float = 0.5, of: str = "macs") -> Slimming:
@@ -184,7 +187,7 @@ class Structure:
         if not 0 < budget < 1:
             raise ValueError(f"budget={budget} must be a fraction to remove, above 0 and below 1")
         members, widths = self._members(), [len(end) for end in self._ends]
-        before = self._counts(widths)
+        before = self._totals()
         after, gone, skipped = dict(before), [], 0
         for group in self._order(scores):
             if any(widths[end] <= count for end, count in members[group]):
@@ -222,19 +225,19 @@ class Structure:
                 found[group].append((end, int(count)))
         return found
 
-    def _counts(self, widths: list[int]) -> dict[str, int]:
-        macs = sum(layer.cost(widths[2 * i + 1], widths[2 * i])[1] for i, layer in enumerate(self._layers))
+    def _totals(self) -> dict[str, int]:
+        macs = sum(part.cost(part.outputs, part.inputs)[1] for part in self._parts)
         return {"units": len(self.groups), "parameters": self.parameters, "macs": macs}
 
     def _remove(self, members: list[tuple[int, int]], widths: list[int], counts: dict[str, int]) -> None:
         """Takes a group out of `widths` and `counts`."""
         touched = {end // 2 for end, _ in members}
-        costs = [self._layers[i].cost(widths[2 * i + 1], widths[2 * i]) for i in touched]
+        costs = [self._parts[i].cost(widths[2 * i + 1], widths[2 * i]) for i in touched]
         for end, count in members:
             widths[end] -= count
-            counts["units"] -= count * (end % 2) * self._layers[end // 2].units
+            counts["units"] -= count * (end % 2) * self._parts[end // 2].units
         for i, (parameters, macs) in zip(touched, costs, strict=True):
-            fewer = self._layers[i].cost(widths[2 * i + 1], widths[2 * i])
+            fewer = self._parts[i].cost(widths[2 * i + 1], widths[2 * i])
             counts["parameters"] += fewer[0] - parameters
             counts["macs"] += fewer[1] - macs
 
@@ -248,12 +251,13 @@ class Structure:
         for end, groups in enumerate(self._ends):
             kept = numpy.flatnonzero(stays[groups])
             if len(kept) < len(groups):
-                sides[end % 2][self._layers[end // 2].name] = torch.from_numpy(kept)
+                sides[end % 2][self._parts[end // 2].name] = torch.from_numpy(kept)
         reached = _fraction(before, after, of)
         inputs, kept = sides
         return Slimming(budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape)
 
 
+@torch.inference_mode(False)  # whose tensors torch-pruning could not follow
 def trace(model: nn.Module, example: Tensor) -> Structure:
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
 
@@ -263,20 +267,26 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     example = example.detach().to(next((p.device for p in model.parameters()), example.device))
     _refuse_parts(model)
     found = units(model, example)
-    layers = _layers(model, example, {unit.name for unit in found})
-    starts = numpy.cumsum([0, *(width for layer in layers for width in (layer.inputs, layer.outputs))])
-    between, fixed = _ties_between(model, example, layers, starts)
-    a, b = numpy.concatenate([*_ties_inside(layers, starts), *between], axis=1)
-    labels = connected_components(coo_array((numpy.ones(len(a)), (a, b)), (starts[-1],) * 2), directed=False)[1]
-    order = {layer.name: number for number, layer in enumerate(layers)}
-    of_units = numpy.concatenate([labels[_end(starts, 2 * order[unit.name] + 1)] for unit in found])
-    free = of_units[~numpy.isin(of_units, labels[fixed])]
-    groups = numpy.full(labels.max() + 1, -1)
-    first = numpy.sort(numpy.unique(free, return_index=True)[1])
-    groups[free[first]] = numpy.arange(len(first))
+    parts = _parts(model, example, {unit.name for unit in found})
+    starts = numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
+    ties, fixed = _ties(model, example, parts, starts)
+    graph = coo_array((numpy.ones(ties.shape[1]), ties), (starts[-1], starts[-1]))
+    labels = connected_components(graph, directed=False)[1]
+    number = {part.name: number for number, part in enumerate(parts)}
+    of_units = numpy.concatenate([labels[_end(starts, 2 * number[unit.name] + 1)] for unit in found])
+    groups = _numbered(of_units, labels[fixed], len(labels))
     ends = tuple(groups[labels[_end(starts, end)]] for end in range(len(starts) - 1))
     total = sum(parameter.numel() for parameter in model.parameters())
-    return Structure(torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, layers, ends)
+    return Structure(torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, parts, ends)
+
+
+def _numbered(of_units: numpy.ndarray, fixed: numpy.ndarray, count: int) -> numpy.ndarray:
+    """Label -> number of its group, in the order of the units; -1 for labels without units and for `fixed` ones."""
+    free = of_units[~numpy.isin(of_units, fixed)]
+    first = numpy.sort(numpy.unique(free, return_index=True)[1])
+    groups = numpy.full(count, -1)
+    groups[free[first]] = numpy.arange(len(first))
+    return groups
 
 
 def _end(starts: numpy.ndarray, end: int) -> slice:
@@ -284,26 +294,27 @@ def _end(starts: numpy.ndarray, end: int) -> slice:
 
 
 def _refuse_parts(model: nn.Module) -> None:
-    seen = set()
-    for name, module in model.named_modules():
-        own = list(module.parameters(recurse=False))
+    modules, seen = dict(model.named_modules()), set()
+    for name, module in modules.items():
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             raise ValueError(
-                f"{name} is a {type(module).__name__}: networks with LayerNorm or GroupNorm cannot shrink yet"
+                f"{name} is {type(module).__name__}: networks with LayerNorm or GroupNorm cannot shrink yet"
             )
+    for name, module in modules.items():
+        own, name = list(module.parameters(recurse=False)), name or type(model).__name__
         if not isinstance(module, _SHRINKABLE) and any(parameter.numel() > 1 for parameter in own):
             raise ValueError(
-                f"{name or type(model).__name__} is a {type(module).__name__} with parameters of its own: only"
-                f" convolutions, linear layers and BatchNorm can shrink"
+                f"{name} has parameters of its own, so it cannot shrink: only convolutions, linear layers and BatchNorm"
+                f" can"
             )
         if not seen.isdisjoint(map(id, own)):
-            raise ValueError(f"{name} shares a parameter with another layer, so they cannot shrink")
+            raise ValueError(f"{name} shares a parameter with another layer, so it cannot shrink")
         seen.update(map(id, own))
 
 
 @torch.no_grad()
-def _layers(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[_Layer, ...]:
-    """All that can shrink, the image's channels as a last one without cost."""
+def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[_Part, ...]:
+    """All that can shrink, and as a last one, without name or cost, the channels of the image."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, _SHRINKABLE)}
     positions = dict.fromkeys(modules, 0)
 
@@ -317,16 +328,16 @@ def _layers(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[_L
         for name, module in modules.items():
             stack.callback(module.register_forward_hook(see(name)).remove)
         model(example)
-    found = [_layer(name, module, positions[name], name in with_units) for name, module in modules.items()]
-    return (*found, _Layer("", example.shape[1], example.shape[1], example.shape[1]))
+    found = [_part(name, module, positions[name], name in with_units) for name, module in modules.items()]
+    return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1]))
 
 
-def _layer(name: str, module: nn.Module, positions: int, has_units: bool) -> _Layer:
+def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> _Part:
     outputs, inputs = _widths(module)
     if isinstance(module, _BatchNorm):
-        return _Layer(name, outputs, inputs, outputs, vectors=2 * module.affine)
+        return _Part(name, outputs, inputs, outputs, vectors=2 * module.affine)
     groups, bias = getattr(module, "groups", 1), module.bias is not None
-    return _Layer(name, outputs, inputs, groups, module.weight[0, 0].numel(), int(bias), positions, has_units)
+    return _Part(name, outputs, inputs, groups, module.weight[0, 0].numel(), int(bias), positions, has_units)
 
 
 def _widths(module: nn.Module) -> tuple[int, int]:
@@ -338,13 +349,13 @@ def _widths(module: nn.Module) -> tuple[int, int]:
     return module.out_channels, module.in_channels
 
 
-def _ties_inside(layers: Iterable[_Layer], starts: numpy.ndarray) -> Iterator[numpy.ndarray]:
-    """Pairs (2, ...) of channels: in a layer of several groups, each is tied to the first output of its group."""
-    for number, layer in enumerate(layers):
-        if layer.groups > 1:
-            for end, width in ((2 * number, layer.inputs), (2 * number + 1, layer.outputs)):
+def _ties_inside(parts: Iterable[_Part], starts: numpy.ndarray) -> Iterator[numpy.ndarray]:
+    """Pairs (2, ...) of channels: in a part of several groups, each is tied to the first output of its group."""
+    for number, part in enumerate(parts):
+        if part.groups > 1:
+            for end, width in ((2 * number, part.inputs), (2 * number + 1, part.outputs)):
                 channels = numpy.arange(width)
-                first = channels // (width // layer.groups) * (layer.outputs // layer.groups)
+                first = channels // (width // part.groups) * (part.outputs // part.groups)
                 yield numpy.stack([starts[end] + channels, starts[2 * number + 1] + first])
 
 
@@ -355,7 +366,6 @@ class _Inlet(_BatchNorm):
         pass
 
 
-@torch.inference_mode(False)
 @torch.enable_grad()
 def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
     with warnings.catch_warnings():
@@ -365,40 +375,42 @@ def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
     try:
         return torch_pruning.DependencyGraph().build_dependency(traced, [example.clone()], verbose=False)
     except Exception as error:  # whatever of its many parts meets what it does not know
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {reason}") from error
+        raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {_first_line(error)}") from error
 
 
-def _ties_between(model: nn.Module, example: Tensor, layers: tuple[_Layer, ...], starts: numpy.ndarray):
-    """Pairs (2, ...) of tied channels of different layers, and the channels (...,) that must stay."""
-    copy, inlet = deepcopy(model), _Inlet(layers[-1].outputs).eval()
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _ties(model: nn.Module, example: Tensor, parts: tuple[_Part, ...], starts: numpy.ndarray):
+    """Pairs (2, ...) of channels that are tied, and the channels (...,) that must stay."""
+    copy, inlet = deepcopy(model), _Inlet(parts[-1].outputs).eval()
     nodes = _graph(copy, inlet, example).module2node
-    modules = [*(copy.get_submodule(layer.name) for layer in layers[:-1]), inlet]
+    modules = [*(copy.get_submodule(part.name) for part in parts[:-1]), inlet]
     numbers = {id(nodes[module]): number for number, module in enumerate(modules) if module in nodes}
-    pairs, fixed = [], [numpy.arange(starts[-3], starts[-1])]
-    for number, (layer, module) in enumerate(zip(layers, modules, strict=True)):
+    pairs, fixed = [numpy.empty((2, 0), int), *_ties_inside(parts, starts)], [numpy.arange(starts[-3], starts[-1])]
+    for number, (part, module) in enumerate(zip(parts, modules, strict=True)):
         node, start = nodes.get(module), starts[2 * number + 1]
-        classifies = layer.each and not layer.units
+        classifies = part.each and not part.units
         if node is None or not node.outputs or classifies:
-            fixed.append(start + numpy.arange(layer.outputs))
-        for end, channels in _reached(node, layer.outputs, numbers) if node else ():
-            mine, theirs = start + channels[1], channels[0]
+            fixed.append(start + numpy.arange(part.outputs))
+        for end, (theirs, mine) in _reached(node, part.outputs, numbers) if node else ():
             if end is None:
-                fixed.append(mine)
-            elif _aligned(layer, layers[end // 2], starts[end + 1] - starts[end], theirs):
-                pairs.append(numpy.stack([mine, starts[end] + theirs]))
-    return pairs, numpy.concatenate(fixed)
+                fixed.append(start + mine)
+            elif _aligned(part, parts[end // 2], starts[end + 1] - starts[end], theirs):
+                pairs.append(numpy.stack([start + mine, starts[end] + theirs]))
+    return numpy.concatenate(pairs, axis=1), numpy.concatenate(fixed)
 
 
-def _aligned(layer: _Layer, other: _Layer, width: int, channels: numpy.ndarray) -> bool:
+def _aligned(part: _Part, other: _Part, width: int, channels: numpy.ndarray) -> bool:
     """Whether a tie is one of channel with channel; one channel that is spread over many is tied to none of them."""
-    if 1 in (layer.outputs, width):
+    if 1 in (part.outputs, width):
         return False
     if channels.max(initial=0) < width:
         return True
-    if "" in (layer.name, other.name):  # an image whose channels are not along axis 1
+    if "" in (part.name, other.name):  # an image whose channels are not along axis 1
         return False
-    raise ValueError(f"the channels of {layer.name} cannot be followed to {other.name}, so they cannot shrink")
+    raise ValueError(f"the channels of {part.name} cannot be followed to {other.name}, so they cannot shrink")
 
 
 def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int | None, numpy.ndarray]]:
@@ -428,17 +440,15 @@ def _narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) ->
     if outputs is not None:
         for name in ("weight", "bias", "running_mean", "running_var"):
             _select(module, name, outputs, 0)
-    grouped = getattr(module, "groups", 1) > 1
     if inputs is not None and not isinstance(module, _BatchNorm):
-        if grouped:
+        if getattr(module, "groups", 1) > 1:  # of which only whole ones go, and what is left sees as much as before
             module.groups = module.groups * len(inputs) // module.in_channels
         else:
             _select(module, "weight", inputs, 1)
-    names = ("features", "features") if isinstance(module, nn.Linear) else ("channels", "channels")
-    sizes = {f"out_{names[0]}": outputs, f"in_{names[1]}": inputs, "num_features": outputs}
-    for name, kept in sizes.items():
-        if kept is not None and hasattr(module, name):
-            setattr(module, name, len(kept))
+    for name, kept in (("num", outputs), ("out", outputs), ("in", inputs)):
+        for size in (f"{name}_features", f"{name}_channels"):
+            if kept is not None and hasattr(module, size):
+                setattr(module, size, len(kept))
 
 
 def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:
@@ -480,22 +490,29 @@ def load(model: nn.Module, path: Path) -> nn.Module:
     `model` is left as it was; the result is on its device, in eval mode. Raises ValueError naming the file where it is
     damaged or no slimmed network of this architecture.
     """
-    path = Path(path)
-    _, metadata = training._read(path)
-    widths = json.loads(metadata.get("study", "{}")).get("widths")
-    if widths is None:
-        raise ValueError(f"{path} is no slimmed network: it lists no widths")
-    full = _all_widths(model)
+    path, full, result = Path(path), _all_widths(model), deepcopy(model)
+    widths = _recipe(path)
     if widths.keys() != full.keys():
         name = min(widths.keys() ^ full.keys())
         raise ValueError(f"{path} cannot be used: {name} is a layer only {'there' if name in widths else 'here'}")
-    result = deepcopy(model)
     for name, (outputs, inputs) in widths.items():
         if not (0 < outputs <= full[name][0] and 0 < inputs <= full[name][1]):
-            raise ValueError(f"{path} cannot be used: {name} is {outputs} x {inputs} there, {full[name]} here")
+            raise ValueError(
+                f"{path} cannot be used: {name} has {inputs} inputs and {outputs} outputs there, {full[name][1]} and"
+                f" {full[name][0]} here"
+            )
         _narrow(result.get_submodule(name), torch.arange(outputs), torch.arange(inputs))
     training.restore(result, path)
     return result
+
+
+def _recipe(path: Path) -> dict[str, tuple[int, int]]:
+    _, metadata = training._read(path)
+    try:
+        widths = json.loads(metadata["study"])["widths"]
+        return {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in widths.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no slimmed network: it lists no widths of layers") from error
 
 
 def _all_widths(model: nn.Module) -> dict[str, tuple[int, int]]:
