@@ -1,5 +1,7 @@
 """Fine-tuning on a run of the smoke profile, and what is said of made-up tables, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy
 import pandas
 import pytest
@@ -124,22 +126,18 @@ def orders(values, networks=("resnet8", "vgg8")):
     ("values", "verdict"),
     [([0.5, 0.6, 0.7], "supported"), ([-0.5, -0.6, -0.7], "contradicted"), ([0.5, -0.6, 0.7], "open"), ([0.5], "open")],
 )
-def test_c8_is_supported_where_the_mean_correlation_is_surely_above_0(values, verdict):
-    claim = claims.CLAIMS["C8"]
-    row = claims._correlation("C8", claim, orders(values))
-    assert row["verdict"] == verdict and row["effect"] == pytest.approx(numpy.mean(values))
-    assert row["blocks"] == 2 * len(values) and row["kind"] == "rank correlation"
-
-
-def test_c8_stands_in_the_claims_table_in_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "CLAIMS", {"C8": claims.CLAIMS["C8"]})
+def test_c8_is_supported_where_the_mean_correlation_is_surely_above_0(tmp_path, monkeypatch, values, verdict):
+    monkeypatch.setattr(claims, "CLAIMS", {})
     plan = profiles.load("smoke", results=str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"80-cost-orders.csv is missing"):
         claims.verdicts(plan)
     plan.tables.mkdir(parents=True)
-    orders([0.5, 0.6, 0.7]).to_csv(plan.tables / "80-cost-orders.csv", index=False)
+    orders(values).to_csv(plan.tables / "80-cost-orders.csv", index=False)
     (row,) = claims.verdicts(plan).itertuples()
-    assert (row.claim, row.verdict, row.smallest_p) == ("C8", "supported", 2**-5)
+    assert (row.claim, row.verdict, row.kind) == ("C8", verdict, "rank correlation")
+    assert row.effect == pytest.approx(numpy.mean(values))
+    assert row.blocks == 2 * len(values) and row.smallest_p == 2.0 ** (1 - row.blocks)
+    assert claims.verdicts(replace(plan, notebooks=("15-replication",))).empty
 
 
 def test_scores_see_at_most_so_many_images(run, monkeypatch):
