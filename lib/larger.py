@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas
@@ -83,8 +84,8 @@ def growth(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
     """Time and memory of scoring by one criterion, and of two points of a curve, as network and number of images grow.
 
     One row per network, task ("scoring", "two points of a curve") and number of images: network, trained, parameters,
-        multiply_adds (of one image), task, images, seconds, images_per_second, peak_mb. Reading and resizing the images
-        is part of it.
+        multiply_adds (of one image), task, images, seconds, images_per_second, peak_mb. Seconds are the median of the
+        settings' `repeats`. Reading and resizing the images is part of it.
     """
     rows, device = [], profiles.device(plan.device)
     for name in plan.larger["networks"]:
@@ -94,7 +95,7 @@ def growth(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
         facts["multiply_adds"] = cost.multiply_adds(model, example)
         for task, call in _tasks(model, found, example).items():
             for count in plan.larger["images"]:
-                seconds, peak = _measured(lambda call=call, count=count: call(count), model)
+                seconds, peak = _measured(partial(call, count), model, plan.larger["repeats"])
                 row = {"task": task, "images": count, "seconds": seconds, "images_per_second": count / seconds}
                 rows.append(facts | row | {"peak_mb": peak / cost.MB})
     return pandas.DataFrame(rows)
@@ -179,7 +180,8 @@ def _tasks(model: nn.Module, found: Images, example: Tensor) -> dict[str, Callab
     }
 
 
-def _measured(call: Callable[[], object], model: nn.Module) -> tuple[float, int]:
-    """Peak bytes of one call and seconds of the next: accounting for memory takes time."""
+def _measured(call: Callable[[], object], model: nn.Module, repeats: int) -> tuple[float, int]:
+    """Median seconds of a call, and the peak bytes of another one before: accounting for memory takes time."""
     peak = cost.peak_bytes(call, [*model.parameters(), *model.buffers()])
-    return cost.interleaved({"": call}, 1, warmup=0, device=next(model.parameters()).device).iloc[0, 0], peak
+    times = cost.interleaved({"call": call}, repeats, warmup=0, device=next(model.parameters()).device)
+    return times["call"].median(), peak
