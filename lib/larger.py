@@ -8,9 +8,10 @@ on real images alone: an untrained network's time and memory are those of a trai
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas
@@ -93,11 +94,8 @@ def growth(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
         example = next(iter(found.to_score))[0][:1].to(device)
         facts = {"network": name, "trained": plan.larger["pretrained"], "parameters": cost.parameters(model)}
         facts["multiply_adds"] = cost.multiply_adds(model, example)
-        for task, call in _tasks(model, found, example).items():
-            for count in plan.larger["images"]:
-                seconds, peak = _measured(partial(call, count), model, plan.larger["repeats"])
-                row = {"task": task, "images": count, "seconds": seconds, "images_per_second": count / seconds}
-                rows.append(facts | row | {"peak_mb": peak / cost.MB})
+        for row in _in_turns(_tasks(model, found, example), plan.larger, model):
+            rows.append(facts | row)
     return pandas.DataFrame(rows)
 
 
@@ -180,8 +178,20 @@ def _tasks(model: nn.Module, found: Images, example: Tensor) -> dict[str, Callab
     }
 
 
-def _measured(call: Callable[[], object], model: nn.Module, repeats: int) -> tuple[float, int]:
-    """Median seconds of a call, and the peak bytes of another one before: accounting for memory takes time."""
-    peak = cost.peak_bytes(call, [*model.parameters(), *model.buffers()])
-    times = cost.interleaved({"call": call}, repeats, warmup=0, device=next(model.parameters()).device)
-    return times["call"].median(), peak
+def _in_turns(
+    tasks: Mapping[str, Callable[[int], object]], settings: Mapping[str, object], model: nn.Module
+) -> Iterator[dict[str, object]]:
+    """Median seconds of every task on every number of images, in turns, and peak memory of a call before: accounting
+    for memory takes time."""
+    calls = {f"{task}, {count}": partial(call, count) for task, call in tasks.items() for count in settings["images"]}
+    peaks = {name: cost.peak_bytes(call, [*model.parameters(), *model.buffers()]) for name, call in calls.items()}
+    times = cost.interleaved(calls, settings["repeats"], warmup=0, device=next(model.parameters()).device).median()
+    for task, count in product(tasks, settings["images"]):
+        seconds, peak = times[f"{task}, {count}"], peaks[f"{task}, {count}"] / cost.MB
+        yield {
+            "task": task,
+            "images": count,
+            "seconds": seconds,
+            "images_per_second": count / seconds,
+            "peak_mb": peak,
+        }
