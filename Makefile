@@ -23,7 +23,7 @@ override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test soak lab benchmark lock clean
+.PHONY: help setup reproduce report publish test soak quickstart lab benchmark lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +55,10 @@ publish: $(READY) ## copy the finished PROFILE to results/published/, which is c
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" -m pytest
+
+quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
+	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@echo results/quickstart/quickstart.ipynb
 
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
 	@"$(PYTHON)" tests/soak.py

@@ -367,6 +367,7 @@ def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series)
 def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
     """The effect of every claim with its 95 % interval; what counts as no loss is shaded. Colour and marker by
     verdict."""
+    table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))
     axes.axvspan(-margin, margin, color="0.9", zorder=0)
@@ -381,4 +382,109 @@ def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
         yticks=range(len(table)), yticklabels=table["claim"][::-1], xlabel="difference in relative auc, 95 % interval"
     )
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="verdict")
+    return figure
+
+
+COSTS = {  # columns of `lib.cost` that a figure shows, as it calls them
+    "multiply_adds": "multiply-adds",
+    "parameters": "parameters",
+    "latency_1_ms": "latency, batch 1",
+    "latency_64_ms": "latency, batch 64",
+    "inference_mb": "peak memory, inference",
+    "training_mb": "peak memory, training",
+    "step_ms": "time of a training step",
+}
+
+
+def savings(relative: pandas.DataFrame) -> Figure:
+    """What is left of each cost (in percent of the unpruned network's) as multiply-adds go; a panel per network."""
+    panels = list(relative.groupby(["dataset", "network"], sort=False))
+    size = 3.9 * len(panels) + 2.2, 3.6
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    shown = [name for name in COSTS if name in relative]
+    colours = [*_palette(6), "0.35"]
+    looks = zip(shown, colours, _MARKERS, ["--", *["-"] * 6], strict=False)
+    for column, colour, marker, dash in looks:
+        for place, (_, table) in zip(axes[0], panels, strict=True):
+            look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 6, "linewidth": 1.5}
+            place.plot(100 * table["reached"], table[column], label=COSTS[column], **look)
+    for place, (panel, _) in zip(axes[0], panels, strict=True):
+        place.set(title=", ".join(panel), xlabel="multiply-adds removed (%)", ylim=(0, None))
+        place.set_xticks([0, 25, 50, 75])
+    axes[0, 0].set_ylabel("left of the unpruned network (%)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """Accuracy by epoch of fine-tuning, a line per criterion (mean over runs) with the range of the runs, a panel per
+    network; the dashed line is the unpruned network's."""
+    import seaborn
+
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    shown["percent"] = 100 * shown["accuracy"]
+    look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
+    grid = seaborn.relplot(
+        shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **_BAND, height=3.4, aspect=1.2, **look
+    )
+    for panel, axes in grid.axes_dict.items():
+        unpruned = 100 * shown.loc[shown["panel"] == panel, "accuracy_unpruned"].mean()
+        axes.axhline(unpruned, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(
+            "unpruned", (0.98, unpruned), (0, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9
+        )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    grid.set_axis_labels("epochs of fine-tuning", LABELS["accuracy"])
+    grid.set_titles("{col_name}")
+    grid.set(ylim=(0, 104))
+    grid.legend.set_title("")
+    return grid.figure
+
+
+def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """The criteria's mean ranks by accuracy (1 is best) before fine-tuning, on the left, and after, on the right."""
+    panels = list(summary.groupby(["dataset", "network"], sort=False))
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 0.36 * len(criteria) + 1), squeeze=False)
+    for place, (panel, table) in zip(axes[0], panels, strict=True):
+        ranked = table.assign(
+            **{side: table.groupby("seed")[side].rank(ascending=False) for side in ("before", "after")}
+        )
+        means = ranked.groupby("criterion")[["before", "after"]].mean()
+        for name, colour, marker in zip(criteria, _palette(len(criteria)), _MARKERS * 2, strict=False):
+            place.plot([0, 1], means.loc[name], color=colour, marker=marker, markersize=6, linewidth=1.5)
+        for side, (column, align) in enumerate((("before", "right"), ("after", "left"))):
+            for name, height in _apart(means[column].sort_values(), 0.42).items():
+                place.text(side + (0.05 if side else -0.05), height, name, ha=align, va="center", fontsize=9)
+        place.set(title=", ".join(panel), xlim=(-0.9, 1.9), ylim=(len(criteria) + 0.6, 0.4), ylabel="mean rank")
+        place.set_xticks([0, 1], ["before", "after"])
+        place.grid(axis="y", visible=False)
+    figure.tight_layout()
+    return figure
+
+
+def _apart(heights: pandas.Series, least: float) -> pandas.Series:
+    """Ascending heights, moved as little as upward pushes allow so that no two are nearer than `least`."""
+    placed = heights.copy()
+    for number in range(1, len(placed)):
+        placed.iloc[number] = max(placed.iloc[number], placed.iloc[number - 1] + least)
+    return placed - (placed - heights).mean()
+
+
+def growth(table: pandas.DataFrame) -> Figure:
+    """Time (left) and peak memory (right) against the number of images, a colour and marker per network, a dash per
+    task."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    names, tasks = list(dict.fromkeys(table["network"])), list(dict.fromkeys(table["task"]))
+    for name, colour, marker in zip(names, _palette(len(names)), _MARKERS, strict=False):
+        for task, dash in zip(tasks, ("-", ":"), strict=False):
+            here = table[(table["network"] == name) & (table["task"] == task)]
+            look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 6, "linewidth": 1.5}
+            left.plot(here["images"], here["seconds"], label=f"{name}, {task}", **look)
+            right.plot(here["images"], here["peak_mb"], **look)
+    numbers = sorted(table["images"].unique())
+    for axes, label in ((left, "time (s)"), (right, "peak memory (MB)")):
+        axes.set(xlabel="images", ylabel=label, xlim=(0, 1.05 * numbers[-1]))
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    figure.legend(loc="outside right center")
     return figure

@@ -66,6 +66,9 @@ FRACTION = Kind(lambda value: _is_number(value) and 0 <= value < 1, "a number fr
 SWITCH = Kind(lambda value: isinstance(value, bool), "true or false")
 NAME = Kind(_is_name, "a name of letters, digits and _ . -")
 NAMES = Kind(lambda value: _is_list(value, _is_name), "a list of different names")
+COUNTS = Kind(
+    lambda value: _is_list(value, lambda number: _is_whole(number, 1)), "a list of different whole numbers, 1 or more"
+)
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
 SEEDS = Kind(lambda value: _is_list(value, _is_whole), "a list of different whole numbers, 0 or more")
@@ -93,7 +96,21 @@ MEASURING = {
     "exact": AMOUNT,
     "oracle": COUNT,
     "test_images": AMOUNT,
+    "tuned": COUNT,
+    "tuning_epochs": RATE,
+    "tuning_rate": RATE,
+    "tuning_images": AMOUNT,
     "batch": COUNT,
+}
+LARGER = {
+    "networks": NAMES,
+    "pixels": COUNT,
+    "images": COUNTS,
+    "batch": COUNT,
+    "points": POINTS,
+    "repeats": COUNT,
+    "folder": NAME,
+    "pretrained": SWITCH,
 }
 PROFILE = {
     "runs": NAMES,
@@ -103,6 +120,7 @@ PROFILE = {
     "notebooks": NAMES,
     "training": TRAINING,
     "measuring": MEASURING,
+    "larger": LARGER,
 }
 BY_DATASET = ("runs", "training", "measuring")  # where a value may be a mapping from data set to value
 
@@ -119,6 +137,7 @@ class Profile:
     notebooks: tuple[str, ...]
     training: Mapping[str, object]
     measuring: Mapping[str, object]
+    larger: Mapping[str, object]
     device: str = "auto"
     data: str = "data"
     results: str = "results"
@@ -229,6 +248,10 @@ class Run:
         return self.folder / "scores.parquet"
 
     @property
+    def finetuning(self) -> Path:
+        return self.folder / "finetuning.parquet"
+
+    @property
     def parameters(self) -> dict[str, object]:
         """What its notebooks take as parameters."""
         return asdict(self)
@@ -276,7 +299,7 @@ def load(
         device=device,
         data=os.fspath(data),
         results=os.fspath(results),
-        **{key: entry[key] for key in ("threads", "resources", "training", "measuring")},
+        **{key: entry[key] for key in ("threads", "resources", "training", "measuring", "larger")},
     )
 
 

@@ -305,7 +305,7 @@ def measured(profile: profiles.Profile) -> pandas.DataFrame:
 
 def complete(run: profiles.Run) -> None:
     """Makes what is missing of a run, by the commands of its records; raises RuntimeError where that fails."""
-    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.oracle)):
+    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.finetuning)):
         if not output.exists():
             words = [sys.executable, *records.command_words(notebook, run)]
             done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True)

@@ -78,6 +78,24 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "training_seconds": "training (s)",
     "measuring_seconds": "measuring (s)",
     "seconds": "time (s)",
+    "multiply_adds": "multiply-adds",
+    "units_removed": "share of units removed",
+    "reached": "share of multiply-adds removed",
+    "before": "accuracy before fine-tuning",
+    "after": "accuracy after",
+    "recovered": "share of runs recovered",
+    "epochs_to_recover": "epochs to recover",
+    "inference_mb": "peak memory, inference (MB)",
+    "training_mb": "peak memory, training (MB)",
+    "disk_mb": "size on disk (MB)",
+    "peak_mb": "peak memory (MB)",
+    "step_ms": "training step (ms)",
+    "step_low": "training step, from (ms)",
+    "step_high": "training step, to (ms)",
+    "epoch_seconds": "epoch of training (s)",
+    "score_seconds": "scoring (s)",
+    "slim_seconds": "shrinking (s)",
+    "images_per_second": "images a second",
     "peak_memory_mb": "peak memory (MB)",
     "peak_cuda_memory_mb": "peak GPU memory (MB)",
     "torch": "PyTorch",
@@ -95,6 +113,9 @@ CHANCES = (
 
 def header(column: object) -> str:
     """The name of a column in plain words."""
+    if latency := re.fullmatch(r"latency_(\d+)_(ms|low|high)", str(column)):
+        end = {"ms": "", "low": ", from", "high": ", to"}[latency[2]]
+        return f"latency, batch {latency[1]}{end} (ms)"
     return WORDS.get(str(column), str(column).replace("_", " "))
 
 
