@@ -7,7 +7,8 @@ run of which module. The model itself is left alone: what is rewritten here are 
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
@@ -106,6 +107,23 @@ def descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.No
 def channels_last(images: Tensor) -> Tensor:
     """The same images in the layout in which convolutions are fastest."""
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def alike(found: Tensor, truth: Tensor) -> bool:
+    """Whether logits computed in another way are the same but for rounding."""
+    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
+    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """While open, convolutions on a GPU do without cuDNN, whose rounding to TF32 would hide what is wrong."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 class _Tracer(fx.Tracer):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.graphs import Graph, channels_last, descendants
+from lib.graphs import Graph, alike, channels_last, descendants, full_precision
 from lib.pruning import masked
 from lib.units import Unit, units
 
@@ -189,17 +189,17 @@ def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Rep
     """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do."""
     wanted = torch.zeros(sum(unit.size for unit in layers), dtype=torch.bool)
     wanted[[unit.start + offset for unit in layers for offset in (0, unit.size // 2)]] = True
-    truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
-    place = (wanted.cumsum(0) - 1).to(truth.device)
-    try:
-        replay = _Replay(model, layers, examples[:1])
-        found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
-        for numbers, positions, changed in replay.changed(examples, wanted):
-            found[place[numbers], positions] = changed
-    except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
-        return None
-    tolerance = 1000 * torch.finfo(truth.dtype).eps * truth.abs().max()
-    return replay if (found - truth).abs().max() <= tolerance else None
+    with full_precision():
+        truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
+        place = (wanted.cumsum(0) - 1).to(truth.device)
+        try:
+            replay = _Replay(model, layers, examples[:1])
+            found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
+            for numbers, positions, changed in replay.changed(examples, wanted):
+                found[place[numbers], positions] = changed
+        except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
+            return None
+    return replay if alike(found, truth) else None
 
 
 @dataclass(frozen=True)

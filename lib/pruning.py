@@ -7,16 +7,20 @@ All units are ranked together, the least important first, and exactly the first 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import numpy
 import pandas
 import torch
 from torch import Tensor, nn
 
+from lib.compact import Compact
+from lib.graphs import alike, full_precision
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
+_CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
 SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
 
 
@@ -84,10 +88,9 @@ def curve(
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     layers = units(model, images[:1].to(next(model.parameters()).device))
-    labels, rows = labels.cpu(), []
+    pruned, labels, rows = _Pruned(model, order, layers, images), labels.cpu(), []
     for k in steps(len(order), points):
-        with masked(model, order, k, layers):
-            right = predict(model, images, batch=batch) == labels
+        right = pruned.predict(k, batch) == labels
         shares = {"accuracy": right} | {
             f"accuracy_{name}": right[group.cpu()] for name, group in (groups or {}).items()
         }
@@ -98,6 +101,39 @@ def curve(
             {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
         )
     return pandas.DataFrame(rows)
+
+
+class _Pruned:
+    """The model's answers with the first k units off; what is zero then is not computed, where that can be had."""
+
+    def __init__(self, model: nn.Module, order: Tensor, layers: Sequence[Unit], images: Tensor):
+        self._model, self._order, self._layers, self._images = model, order, layers, images
+        place = next(model.parameters())
+        self._few = images[:_CHECKED].to(place.device, place.dtype)
+        self._compact = None
+        with suppress(Exception):  # tracing runs the model's own code on stand-ins, so anything may happen
+            self._compact = Compact(model, layers, self._few[:1])
+
+    def predict(self, k: int, batch: int) -> Tensor:
+        """The classes (M,) of the images without the first `k` units."""
+        mask = partial(masked, self._model, self._order, k, self._layers)
+        with torch.no_grad(), full_precision(), mask():
+            truth = self._model(self._few)
+        if self._switches_off(k, truth):
+            return predict(self._compact, self._images, batch=batch)
+        with mask():
+            return predict(self._model, self._images, batch=batch)
+
+    def _switches_off(self, k: int, truth: Tensor) -> bool:
+        """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
+        if self._compact is None:
+            return False
+        off = torch.zeros(len(self._order), dtype=torch.bool)
+        off[self._order[:k].cpu()] = True
+        with suppress(Exception), torch.no_grad(), full_precision():
+            self._compact.switch_off(off)
+            return alike(self._compact(self._few), truth)
+        return False
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
