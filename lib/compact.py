@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.graphs import Graph, channels_last
+from lib.folding import channels_last
+from lib.graphs import Graph
 from lib.units import Unit, along
 
 # operations that work on each channel by itself, and make zeros of zeros

@@ -7,16 +7,15 @@ run of which module. The model itself is left alone: what is rewritten here are 
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lib.folding import can_merge, channels_last, merged
 from lib.units import LAYERS
 
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
@@ -87,9 +86,9 @@ class Graph:
         """Puts each BatchNorm into the convolution that it alone follows, whose output then is the tap's value."""
         for run, node in self.runs.items():
             norm, layer = self.module(node), self.module(node.all_input_nodes[0])
-            if type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d and len(node.all_input_nodes[0].users) == 1:
+            if can_merge(layer, norm) and len(node.all_input_nodes[0].users) == 1:
                 source, name = node.all_input_nodes[0], "merged_" + node.name
-                self._program.add_module(name, fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last))
+                self._program.add_module(name, merged(layer, norm))
                 source.target, self.runs[run] = name, source
                 node.replace_all_uses_with(source)
                 self._program.graph.erase_node(node)
@@ -102,28 +101,6 @@ def descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.No
         if not found.isdisjoint(node.all_input_nodes):
             found.add(node)
     return found
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """The same images in the layout in which convolutions are fastest."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
-
-
-def alike(found: Tensor, truth: Tensor) -> bool:
-    """Whether logits computed in another way are the same but for rounding."""
-    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
-    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """While open, convolutions on a GPU do without cuDNN, whose rounding to TF32 would hide what is wrong."""
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before
 
 
 class _Tracer(fx.Tracer):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.criteria import REDUCTIONS, Criterion, parse
+from lib.folding import channels_last, folded
 from lib.noise import Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
@@ -24,6 +25,7 @@ from lib.units import Tap, Unit, tapped, units
 __all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", "units"]
 
 MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
+_WORTH_FOLDING = 32  # examples in a batch: below, making a copy of the model takes as long as is gained
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 
@@ -57,7 +59,7 @@ def score(
     scorer = None
     with _frozen(model):
         for images, labels, indices in stream:
-            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed)
+            scorer = scorer or _Scorer(model, images, wanted.values(), seed)
             if not scorer.needs_examples:
                 break
             scorer.add(images, labels, indices)
@@ -78,10 +80,10 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
 class _Scorer:
     """Accumulates, in float64 on the device, the sums over examples behind every criterion asked for."""
 
-    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int):
-        place = next(model.parameters(), example)
+    def __init__(self, model: nn.Module, images: Tensor, criteria: Iterable[Criterion], seed: int):
+        place = next(model.parameters(), images)
         self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
-        self.example = _plain(example).to(place.device, place.dtype)
+        self.example = _plain(images[:1]).to(place.device, place.dtype)
         self.layers = units(model, self.example)
         self.size = sum(unit.size for unit in self.layers)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
@@ -92,17 +94,20 @@ class _Scorer:
         self.kinds = {REDUCTIONS[c.reduction].rows for group in self.by_rows.values() for c in group} | {"sum"}
         self.labelled = next((c for c in gradient if c.needs_labels), None)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
-        self.activations = Activations(model, self.layers, self.example, seen)
         self.needs_examples = bool(gradient or seen)
+        worthwhile = (self.by_rows or seen) and len(images) >= _WORTH_FOLDING
+        self.fast = folded(model, self.layers, self.example) if worthwhile else model
+        self.activations = Activations(self.fast, self.layers, self.example, seen)
 
     def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
         images = _plain(images).to(self.device, self.dtype, non_blocking=True)
+        images = images if self.fast is self.model else channels_last(images)
         with self.activations.watching():
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(_one_tensor(self.model(images)), labels)
+                self._checked(_one_tensor(self.fast(images)), labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -126,7 +131,7 @@ class _Scorer:
         return sum(final(self.sums[criterion, probe] / self.count) for probe in range(probes)) / probes
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        passed = _Pass(self.model, self.layers, images, self.kinds)
+        passed = _Pass(self.fast, self.layers, images, self.kinds)
         logits, labels = self._checked(passed.logits, labels)
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.graphs import Graph, alike, channels_last, descendants, full_precision
+from lib.folding import alike, channels_last, full_precision
+from lib.graphs import Graph, descendants
 from lib.pruning import masked
 from lib.units import Unit, units
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.compact import Compact
-from lib.graphs import alike, full_precision
+from lib.folding import alike, full_precision
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
