@@ -27,7 +27,7 @@ _KEEPS_ZEROS = {
     *(torch.relu, torch.tanh, "relu", "tanh", "contiguous"),
 }
 _MEANS, _FLATTENS = {torch.mean, "mean"}, {nn.Flatten, torch.flatten, "flatten"}
-_ADDS = {torch.add, operator.add, "add"}
+_ADDS, _RELUS = {torch.add, operator.add, "add"}, {nn.ReLU, functional.relu, torch.relu, "relu"}
 _BLOCK = 16  # output channels that a convolution makes at once: fewer take as long
 
 Step = Callable[[Mapping[fx.Node, Tensor]], Tensor]
@@ -68,6 +68,8 @@ class Compact(nn.Module):
         unit, axis = self._taps.get(node, (None, 1))
         if self._graph.takes_channels(node):
             return self._layer(node, None if unit is None else ~off[unit.slice])
+        if unit is None and self._may_overwrite(node):
+            return self._relu_in_place(node)
         cut = self._kept.keys() & node.all_input_nodes
         if unit is None and cut and self._channels_stay(node):
             return self._channelwise(node)
@@ -127,6 +129,19 @@ class Compact(nn.Module):
             axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", (1,))
             return not {0, 1} & {axis % taken.ndim for axis in ((axes,) if isinstance(axes, int) else axes)}
         return kind in _KEEPS_ZEROS and taken.ndim in (2, 4) and value.shape[:2] == taken.shape[:2]
+
+    def _may_overwrite(self, node: fx.Node) -> bool:
+        """Whether it is a ReLU of a value that was made anew and that nothing else takes in."""
+        if self._graph.kind(node) not in _RELUS:
+            return False
+        source = node.all_input_nodes[0]
+        return len(source.users) == 1 and (self._graph.takes_channels(source) or self._adds(source))
+
+    def _relu_in_place(self, node: fx.Node) -> Step:
+        (source,) = node.all_input_nodes
+        if source in self._kept:
+            self._kept[node] = self._kept[source]
+        return lambda values: values[source].relu_()
 
     def _channelwise(self, node: fx.Node) -> Step:
         (source,) = node.all_input_nodes
