@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lib.criteria import REDUCTIONS, Criterion, parse
 from lib.folding import channels_last, folded
+from lib.lean import Lean
 from lib.noise import Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
@@ -225,7 +226,7 @@ class _Pass:
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str]):
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
-        with tapped(model, layers, self._watch):
+        with tapped(model, layers, self._watch), Lean():
             self._graph = _differentiable(model(images))
         self.logits = self._graph.detach()
 
