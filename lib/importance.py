@@ -134,6 +134,7 @@ class _Scorer:
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         passed = _Pass(self.fast, self.layers, images, self.kinds)
         logits, labels = self._checked(passed.logits, labels)
+        *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)
             if criteria[0].source.joint:
@@ -144,7 +145,8 @@ class _Scorer:
             for probe, vectors in enumerate(drawn):
                 lengths = vectors.norm(dim=1)
                 directions = vectors / lengths.where(lengths > 0, 1.0)[:, None]  # so that float32 never underflows
-                rows = passed.send_back(directions)
+                last = criteria is final and probe + 1 == max(c.probes for c in criteria)
+                rows = passed.send_back(directions, last=last)
                 self._add_scaled([c for c in criteria if c.probes > probe], probe, rows, lengths)
 
     def _add_scaled(self, criteria: Sequence[Criterion], probe: int, rows: dict[str, Tensor], lengths: Tensor) -> None:
@@ -230,11 +232,13 @@ class _Pass:
             self._graph = _differentiable(model(images))
         self.logits = self._graph.detach()
 
-    def send_back(self, vectors: Tensor) -> dict[str, Tensor]:
-        """Contributions (M, N) in float64 for the cotangents (M, K), in every form that was asked for."""
+    def send_back(self, vectors: Tensor, *, last: bool = False) -> dict[str, Tensor]:
+        """Contributions (M, N) in float64 for the cotangents (M, K), in every form that was asked for; after the
+        `last` ones, what was held for more of them is gone."""
         for kind in self._kinds:
             self._rows[kind] = torch.zeros(self._shape, dtype=torch.float64, device=vectors.device)
-        torch.autograd.grad(self._graph, self._leaves, vectors.to(self._graph), retain_graph=True, allow_unused=True)
+        vectors = vectors.to(self._graph)
+        torch.autograd.grad(self._graph, self._leaves, vectors, retain_graph=not last, allow_unused=True)
         if "sq-pixel" in self._rows:
             self._rows["sq-pixel"].sqrt_()
         return dict(self._rows)
