@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from lib import datasets, importance, networks, oracle, peers, profiles, pruning, records, training
+from lib import datasets, figures, importance, networks, oracle, peers, profiles, pruning, records, training
 from lib.units import units
 
 FOLDER = "results/benchmarks"
@@ -62,7 +62,8 @@ def scoring(effort: Effort) -> pandas.DataFrame:
     """
     tables = []
     for name in effort.choose(["resnet20"], PIXELS):
-        model, batches = _network(name, effort.device), _batches(PIXELS[name], effort.choose(2, 4), effort.device)
+        count = 4 if name == "resnet20" and not effort.quick else 2
+        model, batches = _network(name, effort.device), _batches(PIXELS[name], count, effort.device)
         calls = {"plain pass": partial(_each, batches, partial(peers.plain_pass, model))}
         for task, criteria in SETS.items():
             calls[task] = partial(importance.score, model, batches, criteria)
@@ -77,7 +78,7 @@ def scoring(effort: Effort) -> pandas.DataFrame:
 def curves(effort: Effort) -> pandas.DataFrame:
     """A pruning curve; as many masked passes over all images; and as many plain ones, the yardstick."""
     tables, points = [], effort.choose(7, 31)
-    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 512, "vgg19": 256}).items():
+    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 512, "vgg19": 128}).items():
         model, ((images, labels), *_) = _network(name, effort.device), _batches(PIXELS[name], 1, effort.device, count)
         usual = importance.score(model, [(images[:BATCH], labels[:BATCH])], ["sq:rand:norm"])["sq:rand:norm"]
         order, layers = pruning.order(usual), units(model, images[:1])
@@ -232,25 +233,43 @@ def peak(call: Callable[[], object], device: str) -> float:
     return most / 2**20
 
 
+def shares(folder: Path) -> pandas.DataFrame:
+    """Of all saved benchmarks of networks in time: benchmark, network, task (number of criteria), share, ..."""
+    found = {name: pandas.read_csv(folder / f"{name}.csv") for name in BENCHMARKS if (folder / f"{name}.csv").exists()}
+    parts = [table.assign(benchmark=name) for name, table in found.items() if {"share_low", "network"} <= set(table)]
+    table = pandas.concat(parts) if parts else pandas.DataFrame()
+    if "criteria" in table:
+        several = table["criteria"].fillna(0) > 0
+        table.loc[several, "task"] += table["criteria"][several].map(lambda count: f" ({count:.0f})")
+    return table
+
+
+def _draw(folder: Path) -> None:
+    table = shares(folder)
+    if len(table):
+        figures.theme()
+        figures.save(figures.benchmarks(table), folder, "shares")
+
+
 # ---- what is measured ---------------------------------------------------------------------------------------------
 
 
 def _weights(network: str) -> str:
-    found = sorted(Path(profiles.from_here("results")).glob(f"**/*-{network}/seed-*/checkpoint.safetensors"))
-    fitting = [path for path in found if "cifar100" in str(path)]
-    return fitting[0].as_posix() if fitting else "random"
+    """The checkpoint that a published or another profile has of this network, or "random"."""
+    found = sorted((profiles.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
+    return found[0].relative_to(profiles.ROOT).as_posix() if found else "random"
 
 
 def _network(name: str, device: str) -> nn.Module:
     """In eval mode and the default layout; trained, where there is a checkpoint of this study."""
     model = networks.build(name, CLASSES)
     if (weights := _weights(name)) != "random":
-        training.restore(model, Path(weights))
+        training.restore(model, profiles.ROOT / weights)
     return model.to(device).eval()
 
 
-def _batches(pixels: int, count: int, device: str, size: int = BATCH) -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(0)
+def _batches(pixels: int, count: int, device: str, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
+    size, generator = size or BATCH, torch.Generator().manual_seed(0)
     images = torch.randn(count * size, 3, pixels, pixels, generator=generator).to(device)
     labels = torch.randint(0, CLASSES, (count * size,), generator=generator).to(device)
     return list(zip(images.split(size), labels.split(size), strict=True))
@@ -335,21 +354,24 @@ def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.benchmark", description="Time this study's code.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME")
-    parser.add_argument("--quick", action="store_true", help="a minute, of the smallest network")
+    parser.add_argument("--quick", action="store_true", help="a minute, of the smallest network; saves nothing")
     parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--folder", default=None, help=f"where tables and the figure go, instead of {FOLDER}")
+    parser.add_argument("--folder", default=None, help="where tables and the figure go, quick ones too")
     asked = parser.parse_args(words)
     device = profiles.device(asked.device).type
     effort = Effort(asked.rounds or (2 if asked.quick else 5), asked.quick, device)
-    folder = Path(asked.folder or profiles.from_here(FOLDER))
+    folder = asked.folder or (None if asked.quick else profiles.from_here(FOLDER))
     with _threads(asked.threads):
         for name in asked.only:
             table = BENCHMARKS[name](effort).assign(**_facts(device, asked.threads))
             print(f"\n{name}\n{table.round(3).to_string(index=False)}", flush=True)
-            records.save_table(table, folder / f"{name}.csv")
-    print(folder)
+            if folder is not None:
+                records.save_table(table, Path(folder) / f"{name}.csv")
+    if folder is not None:
+        _draw(Path(folder))
+        print(folder)
     return 0
 
 
