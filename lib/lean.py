@@ -28,7 +28,8 @@ class Lean(TorchFunctionMode):
 
 def _needs_only_input(taken: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, *rest) -> bool:
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    return taken.requires_grad and taken.ndim == 4 and frozen and not isinstance(padding, str)
+    as_is = not isinstance(padding, str) and not torch.is_autocast_enabled(taken.device.type)  # that would cast weights
+    return taken.requires_grad and taken.ndim == 4 and frozen and as_is
 
 
 class _Convolution(Function):
