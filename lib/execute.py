@@ -9,9 +9,11 @@ aside and renamed when it is whole.
 
 import argparse
 import ast
+import errno
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -31,6 +33,16 @@ ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # products of matrices the same every time, on CUDA
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or the debugger, which nobody uses here, warns
 }
+
+_WRITABLE = "make it writable, then start again to go on"
+_ROOM = "make room, then start again to go on"
+_FOLDER = "a file is where a folder must be; move it away"
+REMEDIES = {  # for what the system has to say: error number -> what helps
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _WRITABLE),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _FOLDER),
+}
+_SMALLER = "give the profile a smaller batch, under training or measuring in study.yaml"
 
 
 def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[str, str], *, threads: int = 1) -> None:
@@ -132,10 +144,30 @@ def _kernel(threads: int) -> Iterator[dict[str, type]]:
 
 def _where_and_why(error: Exception, copy: Path) -> str:
     if hasattr(error, "ename"):
-        return f"cell [{error.exec_count}]: {error.ename}: {(error.evalue.strip() or '-').splitlines()[0]}"
+        line = (error.evalue.strip() or "-").splitlines()[0]
+        return f"cell [{error.exec_count}]: {error.ename}: {line}{_advice(error.ename, error.evalue)}"
     cells = [cell for cell in json.loads(copy.read_text())["cells"] if cell["cell_type"] == "code"]
     begun = sum(cell["metadata"].get("papermill", {}).get("start_time") is not None for cell in cells)
     return f"cell [{begun}]: its kernel died (was it killed, or the memory full?)"
+
+
+def _advice(name: str, said: str) -> str:
+    """What helps against an error that a cell ended with, where the error itself does not say so."""
+    if name == "OutOfMemoryError":  # torch's, on CUDA
+        return f": {_SMALLER}"
+    number = re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", said)  # Python's words, or those of safetensors
+    remedy = REMEDIES.get(int(number[1] or number[2])) if number else None
+    return f": {remedy}" if remedy else ""
+
+
+def in_one_line(error: Exception, place: str | os.PathLike) -> str:
+    """What to print of an error that ends a program: what is wrong, with which file or else at `place`, and what
+    helps."""
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error)
+    remedy = REMEDIES.get(error.errno)
+    said = str(error) if error.filename and not remedy else f"{error.filename or place}: {error.strerror}"
+    return f"{said}: {remedy}" if remedy else said
 
 
 def _move(aside: Path, output: Path) -> None:
@@ -173,8 +205,7 @@ def main(words: Iterable[str] | None = None) -> int:
             _stop_with(asked.parent)
         run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads)
     except (ValueError, OSError, RuntimeError) as error:
-        is_nameless = isinstance(error, OSError) and error.errno and not error.filename  # such as a full disk
-        print(f"{asked.output}: {error.strerror}" if is_nameless else error, file=sys.stderr)
+        print(in_one_line(error, asked.output), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{Path(asked.output).stem} interrupted", file=sys.stderr)

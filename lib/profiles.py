@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = "study.yaml"
 DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of images
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16")
+REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # that 20-normalization compares
 LOCK = "requirements.lock"
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
 
@@ -69,6 +71,10 @@ NAMES = Kind(lambda value: _is_list(value, _is_name), "a list of different names
 COUNTS = Kind(
     lambda value: _is_list(value, lambda number: _is_whole(number, 1)), "a list of different whole numbers, 1 or more"
 )
+PRECISION = Kind(lambda value: value in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+SOME_REDUCTIONS = Kind(
+    lambda value: _is_list(value, REDUCTIONS.__contains__), f"a list of some of {', '.join(REDUCTIONS)}"
+)
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
 SEEDS = Kind(lambda value: _is_list(value, _is_whole), "a list of different whole numbers, 0 or more")
@@ -82,7 +88,7 @@ TRAINING = {
     "warmup": FRACTION,
     "crop": WHOLE,
     "flip": SWITCH,
-    "precision": NAME,
+    "precision": PRECISION,
 }
 MEASURING = {
     "points": POINTS,
@@ -91,7 +97,7 @@ MEASURING = {
     "scarcity": AMOUNTS,
     "draws": COUNT,
     "chance": COUNT,
-    "reductions": NAMES,
+    "reductions": SOME_REDUCTIONS,
     "maps": AMOUNT,
     "exact": AMOUNT,
     "oracle": COUNT,

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib import profiles, report, reproduce
+from lib import execute, profiles, report, reproduce
 
 MIB = 2**20
 LIMIT = 6 * MIB  # of all files together but the networks' weights
@@ -125,7 +125,7 @@ def main(words: Iterable[str] | None = None) -> int:
     try:
         folder, size = publish(profiles.load(asked.profile, results=results))
     except (ValueError, OSError, RuntimeError) as error:
-        print(error, file=sys.stderr)
+        print(execute.in_one_line(error, results), file=sys.stderr)
         return 1
     print(f"{folder}: {size / MIB:.2f} MiB")
     return 0

@@ -18,9 +18,14 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from lib import profiles
+from lib import execute, profiles
 
+if TYPE_CHECKING:  # takes seconds
+    from lib.datasets import ImageSet
+
+EXAMPLES = ("panels", "ablations", "scarcity")  # settings that list numbers of training images
 NETWORKS = ("resnet8", "vgg8", "resnet18", "resnet20", "resnet56", "vgg19")  # not worth the seconds of a closer look
 
 
@@ -45,8 +50,10 @@ def parse_jobs(text: str, threads: int) -> int:
 
 @contextmanager
 def alone(profile: profiles.Profile) -> Iterator[None]:
-    """While open, no other process may run this profile; one that was killed is no hindrance. Raises RuntimeError."""
-    profile.folder.mkdir(parents=True, exist_ok=True)
+    """While open, no other process may run this profile; one that was killed is no hindrance. Raises RuntimeError, or
+    OSError where there cannot be the profile's folders."""
+    for folder in (profile.folder, profile.executed("").parent, *(run.folder for run in profile.runs)):
+        folder.mkdir(parents=True, exist_ok=True)
     with open(profile.folder / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,11 +97,35 @@ def check(profile: profiles.Profile) -> None:
 
 
 def data_digests(profile: profiles.Profile) -> dict[str, list[str]]:
-    """Digests of the train and test images of every data set of the profile, which are fetched where need be."""
+    """Digests of the train and test images of every data set of the profile, which are fetched where need be.
+
+    Raises ValueError where the profile asks for more of them than there are, before hours go into training on them.
+    """
     from lib import datasets  # takes seconds
 
-    splits = {name: [datasets.load(name, split, profile.data) for split in datasets.SPLITS] for name in profile.grid}
-    return {name: [images.digest for images in of_both] for name, of_both in splits.items()}
+    found = {}
+    for name in profile.grid:
+        train, test = (datasets.load(name, split, profile.data) for split in datasets.SPLITS)
+        _check_numbers(profile, name, train, test)
+        found[name] = [train.digest, test.digest]
+    return found
+
+
+def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", test: "ImageSet") -> None:
+    settings, where = profile.settings(dataset)["measuring"], f"{profiles.FILE}: profiles.{profile.name}.measuring"
+    if settings["test_images"] != "all" and settings["test_images"] > len(test):
+        asked = f"{settings['test_images']} images of {dataset} asked for, but there are only {len(test)}"
+        raise ValueError(f"{where}.test_images: {asked} test images")
+    numbers = [number for name in EXAMPLES for number in settings[name] if number != "all"]
+    if max(numbers, default=0) <= len(train):
+        return
+    from lib import study  # takes seconds
+
+    try:
+        for notebook in profile.notebooks:
+            study.cells(notebook, settings, train.labels)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error} of {dataset}") from error
 
 
 def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs: int, *more: str) -> int:
@@ -183,7 +214,7 @@ def main(words: Iterable[str] | None = None) -> int:
     try:
         return reproduce(asked)
     except (ValueError, OSError, RuntimeError) as error:
-        print(error, file=sys.stderr)
+        print(execute.in_one_line(error, asked.results), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: start again to go on", file=sys.stderr)

@@ -78,7 +78,7 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "20-normalization": Ablation(
         "Does equal weight for every example help, and does it matter where the weight is equalised?",
-        _normalised(("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")),
+        _normalised(profiles.REDUCTIONS),
         examples="ablations",
         by_reduction=True,
         long_tailed=("abs", "abs:norm", "sq", "sq:norm", "sq:rand:norm"),
