@@ -94,9 +94,9 @@ def _random_at_label_length(logits: Tensor, labels: Tensor, noise: Noise) -> Ten
 
 
 def _sampled_label_gradient(logits: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:
-    cumulative = functional.softmax(logits, 1).cumsum(1)
-    drawn = (cumulative < noise.uniform(1).to(logits.device)).sum(1)
-    return label_gradient(logits, drawn.clamp(max=logits.shape[1] - 1))
+    cumulative = functional.softmax(logits, 1).cpu().cumsum(1)  # whose sums on CUDA differ from time to time
+    drawn = (cumulative < noise.uniform(1)).sum(1).clamp(max=logits.shape[1] - 1)
+    return label_gradient(logits, drawn.to(logits.device))
 
 
 def _gauss_newton(logits: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:

@@ -27,6 +27,8 @@ import torch
 
 from lib import profiles
 
+CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # products of matrices the same every time, on CUDA
+
 
 @dataclass
 class Record:
@@ -51,11 +53,17 @@ class Record:
 def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
     """Starts the clock of `notebook` ("10-measure"), and limits torch to the profile's threads, as in a run by make.
 
+    On CUDA it has torch use deterministic algorithms only, so that the same seed gives the same tables on the same
+    machine; those of a CPU are anyway. Exceptions, for which torch has none and warns: the gradients of adaptive
+    average pooling to more than one pixel (in torchvision's AlexNet and VGG, in no network of `lib.networks`), of
+    adaptive max pooling and of bilinear upsampling.
+
     Raises RuntimeError where the device asked for is not there.
     """
     device = profiles.device(of.device)
     torch.set_num_threads(of.threads)
     if device.type == "cuda":
+        _be_deterministic()
         torch.cuda.reset_peak_memory_stats(device)
     fields = {
         "notebook": notebook,
@@ -71,6 +79,12 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return Record(of.record(notebook), device, fields, time.perf_counter())
+
+
+def _be_deterministic() -> None:
+    os.environ.setdefault(*CUBLAS)  # for notebooks opened by hand; read when CUDA is first used
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False  # or the fastest algorithm of the moment would be taken
 
 
 def command(notebook: str, of: profiles.Run | profiles.Profile) -> str:
@@ -91,8 +105,12 @@ def save_table(table: pandas.DataFrame, path: Path) -> None:
     """Writes a table as its path's ending says, .parquet or .csv; aside first, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    table.to_parquet(aside, index=False) if path.suffix == ".parquet" else table.to_csv(aside, index=False)
-    os.replace(aside, path)
+    try:
+        table.to_parquet(aside, index=False) if path.suffix == ".parquet" else table.to_csv(aside, index=False)
+        os.replace(aside, path)
+    except BaseException:  # such as a full disk, on which half a table would only take more room
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -1,10 +1,15 @@
 """A run's record: what it holds, and that its command would run the same cell of the grid."""
 
+import errno
 import json
+import os
 import re
 import shlex
+from pathlib import Path
 
+import pandas
 import pytest
+import torch
 
 from lib import execute, profiles, records
 
@@ -56,3 +61,49 @@ def test_the_command_gives_the_notebook_exactly_the_parameters_of_the_cell(noteb
 def test_an_unfinished_record_is_not_there(run):
     records.begin("10-measure", run)
     assert not run.record("10-measure").exists()
+
+
+@pytest.fixture
+def imagined_cuda(monkeypatch):
+    """A machine whose CUDA device nobody computes on; afterwards torch's settings are as before."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    monkeypatch.setattr(profiles, "device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "imagined")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def test_on_cuda_a_notebook_begins_with_deterministic_algorithms(run, imagined_cuda):
+    assert records.begin("10-measure", run).fields["device"] == {"type": "cuda", "name": "imagined"}
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()  # or a network with an exception could not be used
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == execute.ENVIRONMENT["CUBLAS_WORKSPACE_CONFIG"]
+    del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+
+
+def test_on_a_cpu_a_notebook_leaves_torchs_algorithms_alone(run):
+    records.begin("10-measure", run)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("name", profiles.load("smoke").notebooks)
+def test_every_notebook_begins_and_finishes_a_record(name):
+    code = "".join("".join(source) for kind, source in profiles._cells(name) if kind == "code")
+    assert f'records.begin("{name}", ' in code and "record.finish(" in code
+
+
+def test_a_table_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
+    def fill(table, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    records.save_table(pandas.DataFrame({"a": [1]}), tmp_path / "a.csv")
+    monkeypatch.setattr(pandas.DataFrame, "to_csv", fill)
+    with pytest.raises(OSError, match="No space left"):
+        records.save_table(pandas.DataFrame({"a": [2]}), tmp_path / "a.csv")
+    assert os.listdir(tmp_path) == ["a.csv"]
+    assert pandas.read_csv(tmp_path / "a.csv")["a"].tolist() == [1]
