@@ -62,14 +62,16 @@ def scoring(effort: Effort) -> pandas.DataFrame:
     """
     tables = []
     for name in effort.choose(["resnet20"], PIXELS):
-        count = 4 if name == "resnet20" and not effort.quick else 2
+        large = name != "resnet20"
+        count = effort.choose(2, 2 if large else 4)
         model, batches = _network(name, effort.device), _batches(PIXELS[name], count, effort.device)
         calls = {"plain pass": partial(_each, batches, partial(peers.plain_pass, model))}
         for task, criteria in SETS.items():
             calls[task] = partial(importance.score, model, batches, criteria)
         calls |= _peers(model, batches)
         criteria = {task: len(SETS.get(task, [task])) for task in calls}
-        table = measure(calls, effort).assign(network=name, batch=BATCH, examples=BATCH * len(batches))
+        table = measure(calls, effort, rounds=min(effort.rounds, 3) if large else None)
+        table = table.assign(network=name, batch=BATCH, examples=BATCH * len(batches))
         table["criteria"] = table["task"].map(criteria).where(table["task"] != "plain pass", 0)
         tables.append(table)
     return pandas.concat(tables)
