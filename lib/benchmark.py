@@ -187,9 +187,11 @@ def measure(
     Returns task, seconds, seconds_low, seconds_high, share, share_low, share_high (quartiles), rounds.
     """
     rounds, yardstick, times = rounds or effort.rounds, next(iter(calls)), times or {}
-    taken = []
-    for _ in range(rounds + 1):
-        taken.append({task: _seconds(call, effort.device) * times.get(task, 1) for task, call in calls.items()})
+    taken, tasks = [], list(calls)
+    for turn in range(rounds + 1):
+        start = turn % len(tasks)  # who comes after whom matters: memory that one leaves warm is free for the next
+        order = tasks[start:] + tasks[:start]
+        taken.append({task: _seconds(calls[task], effort.device) * times.get(task, 1) for task in order})
     rows = []
     for task in calls:
         row = {"task": task} | _spread("seconds", [turn[task] for turn in taken[1:]])
