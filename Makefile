@@ -1,6 +1,6 @@
 # The study's front door. Parameters: make reproduce PROFILE=quick SEEDS="0 1 2" DEVICE=auto|cpu|cuda JOBS=2 DATA=data
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
-# PYTHON=... uses that interpreter as it is, without any set-up.
+# make benchmark QUICK=1 takes a minute and saves nothing. PYTHON=... uses that interpreter as it is, without any set-up.
 
 PROFILE ?= quick
 DEVICE ?= auto
@@ -8,10 +8,11 @@ DATA ?= data
 SEEDS ?=
 JOBS ?=
 CHECKPOINTS ?=
+QUICK ?=
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS DATA CHECKPOINTS,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS DATA CHECKPOINTS QUICK,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
@@ -66,8 +67,8 @@ soak: $(READY) ## kill a run at 20 random moments, and compare its results with 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
-benchmark: $(READY) ## time scoring against a plain forward and backward pass, into results/benchmarks/
-	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE"
+benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
+	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE" $(if $(QUICK),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

@@ -488,3 +488,24 @@ def growth(table: pandas.DataFrame) -> Figure:
         axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
     figure.legend(loc="outside right center")
     return figure
+
+
+def benchmarks(table: pandas.DataFrame) -> Figure:
+    """Times relative to the yardstick of each benchmark and network, with their quartiles; 1 is the yardstick."""
+    groups = list(table.groupby(["benchmark", "network"], sort=False))
+    heights = [len(rows) for _, rows in groups]
+    figure, panels = pyplot.subplots(
+        len(groups), figsize=(8, 0.32 * sum(heights) + 0.7 * len(groups)), squeeze=False, sharex=True,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for axes, ((benchmark, network), rows) in zip(panels.flat, groups, strict=True):
+        places = range(len(rows))[::-1]
+        reach = [rows["share"] - rows["share_low"], rows["share_high"] - rows["share"]]
+        axes.errorbar(rows["share"], places, xerr=reach, fmt="o", capsize=3, color=_palette(1)[0])
+        axes.axvline(1, color="0.4", linewidth=1)
+        axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4), xscale="log")
+        axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
+    axes.set_xlabel("time relative to the first of each panel")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    return figure

@@ -202,6 +202,26 @@ def test_resnet20_in_float32_equals_the_reference_in_float64():
                 assert (found - expected).norm() <= 1e-4 * expected.norm(), name
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_bfloat16_ranks_units_as_float32_does(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    model, images = calibrated("resnet20")
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(256, *images.shape[1:], generator=generator)
+    batches, names = (
+        whole(images.to(device), torch.arange(256, device=device) % 10),
+        ["sq:rand:norm", "abs", "abs-pixel"],
+    )
+    exact, rough = (score(model.to(device), batches, names, precision=name) for name in ("float32", "bfloat16"))
+    for name in names:
+        ranks = torch.stack([exact[name], rough[name]]).argsort(1).argsort(1).double()
+        assert torch.corrcoef(ranks)[0, 1] >= 0.999
+        assert not torch.equal(exact[name], rough[name])
+    with pytest.raises(ValueError, match="precision 'int8' is none of float32, bfloat16"):
+        score(model, batches, names, precision="int8")
+
+
 # The study's identities
 
 
