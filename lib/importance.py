@@ -27,7 +27,6 @@ __all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", 
 
 MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
 PRECISIONS = ("float32", "bfloat16")
-_WORTH_FOLDING = 32  # examples in a batch: below, making a copy of the model takes as long as is gained
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 
@@ -71,7 +70,7 @@ def score(
     scorer = None
     with _frozen(model):
         for images, labels, indices in stream:
-            scorer = scorer or _Scorer(model, images, wanted.values(), seed, precision)
+            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed, precision)
             if not scorer.needs_examples:
                 break
             scorer.add(images, labels, indices)
@@ -92,12 +91,12 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
 class _Scorer:
     """Accumulates, in float64 on the device, the sums over examples behind every criterion asked for."""
 
-    def __init__(self, model: nn.Module, images: Tensor, criteria: Iterable[Criterion], seed: int, precision: str):
-        place = next(model.parameters(), images)
+    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int, precision: str):
+        place = next(model.parameters(), example)
         self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
         low = partial(torch.autocast, self.device.type, torch.bfloat16)
         self.casting = low if precision == "bfloat16" else nullcontext
-        self.example = _plain(images[:1]).to(place.device, place.dtype)
+        self.example = _plain(example).to(place.device, place.dtype)
         self.layers = units(model, self.example)
         self.size = sum(unit.size for unit in self.layers)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
@@ -109,8 +108,7 @@ class _Scorer:
         self.labelled = next((c for c in gradient if c.needs_labels), None)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
         self.needs_examples = bool(gradient or seen)
-        worthwhile = (self.by_rows or seen) and len(images) >= _WORTH_FOLDING
-        self.fast = folded(model, self.layers, self.example) if worthwhile else model
+        self.fast = folded(model, self.layers, self.example) if self.by_rows or seen else model
         self.activations = Activations(self.fast, self.layers, self.example, seen)
 
     def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:

@@ -22,12 +22,12 @@ from lib.structure import slim as slim  # for whoever prunes
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
-_PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
-_FEWEST_IMAGES = 16  # at once
-_CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
 QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
+_PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
+_FEWEST_IMAGES = 16  # at once
+_CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
 
 
 def order(scores: Tensor) -> Tensor:

@@ -478,6 +478,16 @@ def test_the_vector_of_an_example_depends_on_its_index_alone():
     assert not torch.equal(recorded([(images, None, torch.arange(1, 36))], model), vectors)
 
 
+def test_minibatches_are_of_32_examples_however_many_come_at_once():
+    model, images, labels = toy(count=75)
+    reference = Reference(model, images, labels)
+    wanted = {"sq:batch": ("sq", "batch"), "molchanov-bn": ("molchanov-bn", "")}
+    wanted["molchanov-group:batch"] = ("molchanov-group", "batch")
+    for name, scores in score(model, whole(images, labels), wanted).items():
+        reduction, normalisation = wanted[name]
+        close(scores, reference.score(reduction, normalisation=normalisation))
+
+
 @pytest.mark.parametrize("size", [1, 7, 32, 33])
 def test_batches_and_order_change_nothing_beyond_rounding(size):
     model, images, labels = toy()
