@@ -77,7 +77,10 @@ SOME_REDUCTIONS = Kind(
 )
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
-SEEDS = Kind(lambda value: _is_list(value, _is_whole), "a list of different whole numbers, 0 or more")
+SEEDS = Kind(
+    lambda value: _is_list(value, _is_whole) and max(value) < 2**63,  # what tables and torch can hold
+    "a list of different whole numbers, 0 or more, below 2**63",
+)
 
 TRAINING = {
     "epochs": COUNT,

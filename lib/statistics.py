@@ -264,8 +264,10 @@ def probability_of_improvement(a: Sequence[float], b: Sequence[float], groups: S
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """P values adjusted for their number by Holm's step-down, in the order given."""
+    """P values adjusted for their number by Holm's step-down, in the order given. Raises ValueError for others."""
     p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"expected a list of p values, from 0 to 1, not {p.tolist()}")
     order = np.argsort(p)
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
