@@ -19,12 +19,14 @@ unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import ta
 ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
 VENV := .venv
 UV := uv==0.13.9
+AUDIT := pip-audit@2.10.1
+STRICTLY := --strict --progress-spinner off --require-hashes --disable-pip  # what cannot be looked up is a failure
 ifeq ($(strip $(PYTHON)),)
 override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test soak quickstart lab benchmark lock clean
+.PHONY: help setup reproduce report publish test soak quickstart lab benchmark lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -72,6 +74,10 @@ benchmark: $(READY) ## time the code beside the obvious way and other tools, int
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
+
+audit: $(READY) ## look up the versions in requirements.lock among known vulnerabilities, over the network
+	@log=$$(mktemp); "$(PYTHON)" -m uv tool run --quiet $(AUDIT) $(STRICTLY) -r requirements.lock 2> "$$log" || failed=1; \
+	tail -n 1 "$$log" | cut -c 1-300 >&2; rm -f "$$log"; exit $${failed:-0}
 
 clean: $(READY) ## delete what was computed for PROFILE, published results excepted
 	@"$(PYTHON)" -m lib.reproduce --clean --profile="$$PROFILE"

@@ -155,6 +155,8 @@ def _advice(name: str, said: str) -> str:
     """What helps against an error that a cell ended with, where the error itself does not say so."""
     if name == "OutOfMemoryError":  # torch's, on CUDA
         return f": {_SMALLER}"
+    if name == "ArrowInvalid":  # of a table, which it names
+        return " Delete it to have it made again."
     number = re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", said)  # Python's words, or those of safetensors
     remedy = REMEDIES.get(int(number[1] or number[2])) if number else None
     return f": {remedy}" if remedy else ""

@@ -59,7 +59,8 @@ def score(
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
 
     Raises ValueError for an unknown criterion or precision, missing or wrong labels, a model in training mode or
-    without units, no examples, or logits or scores that are not finite.
+    without units, no examples, or logits or scores that are not finite; torch.OutOfMemoryError, a RuntimeError, for
+    batches that are too large for the device.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
@@ -73,7 +74,8 @@ def score(
             scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed, precision)
             if not scorer.needs_examples:
                 break
-            scorer.add(images, labels, indices)
+            with _memory_told(len(images)):
+                scorer.add(images, labels, indices)
     if scorer is None:
         raise ValueError("there are no examples to score on: `batches` is empty")
     return {name: scorer.result(criterion) for name, criterion in wanted.items()}
@@ -337,6 +339,15 @@ def _sum_over_weights(module: nn.Module, gradients: dict, term) -> Tensor:
 def _normalised_within(layers: Sequence[Unit], scores: Tensor) -> Tensor:
     parts = [scores[unit.slice] * _inverse(scores[unit.slice].abs().max()) for unit in layers]  # squares could overflow
     return torch.cat([part * _inverse(part.norm()) for part in parts])
+
+
+@contextmanager
+def _memory_told(count: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        problem = f"{count} images at once are too many for the memory of the device: give smaller batches"
+        raise torch.OutOfMemoryError(f"{problem} ({str(error).splitlines()[0]})") from error
 
 
 @contextmanager

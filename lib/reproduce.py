@@ -161,6 +161,38 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs:
         return int(stop.code or 0)
 
 
+def stale(profile: profiles.Profile, digests: Mapping[str, list[str]]) -> list[str]:
+    """The executed notebooks whose records tell of other code, settings or data than today's, whoever ran them.
+
+    Snakemake knows the parameters only of what it ran itself, and takes for current what a record's command made. Of a
+    training the code is not asked, since it may have been taken up from elsewhere.
+    """
+    found = []
+    for run in profile.runs:
+        data = digests[run.dataset]
+        for notebook, section, images in (("00-train", "training", data), ("10-measure", "measuring", data[0])):
+            now = {"settings": run.settings[section], "data": images}
+            now |= {"code": profiles.code_digest(notebook)} if notebook == "10-measure" else {}
+            found += _if_other(run, notebook, section, now)
+    for notebook in profile.notebooks:
+        now = {"settings": dict(profile.measuring), "code": profiles.code_digest(notebook)}
+        found += _if_other(profile, notebook, "measuring", now)
+    return found
+
+
+def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, now: Mapping[str, object]) -> list[str]:
+    executed = of.executed(notebook)
+    if not executed.exists():
+        return []  # so Snakemake runs it anyway
+    try:
+        record = json.loads(of.record(notebook).read_text())
+        record["settings"] = record["settings"][section]
+        is_current = all(record[name] == json.loads(json.dumps(value)) for name, value in now.items())
+    except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version of the study
+        is_current = False
+    return [] if is_current else [str(executed)]
+
+
 def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str]], jobs: int) -> None:
     """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
     from lib import checkpoints  # takes seconds
@@ -188,6 +220,8 @@ def reproduce(asked: argparse.Namespace) -> int:
         digests = data_digests(profile)
         if asked.checkpoints:
             take(profile, asked.checkpoints, digests, jobs)
+        if not asked.report and (old := stale(profile, digests)):
+            more += ["--forcerun", *old]
         status = snakemake(profile, digests, jobs, *more)
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)

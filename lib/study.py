@@ -5,6 +5,7 @@ distinct (criterion, examples, draw) is scored and evaluated once per run, by `m
 ablations that ask for it; the ablations read (see `curves`), and measure only what a reader asks for in addition.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -261,11 +262,26 @@ class Data:
 
 
 def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
-    """The run's trained network, in eval mode on `device`. Raises FileNotFoundError before it has been trained."""
+    """The run's trained network, in eval mode on `device`.
+
+    Raises FileNotFoundError before it has been trained, ValueError naming the file where it is damaged or not the one
+    that the training's record tells of.
+    """
     train = datasets.load(run.dataset, "train", run.data_folder)
     model = networks.build(run.network, len(train.classes), train.images.shape[1])
     training.restore(model, run.checkpoint)
+    _require_as_recorded(run)
     return model.to(device, memory_format=torch.channels_last)
+
+
+def _require_as_recorded(run: profiles.Run) -> None:
+    path = run.record("00-train")
+    if not path.exists():  # a training by hand, without its notebook
+        return
+    told = json.loads(path.read_text()).get("checkpoint")
+    if told != records.digest(run.checkpoint):
+        problem = f"{run.checkpoint} is not the one that {path} tells of (SHA-256)"
+        raise ValueError(f"{problem}: delete both, and make reproduce trains {run.label} anew")
 
 
 def curves(

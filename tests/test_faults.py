@@ -1,0 +1,383 @@
+"""What goes wrong outside of the study: disks, memory, interruptions, odd names. One clear line, and nothing lost."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+import toys
+from test_execute import PARAMETERS, write_notebook
+from torch import nn
+
+from lib import checkpoints, execute, importance, profiles, publish, records, reproduce, study, training
+
+RUN = "digits-resnet8/seed-0"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, as the repository's root is for make."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def disk(folder):
+    """Mounts a disk of 64 KiB at `out`, with given options, if this process may."""
+    where = folder / "out"
+    where.mkdir()
+
+    def mount(options="rw"):
+        words = ["mount", "-t", "tmpfs", "-o", f"size=64k,{options}", "none", os.fspath(where)]
+        try:
+            refused = subprocess.run(words, capture_output=True, text=True).stderr.strip()
+        except OSError as error:
+            refused = str(error)
+        if refused:
+            pytest.skip(f"no disk can be mounted here: {refused}")
+        return where
+
+    yield mount
+    if os.path.ismount(where):
+        subprocess.run(["umount", os.fspath(where)], check=True)
+
+
+# Disks
+
+
+def test_a_disk_that_a_notebook_fills_is_told_and_with_room_it_runs(disk, folder, capsys):
+    out = disk()
+    write_notebook(folder / "a.ipynb", PARAMETERS, "open('out/big', 'wb').write(bytes(2**20))")
+    assert execute.main(["a.ipynb", "out/b.ipynb"]) == 1
+    line, copy = capsys.readouterr().err.splitlines()
+    assert line == (
+        "b failed in cell [2]: OSError: [Errno 28] No space left on device: make room, then start again to go on"
+    )
+    assert copy == "  its copy: out/b.failed.ipynb"
+    (out / "big").unlink()
+    write_notebook(folder / "a.ipynb", PARAMETERS, "1")
+    assert execute.main(["a.ipynb", "out/b.ipynb"]) == 0
+    assert os.listdir(out) == ["b.ipynb"]
+
+
+def test_a_copy_that_does_not_fit_is_not_half_there(disk, folder, capsys):
+    out = disk()
+    write_notebook(folder / "a.ipynb", PARAMETERS, "print('y' * 300_000)")
+    assert execute.main(["a.ipynb", "out/b.ipynb"]) == 1
+    assert capsys.readouterr().err == "out/b.ipynb: No space left on device: make room, then start again to go on\n"
+    assert os.listdir(out) == []
+
+
+def test_tables_and_checkpoints_that_do_not_fit_leave_the_earlier_ones(disk):
+    out = disk()
+    small, large = pandas.DataFrame({"a": [1.0]}), pandas.DataFrame({"a": torch.rand(50_000).numpy()})
+    records.save_table(small, out / "a.parquet")
+    training.save(nn.Linear(2, 2), out / "b.safetensors", {"which": "old"})
+    before = (out / "b.safetensors").read_bytes()
+    with pytest.raises(OSError, match="No space left on device"):
+        records.save_table(large, out / "a.parquet")
+    with pytest.raises(Exception, match="No space left on device") as caught:
+        training.save(nn.Linear(200, 200), out / "b.safetensors", {"which": "new"})
+    assert execute._advice(caught.typename, str(caught.value)) == ": make room, then start again to go on"
+    assert pandas.read_parquet(out / "a.parquet").equals(small)
+    assert (out / "b.safetensors").read_bytes() == before
+    assert not (out / "a.parquet.part").exists()
+
+
+def refused(words, capsys):
+    """The one line with which the front door refuses."""
+    assert reproduce.main(["--profile", "smoke", "--device", "cpu", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    return said.err.strip()
+
+
+def test_a_results_folder_on_a_read_only_disk(disk, folder, capsys, monkeypatch):
+    disk("ro")
+    shutil.copy(Path(execute.__file__).parent.parent / "study.yaml", folder)
+    monkeypatch.setattr(reproduce, "check", lambda profile: None)  # of notebooks, of which there are none here
+    line = refused(["--results", "out"], capsys)
+    assert line == "out/smoke: Read-only file system: make it writable, then start again to go on"
+
+
+@pytest.mark.parametrize("place", ["results", "results/smoke", f"results/smoke/{RUN.split('/')[0]}"])
+def test_a_file_where_results_should_be(folder, capsys, monkeypatch, place):
+    shutil.copy(Path(execute.__file__).parent.parent / "study.yaml", folder)
+    monkeypatch.setattr(reproduce, "check", lambda profile: None)
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    Path(place).write_text("mine")
+    line = refused([], capsys)
+    assert line.startswith("results") and line.endswith("a file is where a folder must be; move it away")
+    assert Path(place).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied: make it writable, then"),
+        (OSError(errno.ENOSPC, "No space left on device"), "here: No space left on device: make room, then start"),
+        (OSError(errno.EIO, "Input/output error"), "here: Input/output error"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a"), "[Errno 2] No such file: 'a'"),
+        (FileNotFoundError("no images: put them there"), "no images: put them there"),
+        (ValueError("plain"), "plain"),
+    ],
+)
+def test_errors_in_one_line(error, line):
+    assert execute.in_one_line(error, "here").startswith(line)
+
+
+def test_publishing_from_nothing_is_one_line(capsys, tmp_path):
+    assert publish.main(["--profile", "smoke", "--results", os.fspath(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# Memory
+
+
+def test_a_notebook_out_of_cuda_memory_is_told_to_take_smaller_batches(folder):
+    said = "CUDA out of memory. Tried to allocate 20.00 MiB.\\nMore."
+    write_notebook(folder / "a.ipynb", PARAMETERS, f"import torch\nraise torch.OutOfMemoryError('{said}')")
+    with pytest.raises(RuntimeError) as caught:
+        execute.run("a.ipynb", "b.ipynb", {})
+    assert str(caught.value).splitlines()[0] == (
+        "b failed in cell [2]: OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.: "
+        "give the profile a smaller batch, under training or measuring in study.yaml"
+    )
+
+
+def test_scoring_out_of_memory_names_the_batch():
+    model = toys.make(toys.Mlp)
+    images, _ = toys.examples(toys.Mlp, 7)
+
+    def full(module, inputs, output):
+        if len(output) == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried.\nMore.")
+
+    model.second.register_forward_hook(full)
+    line = r"^7 images at once are too many .*: give smaller batches \(CUDA out of memory. Tried.\)$"
+    with pytest.raises(torch.OutOfMemoryError, match=line):
+        importance.score(model, [(images, None)], ["sq:rand"])
+
+
+# More than there is
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"panels": [10, 4000]}, "12-first-experiments: 4000 examples asked for, but there are only 1347 training"),
+        ({"scarcity": [1348]}, "40-label-scarcity: 1348 examples asked for"),
+        ({"test_images": 451}, ".test_images: 451 images of digits asked for, but there are only 450 test images"),
+    ],
+)
+def test_more_images_than_there_are_are_refused_before_anything_is_trained(tmp_path, settings, error):
+    plan = profiles.load("smoke", data=tmp_path)
+    asking = replace(plan, measuring=plan.measuring | settings)
+    with pytest.raises(ValueError, match=r"^study\.yaml: profiles\.smoke\.measuring") as caught:
+        reproduce.data_digests(asking)
+    assert error in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_numbers_that_no_notebook_asks_for_do_not_matter(tmp_path):
+    plan = profiles.load("smoke", data=tmp_path)
+    asking = replace(plan, measuring=plan.measuring | {"scarcity": [10**6]}, notebooks=("30-sign",))
+    assert list(reproduce.data_digests(asking)) == ["digits"]
+
+
+# Files that were altered
+
+
+@pytest.fixture
+def measured(own_study, monkeypatch):
+    """The smoke profile's run in a copy of its own."""
+    monkeypatch.chdir(own_study.root)
+    monkeypatch.setattr(profiles, "ROOT", own_study.root)
+    return profiles.Run("smoke", "digits", "resnet8", 0, device="cpu")
+
+
+def test_an_altered_checkpoint_is_named(measured):
+    model = study.load_model(measured, "cpu")
+    training.save(model, measured.checkpoint, {"dataset": "digits"})
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors is not the one that .*00-train.json tells of"):
+        study.load_model(measured, "cpu")
+    measured.record("00-train").unlink()
+    study.load_model(measured, "cpu")
+
+
+def test_a_truncated_table_is_named(measured, folder):
+    content = measured.curves.read_bytes()
+    measured.curves.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"seed-0/curves\.parquet") as caught:
+        study.curves(profiles.load("smoke"), "30-sign")
+    assert execute._advice(type(caught.value).__name__, str(caught.value)) == " Delete it to have it made again."
+
+
+def test_what_was_run_by_hand_with_other_code_settings_or_data_runs_again(own_study):
+    def change(path, **fields):
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    assert own_study.plan() == []
+    change(own_study.smoke / "notebooks/30-sign.json", code="0" * 64)
+    assert own_study.plan() == ["30-sign", "90-report"]
+    change(own_study.smoke / RUN / "10-measure.json", data="0" * 64)
+    steps = own_study.plan()
+    assert "10-measure digits-resnet8 seed 0" in steps and "00-train digits-resnet8 seed 0" not in steps
+    assert "90-report" in own_study.plan("--report") and "10-measure" not in " ".join(own_study.plan("--report"))
+    change(own_study.smoke / RUN / "00-train.json", code="0" * 64)  # taken up from elsewhere, perhaps
+    assert own_study.plan() == steps
+    change(own_study.smoke / RUN / "00-train.json", settings={})
+    assert "00-train digits-resnet8 seed 0" in own_study.plan()
+
+
+# Interruptions
+
+
+def test_ctrl_c_is_told_in_one_line_and_leaves_a_state_that_goes_on(own_study):
+    for path in (own_study.smoke / "notebooks").glob("*"):
+        path.unlink()
+    before = own_study.plan()
+    run = subprocess.Popen(
+        own_study.command("reproduce"), cwd=own_study.root, env=own_study.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: run.poll() is not None or list(own_study.smoke.rglob("*.part.ipynb")))
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode != 0
+    ours = [line for line in said.splitlines() if not line.startswith("make")]
+    assert "interrupted: start again to go on" in ours and "Traceback" not in said
+    assert all(line.endswith(("interrupted", "to go on")) for line in ours)
+    until(lambda: not list(own_study.smoke.rglob("*.part*")))
+    assert set(own_study.plan()) <= set(before) and "90-report" in own_study.plan()
+
+
+def until(condition, seconds=120):
+    for _ in range(seconds * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{seconds} s were not enough")
+
+
+# Names that a shell would read
+
+ODD = """d; touch x $(touch x) `touch x` 'q' "r" & {s} é"""
+
+
+def test_names_reach_no_shell_unquoted(own_study):
+    told = own_study.root / "told.json"
+    own_study.change(  # which only says how it was called
+        "lib/execute.py",
+        lambda text: (
+            f"{text.split('if __name__')[0]}\n\nopen({os.fspath(told)!r}, 'w').write(json.dumps(sys.argv))\n"
+            "sys.exit(1)\n"
+        ),
+    )
+    shutil.rmtree(own_study.smoke)
+    failed = own_study.make("reproduce", f"DATA={ODD.replace('$', '$$')}")
+    assert failed.returncode != 0 and "00-train" in failed.stdout
+    words = json.loads(told.read_text())
+    assert words[words.index("data") + 1] == ODD
+    assert not list(own_study.root.rglob("x"))
+
+
+@pytest.mark.parametrize("name", ["a b", "a;touch x", "$(touch x)", "../a", "'"])
+def test_names_in_the_study_are_letters_and_digits(folder, name):
+    text = (Path(execute.__file__).parent.parent / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text.replace("  smoke:", f"  {json.dumps(name)}:", 1))
+    with pytest.raises(ValueError, match=r"study.yaml: profiles must be a name of letters, digits and _ \. -, not"):
+        profiles.load("quick")
+
+
+# What is never done
+
+
+def test_nothing_is_unpickled_or_run_from_text():
+    sources = {path.name: path.read_text() for path in Path(execute.__file__).parent.glob("*.py")}
+    notebooks = (profiles.ROOT / "notebooks").glob("*.ipynb")
+    sources |= {path.name: path.read_text() for path in [*notebooks, profiles.ROOT / "Snakefile"]}
+    for name, source in sources.items():
+        for word in ("pickle.", "import pickle", "read_pickle", "allow_pickle", "joblib", "shell=True", "os.system"):
+            assert word not in source, (name, word)
+        assert source.count("torch.load(") == source.count("weights_only=True"), name
+
+
+@pytest.fixture
+def lab(study, tmp_path):
+    """What `make lab` starts, without a browser and the settings of whoever runs the tests."""
+    (line,) = [line for line in study.make("lab", "MAKEFLAGS=n").stdout.splitlines() if "jupyterlab" in line]
+    environment = study.environment | {
+        name: os.fspath(tmp_path)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
+    }
+    words = f"exec {line.strip()} --no-browser --allow-root --port=0"
+    process = subprocess.Popen(
+        ["sh", "-c", words], cwd=study.root, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    yield process
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_jupyterlab_listens_on_loopback_and_asks_for_its_token(lab):
+    import re
+    import urllib.error
+    import urllib.request
+
+    for line in lab.stdout:
+        if found := re.search(r"(http://\S+?)/lab\S*\?token=([0-9a-f]{20,})", line):
+            break
+    else:
+        pytest.fail("JupyterLab did not start")
+    assert found[1].startswith("http://127.0.0.1:")
+    port = int(found[1].rsplit(":", 1)[1])
+    tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
+    listening = [row.split()[1] for path in tables if path.exists() for row in path.read_text().splitlines()[1:]]
+    assert {address for address in listening if int(address.rsplit(":", 1)[1], 16) == port} <= {f"0100007F:{port:04X}"}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{found[1]}/api/contents")
+    assert urllib.request.urlopen(f"{found[1]}/api/contents?token={found[2]}").status == 200
+
+
+# Independence
+
+
+def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(measured):
+    cells = [study.Cell("sq:rand:norm", 40), study.Cell("taylorfo", 10), study.Cell("sq:sampled", 40)]
+    whole = pandas.read_parquet(measured.curves), pandas.read_parquet(measured.scores)
+    forwards, backwards = study.measure(measured, cells, "cpu"), study.measure(measured, cells[::-1], "cpu")
+    for cell in cells:
+        for table, first, last in zip(whole, forwards, backwards, strict=True):
+            one, other, recorded = (of_cell(found, cell) for found in (first, last, table))
+            pandas.testing.assert_frame_equal(one, other, rtol=1e-9)
+            if len(recorded):
+                pandas.testing.assert_frame_equal(one, recorded[list(one)], rtol=1e-6, check_dtype=False)
+
+
+def of_cell(table, cell):
+    here = (table[list(study.Cell._fields)].apply(tuple, axis=1) == tuple(cell)).to_numpy()
+    return table[here].reset_index(drop=True)
+
+
+def test_seed_1_does_not_depend_on_whether_seed_0_ran(measured):
+    second = replace(measured, seed=1)
+    second.folder.mkdir(parents=True)
+    for source, copy in zip(checkpoints.outputs(measured), checkpoints.outputs(second), strict=True):
+        shutil.copy(source, copy)
+    cells = [study.Cell("sq:rand:norm", 40), study.Cell("taylorfo", 10)]
+    alone = study.measure(second, cells, "cpu")
+    first = study.measure(measured, cells, "cpu")
+    after = study.measure(second, cells, "cpu")
+    for one, other in zip(alone, after, strict=True):
+        pandas.testing.assert_frame_equal(one, other, check_exact=True)
+    assert not alone[1]["score"].equals(first[1]["score"])
