@@ -11,7 +11,8 @@ import sys
 
 from lib import profiles
 
-config = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"} | config  # and digests
+config = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"} | config
+config |= config.pop("asked", {})  # by lib.reproduce: all of these, and digests
 seeds = config["seeds"] and [int(seed) for seed in config["seeds"]]  # Snakemake hands on a list as texts
 profile = profiles.load(config["profile"], seeds, config["device"], config["data"], config["results"])
 RUN = profile.folder / "{dataset}-{network}" / "seed-{seed}"

@@ -123,6 +123,7 @@ def _kernel(threads: int) -> Iterator[dict[str, type]]:
     from jupyter_client.manager import AsyncKernelManager
 
     words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    words += ["--IPKernelApp.log_level=ERROR"]  # one that is interrupted as it starts would have much to say
     made = []
     with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
         environment = ENVIRONMENT | dict.fromkeys(POOLS, str(threads)) | {"IPYTHONDIR": folder}

@@ -140,9 +140,9 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs:
     from lib import progress
 
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
-    settings = profile.parameters | {"digests": digests}
-    config = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-    words = ["--cores", str(jobs * profile.threads), "--resources", "gpu=1", "--config", *config]
+    # All as one mapping, since of a text Snakemake would strip the quotes and read the rest as YAML.
+    config = json.dumps(profile.parameters | {"digests": digests}, ensure_ascii=False)
+    words = ["--cores", str(jobs * profile.threads), "--resources", "gpu=1", "--config", f"asked={config}"]
     # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
