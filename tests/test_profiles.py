@@ -15,7 +15,7 @@ LITTLE = f"""
 defaults:
   seeds: [0, 1]
   threads: 1
-  resources: {{mem_mb: 1000, runtime: 5}}
+  cluster: {{partition: null, account: null, qos: null, gpus: 0, mem_mb: 1000, runtime: 5, options: ''}}
   notebooks: [15-replication]
   training: {{epochs: 2, batch: 8, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, warmup: 0.5,
              crop: 0, flip: false, precision: float32}}
@@ -124,7 +124,7 @@ def test_a_folder_of_images_is_a_data_set(root):
         ("runs: {digits: [resnet8, vgg8], cifar10: [resnet20]}", "runs: [digits]", "runs must be a mapping"),
         ("cifar10: [", "../cifar10: [", "profiles.little.runs must be a name"),
         ('"points": 5', '"points": 1', "defaults.measuring.points must be a whole number, 2 or more, not 1"),
-        ("runtime: 5", "runtime: 5, gpus: 1", "defaults.resources: unknown key 'gpus'"),
+        ("runtime: 5", "time: 5", "defaults.cluster: unknown key 'time': valid are partition, account, qos, gpus"),
         ("  little:", "  lit/tle:", "study.yaml: profiles must be a name"),
         ("seeds: [3]", "seeds: [3", "study.yaml is not YAML"),
         ("profiles:", "profile:", "study.yaml: unknown key 'profile': valid are defaults, profiles"),
