@@ -1,7 +1,7 @@
-"""A Slurm of one node on this machine's loopback: munge, controller and node daemon, started and stopped by the tests.
+"""A Slurm of one node on this machine's loopback: munge, controller and node's daemon, for the length of a test.
 
-Slurm reads /etc/slurm (Snakemake's plugin drops a SLURM_CONF), so that is where its configuration must be: it is written
-only where there is none, or one that this module wrote, and taken away at the end.
+Slurm reads /etc/slurm (Snakemake's plugin drops SLURM_CONF), so its configuration must be there: it is written only
+where there is none, or one that this module wrote, and taken away at the end.
 """
 
 import fcntl

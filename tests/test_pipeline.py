@@ -148,11 +148,15 @@ def test_two_at_a_time_are_one_too_many(study):
         ("PROFILE=smok", "study.yaml: unknown profile 'smok': valid are smoke, quick, first, cifar, paper"),
         ("DEVICE=gpu", "unknown device 'gpu': valid are auto, cpu, cuda"),
         ("JOBS=0", "JOBS='0' is not a whole number, 1 or more"),
+        ("GPUS=two", "GPUS='two' is not a whole number, 1 or more: write GPUS=2"),
+        ("RUNS_PER_GPU=0", "RUNS_PER_GPU='0' is not a whole number, 1 or more"),
+        ("CLUSTER=foo", "unknown cluster 'foo': valid are slurm, or none for this machine"),
+        ("CLUSTER=slurm", "CLUSTER=slurm, but there is no sbatch on PATH: start where jobs are submitted"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_changes_nothing(study, variable, error):
     before = state(study.root)
-    refused = study.make("reproduce", variable)
+    refused = study.make("reproduce", variable, "PATH=/nowhere")
     assert refused.returncode != 0 and refused.stdout == ""
     said = [line for line in refused.stderr.splitlines() if not line.startswith("make:")]
     assert len(said) == 1 and said[0].startswith(error)
