@@ -73,6 +73,8 @@ def why_not() -> str | None:
         path = FOLDER / name
         if path.exists() and not path.read_text().startswith(MARK):
             return f"{path} is somebody else's"
+    if not (FOLDER / "slurm.conf").exists() and _said("sinfo"):  # configured where this module does not look
+        return "another Slurm answers here"
     return None
 
 
@@ -140,7 +142,8 @@ def _configured(folder: Path) -> Iterator[None]:
 def _daemons(folder: Path) -> list[list[str]]:
     files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "seed-file": "munge.seed"}
     munge = [f"--{option}={folder / name}" for option, name in (files | {"log-file": "munge.out"}).items()]
-    return [["munged", "--foreground", "--force", *munge], ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-c"]]
+    here = ["-D", "-c", "-f", str(FOLDER / "slurm.conf")]
+    return [["munged", "--foreground", "--force", *munge], ["slurmctld", *here], ["slurmd", *here]]
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -161,6 +163,22 @@ def test_bad_input_ends_in_one_line_and_changes_nothing(study, variable, error):
     said = [line for line in refused.stderr.splitlines() if not line.startswith("make:")]
     assert len(said) == 1 and said[0].startswith(error)
     assert state(study.root) == before
+
+
+def test_on_gpus_every_run_waits_for_its_turn_and_the_report_does_not(own_study):
+    settings = json.loads((own_study.smoke / ".settings.json").read_text())
+    settings |= {"device": "cuda", "gpus": ["0", "GPU-b"], "runs_per_gpu": 3}
+    (own_study.root / "gpus.json").write_text(json.dumps(settings))
+    words = ["--configfile", "gpus.json", "--dry-run", "--forceall", "--printshellcmds", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", *words, "--profile", "none", "--workflow-profile", "none"]
+    planned = subprocess.run(command, cwd=own_study.root, env=own_study.environment, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    executed = [line for line in planned.stdout.splitlines() if "-m lib.execute" in line]
+    assert len(executed) == len(EVERYTHING)
+    assert all("-p device cuda" in line for line in executed)
+    waiting = [line for line in executed if "--gpus 0,GPU-b --runs-per-gpu 3" in line]
+    assert [line for line in executed if line not in waiting] == [line for line in executed if "90-report" in line]
+    assert planned.stdout.count("gpu=1") == len(waiting)
 
 
 def test_an_error_in_the_graph_itself_is_shown(own_study):

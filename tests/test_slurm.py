@@ -1,4 +1,4 @@
-"""`make reproduce CLUSTER=slurm` on a real Slurm of one node: the tables of a run on this machine, whatever is killed."""
+"""`make reproduce CLUSTER=slurm` on a real Slurm of one node: the tables of a run on this machine, killed or not."""
 
 import os
 import signal
@@ -42,9 +42,10 @@ def started(study):
         process.communicate()
 
 
-def running(rule):
-    """Waits until a job of that rule runs, and returns it."""
-    return slurm.until(lambda: [job for job in slurm.jobs() if (job.rule, job.state) == (rule, "RUNNING")], LONG)[0]
+def midway(study, rule, notebook):
+    """Waits until a job of that rule is executing its notebook, and returns the job."""
+    slurm.until(lambda: list(study.smoke.rglob(f"{notebook}.part.ipynb")), LONG)
+    return next(job for job in slurm.jobs() if (job.rule, job.state) == (rule, "RUNNING"))
 
 
 def steps(said):
@@ -64,10 +65,10 @@ def test_a_run_on_slurm_ends_as_one_on_this_machine(study, copy):
 
 def test_killed_runs_go_on_and_end_the_same(study, copy):
     with started(copy) as first:
-        orphan = running("train")
+        orphan = midway(copy, "train", "00-train")
         os.killpg(first.pid, signal.SIGKILL)
     with started(copy) as second:
-        slurm.cancel(running("measure"))
+        slurm.cancel(midway(copy, "measure", "10-measure"))
         said, error = second.communicate(timeout=LONG)
     assert "cancelling 1 of an earlier start's jobs, still in the queue\n" in error
     assert slurm.asked(orphan)["JobState"] == "CANCELLED"
@@ -79,6 +80,16 @@ def test_killed_runs_go_on_and_end_the_same(study, copy):
     assert (last.returncode, last.stderr) == (0, "")
     assert f"00-train {RUN}" not in steps(last.stdout)
     assert results(copy.smoke) == results(study.smoke)
+
+
+def test_an_interruption_leaves_nothing_in_the_queue(copy):
+    with started(copy) as first:
+        job = midway(copy, "train", "00-train")
+        os.killpg(first.pid, signal.SIGINT)
+        said, error = first.communicate(timeout=LONG)
+    assert said == "" and "interrupted: start again to go on\n" in error
+    assert slurm.asked(job)["JobState"] == "CANCELLED"
+    assert list(copy.smoke.rglob("*.part.ipynb")) == []
 
 
 def test_a_job_asks_for_what_the_study_says_and_its_failure_is_told(copy):
