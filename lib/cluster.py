@@ -61,7 +61,7 @@ def words(profile: Profile, jobs: int) -> list[str]:
 
 
 def prefix(profile: Profile) -> str:
-    """How the names of the profile's jobs begin: nobody else's do, and no other folder's."""
+    """How the names of jobs for this profile in this folder begin, and no others'."""
     name = re.sub("[^A-Za-z0-9_-]", "-", profile.name)[:30]
     return f"{name}-{hashlib.sha256(str(profile.folder.resolve()).encode()).hexdigest()[:8]}"
 

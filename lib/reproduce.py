@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from lib import cluster, gpus, profiles
 
@@ -174,9 +175,9 @@ def configure(profile: profiles.Profile, digests: Mapping[str, list[str]], where
     """Writes the Snakefile's settings where jobs find them, and returns the path: no shell has to quote them."""
     settings = profile.parameters | {"digests": digests, "cluster": where.cluster}
     settings |= {"gpus": where.gpus, "runs_per_gpu": where.runs_per_gpu}
-    path, text = profile.folder / ".settings.json", json.dumps(settings)
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    path = Path(".snakemake") / f"{cluster.prefix(profile)}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(settings))
     return str(path)
 
 
