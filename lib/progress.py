@@ -89,5 +89,5 @@ def _why(label: str, record: LogRecord) -> str:
     notebook = re.escape(label.split()[0])
     own = re.search(rf"^{notebook} (failed in .*(\n  its copy: .*)?|interrupted)$", text, re.MULTILINE)
     said = [own.group(0)] if own else []
-    reason = (record.rule_msg or "").splitlines()[:1]
-    return "\n".join([*said, *reason, *(f"  its log: {path}" for path in logs)])
+    reason = re.split(r"\n    sbatch call:|For further error details", record.rule_msg)[0].rstrip()
+    return "\n".join([*said, reason, *(f"  its log: {path}" for path in logs)])
