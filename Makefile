@@ -2,7 +2,7 @@
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
-# PYTHON=... uses that interpreter as it is, without any set-up.
+# make benchmark QUICK=1 takes a minute and saves nothing. PYTHON=... uses that interpreter as it is, without any set-up.
 
 PROFILE ?= quick
 DEVICE ?= auto
@@ -13,10 +13,11 @@ GPUS ?=
 RUNS_PER_GPU ?=
 CLUSTER ?=
 CHECKPOINTS ?=
+QUICK ?=
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
@@ -29,7 +30,7 @@ override PYTHON := $(VENV)/bin/python
 READY := setup
 endif
 
-.PHONY: help setup reproduce report publish test soak lab benchmark lock clean
+.PHONY: help setup reproduce report publish test soak quickstart lab benchmark lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,14 +63,18 @@ publish: $(READY) ## copy the finished PROFILE to results/published/, which is c
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" -m pytest
 
+quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
+	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@echo results/quickstart/quickstart.ipynb
+
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
 	@"$(PYTHON)" tests/soak.py
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
-benchmark: $(READY) ## time scoring against a plain forward and backward pass, into results/benchmarks/
-	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE"
+benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
+	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE" $(if $(QUICK),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

@@ -105,6 +105,7 @@ rule measure:
         RUN / "curves.parquet",
         RUN / "scores.parquet",
         RUN / "oracle.parquet",
+        RUN / "finetuning.parquet",
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
     params:
@@ -126,12 +127,13 @@ rule ablation:
         curves=of_all_runs(RUN / "curves.parquet"),
         scores=of_all_runs(RUN / "scores.parquet"),
         oracle=of_all_runs(RUN / "oracle.parquet"),
+        finetuning=of_all_runs(RUN / "finetuning.parquet"),
     output:
         executed=profile.executed("{notebook}"),
     params:
         code=lambda wildcards: profiles.code_digest(wildcards.notebook),
         text=lambda wildcards: profiles.text_digest(wildcards.notebook),
-        settings=profile.measuring,
+        settings=lambda wildcards: profile.larger if wildcards.notebook == "85-larger-networks" else profile.measuring,
         pins=PINS,
         threads=profile.threads,
     threads: profile.threads

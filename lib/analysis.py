@@ -5,8 +5,8 @@ rankings agree.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 
 import numpy
 import pandas
@@ -58,6 +58,78 @@ def all_against_few(summary: pandas.DataFrame, label_free: str, labelled: Sequen
         statistics.compare(both, f"{label_free} on all", name, label=f"{label_free} on all minus {name}", pair_by=())
         for name in names
     ]
+    table = pandas.DataFrame(rows)
+    return table.assign(p_holm=statistics.holm(table["p"]))
+
+
+def crossings(summary: pandas.DataFrame, label_free: str, labelled: Sequence[str]) -> pandas.DataFrame:
+    """From how many examples on each of `labelled` is at least as good as `label_free`, run by run.
+
+    One row per run, labelled criterion and opponent (`label_free` on as many examples, or on all that were measured):
+    dataset, network, seed, criterion, against, and overtakes_at, the number of examples, found on a straight line over
+    their logarithm between the last number at which it was behind and the next; "always" where it never was behind,
+    "never" where it is at the largest number. Draws are averaged first; stratified ones, which need labels, are left
+    out.
+    """
+    drawn, rows = summary[summary["sample"] == "random"], []
+    for key, table in drawn.groupby(list(study.RUN), sort=False, observed=True):
+        values = table.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
+        free = values[label_free]
+        for name, (against, level) in product(labelled, {"as many": free, "all": free.iloc[-1]}.items()):
+            row = dict(zip(study.RUN, key, strict=True)) | {"criterion": name, "against": f"{label_free} on {against}"}
+            rows.append(row | {"overtakes_at": _overtakes_at((values[name] - level).dropna())})
+    return pandas.DataFrame(rows)
+
+
+def _overtakes_at(lead: pandas.Series) -> str:
+    behind = numpy.flatnonzero(lead < 0)
+    if not len(behind):
+        return "always"
+    last = behind[-1]
+    if last == len(lead) - 1:
+        return "never"
+    around = lead.iloc[last : last + 2]
+    return f"{numpy.exp(numpy.interp(0, around, numpy.log(around.index))):.0f}"
+
+
+def along(curves: pandas.DataFrame, over: str, step: float = 2.5) -> pandas.DataFrame:
+    """Curves on a common grid of what is gone, with intervals over runs: one row per data set, network, number of
+    examples, criterion and grid point.
+
+    Arguments:
+        over: "units", or what `pruning.curve` says is left: "macs", "parameters".
+
+    Columns: gone (%, up to 50), accuracy (mean over runs, draws averaged first), low, high (95 %) and blocks. A line
+    ends where the first of its runs does.
+    """
+    grid, tables = numpy.arange(0, 50 + step / 2, step), []
+    keys = [*study.RUN, *study.Cell._fields]
+    for key, points in curves.groupby(keys, sort=False, observed=True):
+        points = points.sort_values("pruned")
+        share = points["pruned"] / points["units"] if over == "units" else 1 - points[over]
+        beyond = None if over == "units" else numpy.nan  # half of an odd number of units is a little less
+        accuracy = numpy.interp(grid, 100 * share, points["accuracy"], right=beyond)
+        tables.append(
+            pandas.DataFrame({"gone": grid, "accuracy": accuracy}).assign(**dict(zip(keys, key, strict=True)))
+        )
+    by = [*PANEL, "examples", "criterion", "gone"]
+    table = statistics.summarise(pandas.concat(tables).dropna(subset="accuracy"), by, value="accuracy")
+    whole = table["blocks"] == table.groupby(by[:-1], observed=True)["blocks"].transform("max")
+    return table[whole].rename(columns={"mean": "accuracy"}).reset_index(drop=True)
+
+
+def by_band(tail: pandas.DataFrame) -> pandas.DataFrame:
+    """Summaries on a long-tailed set, one row per third of the classes: the run, criterion, classes, auc_relative."""
+    bands = [tail.assign(classes=name, auc_relative=tail[f"auc_relative_{name}"]) for name in study.BANDS]
+    return pandas.concat(bands, ignore_index=True)[[*study.RUN, "criterion", "examples", "classes", "auc_relative"]]
+
+
+def band_contrasts(bands: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.DataFrame:
+    """Rows as of `paired` for every pair a: b in every third of the classes, adjusted for the number of all of them."""
+    rows = []
+    for (a, b), name in product(pairs.items(), study.BANDS):
+        row = statistics.compare(bands[bands["classes"] == name], a, b, label=f"{a} minus {b}")
+        rows.append({"classes": name} | row)
     table = pandas.DataFrame(rows)
     return table.assign(p_holm=statistics.holm(table["p"]))
 
@@ -127,55 +199,102 @@ def draw_agreement(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.Da
     return table.groupby(keys, observed=True)["spearman"].agg(pairs="size", spearman="mean").reset_index()
 
 
-LIMITS = {"entropy": 0.99, "kept": 0.95, "emptied": 1, "rise": 0.05}  # from where on a signature is worth an alarm
+FALLEN = 0.9  # of the unpruned accuracy: below, accuracy has fallen
+LIMITS = {
+    "entropy": 0.99,
+    "kept": 0.95,
+    "emptied": 1,
+    "rise": 0.05,
+    "together": 3,
+}  # from where on it is worth an alarm
 ALARMS = {
     "entropy": "scores too alike to rank",
-    "kept": "accuracy fell although nearly all importance was kept",
+    "kept": "accuracy fell no later than by chance, although nearly all importance was kept",
     "emptied": "a layer lost all its units",
     "rise": "accuracy rose again while more units went",
+    "together": "units matter together",
 }
 
 
 def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataFrame:
-    """Known ways to fail, as numbers with an alarm in plain words: one row per criterion, the worst over runs and
-    draws.
+    """Known ways to fail, as numbers with an alarm in plain words: one row per criterion and number of examples.
+
+    Each number is the median over runs and draws (`curves`: how many), and an alarm is given where more than half of
+    them reach its limit, with how many do.
 
     entropy: of the scores as shares of their sum, divided by log N (1: all alike). kept: the share of all scores
-        still kept where accuracy has first fallen below 90 % of the unpruned. emptied: layers without a unit at the
-        end. rise: the largest gain in accuracy as units go. A criterion whose accuracy never falls that low keeps
-        nothing too much (kept is 0).
+        still kept where the accuracy first falls below 90 % of the unpruned; 0 where it never does. lasted: the share
+        of units off by then (%), and by_chance: the same in random orders of the same network. What is kept is worth an
+        alarm only where a criterion lasts no longer than chance: squares are so uneven that nearly all is kept anyway.
+        emptied: layers without a unit at the end. rise: the largest gain in accuracy as units go. together: the squared
+        change of the output with a tenth of all units off, over the sum of the changes with one of them off.
     """
-    keys = [*study.RUN, *study.Cell._fields]
-    scores = pandas.concat([pandas.read_parquet(run.scores) for run in plan.runs])
-    ranked = {
-        key: numpy.abs(numpy.sort(table["score"].to_numpy())) for key, table in scores.groupby(keys, observed=True)
-    }
     rows = []
-    for key, points in curves.groupby(keys, observed=True):
-        values = ranked.get(key)
-        if values is None:  # measured on the spot, or repeated for every number of examples
-            values = ranked.get((*key[:4], 0, 0, "random"))
-        if values is not None:
-            rows.append({"criterion": key[3]} | _signature(points.sort_values("pruned"), values))
-    table = pandas.DataFrame(rows).groupby("criterion", as_index=False).max()
-    said = [
-        ", ".join(text for name, text in ALARMS.items() if row[name] >= LIMITS[name]) for _, row in table.iterrows()
+    for run in plan.runs:
+        rows += _signatures_of(run, curves[(curves[list(study.RUN)] == pandas.Series(_columns(run))).all(axis=1)])
+    numbers = ["entropy", "kept", "lasted", "by_chance", "emptied", "rise", "together"]
+    found = pandas.DataFrame(rows, columns=["criterion", "examples", *numbers, *(f"{name}?" for name in ALARMS)])
+    groups = found.groupby(["criterion", "examples"], sort=False)
+    table = groups[numbers].median().assign(curves=groups.size())
+    fired = groups[[f"{name}?" for name in ALARMS]].sum().astype(int)
+    alarms = [
+        ", ".join(f"{ALARMS[name]} ({row[f'{name}?']} of {size})" for name in ALARMS if 2 * row[f"{name}?"] > size)
+        for size, (_, row) in zip(table["curves"], fired.iterrows(), strict=True)
     ]
-    return table.assign(alarm=said)
+    return table.assign(alarm=alarms).reset_index()[["criterion", "examples", "alarm", *numbers, "curves"]]
 
 
-def _signature(points: pandas.DataFrame, values: numpy.ndarray) -> dict[str, float]:
-    total = values.sum()
-    shares = values[values > 0] / total if total else numpy.ones(1)
+def _signatures_of(run: profiles.Run, curves: pandas.DataFrame) -> list[dict]:
+    scores, single = pandas.read_parquet(run.scores), pandas.read_parquet(run.oracle)["output"].to_numpy()
+    fields = list(study.Cell._fields)
+    by_cell = {cell: table["score"].to_numpy() for cell, table in scores.groupby(fields, observed=True)}
+    measured = pandas.read_parquet(run.curves, filters=[("criterion", "=", "random")]).groupby("draw")
+    chance = numpy.mean([_lasted(points) for _, points in measured]) if len(measured) else numpy.nan
+    rows, seen = [], set()
+    for cell, points in curves.groupby(fields, sort=False, observed=True):
+        if cell not in by_cell:  # repeated for every number of examples, or measured on the spot
+            cell = (cell[0], 0, cell[2], "random")
+        if cell in by_cell and cell not in seen:
+            seen.add(cell)
+            by_chance = numpy.nan if cell[0].startswith("random") else chance
+            found = _signature(points.sort_values("pruned"), by_cell[cell], single, by_chance)
+            rows.append({"criterion": cell[0], "examples": cell[1]} | found)
+    return rows
+
+
+def _signature(points: pandas.DataFrame, values: numpy.ndarray, single: numpy.ndarray, chance: float) -> dict:
+    order, sizes = numpy.argsort(values, kind="stable"), numpy.abs(values)
+    total, first = sizes.sum(), order[: study.tenth(len(values))]
+    shares = sizes[sizes > 0] / total if total else numpy.ones(1)
     accuracy = points["accuracy"].to_numpy()
-    fallen = numpy.flatnonzero(accuracy < 0.9 * accuracy[0])
-    gone = values[: points["pruned"].iloc[fallen[0]]].sum() if len(fallen) else total
-    return {
+    fallen = numpy.flatnonzero(accuracy < FALLEN * accuracy[0])
+    gone = sizes[order[: points["pruned"].iloc[fallen[0]]]].sum() if len(fallen) else total
+    found = {
         "entropy": float(-(shares * numpy.log(shares)).sum() / numpy.log(len(values))),
         "kept": float(1 - gone / total) if total else 0.0,
+        "lasted": _lasted(points),
+        "by_chance": chance,
         "emptied": int(points["emptied"].iloc[-1]),
         "rise": float((accuracy - numpy.minimum.accumulate(accuracy)).max()),
+        "together": float(points["joint"].iloc[0] / single[first].sum()) if single[first].sum() else numpy.nan,
     }
+    alarms = {f"{name}?": found[name] >= limit for name, limit in LIMITS.items()}
+    return found | alarms | {"kept?": alarms["kept?"] and found["lasted"] <= chance}
+
+
+def _lasted(points: pandas.DataFrame) -> float:
+    """The share of units off (%) where the accuracy first falls below 90 % of the unpruned, or where the curve ends."""
+    points = points.sort_values("pruned")
+    share, relative = 100 * points["pruned"] / points["units"], points["accuracy"] / points["accuracy"].iloc[0]
+    below = numpy.flatnonzero(relative < FALLEN)
+    if not len(below):
+        return float(share.iloc[-1])
+    around = slice(below[0] - 1, below[0] + 1)
+    return float(numpy.interp(-FALLEN, -relative.iloc[around], share.iloc[around]))
+
+
+def _columns(run: profiles.Run) -> dict[str, object]:
+    return {name: getattr(run, name) for name in study.RUN}
 
 
 def spread(plan: profiles.Profile, *, examples: int = 100) -> pandas.DataFrame:
@@ -234,12 +353,26 @@ def on_most_examples(summary: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per criterion, best first: mean relative auc over all runs, its place, and the mean for each network."""
-    mean = summary.groupby("criterion")["auc_relative"].mean()
+    """One row per criterion, best first: mean relative auc over all runs, the mean for each network, used (on how many
+    examples at most) and place."""
+    mean, used = (summary.groupby("criterion")[name] for name in ("auc_relative", "used"))
+    mean, used = mean.mean(), used.max()
     panels = summary.pivot_table(index="criterion", columns=PANEL, values="auc_relative")
     panels.columns = [", ".join(panel) for panel in panels.columns]
     board = pandas.DataFrame({"auc_relative": mean}).join(panels).sort_values("auc_relative", ascending=False)
-    return board.reset_index().assign(place=range(1, len(board) + 1))
+    return board.reset_index().assign(used=used[board.index].to_numpy(), place=range(1, len(board) + 1))
+
+
+def matched(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Accuracy with a quarter of the units gone, of the multiply-adds and of the parameters, on the most examples.
+
+    One row per data set, network and criterion, best first at equal multiply-adds: means over runs, NaN where the curve
+    of one ends before.
+    """
+    columns = ["accuracy_25pct", "accuracy_macs_25pct", "accuracy_parameters_25pct"]
+    groups = on_most_examples(summary).groupby([*PANEL, "criterion"], sort=False)[columns]
+    table = groups.mean().where(groups.count().eq(groups.size(), axis=0)).reset_index()
+    return table.sort_values([*PANEL, columns[1]], ascending=[True, True, False], kind="stable", ignore_index=True)
 
 
 RANKED = (  # chosen before anything was measured
@@ -288,19 +421,37 @@ def oracle_agreement(plan: profiles.Profile) -> pandas.DataFrame:
     layers): spearman.
     """
     rows = []
+    for here, both in _beside_the_oracle(plan):
+        inside = [_spearman(part) for _, part in both.groupby("layer")]
+        found = {"all units": _spearman(both), "within layers": float(numpy.nanmean(inside))}
+        rows += [here | {"scope": scope, "spearman": rho} for scope, rho in found.items()]
+    return pandas.DataFrame(rows)
+
+
+def oracle_by_layer(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.DataFrame:
+    """The same within each layer, for some criteria: one row per data set, network, criterion, oracle and layer, in the
+    order in which layers run: spearman (mean over runs)."""
+    rows = []
+    for here, both in _beside_the_oracle(plan, criteria):
+        rows += [
+            here | {"layer": layer, "spearman": _spearman(part)} for layer, part in both.groupby("layer", sort=False)
+        ]
+    table = pandas.DataFrame(rows)
+    return table.groupby([*PANEL, "criterion", "oracle", "layer"], sort=False, as_index=False)["spearman"].mean()
+
+
+def _beside_the_oracle(plan: profiles.Profile, criteria: Sequence[str] = ()) -> Iterator[tuple[dict, pandas.DataFrame]]:
+    """Of every run, criterion and oracle: these as a dict, and a table of units with score, truth and layer."""
     for run in plan.runs:
         study.complete(run)
         truth = pandas.read_parquet(run.oracle).set_index("unit")
         scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
         for criterion, table in scores.groupby("criterion"):
-            most = table[table["examples"] == table["examples"].max()].set_index("unit")["score"]
-            for name in ("loss", "output"):
-                both = pandas.DataFrame({"score": most, "truth": truth[name], "layer": truth["layer"]})
-                inside = [_spearman(part) for _, part in both.groupby("layer")]
-                found = {"all units": _spearman(both), "within layers": float(numpy.nanmean(inside))}
-                here = {key: getattr(run, key) for key in study.RUN} | {"criterion": criterion, "oracle": name}
-                rows += [here | {"scope": scope, "spearman": rho} for scope, rho in found.items()]
-    return pandas.DataFrame(rows)
+            if not criteria or criterion in criteria:
+                most = table[table["examples"] == table["examples"].max()].set_index("unit")["score"]
+                for name in ("loss", "output"):
+                    here = _columns(run) | {"criterion": criterion, "oracle": name}
+                    yield here, pandas.DataFrame({"score": most, "truth": truth[name], "layer": truth["layer"]})
 
 
 def _spearman(table: pandas.DataFrame) -> float:
@@ -327,5 +478,13 @@ def interactions(
             counts = [max(1, round(share * len(values))) for share in shares]
             found = oracle.interactions(model, pruning.order(values), counts, batches)
             found = found.assign(share=[100 * share for share in shares], criterion=criterion)
-            tables.append(found.assign(**{key: getattr(run, key) for key in study.RUN}))
+            tables.append(found.assign(**_columns(run)))
     return pandas.concat(tables, ignore_index=True)[[*study.RUN, "criterion", "share", "ratio"]]
+
+
+def interaction_means(ratios: pandas.DataFrame) -> pandas.DataFrame:
+    """Their means over runs, a column for each share, and an alarm where one of them reaches the limit in `LIMITS`."""
+    means = ratios.pivot_table(index=[*PANEL, "criterion"], columns="share", values="ratio", sort=False)
+    alarms = numpy.where((means >= LIMITS["together"]).any(axis=1), ALARMS["together"], "")
+    means.columns = [f"joint over single, {share:.0f} % off" for share in means.columns]
+    return means.assign(alarm=alarms).reset_index()

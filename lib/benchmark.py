@@ -1,93 +1,381 @@
-"""How fast scoring is, against a plain forward and backward pass of the same network.
+"""How fast and how big scoring, pruning curves, the oracle and training are, beside the obvious way and other tools.
 
-    python -m lib.benchmark --rounds 5 --threads 2
+    python -m lib.benchmark [--quick] [--only scoring curves ...] [--rounds 5] [--threads 2] [--device auto]
 
-Enters: names of networks. Leaves: results/benchmarks/scoring.csv, one row per network and task: the median over
-interleaved rounds, with their spread, as a share of the plain pass; device and versions on each row.
+Enters: names of benchmarks. Leaves: one table each in results/benchmarks/, and a figure of them all. Whatever is
+compared takes turns within each of several rounds of one run, so that a machine that is busy for a while is so for all
+of them; `share` is the time relative to the yardstick, the first task of its table, in the same round. Seconds and
+shares are medians over rounds, `_low` and `_high` quartiles. Device, threads and versions are on each row.
 """
 
 import argparse
+import gc
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
-from lib import importance, networks, profiles, records
+from lib import datasets, figures, importance, networks, oracle, peers, profiles, pruning, records, training
+from lib.units import units
 
-NETWORKS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # name -> pixels of the images
+FOLDER = "results/benchmarks"
+PIXELS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # sizes of the images
+CLASSES, BATCH, WORKERS = 100, 64, 2
 _ONE = ["taylorfo", "abs", "sq", "molchanov-bn", "taylorfo:norm", "abs:norm", "sq:norm", "molchanov-bn:norm"]
-TASKS = {  # name -> criteria scored in one call
+SETS = {  # name -> criteria scored in one call
     "one cotangent": _ONE,
     "label and random": _ONE + [f"{name.removesuffix(':norm')}:rand{':norm' * (':norm' in name)}" for name in _ONE],
     "molchanov-group": [f"molchanov-group{suffix}" for suffix in ("", ":norm", ":rand", ":rand:norm")],
 }
 
+Calls = Mapping[str, Callable[[], object]]
 
-def scoring(network: str, *, batch: int = 64, rounds: int = 5, device: str = "cpu") -> pandas.DataFrame:
-    """Times of the plain pass and of every task on one batch of random images, one row each.
 
-    Columns: network, task, batch, seconds (median over interleaved rounds, after one that does not count), low and high
-    (extremes), share (median over rounds of the time relative to the plain pass of the same round).
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure, and on what."""
+
+    rounds: int = 5
+    quick: bool = False
+    device: str = "cpu"
+
+    def choose(self, quick, full):
+        """The first where a minute must do, else the second."""
+        return quick if self.quick else full
+
+
+def scoring(effort: Effort) -> pandas.DataFrame:
+    """Sets of criteria in one call, and other tools for one criterion, on batches of random images.
+
+    The copy that scoring makes of the model is within its time.
     """
-    model = networks.build(network, 100).to(device).eval()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 3, NETWORKS[network], NETWORKS[network], generator=generator).to(device)
-    labels = torch.randint(0, 100, (batch,), generator=generator).to(device)
-    calls = {"plain pass": lambda: _plain_pass(model, images, labels)}
-    for task, criteria in TASKS.items():
-        calls[task] = lambda criteria=criteria: importance.score(model, [(images, labels)], criteria)
-    times = [{task: _seconds(call, device) for task, call in calls.items()} for _ in range(rounds + 1)][1:]
+    tables = []
+    for name in effort.choose(["resnet20"], PIXELS):
+        large = name != "resnet20"
+        count = effort.choose(2, 2 if large else 4)
+        model, batches = _network(name, effort.device), _batches(PIXELS[name], count, effort.device)
+        calls = {"plain pass": partial(_each, batches, partial(peers.plain_pass, model))}
+        for task, criteria in SETS.items():
+            calls[task] = partial(importance.score, model, batches, criteria)
+        calls |= _peers(model, batches)
+        criteria = {task: len(SETS.get(task, [task])) for task in calls}
+        table = measure(calls, effort, rounds=min(effort.rounds, 3) if large else None)
+        table = table.assign(network=name, batch=BATCH, examples=BATCH * len(batches))
+        table["criteria"] = table["task"].map(criteria).where(table["task"] != "plain pass", 0)
+        tables.append(table)
+    return pandas.concat(tables)
+
+
+def curves(effort: Effort) -> pandas.DataFrame:
+    """A pruning curve; as many masked passes over all images; and as many plain ones, the yardstick."""
+    tables, points = [], effort.choose(7, 31)
+    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 512, "vgg19": 128}).items():
+        model, ((images, labels), *_) = _network(name, effort.device), _batches(PIXELS[name], 1, effort.device, count)
+        usual = importance.score(model, [(images[:BATCH], labels[:BATCH])], ["sq:rand:norm"])["sq:rand:norm"]
+        order, layers = pruning.order(usual), units(model, images[:1])
+        calls = {
+            "plain evaluations": partial(_evaluate, model, images, points),
+            "masked evaluations": partial(_masked_curve, model, order, layers, images, points),
+            "pruning curve": partial(pruning.curve, model, order, images, labels, points),
+        }
+        table = measure(calls, effort, rounds=effort.choose(2, 3))
+        tables.append(table.assign(network=name, weights=_weights(name), points=points, examples=count, batch=BATCH))
+    return pandas.concat(tables)
+
+
+def oracles(effort: Effort) -> pandas.DataFrame:
+    """The oracle of every unit; the yardstick is a masked pass for each, which some of the units stand for."""
+    model, batches = _network("resnet20", effort.device), _batches(32, 1, effort.device, effort.choose(16, 64))
+    images = batches[0][0]
+    layers = units(model, images[:1])
+    every = effort.choose(56, 28)
+    total = sum(unit.size for unit in layers)
+    calls = {
+        "a masked pass per unit": partial(_masked_passes, model, layers, images, range(0, total, every)),
+        "oracle": partial(oracle.score, model, batches),
+    }
+    table = measure(calls, effort, rounds=effort.choose(1, 3), times={"a masked pass per unit": every})
+    return table.assign(network="resnet20", units=total, examples=len(images))
+
+
+def trainings(effort: Effort) -> pandas.DataFrame:
+    """Steps of training a second, against the usual loop over a DataLoader in float32."""
+    on_gpu = effort.device == "cuda"
+    images = _pictures(effort.choose(1024, 4096) * (8 if on_gpu else 1))
+    few = replace(images, images=images.images[:1], labels=images.labels[:1])  # for the test after every epoch
+    recipes = {
+        "training, float32": training.Recipe(epochs=1, precision="float32"),
+        "training": training.Recipe(epochs=1),
+    }
+    tables = []
+    for name in ["resnet20", "resnet56", "vgg19"] if on_gpu and not effort.quick else ["resnet20"]:
+        build = partial(networks.build, name, CLASSES)
+        calls = {"DataLoader loop": partial(_train_usually, build, images, recipes["training"], effort.device)}
+        for task, recipe in recipes.items():
+            calls[task] = partial(_train, build, images, few, recipe, effort.device)
+        table = measure(calls, effort, rounds=effort.choose(1, 3))
+        table["steps_per_second"] = -(-len(images) // training.Recipe.batch) / table["seconds"]
+        tables.append(table.assign(network=name, batch=training.Recipe.batch, examples=len(images)))
+    return pandas.concat(tables)
+
+
+def memory(effort: Effort) -> pandas.DataFrame:
+    """Peak memory of tensors (MB) above what is there before, for a plain pass and for scoring."""
+    rows = []
+    for name in effort.choose(["resnet20"], PIXELS):
+        model, batches = _network(name, effort.device), _batches(PIXELS[name], 4, effort.device)
+        tasks = {"plain pass": (partial(_each, batches[:1], partial(peers.plain_pass, model)), 1, 0)}
+        for task, criteria in {"sq": ["sq"], **SETS}.items():
+            for count in (1, 4):
+                call = partial(importance.score, model, batches[:count], criteria)
+                tasks[f"{task}, {count * BATCH} examples"] = call, count, len(criteria)
+        for task, (call, count, criteria) in tasks.items():
+            model.zero_grad(set_to_none=True)
+            row = {"network": name, "task": task, "examples": count * BATCH, "criteria": criteria}
+            rows.append(row | {"batch": BATCH, "peak_mb": peak(call, effort.device)})
+    table = pandas.DataFrame(rows)
+    plain = table.groupby("network")["peak_mb"].transform("first")
+    return table.assign(share=table["peak_mb"] / plain)
+
+
+def growth(effort: Effort) -> pandas.DataFrame:
+    """How the time of scoring grows with width, depth, examples and number of criteria: each beside a plain pass."""
+    residual = partial(networks.SmallResNet, num_classes=CLASSES, in_channels=3)
+    cases = [("width", width, residual(3, widths=[width, 2 * width, 4 * width]), 1, 8) for width in (8, 16, 32)]
+    cases += [("depth", 6 * blocks + 2, residual(blocks), 1, 8) for blocks in (1, 3, 9)]
+    cases += [("examples", BATCH * count, residual(3), count, 8) for count in (1, 2, 4, 8)]
+    cases += [("criteria", count, residual(3), 1, count) for count in (1, 2, 4, 8)]
+    tables = []
+    for of, size, model, count, criteria in cases[:: effort.choose(3, 1)]:
+        model, batches = model.to(effort.device).eval(), _batches(32, count, effort.device)
+        calls = {
+            "plain pass": partial(_each, batches, partial(peers.plain_pass, model)),
+            "scoring": partial(importance.score, model, batches, _ONE[:criteria]),
+        }
+        table = measure(calls, effort, rounds=effort.choose(1, 3))
+        tables.append(table.assign(grows=of, size=size, criteria=criteria, examples=count * BATCH, batch=BATCH))
+    return pandas.concat(tables)
+
+
+BENCHMARKS = {
+    "scoring": scoring, "curves": curves, "oracle": oracles, "training": trainings, "memory": memory, "growth": growth,
+}  # fmt: skip
+
+
+# ---- measuring ----------------------------------------------------------------------------------------------------
+
+
+def measure(
+    calls: Calls, effort: Effort, *, rounds: int | None = None, times: Mapping[str, float] | None = None
+) -> pandas.DataFrame:
+    """One row per call, in turns over `rounds` rounds after one that does not count; the first one is the yardstick.
+
+    Arguments:
+        times: name -> by how much its time counts, for calls that do a part of the work.
+
+    Returns task, seconds, seconds_low, seconds_high, share, share_low, share_high (quartiles), rounds.
+    """
+    rounds, yardstick, times = rounds or effort.rounds, next(iter(calls)), times or {}
+    taken, tasks = [], list(calls)
+    for turn in range(rounds + 1):
+        start = turn % len(tasks)  # who comes after whom matters: memory that one leaves warm is free for the next
+        order = tasks[start:] + tasks[:start]
+        taken.append({task: _seconds(calls[task], effort.device) * times.get(task, 1) for task in order})
     rows = []
     for task in calls:
-        taken = [round_[task] for round_ in times]
-        share = statistics.median(round_[task] / round_["plain pass"] for round_ in times)
-        spread = {"seconds": statistics.median(taken), "low": min(taken), "high": max(taken), "share": share}
-        rows.append({"network": network, "task": task, "batch": batch} | spread)
+        row = {"task": task} | _spread("seconds", [turn[task] for turn in taken[1:]])
+        row |= _spread("share", [turn[task] / turn[yardstick] for turn in taken[1:]])
+        rows.append(row | {"rounds": rounds})
     return pandas.DataFrame(rows)
 
 
-def _plain_pass(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
-    model.zero_grad(set_to_none=True)
-    functional.cross_entropy(model(images), labels).backward()
+def _spread(name: str, values: list[float]) -> dict[str, float]:
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {name: statistics.median(values), f"{name}_low": low, f"{name}_high": high}
 
 
 def _seconds(call: Callable[[], object], device: str) -> float:
-    started = time.perf_counter()
+    if device != "cuda":
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
     call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def peak(call: Callable[[], object], device: str) -> float:
+    """By how much (MB) the memory of tensors grows at most while `call` runs."""
+    gc.collect()
     if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most / 2**20
+
+
+def shares(folder: Path) -> pandas.DataFrame:
+    """Of all saved benchmarks of networks in time: benchmark, network, task (number of criteria), share, ..."""
+    found = {name: pandas.read_csv(folder / f"{name}.csv") for name in BENCHMARKS if (folder / f"{name}.csv").exists()}
+    parts = [table.assign(benchmark=name) for name, table in found.items() if {"share_low", "network"} <= set(table)]
+    table = pandas.concat(parts) if parts else pandas.DataFrame()
+    if "criteria" in table:
+        several = table["criteria"].fillna(0) > 0
+        table.loc[several, "task"] += table["criteria"][several].map(lambda count: f" ({count:.0f})")
+    return table
+
+
+def _draw(folder: Path) -> None:
+    table = shares(folder)
+    if len(table):
+        figures.theme()
+        figures.save(figures.benchmarks(table), folder, "shares")
+
+
+# ---- what is measured ---------------------------------------------------------------------------------------------
+
+
+def _weights(network: str) -> str:
+    """The checkpoint that a published or another profile has of this network, or "random"."""
+    found = sorted((profiles.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
+    return found[0].relative_to(profiles.ROOT).as_posix() if found else "random"
+
+
+def _network(name: str, device: str) -> nn.Module:
+    """In eval mode and the default layout; trained, where there is a checkpoint of this study."""
+    model = networks.build(name, CLASSES)
+    if (weights := _weights(name)) != "random":
+        training.restore(model, profiles.ROOT / weights)
+    return model.to(device).eval()
+
+
+def _batches(pixels: int, count: int, device: str, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
+    size, generator = size or BATCH, torch.Generator().manual_seed(0)
+    images = torch.randn(count * size, 3, pixels, pixels, generator=generator).to(device)
+    labels = torch.randint(0, CLASSES, (count * size,), generator=generator).to(device)
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+def _each(batches: Iterable[tuple[Tensor, Tensor]], call: Callable[[Tensor, Tensor], object]) -> None:
+    for images, labels in batches:
+        call(images, labels)
+
+
+def _pictures(count: int) -> datasets.ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (count,), generator=generator)
+    return datasets.ImageSet(pixels, labels, tuple(map(str, range(CLASSES))), "random", "train")
+
+
+def _train(build, images, few, recipe: training.Recipe, device: str) -> None:
+    training.train(build(), images, few, recipe, seed=0, device=device)
+
+
+def _train_usually(build, images, recipe: training.Recipe, device: str) -> None:
+    peers.train_with_loader(build(), images, recipe, device, WORKERS)
+
+
+def _peers(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Calls:
+    calls = {}
+    for name, peer in peers.PEERS.items():
+        try:
+            scores = [peer(model, images, labels) for images, labels in batches]
+        except ImportError:
+            print(f"{name} is left out: it is not installed (pip install '.[bench]')", file=sys.stderr)
+            continue
+        calls[name] = lambda scores=scores: [score() for score in scores]
+    return calls
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, images: Tensor, repeats: int = 1) -> None:
+    for _ in range(repeats):
+        for part in images.split(BATCH):
+            model(part).argmax(1)
+
+
+def _masked_curve(model: nn.Module, order: Tensor, layers: list, images: Tensor, points: int) -> None:
+    for k in pruning.steps(len(order), points):
+        with pruning.masked(model, order, k, layers):
+            _evaluate(model, images)
+
+
+def _masked_passes(model: nn.Module, layers: list, images: Tensor, numbers: Iterable[int]) -> None:
+    total = sum(unit.size for unit in layers)
+    for number in numbers:
+        with pruning.masked(model, torch.arange(total).roll(-number), 1, layers):
+            _evaluate(model, images)
+
+
+# ---- the command line ---------------------------------------------------------------------------------------------
+
+
+def _facts(device: str, threads: int) -> dict[str, object]:
+    facts = {"device": device, "device_name": records._device_name(torch.device(device)), "threads": threads}
+    for package in ("torch", "torch-pruning", "captum"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "none"
+    return facts | {"python": platform.python_version()}
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lib.benchmark", description="Time scoring.")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(prog="python -m lib.benchmark", description="Time this study's code.")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="a minute, of the smallest network; saves nothing")
+    parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--folder", default=None, help="where tables and the figure go, quick ones too")
     asked = parser.parse_args(words)
-    torch.set_num_threads(asked.threads)
     device = profiles.device(asked.device).type
-    tables = []
-    for network in NETWORKS:
-        tables.append(scoring(network, rounds=asked.rounds, device=device))
-        print(tables[-1].round(3).to_string(index=False), flush=True)
-    facts = {
-        "device": device,
-        "threads": asked.threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    path = Path(profiles.from_here("results/benchmarks/scoring.csv"))
-    records.save_table(pandas.concat(tables).assign(**facts), path)
-    print(path)
+    effort = Effort(asked.rounds or (2 if asked.quick else 5), asked.quick, device)
+    folder = asked.folder or (None if asked.quick else profiles.from_here(FOLDER))
+    with _threads(asked.threads):
+        for name in asked.only:
+            table = BENCHMARKS[name](effort).assign(**_facts(device, asked.threads))
+            print(f"\n{name}\n{table.round(3).to_string(index=False)}", flush=True)
+            if folder is not None:
+                records.save_table(table, Path(folder) / f"{name}.csv")
+    if folder is not None:
+        _draw(Path(folder))
+        print(folder)
     return 0
 
 

@@ -1,19 +1,19 @@
 """The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
 
-Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim. The
-contrasts are those of the study's design, fixed before anything was measured, but for C7, which the design leaves
-to estimates and ranks: its contrast was settled after a first look at the digits. The rules of the verdicts are in
-`lib.statistics`.
+Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, and the
+secondary rows behind it, one a pair of criteria and number of examples. The contrasts are those of the study's design,
+fixed before anything was measured, but for C7, which the design leaves to estimates and ranks: its contrast was settled
+after a first look at the digits. The rules of the verdicts are in `lib.statistics`.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 
 import pandas
 
-from lib import profiles, statistics
+from lib import analysis, profiles, statistics
 from lib.importance import MINIBATCH
-from lib.study import NO_GRADIENT
+from lib.study import NO_GRADIENT, RUN, Cell
 
 _REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
 _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
@@ -21,8 +21,11 @@ _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
 
 @dataclass(frozen=True)
 class Claim:
-    """`a` minus `b`, pair by pair, in column `value` of `table`; with `ends`, at the fewest examples minus at the
-    most."""
+    """`a` minus `b`, pair by pair, in column `value` of `table`; with `ends`, at the fewest examples minus at the most.
+
+    Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
+    pairs of criteria that are reported beside the secondary rows, but have no part in the contrast.
+    """
 
     text: str
     a: tuple[str, ...]
@@ -31,6 +34,13 @@ class Claim:
     ends: bool = False
     table: str = "15-replication-summary"
     value: str = "auc_relative"
+    pair_by: str = "examples"
+    more: tuple[str, ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(zip(self.a, self.b, strict=True))
 
 
 CLAIMS: dict[str, Claim] = {
@@ -38,6 +48,7 @@ CLAIMS: dict[str, Claim] = {
         "Normalising the label gradient of each example helps",
         tuple(f"{reduction}:norm" for reduction in _REDUCTIONS),
         _REDUCTIONS,
+        apart=tuple((f"{reduction}:rand:norm", f"{reduction}:rand") for reduction in _REDUCTIONS),
     ),
     "C2": Claim(
         "Absolute values or squares beat the signed mean",
@@ -67,6 +78,8 @@ CLAIMS: dict[str, Claim] = {
         ("sq:rand:norm",),
         ("sq:exact",),
         kind="equivalence",
+        pair_by="used",  # on a CPU exact sees fewer examples than its row asks for
+        more=("50-gradient-source-summary",),  # where both see as many
     ),
     "C7": Claim(  # every criterion's own place is in 60-rivals
         "The recommended criterion, sq:rand:norm, beats the average one without gradients, raw and by layer",
@@ -92,26 +105,95 @@ CLAIMS: dict[str, Claim] = {
 
 def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
     """One row per claim: claim, label (its words), effect, low, high, p, blocks, smallest_p, verdict, and what else
-    `statistics.compare` says.
+    `statistics.compare` says; claims whose notebook the profile does not run are left out.
 
     Raises FileNotFoundError where a notebook has not left its table, ValueError where the table lacks a criterion.
     """
     rows = []
-    for name, claim in CLAIMS.items():
-        summary = _without_twins(_read(plan.tables / f"{claim.table}.csv"))
+    for name, claim in _claims_of(plan).items():
+        summary = _read(plan, claim)
         named = {"claim": name, "label": claim.text, "value": claim.value}
         if claim.ends:
             rows.append(statistics.interaction(summary, claim.a, claim.b, **named))
         else:
-            rows.append(statistics.compare(summary, claim.a, claim.b, kind=claim.kind, **named))
-    return pandas.DataFrame(rows)
+            found = statistics.compare(summary, claim.a, claim.b, kind=claim.kind, pair_by=(claim.pair_by,), **named)
+            rows.append(found)
+    return pandas.DataFrame(sorted([*rows, *_order_kept(plan)], key=lambda row: int(row["claim"][1:])))
 
 
-def _read(path: Path) -> pandas.DataFrame:
+ORDER_KEPT = "What holds without fine-tuning holds after it (the effect is a mean rank correlation)"  # C8
+
+
+def _order_kept(plan: profiles.Profile) -> list[dict[str, object]]:
+    """The row of C8, where the profile fine-tunes: one rank correlation over criteria per block, of the accuracy before
+    and after; *supported* where their mean is surely above 0."""
+    if "80-cost" not in plan.notebooks:
+        return []
+    path = plan.tables / "80-cost-orders.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
     table = pandas.read_csv(path)
-    return table[table["sample"] != "stratified"]  # which takes labels to draw
+    found = statistics.paired(table["spearman"], table["dataset"] + "/" + table["network"])
+    named = {"claim": "C8", "label": ORDER_KEPT, **found, "kind": "rank correlation"}
+    return [named | {"dropped": 0, "improvement": float("nan")}]
+
+
+def secondary(plan: profiles.Profile) -> pandas.DataFrame:
+    """What is behind the verdicts: one row per claim, pair of criteria and number of examples; for C4 also label-free
+    on all examples against labels on few.
+
+    Columns: claim, label, examples, part ("contrast", or "apart" from it), effect, low, high, p, p_holm (adjusted for
+    the number of the claim's rows), smallest_p_holm (the smallest it could be), blocks, won and improvement. There is
+    no verdict on a row of its own. Raises what `verdicts` does.
+    """
+    tables = []
+    for name, claim in _claims_of(plan).items():
+        rows = _rows_behind(claim, _read(plan, claim))
+        table = pandas.DataFrame(rows).assign(claim=name)
+        tables.append(
+            table.assign(
+                p_holm=statistics.holm(table["p"]), smallest_p_holm=(table["smallest_p"] * len(table)).clip(upper=1)
+            )
+        )
+    return pandas.concat(tables, ignore_index=True)[SECONDARY] if tables else pandas.DataFrame(columns=SECONDARY)
+
+
+SECONDARY = ["claim", "label", "examples", "part", "effect", "low", "high", "p", "p_holm", "smallest_p_holm"]
+SECONDARY += ["blocks", "won", "improvement"]
+
+
+def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
+    rows = []
+    for part, pairs in (("contrast", claim.pairs), ("apart", claim.apart)):
+        for (a, b), (number, here) in product(pairs, summary.groupby(claim.pair_by)):
+            if {a, b} <= set(here["criterion"]):
+                options = {"value": claim.value, "kind": claim.kind, "pair_by": (claim.pair_by,)}
+                found = statistics.compare(here, a, b, label=f"{a} minus {b}", **options)
+                rows.append(found | {"examples": number, "part": part})
+    if claim.ends:
+        uneven = analysis.all_against_few(summary, claim.a[0], [*claim.b, "sq:norm"])
+        rows += uneven.assign(part="apart").to_dict("records")
+    return rows
+
+
+def _claims_of(plan: profiles.Profile) -> dict[str, Claim]:
+    """Those whose tables come from a notebook of the profile."""
+    return {
+        name: claim
+        for name, claim in CLAIMS.items()
+        if any(claim.table.startswith(f"{notebook}-") for notebook in plan.notebooks)
+    }
+
+
+def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
+    tables = []
+    for name in (claim.table, *claim.more):
+        path = plan.tables / f"{name}.csv"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
+        tables.append(pandas.read_csv(path))
+    summary = pandas.concat(tables).drop_duplicates([*RUN, *Cell._fields])
+    return _without_twins(summary[summary["sample"] != "stratified"])  # which takes labels to draw
 
 
 def _without_twins(summary: pandas.DataFrame) -> pandas.DataFrame:

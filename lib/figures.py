@@ -7,6 +7,7 @@ are few of them.
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from lib import tables
 
 _MARKERS = "osD^vPX"
+_DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 _BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
 LABELS = {
     "accuracy": "test accuracy (%)",
@@ -27,6 +29,7 @@ LABELS = {
     "criterion": "criterion",
     "spearman": "rank correlation (Spearman)",
     "oracle": "with the change of",
+    "classes": "classes in the set",
 }
 
 
@@ -88,6 +91,36 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     return grid.figure
 
 
+def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
+    """The curves of `analysis.along`: a row per data set and network, a column per number of examples, a line per
+    criterion, which is the mean over runs, with bars, which are its 95 % intervals; side by side, lest they hide each
+    other."""
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
+    size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
+    figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
+    looks = list(zip(criteria, _palette(len(criteria)), _MARKERS, _DASHES, strict=False))
+    for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
+        here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
+        for place, (criterion, colour, marker, dashes) in enumerate(looks):
+            line = here[here["criterion"] == criterion]
+            axes.plot(line["gone"], line["percent"], color=colour, dashes=dashes)
+            some = line[line["gone"] % 10 == 0]
+            reach = (100 * (some[["low", "high"]].clip(0, 1).sub(some["accuracy"], axis=0)).abs()).T
+            aside = some["gone"] + 0.8 * (place - (len(looks) - 1) / 2)
+            look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": "none", "elinewidth": 1}
+            axes.errorbar(aside, some["percent"], yerr=reach, **look)
+            axes.plot([], [], color=colour, marker=marker, markersize=4, dashes=dashes, label=criterion)
+        axes.set(title=f"{panel}, {number:,} examples", xlim=(-2, 52), ylim=(0, 102))
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(LABELS["accuracy"])
+    figure.tight_layout()
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def estimates(
     table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
 ) -> Figure:
@@ -96,13 +129,13 @@ def estimates(
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     best = list(shown.groupby("criterion")[value].mean().sort_values().index)
     levels, panels = sorted(shown[hue].unique()), list(dict.fromkeys(shown["panel"]))
-    size = 4.2 * len(panels) + 2, 0.26 * len(best) + 1
+    size = 4.2 * len(panels) + 2, max(0.26, 0.13 * len(levels)) * len(best) + 1
     figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for place, panel in zip(axes[0], panels, strict=True):
         for number, (level, colour) in enumerate(zip(levels, _palette(len(levels)), strict=True)):
             here = shown[(shown["panel"] == panel) & (shown[hue] == level)].groupby("criterion")[value]
             mean, low, high = (values.reindex(best) for values in (here.mean(), here.min(), here.max()))
-            height = numpy.arange(len(best)) + 0.3 * ((len(levels) - 1) / 2 - number)
+            height = numpy.arange(len(best)) + 0.6 / len(levels) * ((len(levels) - 1) / 2 - number)
             look = {
                 "color": colour,
                 "marker": _MARKERS[number % len(_MARKERS)],
@@ -120,8 +153,37 @@ def estimates(
             yticklabels=best,
             ylim=(-0.7, len(best) - 0.3),
         )
+        place.locator_params(axis="x", nbins=6)  # else figures of three decimals run into each other
     if len(levels) > 1:
         figure.legend(*axes[0, 0].get_legend_handles_labels(), title=LABELS.get(hue, hue), loc="outside right upper")
+    return figure
+
+
+def by_layer(table: pandas.DataFrame, criteria: Sequence[str], *, oracle: str) -> Figure:
+    """Rank correlation with one oracle within each layer, as shades: a panel per data set and network, a row per
+    criterion, a column per layer in the order in which they run; empty where a ranking is constant."""
+    import seaborn
+
+    shown = _with_panels(table[(table["oracle"] == oracle) & table["criterion"].isin(criteria)])
+    panels = list(dict.fromkeys(shown["panel"]))
+    figure, grid = pyplot.subplots(
+        1,
+        len(panels),
+        figsize=(4.6 * len(panels) + 1.5, 0.26 * len(criteria) + 1.6),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, panel in zip(grid[0], panels, strict=True):
+        here = shown[shown["panel"] == panel].pivot_table(
+            index="criterion", columns="layer", values="spearman", sort=False, dropna=False
+        )
+        order = [name for name in criteria if name in here.index]
+        bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": LABELS["spearman"]}}
+        seaborn.heatmap(here.loc[order], ax=axes, vmin=-1, vmax=1, cmap="cividis", linewidths=0.5, **bar)
+        axes.set(title=panel, xlabel="layer", ylabel="", xticks=axes.get_xticks())
+        axes.tick_params(axis="x", rotation=90)
+        if panel != panels[0]:
+            axes.set_yticklabels([])
     return figure
 
 
@@ -179,7 +241,9 @@ def training(log: pandas.DataFrame) -> Figure:
 def _with_panels(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = table.assign(panel=table["dataset"] + ", " + table["network"])
     if "pruned" in table:
-        shown = shown.assign(share=100 * table["pruned"] / table["units"], percent=100 * table["accuracy"])
+        shown = shown.assign(share=100 * table["pruned"] / table["units"])
+    if "accuracy" in table:
+        shown = shown.assign(percent=100 * table["accuracy"])
     return shown.reset_index(drop=True)
 
 
@@ -278,17 +342,32 @@ def cost_against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
     chosen = table["criterion"].isin(named)
     axes.plot(1000 * table["seconds"][~chosen], table["auc_relative"][~chosen], "o", markersize=4, color="0.75")
     axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
-    for row in table[chosen].itertuples():
-        place = (1000 * row.seconds, row.auc_relative)
-        axes.annotate(row.criterion, place, (5, 4), textcoords="offset points", fontsize=9)
     axes.set(xscale="log", xlabel="time to score (ms)", ylabel=LABELS["auc_relative"])
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    _name_points(axes, 1000 * table["seconds"][chosen], table["auc_relative"][chosen], table["criterion"][chosen])
     return figure
+
+
+def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series) -> None:
+    """Writes each name to the right of its point, or so far below that it hides none, with a line to the point."""
+    axes.figure.canvas.draw()  # settles where points are
+    spots = axes.transData.transform(numpy.column_stack([x, y])) * 72 / axes.figure.dpi  # in points of type
+    points = zip(spots.tolist(), zip(x, y, strict=True), names, strict=True)
+    taken = []  # by names: from, to, height
+    for (right, up), point, name in sorted(points, key=lambda one: -one[0][1]):
+        start, end, shift = right + 6, right + 6 + 5.5 * len(name), 4
+        beside = [height for first, last, height in taken if first < end and start < last]
+        while any(abs(up + shift - height) < 10 for height in beside):
+            shift -= 2
+        taken.append((start, end, up + shift))
+        line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0} if shift < 0 else None
+        axes.annotate(name, point, (6, shift), textcoords="offset points", fontsize=9, arrowprops=line)
 
 
 def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
     """The effect of every claim with its 95 % interval; what counts as no loss is shaded. Colour and marker by
     verdict."""
+    table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))
     axes.axvspan(-margin, margin, color="0.9", zorder=0)
@@ -303,4 +382,130 @@ def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
         yticks=range(len(table)), yticklabels=table["claim"][::-1], xlabel="difference in relative auc, 95 % interval"
     )
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="verdict")
+    return figure
+
+
+COSTS = {  # columns of `lib.cost` that a figure shows, as it calls them
+    "multiply_adds": "multiply-adds",
+    "parameters": "parameters",
+    "latency_1_ms": "latency, batch 1",
+    "latency_64_ms": "latency, batch 64",
+    "inference_mb": "peak memory, inference",
+    "training_mb": "peak memory, training",
+    "step_ms": "time of a training step",
+}
+
+
+def savings(relative: pandas.DataFrame) -> Figure:
+    """What is left of each cost (in percent of the unpruned network's) as multiply-adds go; a panel per network."""
+    panels = list(relative.groupby(["dataset", "network"], sort=False))
+    size = 3.9 * len(panels) + 2.2, 3.6
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    shown = [name for name in COSTS if name in relative]
+    colours = [*_palette(6), "0.35"]
+    looks = zip(shown, colours, _MARKERS, ["--", *["-"] * 6], strict=False)
+    for column, colour, marker, dash in looks:
+        for place, (_, table) in zip(axes[0], panels, strict=True):
+            look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 6, "linewidth": 1.5}
+            place.plot(100 * table["reached"], table[column], label=COSTS[column], **look)
+    for place, (panel, _) in zip(axes[0], panels, strict=True):
+        place.set(title=", ".join(panel), xlabel="multiply-adds removed (%)", ylim=(0, None))
+        place.set_xticks([0, 25, 50, 75])
+    axes[0, 0].set_ylabel("left of the unpruned network (%)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """Accuracy by epoch of fine-tuning, a line per criterion (mean over runs) with the range of the runs, a panel per
+    network; the dashed line is the unpruned network's."""
+    import seaborn
+
+    shown = _with_panels(table[table["criterion"].isin(criteria)])
+    shown["percent"] = 100 * shown["accuracy"]
+    look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
+    grid = seaborn.relplot(
+        shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **_BAND, height=3.4, aspect=1.2, **look
+    )
+    for panel, axes in grid.axes_dict.items():
+        unpruned = 100 * shown.loc[shown["panel"] == panel, "accuracy_unpruned"].mean()
+        axes.axhline(unpruned, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(
+            "unpruned", (0.98, unpruned), (0, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9
+        )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    grid.set_axis_labels("epochs of fine-tuning", LABELS["accuracy"])
+    grid.set_titles("{col_name}")
+    grid.set(ylim=(0, 104))
+    grid.legend.set_title("")
+    return grid.figure
+
+
+def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """The criteria's mean ranks by accuracy (1 is best) before fine-tuning, on the left, and after, on the right."""
+    panels = list(summary.groupby(["dataset", "network"], sort=False))
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 0.36 * len(criteria) + 1), squeeze=False)
+    for place, (panel, table) in zip(axes[0], panels, strict=True):
+        ranked = table.assign(
+            **{side: table.groupby("seed")[side].rank(ascending=False) for side in ("before", "after")}
+        )
+        means = ranked.groupby("criterion")[["before", "after"]].mean()
+        for name, colour, marker in zip(criteria, _palette(len(criteria)), _MARKERS * 2, strict=False):
+            place.plot([0, 1], means.loc[name], color=colour, marker=marker, markersize=6, linewidth=1.5)
+        for side, (column, align) in enumerate((("before", "right"), ("after", "left"))):
+            for name, height in _apart(means[column].sort_values(), 0.42).items():
+                place.text(side + (0.05 if side else -0.05), height, name, ha=align, va="center", fontsize=9)
+        place.set(title=", ".join(panel), xlim=(-0.9, 1.9), ylim=(len(criteria) + 0.6, 0.4), ylabel="mean rank")
+        place.set_xticks([0, 1], ["before", "after"])
+        place.grid(axis="y", visible=False)
+    figure.tight_layout()
+    return figure
+
+
+def _apart(heights: pandas.Series, least: float) -> pandas.Series:
+    """Ascending heights, moved as little as upward pushes allow so that no two are nearer than `least`."""
+    placed = heights.copy()
+    for number in range(1, len(placed)):
+        placed.iloc[number] = max(placed.iloc[number], placed.iloc[number - 1] + least)
+    return placed - (placed - heights).mean()
+
+
+def growth(table: pandas.DataFrame) -> Figure:
+    """Time (left) and peak memory (right) against the number of images, a colour and marker per network, a dash per
+    task."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    names, tasks = list(dict.fromkeys(table["network"])), list(dict.fromkeys(table["task"]))
+    for name, colour, marker in zip(names, _palette(len(names)), _MARKERS, strict=False):
+        for task, dash in zip(tasks, ("-", ":"), strict=False):
+            here = table[(table["network"] == name) & (table["task"] == task)]
+            look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 6, "linewidth": 1.5}
+            left.plot(here["images"], here["seconds"], label=f"{name}, {task}", **look)
+            right.plot(here["images"], here["peak_mb"], **look)
+    numbers = sorted(table["images"].unique())
+    for axes, label in ((left, "time (s)"), (right, "peak memory (MB)")):
+        axes.set(xlabel="images", ylabel=label, xlim=(0, 1.05 * numbers[-1]))
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def benchmarks(table: pandas.DataFrame) -> Figure:
+    """Times relative to the yardstick of each benchmark and network, with their quartiles; 1 is the yardstick."""
+    groups = list(table.groupby(["benchmark", "network"], sort=False))
+    heights = [len(rows) for _, rows in groups]
+    figure, panels = pyplot.subplots(
+        len(groups), figsize=(8, 0.32 * sum(heights) + 0.7 * len(groups)), squeeze=False, sharex=True,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for axes, ((benchmark, network), rows) in zip(panels.flat, groups, strict=True):
+        places = range(len(rows))[::-1]
+        reach = [rows["share"] - rows["share_low"], rows["share_high"] - rows["share"]]
+        axes.errorbar(rows["share"], places, xerr=reach, fmt="o", capsize=3, color=_palette(1)[0])
+        axes.axvline(1, color="0.4", linewidth=1)
+        axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4), xscale="log")
+        axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
+    axes.set_xlabel("time relative to the first of each panel")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     return figure

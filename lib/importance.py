@@ -9,7 +9,7 @@ arXiv 1906.10771).
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.criteria import REDUCTIONS, Criterion, parse
+from lib.folding import channels_last, folded
+from lib.lean import Lean
 from lib.noise import Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
@@ -24,12 +26,18 @@ from lib.units import Tap, Unit, tapped, units
 __all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", "units"]
 
 MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
+PRECISIONS = ("float32", "bfloat16")
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 
 
 def score(
-    model: nn.Module, batches: Iterable[Batch], criteria: Iterable[str | Criterion], *, seed: int = 0
+    model: nn.Module,
+    batches: Iterable[Batch],
+    criteria: Iterable[str | Criterion],
+    *,
+    seed: int = 0,
+    precision: str = "float32",
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
@@ -47,9 +55,14 @@ def score(
             sorted where they do not.
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
 
-    Raises ValueError for an unknown criterion, missing or wrong labels, a model in training mode or without units, no
-    examples, or logits or scores that are not finite.
+        precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
+            GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
+
+    Raises ValueError for an unknown criterion or precision, missing or wrong labels, a model in training mode or
+    without units, no examples, or logits or scores that are not finite.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
     wanted = _by_name(criteria)
     stream = _indexed(batches)
     if any(_works_on_minibatches(c) for c in wanted.values()):
@@ -57,7 +70,7 @@ def score(
     scorer = None
     with _frozen(model):
         for images, labels, indices in stream:
-            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed)
+            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed, precision)
             if not scorer.needs_examples:
                 break
             scorer.add(images, labels, indices)
@@ -78,9 +91,11 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
 class _Scorer:
     """Accumulates, in float64 on the device, the sums over examples behind every criterion asked for."""
 
-    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int):
+    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int, precision: str):
         place = next(model.parameters(), example)
         self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
+        low = partial(torch.autocast, self.device.type, torch.bfloat16)
+        self.casting = low if precision == "bfloat16" else nullcontext
         self.example = _plain(example).to(place.device, place.dtype)
         self.layers = units(model, self.example)
         self.size = sum(unit.size for unit in self.layers)
@@ -92,17 +107,19 @@ class _Scorer:
         self.kinds = {REDUCTIONS[c.reduction].rows for group in self.by_rows.values() for c in group} | {"sum"}
         self.labelled = next((c for c in gradient if c.needs_labels), None)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
-        self.activations = Activations(model, self.layers, self.example, seen)
         self.needs_examples = bool(gradient or seen)
+        self.fast = folded(model, self.layers, self.example) if self.by_rows or seen else model
+        self.activations = Activations(self.fast, self.layers, self.example, seen)
 
     def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
         images = _plain(images).to(self.device, self.dtype, non_blocking=True)
+        images = images if self.fast is self.model else channels_last(images)
         with self.activations.watching():
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(_one_tensor(self.model(images)), labels)
+                self._checked(_one_tensor(self.fast(images)), labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -126,8 +143,10 @@ class _Scorer:
         return sum(final(self.sums[criterion, probe] / self.count) for probe in range(probes)) / probes
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        passed = _Pass(self.model, self.layers, images, self.kinds)
+        with self.casting():
+            passed = _Pass(self.fast, self.layers, images, self.kinds)
         logits, labels = self._checked(passed.logits, labels)
+        *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)
             if criteria[0].source.joint:
@@ -138,7 +157,8 @@ class _Scorer:
             for probe, vectors in enumerate(drawn):
                 lengths = vectors.norm(dim=1)
                 directions = vectors / lengths.where(lengths > 0, 1.0)[:, None]  # so that float32 never underflows
-                rows = passed.send_back(directions)
+                last = criteria is final and probe + 1 == max(c.probes for c in criteria)
+                rows = passed.send_back(directions, last=last)
                 self._add_scaled([c for c in criteria if c.probes > probe], probe, rows, lengths)
 
     def _add_scaled(self, criteria: Sequence[Criterion], probe: int, rows: dict[str, Tensor], lengths: Tensor) -> None:
@@ -220,15 +240,17 @@ class _Pass:
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str]):
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
-        with tapped(model, layers, self._watch):
+        with tapped(model, layers, self._watch), Lean():
             self._graph = _differentiable(model(images))
         self.logits = self._graph.detach()
 
-    def send_back(self, vectors: Tensor) -> dict[str, Tensor]:
-        """Contributions (M, N) in float64 for the cotangents (M, K), in every form that was asked for."""
+    def send_back(self, vectors: Tensor, *, last: bool = False) -> dict[str, Tensor]:
+        """Contributions (M, N) in float64 for the cotangents (M, K), in every form that was asked for; after the
+        `last` ones, what was held for more of them is gone."""
         for kind in self._kinds:
             self._rows[kind] = torch.zeros(self._shape, dtype=torch.float64, device=vectors.device)
-        torch.autograd.grad(self._graph, self._leaves, vectors.to(self._graph), retain_graph=True, allow_unused=True)
+        vectors = vectors.to(self._graph)
+        torch.autograd.grad(self._graph, self._leaves, vectors, retain_graph=not last, allow_unused=True)
         if "sq-pixel" in self._rows:
             self._rows["sq-pixel"].sqrt_()
         return dict(self._rows)

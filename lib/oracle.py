@@ -12,9 +12,8 @@ model that cannot be traced, as its control flow depends on data, takes one mask
 """
 
 import operator
-from collections import ChainMap, Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +21,11 @@ import pandas
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lib.folding import alike, channels_last, full_precision
+from lib.graphs import Graph, descendants
 from lib.pruning import masked
-from lib.units import LAYERS, Unit, units
+from lib.units import Unit, units
 
 # operations whose output channel c depends on input channel c alone
 _CHANNELWISE = {
@@ -36,7 +35,6 @@ _CHANNELWISE = {
     *(functional.relu, functional.relu6, functional.leaky_relu, functional.silu, functional.gelu),
     *(torch.relu, torch.add, operator.add, "relu", "add"),
 }
-_IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 _ELEMENTS = {"cpu": 2**19, "cuda": 2**26}  # of a tensor: what the caches of a core hold, or what keeps a GPU busy
 _FEWEST_PAIRS = 8  # at once: else all weights would be read again for every pair
 
@@ -82,10 +80,7 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     with torch.inference_mode(False), torch.no_grad():
         for images, _ in _examples(model, batches):
             singles = singles or _Singles(model, images, order[: max(counts, default=0)])
-            intact = _logits(model, images)
-            for number, k in enumerate(counts):
-                with masked(model, order, k, singles.layers):
-                    joint[number] += _squared_distance(_logits(model, images), intact).sum().item()
+            joint = [a + b for a, b in zip(joint, _joint(model, order, counts, images, singles.layers), strict=True)]
             singles.add(images, None)
     change = singles.results()["output"][order.cpu()]
     table = pandas.DataFrame({"pruned": counts, "joint": joint})
@@ -93,6 +88,26 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     table["single"] = [change[:k].sum().item() for k in counts]
     table["ratio"] = table["joint"] / table["single"]
     return table
+
+
+def joint(model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]) -> list[float]:
+    """Only the joint changes of `interactions`, one per k in `counts`; arguments and errors as there."""
+    total, examples, layers = [0.0] * len(counts), 0, None
+    with torch.inference_mode(False), torch.no_grad():
+        for images, _ in _examples(model, batches):
+            layers = layers or units(model, images[:1])
+            total = [a + b for a, b in zip(total, _joint(model, order, counts, images, layers), strict=True)]
+            examples += len(images)
+    return [change / examples for change in total]
+
+
+def _joint(model: nn.Module, order: Tensor, counts: Sequence[int], images: Tensor, layers) -> list[float]:
+    """Summed over images: |f(x) - f(x; the first k off)|^2."""
+    intact, changes = _logits(model, images), []
+    for k in counts:
+        with masked(model, order, k, layers):
+            changes.append(_squared_distance(_logits(model, images), intact).sum().item())
+    return changes
 
 
 def _examples(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -192,17 +207,17 @@ def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Rep
     """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do."""
     wanted = torch.zeros(sum(unit.size for unit in layers), dtype=torch.bool)
     wanted[[unit.start + offset for unit in layers for offset in (0, unit.size // 2)]] = True
-    truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
-    place = (wanted.cumsum(0) - 1).to(truth.device)
-    try:
-        replay = _Replay(model, layers, examples[:1])
-        found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
-        for numbers, positions, changed in replay.changed(examples, wanted):
-            found[place[numbers], positions] = changed
-    except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
-        return None
-    tolerance = 1000 * torch.finfo(truth.dtype).eps * truth.abs().max()
-    return replay if (found - truth).abs().max() <= tolerance else None
+    with full_precision():
+        truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
+        place = (wanted.cumsum(0) - 1).to(truth.device)
+        try:
+            replay = _Replay(model, layers, examples[:1])
+            found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
+            for numbers, positions, changed in replay.changed(examples, wanted):
+                found[place[numbers], positions] = changed
+        except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
+            return None
+    return replay if alike(found, truth) else None
 
 
 @dataclass(frozen=True)
@@ -232,7 +247,7 @@ class _Replay:
     """The traced model, which can go on from the taps of any layer. Does what `_OneByOne` does, in less time."""
 
     def __init__(self, model: nn.Module, layers: Sequence[Unit], example: Tensor):
-        self._graph = _Graph(model, _channels_last(example))
+        self._graph = _Graph(model, channels_last(example))
         cuts = [self._graph.cut(unit) for unit in layers]
         self._cuts = {cut.first: cut for cut in cuts if self._graph.nodes[-1] in cut.beyond}  # all that matter
 
@@ -251,7 +266,7 @@ class _Replay:
 
     def _walk(self, images: Tensor) -> Iterator[tuple[fx.Node, dict[fx.Node, Any]]]:
         """The intact pass, stopping after every operation; values that nothing will need any more are dropped."""
-        values = {self._graph.nodes[0]: _channels_last(images)}
+        values = {self._graph.nodes[0]: channels_last(images)}
         for node in self._graph.nodes:
             self._graph.fill(values, node)
             yield node, values
@@ -325,63 +340,37 @@ def _anywhere(differs: Tensor) -> Tensor:
     return differs.flatten(2).any(2) if differs.ndim > 2 else differs
 
 
-def _channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
-
-
-class _Graph:
-    """The model as torch.fx sees it, rewritten for replaying: what takes in what, and how each operation is run."""
+class _Graph(Graph):
+    """The model's graph, cut at the taps of a layer."""
 
     def __init__(self, model: nn.Module, example: Tensor):
-        self._program = fx.GraphModule(model, _Tracer().trace(model))
-        self._runs = _module_runs(self._program.graph)
-        _undo_overwriting(self._program)
-        self._merge_norms()
-        self._interpreter = fx.Interpreter(self._program)
-        self._interpreter.args_iter = iter(())  # further arguments of the model keep their defaults
-        self.nodes = list(self._program.graph.nodes)
-        self._position = {node: position for position, node in enumerate(self.nodes)}
-        self.per_example = _descendants(self.nodes, self.nodes[:1])
-        self._seen = {self.nodes[0]: example}  # the value of every node for one example
-        for node in self.nodes:
-            self.fill(self._seen, node)
-        self.freed = self._last_uses()
-
-    def module(self, node: fx.Node) -> nn.Module | None:
-        return self._program.get_submodule(node.target) if node.op == "call_module" else None
-
-    def run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-        return getattr(self._interpreter, node.op)(node.target, args, kwargs)
-
-    def fill(self, values: dict[fx.Node, Any], node: fx.Node) -> None:
-        if node not in values:
-            values[node] = self.run(node, values)
+        super().__init__(model, example)
+        self.per_example = descendants(self.nodes, self.nodes[:1])
 
     def cut(self, unit: Unit) -> _Cut:
-        taps = {self._runs[tap.module, tap.call]: tap.axis for tap in unit.taps}
-        taps = {node: taps[node] for node in self._in_order(taps)}
+        taps = {self.runs[tap.module, tap.call]: tap.axis for tap in unit.taps}
+        taps = {node: taps[node] for node in self.in_order(taps)}
         first = next(iter(taps))
-        behind = _descendants(self.nodes, taps)
-        has_channels = taps[first] % self._seen[first].ndim == 1
+        behind = descendants(self.nodes, taps)
+        has_channels = taps[first] % self.seen[first].ndim == 1
         near = self._near(first, behind) if has_channels and len(taps) == 1 else [first]
         beyond = self._with_sizes(behind.difference(near))
         exits = [node for node in near if beyond.intersection(node.users)]
         takers = [(user, node) for node in exits for user in node.users if user not in taps]
-        narrow = {user: node for user, node in takers if has_channels and self._takes_channels(user, node)}
+        narrow = {user: node for user, node in takers if has_channels and self.takes_channels(user)}
         wide = [node for node in exits if beyond.intersection(node.users).difference(narrow)]
         needed = {source for node in (*beyond, *near) for source in node.all_input_nodes if source not in behind}
         ahead = self._ahead(first, {*needed, *exits, *narrow})
         largest = max(self._elements(node) for node in (first, *beyond))
-        pairs = max(_FEWEST_PAIRS, _ELEMENTS.get(self._seen[first].device.type, _ELEMENTS["cuda"]) // largest)
-        return _Cut(unit, taps, near, exits, wide, narrow, self._in_order(beyond), ahead, pairs)
+        pairs = max(_FEWEST_PAIRS, _ELEMENTS.get(self.seen[first].device.type, _ELEMENTS["cuda"]) // largest)
+        return _Cut(unit, taps, near, exits, wide, narrow, self.in_order(beyond), ahead, pairs)
 
     def _near(self, first: fx.Node, behind: set[fx.Node]) -> list[fx.Node]:
-        near, tapped = [first], self._seen[first]
-        for node in self._in_order(behind):
+        near, tapped = [first], self.seen[first]
+        for node in self.in_order(behind):
             sources = behind.intersection(node.all_input_nodes)
             if node is not first and sources.issubset(near) and self._keeps_channels_apart(node):
-                value = self._seen[node]
+                value = self.seen[node]
                 if value.ndim == tapped.ndim and value.shape[1] == tapped.shape[1]:
                     near.append(node)
         return near
@@ -390,13 +379,7 @@ class _Graph:
         module = self.module(node)
         if type(module) is nn.Conv2d:
             return module.groups == module.in_channels == module.out_channels
-        return (node.target if module is None else type(module)) in _CHANNELWISE
-
-    def _takes_channels(self, node: fx.Node, source: fx.Node) -> bool:
-        module = self.module(node)
-        if type(module) is nn.Conv2d:
-            return module.groups == 1 and module.padding_mode == "zeros"
-        return type(module) is nn.Linear and self._seen[source].ndim == 2
+        return self.kind(node) in _CHANNELWISE
 
     def _with_sizes(self, nodes: set[fx.Node]) -> set[fx.Node]:
         """Adds what is no tensor, such as `images.shape`: it may hold the number of rows, so it has to be found
@@ -404,92 +387,17 @@ class _Graph:
         for node in reversed(self.nodes):
             if node in nodes:
                 sources = self.per_example.intersection(node.all_input_nodes)
-                nodes = nodes.union(source for source in sources if not isinstance(self._seen[source], Tensor))
+                nodes = nodes.union(source for source in sources if not isinstance(self.seen[source], Tensor))
         return nodes
 
     def _ahead(self, first: fx.Node, nodes: set[fx.Node]) -> list[fx.Node]:
         """What has to run after `first` so that all `nodes` have values."""
-        rest = self.nodes[self._position[first] + 1 :]
+        rest = self.nodes[self.position[first] + 1 :]
         for node in reversed(rest):
             if node in nodes:
                 nodes = nodes.union(node.all_input_nodes)
         return [node for node in rest if node in nodes]
 
-    def _in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
-        return sorted(nodes, key=self._position.__getitem__)
-
     def _elements(self, node: fx.Node) -> int:
-        value = self._seen[node]
+        value = self.seen[node]
         return value.numel() if isinstance(value, Tensor) else 0
-
-    def _last_uses(self) -> dict[fx.Node, list[fx.Node]]:
-        """What may be dropped after each node has run; what sizes were read from is kept for as long as they are."""
-        last, freed = {}, {node: [] for node in self.nodes}
-        for node in reversed(self.nodes):
-            uses = [user if isinstance(self._seen[user], Tensor) else last[user] for user in node.users]
-            last[node] = max((node, *uses), key=self._position.__getitem__)
-        for node in self.nodes[:-1]:
-            freed[last[node]].append(node)
-        return freed
-
-    def _merge_norms(self) -> None:
-        """Puts each BatchNorm into the convolution that it alone follows, whose output then is the tap's value."""
-        for run, node in self._runs.items():
-            norm, layer = self.module(node), self.module(node.all_input_nodes[0])
-            if type(norm) is nn.BatchNorm2d and type(layer) is nn.Conv2d and len(node.all_input_nodes[0].users) == 1:
-                source, name = node.all_input_nodes[0], "merged_" + node.name
-                self._program.add_module(name, fuse_conv_bn_eval(layer, norm).to(memory_format=torch.channels_last))
-                source.target, self._runs[run] = name, source
-                node.replace_all_uses_with(source)
-                self._program.graph.erase_node(node)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*LAYERS, _BatchNorm)) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _module_runs(graph: fx.Graph) -> dict[tuple[str, int], fx.Node]:
-    """The node of the n-th run, counted from 0, of every module, in the order in which they run."""
-    runs, calls = {}, Counter()
-    for node in graph.nodes:
-        if node.op == "call_module":
-            runs[node.target, calls[node.target]] = node
-            calls[node.target] += 1
-    return runs
-
-
-def _undo_overwriting(program: fx.GraphModule) -> None:
-    """Has operations that would overwrite their input make a new value, which later ones then take in instead."""
-    earlier = set()
-    for node in program.graph.nodes:
-        earlier.add(node)
-        if _made_anew(program, node):
-            node.all_input_nodes[0].replace_all_uses_with(node, lambda user: user not in earlier)
-        if (node.op, node.target) == ("call_method", "view"):
-            node.target = "reshape"  # values are channels-last here, so some have to be copied
-
-
-def _made_anew(program: fx.GraphModule, node: fx.Node) -> bool:
-    """Rewrites the operation, if it overwrites its input; whether it did. Also, `view` may copy: values are
-    channels-last."""
-    before = node.target, node.kwargs
-    if node.op == "call_module" and getattr(program.get_submodule(node.target), "inplace", False):
-        module = copy(program.get_submodule(node.target))  # shares all tensors
-        module.inplace, node.target = False, "anew_" + node.name
-        program.add_module(node.target, module)
-    elif node.op == "call_function":
-        node.target = _IN_PLACE.get(node.target, node.target)
-        node.kwargs = {name: name != "inplace" and value for name, value in node.kwargs.items()}
-    elif node.op == "call_method":
-        node.target = node.target.removesuffix("_")
-    return before != (node.target, node.kwargs)
-
-
-def _descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.Node]:
-    """The roots and everything that depends on them; `nodes` in the order in which they run."""
-    found = set(roots)
-    for node in nodes:
-        if not found.isdisjoint(node.all_input_nodes):
-            found.add(node)
-    return found

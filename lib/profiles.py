@@ -67,6 +67,9 @@ FRACTION = Kind(lambda value: _is_number(value) and 0 <= value < 1, "a number fr
 SWITCH = Kind(lambda value: isinstance(value, bool), "true or false")
 NAME = Kind(_is_name, "a name of letters, digits and _ . -")
 NAMES = Kind(lambda value: _is_list(value, _is_name), "a list of different names")
+COUNTS = Kind(
+    lambda value: _is_list(value, lambda number: _is_whole(number, 1)), "a list of different whole numbers, 1 or more"
+)
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
 RULE = Kind(lambda value: value in RULES, f"one of {', '.join(RULES)}")
@@ -91,11 +94,16 @@ MEASURING = {
     "ablations": AMOUNTS,
     "scarcity": AMOUNTS,
     "draws": COUNT,
+    "chance": COUNT,
     "reductions": NAMES,
     "maps": AMOUNT,
     "exact": AMOUNT,
     "oracle": COUNT,
     "test_images": AMOUNT,
+    "tuned": COUNT,
+    "tuning_epochs": RATE,
+    "tuning_rate": RATE,
+    "tuning_images": AMOUNT,
     "batch": COUNT,
 }
 CLUSTER = {
@@ -107,6 +115,16 @@ CLUSTER = {
     "runtime": COUNT,
     "options": LINE,
 }
+LARGER = {
+    "networks": NAMES,
+    "pixels": COUNT,
+    "images": COUNTS,
+    "batch": COUNT,
+    "points": POINTS,
+    "repeats": COUNT,
+    "folder": NAME,
+    "pretrained": SWITCH,
+}
 PROFILE = {
     "runs": NAMES,
     "seeds": SEEDS,
@@ -115,6 +133,7 @@ PROFILE = {
     "notebooks": NAMES,
     "training": TRAINING,
     "measuring": MEASURING,
+    "larger": LARGER,
 }
 MAPPED = {"runs": NAME, "training": NAME, "measuring": NAME, "cluster": RULE}  # from data sets or rules, to values
 
@@ -131,6 +150,7 @@ class Profile:
     notebooks: tuple[str, ...]
     training: Mapping[str, object]
     measuring: Mapping[str, object]
+    larger: Mapping[str, object]
     device: str = "auto"
     data: str = "data"
     results: str = "results"
@@ -245,6 +265,10 @@ class Run:
         return self.folder / "scores.parquet"
 
     @property
+    def finetuning(self) -> Path:
+        return self.folder / "finetuning.parquet"
+
+    @property
     def parameters(self) -> dict[str, object]:
         """What its notebooks take as parameters."""
         return asdict(self)
@@ -292,7 +316,7 @@ def load(
         device=device,
         data=os.fspath(data),
         results=os.fspath(results),
-        **{key: entry[key] for key in ("threads", "cluster", "training", "measuring")},
+        **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger")},
     )
 
 

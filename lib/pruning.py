@@ -7,17 +7,27 @@ All units are ranked together, the least important first, and exactly the first 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import numpy
 import pandas
 import torch
 from torch import Tensor, nn
 
+from lib import footprint
+from lib.compact import Compact
+from lib.folding import alike, full_precision
+from lib.structure import slim as slim  # for whoever prunes
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
-SHARES = (0.10, 0.25, 0.50)  # of all units, at which summaries quote the accuracy
+SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
+RESOURCES = ("macs", "parameters")
+QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
+_PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
+_FEWEST_IMAGES = 16  # at once
+_CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
 
 
 def order(scores: Tensor) -> Tensor:
@@ -69,7 +79,7 @@ def curve(
     points: int = 31,
     *,
     groups: Mapping[str, Tensor] | None = None,
-    batch: int = 500,
+    batch: int | None = None,
 ) -> pandas.DataFrame:
     """Accuracy as units go, from none to half of them.
 
@@ -77,17 +87,18 @@ def curve(
         order: (N,) unit indices, least important first.
         images, labels: (M, C, H, W), normalised as for training, and (M,).
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
+        batch: images at once; without it, as many as suit the device.
 
     Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
-        groups, emptied (layers without any unit left).
+        groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
+        `lib.footprint`).
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     layers = units(model, images[:1].to(next(model.parameters()).device))
-    labels, rows = labels.cpu(), []
+    pruned, labels, rows = _Pruned(model, order, layers, images, batch), labels.cpu(), []
     for k in steps(len(order), points):
-        with masked(model, order, k, layers):
-            right = predict(model, images, batch=batch) == labels
+        right = pruned.predict(k) == labels
         shares = {"accuracy": right} | {
             f"accuracy_{name}": right[group.cpu()] for name, group in (groups or {}).items()
         }
@@ -97,7 +108,44 @@ def curve(
         rows.append(
             {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
         )
-    return pandas.DataFrame(rows)
+    left = footprint.remaining(model, order, [row["pruned"] for row in rows], images[:1], layers)
+    return pandas.DataFrame(rows).assign(macs=left["macs"], parameters=left["parameters"])
+
+
+class _Pruned:
+    """The model's answers with the first k units off; what is zero then is not computed, where that can be had."""
+
+    def __init__(self, model: nn.Module, order: Tensor, layers: Sequence[Unit], images: Tensor, batch: int | None):
+        self._model, self._order, self._layers = model, order, layers
+        place = next(model.parameters())
+        pixels = _PIXELS.get(place.device.type, _PIXELS["cuda"])
+        batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
+        self._predict = partial(predict, images=images, batch=batch)
+        self._few = images[:_CHECKED].to(place.device, place.dtype)
+        self._compact = None
+        with suppress(Exception):  # tracing runs the model's own code on stand-ins, so anything may happen
+            self._compact = Compact(model, layers, self._few[:1])
+
+    def predict(self, k: int) -> Tensor:
+        """The classes (M,) of the images without the first `k` units."""
+        mask = partial(masked, self._model, self._order, k, self._layers)
+        with torch.no_grad(), full_precision(), mask():
+            truth = self._model(self._few)
+        if self._switches_off(k, truth):
+            return self._predict(self._compact)
+        with mask():
+            return self._predict(self._model)
+
+    def _switches_off(self, k: int, truth: Tensor) -> bool:
+        """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
+        if self._compact is None:
+            return False
+        off = torch.zeros(len(self._order), dtype=torch.bool)
+        off[self._order[:k].cpu()] = True
+        with suppress(Exception), torch.no_grad(), full_precision():
+            self._compact.switch_off(off)
+            return alike(self._compact(self._few), truth)
+        return False
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
@@ -108,6 +156,10 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
 
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
+
+    The same accuracies with as large a share of the multiply-adds or parameters gone (accuracy_macs_10pct, ...;
+    NaN where the curve ends before), where the curve says how many are left, and auc_relative_macs, _parameters: over
+    the first quarter of them that goes, relative to the unpruned accuracy.
 
     For every group of images that has an accuracy_<name>, also auc_relative_<name>, relative to that group's own
     unpruned accuracy.
@@ -123,6 +175,14 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
         for name, values in points.items()
         if name.startswith("accuracy") and values.notna().all()
     }
-    at = {f"accuracy_{share:.0%}".replace("%", "pct"): share * total for share in SHARES}
-    values = {name: float(numpy.interp(k, points["pruned"], points["accuracy"])) for name, k in at.items()}
-    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **values}
+    paths = {"": points["pruned"] / total} | {f"{name}_": 1 - points[name] for name in RESOURCES if name in points}
+    at = {}
+    for what, gone in paths.items():
+        beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
+        found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
+        at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
+        if what and unpruned:
+            steps_taken = numpy.append(gone[gone < QUARTER], QUARTER)
+            path = numpy.interp(steps_taken, gone, points["accuracy"], right=numpy.nan)
+            relative[f"auc_relative_{what[:-1]}"] = auc(steps_taken, path) / unpruned
+    return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}

@@ -60,7 +60,7 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
     fields = {
         "notebook": notebook,
         "parameters": of.parameters,
-        "settings": of.settings if isinstance(of, profiles.Run) else {"measuring": of.measuring},
+        "settings": of.settings if isinstance(of, profiles.Run) else {"measuring": of.measuring, "larger": of.larger},
         "command": command(notebook, of),
         "code": profiles.code_digest(notebook),
         "git": _git(),

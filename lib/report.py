@@ -26,6 +26,15 @@ from lib import page, profiles, tables
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
+BENCHMARKS = (
+    "Medians over rounds in which everything that is compared takes turns, in one run of `make benchmark`; "
+    "*relative* is to the first line of the same network, and its quartiles follow."
+)
+BENCHMARK_WORDS = {  # column of a benchmark -> header
+    "network": "network", "grows": "what grows", "size": "to", "task": "what", "criteria": "criteria", "seconds": "s",
+    "steps_per_second": "steps a second", "peak_mb": "peak (MB)", "share": "relative", "share_low": "from",
+    "share_high": "up to", "device_name": "device", "threads": "threads", "torch": "PyTorch",
+}  # fmt: skip
 
 
 # ---- blocks -------------------------------------------------------------------------------------------------------
@@ -323,11 +332,36 @@ def write(profile: profiles.Profile, front: Sequence[Block]) -> None:
     for notebook in profile.notebooks:
         parts += map(_lowered, _in_markdown(profile, section(profile, notebook), numbers))
         parts.append(_files_of_notebook(notebook, profile))
+    parts += map(_lowered, _in_markdown(profile, benchmarks(profile), numbers))
     head, body = f"{title}\n\n{_facts(profile)}\n", "\n\n".join([*parts, _files_of_runs(profile)]) + "\n"
     html = page.render(f"{head}\n{body}", profile.folder, compiled_from=digest(profile))
     contents = [f"- [{found.text}](#{found.anchor})" for found in page.contents(f"{head}\n{body}", profile.folder)]
     markdown = "\n".join([head, *contents, "", body])
     _write({profile.report: html.encode(), profile.report.with_suffix(".md"): markdown.encode()})
+
+
+def benchmarks(profile: profiles.Profile) -> list[Block]:
+    """How fast the code is, as `make benchmark` measured it last, if it did; copied beside the profile's own."""
+    folder = profile.folder.parent / "benchmarks"
+    found = [path for path in sorted(folder.glob("*.csv")) if ".part" not in path.suffixes]
+    if not found:
+        return []
+    blocks: list[Block] = [Text(f"# How fast\n\n{BENCHMARKS}")]
+    for picture in sorted(folder.glob("shares.*")):
+        copied = profile.figures / f"{FRONT}-benchmarks{picture.suffix}"
+        profile.figures.mkdir(parents=True, exist_ok=True)
+        _write({copied: picture.read_bytes()})
+        if picture.suffix == ".png":
+            blocks.append(
+                Figure(copied, "Time relative to the obvious way", "Times relative to the first of each panel")
+            )
+    for path in found:
+        copied = profile.tables / f"{FRONT}-benchmarks-{path.name}"
+        profile.tables.mkdir(parents=True, exist_ok=True)
+        _write({copied: path.read_bytes()})
+        shown = pandas.read_csv(path).rename(columns=BENCHMARK_WORDS)
+        blocks.append(table(shown[[name for name in BENCHMARK_WORDS.values() if name in shown]], path.stem, copied))
+    return blocks
 
 
 def _in_markdown(profile: profiles.Profile, blocks: Sequence[Block], numbers: Iterator[int]) -> list[str]:

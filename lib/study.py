@@ -30,8 +30,11 @@ PAPER = tuple(
 UNNORMALISED = ("abs", "sq", "abs:rand", "sq:rand")  # which the paper should have shown too
 BASELINES = ("random", "l2")
 SOURCES = ("rand", "rand:norm", "rand-length", "sign", "pseudo", "sampled", "ggn", "mas", "top", "exact")
+BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed set of examples
+TENTH = 0.1  # of all units, off together where `measure` looks at their joint effect
 SLOW = {"hrank": "maps", "chip": "maps", "exact": "exact"}  # on a CPU limited to the measuring setting of that name
 NO_GRADIENT = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
+LABEL_FREE = ("abs:rand:norm", *(f"sq:{s}" for s in SOURCES if s != "rand-length"), "random", *NO_GRADIENT)
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,16 @@ class Ablation:
     """What one notebook compares: `criteria`, on the numbers of examples in the profile's measuring setting `examples`.
 
     With `repeats`, further draws of the examples are measured too, as many as the profile's `draws`, and as many
-    stratified by class. With `by_reduction`, criteria that the paper has not are left out unless the profile's
-    `reductions` has theirs. `long_tailed` names the criteria that are measured on a long-tailed set of examples as
-    well.
+    stratified by class where there are examples for every class. With `alike`, no criterion sees more examples than
+    `exact` may on a CPU. With `by_reduction`, criteria that the paper has not are left out unless the profile's
+    `reductions` has theirs. `long_tailed` names the criteria that are measured on a long-tailed set of examples too.
     """
 
     question: str
     criteria: tuple[str, ...]
     examples: str
     repeats: bool = False
+    alike: bool = False
     by_reduction: bool = False
     long_tailed: tuple[str, ...] = ()
 
@@ -59,6 +63,14 @@ def _normalised(reductions: Iterable[str]) -> tuple[str, ...]:
 
 
 ABLATIONS: dict[str, Ablation] = {
+    "12-first-experiments": Ablation(
+        "Must the gradient come from labels, and does its length matter?",
+        (
+            *(f"{r}{c}" for c, r in product(("", ":rand-length", ":norm", ":rand:norm"), ("taylorfo", "abs", "sq"))),
+            *BASELINES,
+        ),
+        examples="panels",
+    ),
     "15-replication": Ablation(
         "Do the paper's curves come out again?",
         (*PAPER, *UNNORMALISED, "sq:exact", *BASELINES),
@@ -97,15 +109,11 @@ ABLATIONS: dict[str, Ablation] = {
         "What must be sent back?",
         ("sq", *(f"sq:{source}" for source in SOURCES), "sq:rand@4:norm", "sq:rand@16:norm"),
         examples="ablations",
+        alike=True,
     ),
     "60-rivals": Ablation(
         "Which label-free criterion?",
-        (
-            *("abs:rand:norm", "abs:rand:norm:layer", "sq:rand:norm:layer", "random"),
-            *(f"sq:{source}" for source in SOURCES if source != "rand-length"),
-            *NO_GRADIENT,
-            *(f"{rival}:layer" for rival in NO_GRADIENT),
-        ),
+        (*LABEL_FREE, *(f"{name}:layer" for name in LABEL_FREE)),
         examples="ablations",
     ),
 }
@@ -137,12 +145,15 @@ def cells(notebook: str, settings: Mapping[str, object], labels: Tensor) -> list
         count = available if examples == "all" else examples
         if count > available:
             raise ValueError(f"{notebook}: {count} examples asked for, but there are only {available} training images")
+        if ablation.alike and settings["exact"] != "all":
+            count = min(count, settings["exact"])
         draws = [(0, "random")]
         if ablation.repeats and count < available:
-            draws = [(draw, sample) for sample in ("random", "stratified") for draw in range(settings["draws"])]
+            kinds = ("random", "stratified") if count > labels.max() else ("random",)
+            draws = [(draw, sample) for sample in kinds for draw in range(settings["draws"])]
         for name in ablation.criteria:
             if not ablation.by_reduction or _is_wanted(name, settings):
-                found += [_without_examples(Cell(name, count, *draw)) for draw in draws]
+                found += _of_criterion(name, count, draws, settings)
     if ablation.long_tailed:
         count = len(_long_tailed(labels, 0))
         found += [Cell(name, count, 0, "long-tailed") for name in ablation.long_tailed]
@@ -161,33 +172,32 @@ def measure(
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Scores and evaluates every cell of `wanted` on the run's trained network.
 
-    Returns two tidy tables: curves (one row per point: the run's and the cell's columns, used (examples really scored
-    on: fewer than asked for where a criterion is too slow for a CPU), units (N), pruned, accuracy, emptied; and, for
-        long-tailed samples, accuracy_rare, on the rarest third of the classes) and scores (one row per
-    unit: the same columns, unit, score).
+    Returns two tidy tables. curves, one row per point: the run's and the cell's columns, used (examples really scored
+        on: fewer than asked for where a criterion is too slow for a CPU), units (N), what `pruning.curve` says, for
+        long-tailed samples accuracy_common, _middle and _rare (on a third of the classes each), and joint (the squared
+        change of the output with a tenth of all units off, on the oracle's images). scores, one row per unit: the same
+        columns as far as used and units, then unit, score.
     """
     data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
-    curves, scores = [], []
+    judged, curves, scores = data.for_oracle(run), [], []
     for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
-        seed = _seed(sample.sample, run.seed, sample.draw)
+        seed, tailed = _seed(sample.sample, run.seed, sample.draw), sample.sample == "long-tailed"
         batches = data.batches(used, sample.sample, seed=seed, size=settings["batch"])
-        groups = (
-            {"rare": _are_rare(data.test_labels, len(data.train.classes), seed)}
-            if sample.sample == "long-tailed"
-            else None
-        )
+        groups = _bands(data.test_labels, len(data.train.classes), seed) if tailed else None
         for name, values in importance.score(model, batches, [cell.criterion for cell in here], seed=seed).items():
-            cell = sample._replace(criterion=name)._asdict()
-            columns = _columns(run) | cell | {"used": used, "units": len(values)}
+            columns = _columns(run) | sample._replace(criterion=name)._asdict() | {"used": used, "units": len(values)}
             order = pruning.order(values)
             found = pruning.curve(model, order, data.test_images, data.test_labels, settings["points"], groups=groups)
-            curves.append(found.assign(**columns))
-            scores.append(
-                pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}, copy=False).assign(
-                    **columns
-                )
-            )
+            (joint,) = oracle.joint(model, order, [tenth(len(values))], judged)
+            curves.append(found.assign(joint=joint, **columns))
+            table = pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}, copy=False)
+            scores.append(table.assign(**columns))
     return _tidy(curves), _tidy(scores)
+
+
+def tenth(total: int) -> int:
+    """How many of so many units are off where `measure` looks at their joint effect."""
+    return max(1, round(TENTH * total))
 
 
 def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
@@ -195,9 +205,8 @@ def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.Data
 
     On as many training images as the profile's measuring setting `oracle` says, each class alike; see `lib.oracle`.
     """
-    data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
-    count = min(settings["oracle"], len(data.train))
-    batches = data.batches(count, "stratified", seed=_seed("oracle", run.seed), size=settings["batch"])
+    data, model = Data.of(run, device), load_model(run, device)
+    batches = data.for_oracle(run)
     layers = [unit.name for unit in importance.units(model, batches[0][0][:1]) for _ in range(unit.size)]
     changes = {name: values.numpy() for name, values in oracle.score(model, batches).items()}
     table = pandas.DataFrame({"unit": numpy.arange(len(layers)), "layer": layers} | changes)
@@ -244,6 +253,12 @@ class Data:
             chosen = datasets.subset(self.train, max(examples, 1), seed=seed, stratified=sample == "stratified")
         return [(self.train_images[part], self.train.labels[part], part) for part in chosen.split(size)]
 
+    def for_oracle(self, run: profiles.Run) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The training images on which units are judged one by one or together, each class alike, in batches."""
+        settings = run.settings["measuring"]
+        count, seed = min(settings["oracle"], len(self.train)), _seed("oracle", run.seed)
+        return self.batches(count, "stratified", seed=seed, size=settings["batch"])
+
 
 def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
     """The run's trained network, in eval mode on `device`. Raises FileNotFoundError before it has been trained."""
@@ -271,7 +286,8 @@ def curves(
         planned = cells(notebook, run.settings["measuring"], _labels(run))
         planned = [cell for cell in planned if (cell.sample == "long-tailed") == long_tailed]
         samples = dict.fromkeys(cell[1:] for cell in planned if cell.examples)
-        planned += [_without_examples(Cell(name, *sample)) for name in extra for sample in samples]
+        for name, (examples, *draw) in product(extra, samples):
+            planned += _of_criterion(name, examples, [draw], run.settings["measuring"])
         table = pandas.read_parquet(run.curves)
         missing = set(planned) - set(_cells_of(table))
         if missing:
@@ -281,9 +297,15 @@ def curves(
     return _tidy(tables)
 
 
+def measured(profile: profiles.Profile) -> pandas.DataFrame:
+    """All curves of every run of `profile` on first random draws of examples, whatever notebook asked for them."""
+    here = [("sample", "=", "random"), ("draw", "=", 0)]
+    return pandas.concat([pandas.read_parquet(run.curves, filters=here) for run in profile.runs], ignore_index=True)
+
+
 def complete(run: profiles.Run) -> None:
     """Makes what is missing of a run, by the commands of its records; raises RuntimeError where that fails."""
-    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.oracle)):
+    for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.finetuning)):
         if not output.exists():
             words = [sys.executable, *records.command_words(notebook, run)]
             done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True)
@@ -313,8 +335,10 @@ def _frequency_rank(labels: Tensor, classes: int, seed: int) -> Tensor:
     return torch.from_numpy(numpy.random.default_rng(seed).permutation(classes))[labels]
 
 
-def _are_rare(labels: Tensor, classes: int, seed: int) -> Tensor:
-    return _frequency_rank(labels, classes, seed) >= classes * 2 / 3
+def _bands(labels: Tensor, classes: int, seed: int) -> dict[str, Tensor]:
+    """Which labels are of the commonest third of the classes of a long-tailed set, the middle one and the rarest."""
+    third = _frequency_rank(labels, classes, seed) * 3 // classes
+    return {name: third == number for number, name in enumerate(BANDS)}
 
 
 def _long_tailed(labels: Tensor, seed: int) -> Tensor:
@@ -339,8 +363,12 @@ def _is_wanted(name: str, settings: Mapping[str, object]) -> bool:
     return not beyond_paper or criterion.reduction in settings["reductions"]
 
 
-def _without_examples(cell: Cell) -> Cell:
-    return Cell(cell.criterion, 0) if importance.parse(cell.criterion).reduction in WEIGHT_RIVALS else cell
+def _of_criterion(name: str, examples: int, draws: Iterable[Sequence], settings: Mapping[str, object]) -> list[Cell]:
+    """Its cells on some draws (draw, sample) of examples; what uses none has one, and chance draws of its own."""
+    reduction = importance.parse(name).reduction
+    if reduction in WEIGHT_RIVALS:
+        return [Cell(name, 0, draw) for draw in range(settings["chance"] if reduction == "random" else 1)]
+    return [Cell(name, examples, *draw) for draw in draws]
 
 
 def _cells_of(table: pandas.DataFrame) -> list[Cell]:

@@ -202,6 +202,26 @@ def test_resnet20_in_float32_equals_the_reference_in_float64():
                 assert (found - expected).norm() <= 1e-4 * expected.norm(), name
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_bfloat16_ranks_units_as_float32_does(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    model, images = calibrated("resnet20")
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(256, *images.shape[1:], generator=generator)
+    batches, names = (
+        whole(images.to(device), torch.arange(256, device=device) % 10),
+        ["sq:rand:norm", "abs", "abs-pixel"],
+    )
+    exact, rough = (score(model.to(device), batches, names, precision=name) for name in ("float32", "bfloat16"))
+    for name in names:
+        ranks = torch.stack([exact[name], rough[name]]).argsort(1).argsort(1).double()
+        assert torch.corrcoef(ranks)[0, 1] >= 0.999
+        assert not torch.equal(exact[name], rough[name])
+    with pytest.raises(ValueError, match="precision 'int8' is none of float32, bfloat16"):
+        score(model, batches, names, precision="int8")
+
+
 # The study's identities
 
 
@@ -324,12 +344,28 @@ def test_signs_all_have_the_same_length():
     close(found["sq:sign"], found["sq:sign:norm"] * 3, 1e-12)
 
 
+def agreement_by_chance(a, probes, draws=200):
+    """Rank correlation of exact squares with those from vectors uniform on the sphere, drawn here: one value a draw.
+
+    `a` (M, K, N) are the derivatives of the logits along each unit's gate.
+    """
+    random, (examples, classes, _) = numpy.random.default_rng(probes), a.shape
+    exact, found = (a**2).sum((0, 1)), []
+    for _ in range(draws):
+        vectors = random.normal(size=(examples, probes, classes))
+        vectors /= numpy.linalg.norm(vectors, axis=2, keepdims=True)
+        found.append(spearmanr(((vectors @ a) ** 2).sum((0, 1)), exact).statistic)
+    return numpy.array(found)
+
+
 def test_more_probes_agree_better_with_exact_as_predicted():
     model, images = calibrated("resnet8", size=8)
     images, classes, counts, seeds = images[:2], 10, (1, 4, 16), range(4)
     exact = score(model, whole(images), ["sq:exact"])["sq:exact"]
-    a = [contributions(model, images[n : n + 1].expand(10, -1, -1, -1), torch.eye(10)) for n in range(2)]
-    weights = torch.stack([each.square().sum(0) for each in a])  # (M, N): |a|^2
+    a = torch.stack(
+        [contributions(model, x.expand(10, -1, -1, -1), torch.eye(10)) for x in images.split(1)]
+    )  # (M, K, N)
+    weights = a.square().sum(1)  # (M, N): |a|^2
     share = (weights / weights.sum(0)).square().sum(0)  # 1/M where the examples weigh alike
     used = exact > 0
     found = [score(model, whole(images), [f"sq:rand@{p}:norm" for p in counts], seed=seed) for seed in seeds]
@@ -341,6 +377,8 @@ def test_more_probes_agree_better_with_exact_as_predicted():
         predicted = (2 * (classes - 1) / (classes + 2) / probes * share)[used].mean()
         spread = errors.square().mean(1)  # one value a seed; units are correlated, seeds are not
         assert abs(spread.mean() - predicted) < 4.5 * spread.std() / len(seeds) ** 0.5
+        chance = agreement_by_chance(a[:, :, used].double().numpy(), probes)
+        assert abs(agreement[-1] - chance.mean()) < 4.5 * chance.std() / len(seeds) ** 0.5
     assert agreement == sorted(agreement)
     assert agreement[-1] > 0.95 and agreement[-1] - agreement[0] > 0.05
 

@@ -347,6 +347,14 @@ def test_interactions_are_means_over_all_batches_in_the_given_order():
         assert row.ratio == pytest.approx(row.joint / row.single)
 
 
+def test_joint_changes_alone_are_those_of_interactions():
+    model, (images, _) = toys.make(toys.Residual), toys.examples(toys.Residual, 8)
+    order, batches = torch.arange(13).flip(0), [(images[:3], None), (images[3:], None)]
+    found = oracle.joint(model, order, [0, 4, 13], batches)
+    assert found == pytest.approx(oracle.interactions(model, order, [0, 4, 13], batches)["joint"].tolist(), rel=1e-12)
+    assert found[0] == 0 < found[1] < found[2]
+
+
 def test_interactions_measure_only_the_units_that_they_need():
     torch.manual_seed(0)
     model, batches = DependsOnData().double().eval(), [(pictures(5, 3), None)]

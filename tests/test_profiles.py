@@ -10,7 +10,8 @@ import yaml
 
 from lib import datasets, networks, profiles, reproduce, training
 
-MEASURING = yaml.safe_load((profiles.ROOT / profiles.FILE).read_text())["defaults"]["measuring"] | {"points": 5}
+DEFAULTS = yaml.safe_load((profiles.ROOT / profiles.FILE).read_text())["defaults"]
+MEASURING = DEFAULTS["measuring"] | {"points": 5}
 LITTLE = f"""
 defaults:
   seeds: [0, 1]
@@ -20,6 +21,7 @@ defaults:
   training: {{epochs: 2, batch: 8, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, warmup: 0.5,
              crop: 0, flip: false, precision: float32}}
   measuring: {json.dumps(MEASURING)}
+  larger: {json.dumps(DEFAULTS["larger"])}
 profiles:
   little:
     runs: {{digits: [resnet8, vgg8], cifar10: [resnet20]}}
@@ -139,6 +141,10 @@ def test_a_folder_of_images_is_a_data_set(root):
         ("gpus: 0", "gpus: {train: -1}", "defaults.cluster.gpus.train must be a whole number, 0 or more, not -1"),
         ("gpus: 0", "gpus: {train: 1}", "profiles.little.cluster.gpus has no value for measure, only for train"),
         ("options: ''", 'options: "a\\nb"', "defaults.cluster.options must be a text of one line"),
+        ('"pixels": 96', '"pixels": 0', "defaults.larger.pixels must be a whole number, 1 or more, not 0"),
+        ('"images": [16, ', '"images": [0, ', "defaults.larger.images must be a list of different whole numbers"),
+        ('"pretrained": false', '"pretrained": 0', "defaults.larger.pretrained must be true or false"),
+        ('"tuned": 8', '"tuned": 0', "defaults.measuring.tuned must be a whole number, 1 or more, not 0"),
         ("  little:", "  lit/tle:", "study.yaml: profiles must be a name"),
         ("seeds: [3]", "seeds: [3", "study.yaml is not YAML"),
         ("profiles:", "profile:", "study.yaml: unknown key 'profile': valid are defaults, profiles"),

@@ -225,6 +225,24 @@ def test_summary_by_hand():
     assert summarise(points, 20) == pytest.approx(expected)
 
 
+def test_curve_says_what_is_left_of_the_network():
+    model, images, labels = voter()  # two units, each of two weights before and two behind
+    table = curve(model, torch.tensor([1, 0]), images, labels, points=2)
+    assert table["macs"].tolist() == table["parameters"].tolist() == [1, 0.5]
+
+
+def test_summary_at_matched_multiply_adds_and_parameters_by_hand():
+    accuracy = {"pruned": [0, 2, 4, 10], "accuracy": [0.8, 0.6, 0.4, 0.1]}
+    points = pandas.DataFrame(accuracy | {"macs": [1, 0.8, 0.7, 0.3], "parameters": [1, 0.95, 0.9, 0.8]})
+    found = summarise(points, 20)
+    assert [found[f"accuracy_macs_{share}pct"] for share in (10, 25, 50)] == pytest.approx([0.7, 0.5, 0.25])
+    assert found["accuracy_parameters_10pct"] == pytest.approx(0.4)
+    assert math.isnan(found["accuracy_parameters_25pct"])  # the curve ends at 20 %
+    areas = (0.2 * (0.8 + 0.6) / 2, 0.05 * (0.6 + 0.5) / 2)  # until 25 % are gone, half way from .6 to .4
+    assert found["auc_relative_macs"] == pytest.approx(sum(areas) / 0.25 / 0.8)
+    assert math.isnan(found["auc_relative_parameters"])
+
+
 def test_summary_of_a_network_that_never_was_right():
     points = pandas.DataFrame({"pruned": [0, 2], "accuracy": [0.0, 0.5]})
     assert math.isnan(summarise(points, 4)["auc_relative"])

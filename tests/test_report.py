@@ -249,6 +249,26 @@ def test_figures_and_tables_of_the_front_are_numbered_and_linked(plan):
     assert "*Figure 5. " in text
 
 
+def test_benchmarks_come_last_if_there_are_any(plan):
+    report.write(plan, FRONT)
+    assert "How fast" not in plan.report.with_suffix(".md").read_text()
+    folder = plan.folder.parent / "benchmarks"
+    folder.mkdir()
+    columns = {"task": ["plain pass", "one cotangent"], "share": [1, 0.5], "share_low": [1, 0.4], "more": [7, 7]}
+    pandas.DataFrame({"network": "resnet20", **columns}).to_csv(folder / "scoring.csv", index=False)
+    (folder / "scoring.csv.part").write_text("half")
+    (folder / "shares.png").write_bytes(made_up.png((30, 20)))
+    (folder / "shares.svg").write_text("<svg/>")
+    report.write(plan, FRONT)
+    markdown = plan.report.with_suffix(".md").read_text()
+    section = markdown[markdown.index("## How fast") : markdown.index("## Files")]
+    assert "| network | what | relative | from |" in section and "| resnet20 | one cotangent | 0.5" in section
+    assert "[90-report-benchmarks-scoring.csv](tables/90-report-benchmarks-scoring.csv)" in section
+    assert "(figures/90-report-benchmarks.png)" in section and "(figures/90-report-benchmarks.svg)" in section
+    assert (plan.tables / "90-report-benchmarks-scoring.csv").read_bytes() == (folder / "scoring.csv").read_bytes()
+    assert report.is_current(plan)
+
+
 def test_a_report_needs_a_title(plan):
     with pytest.raises(ValueError, match=r"begins with its title, '# ...', not with 'Words'"):
         report.write(plan, [report.Text("Words")])

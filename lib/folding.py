@@ -1,0 +1,89 @@
+"""The same network, faster: each BatchNorm merged into the convolution before it, in the layout that convolutions like.
+
+Enters: a model in eval mode. Leaves: a private copy of it with the same logits and the same values at every tap; the
+model itself where such a copy cannot be had, or a check of the logits of an example says that it is another network.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from lib.units import Unit
+
+
+def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Module:
+    """A copy of `model` in which a BatchNorm that takes in a convolution does nothing, and the convolution its work.
+
+    Taps stay where they are: the output of what was the BatchNorm, now that of the convolution, is the same value,
+    with the same derivatives. What is not merged the copy shares with the model.
+
+    Arguments:
+        layers: `units(model)`.
+        example: one input, (1, C, H, W), on which both must give the same logits.
+
+    Returns the model itself where it has hooks, which may do anything, or where the copy does not give its logits.
+    """
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return model
+    try:
+        copy = _sharing(model)
+        for unit in layers:
+            _fold(copy, unit)
+        with torch.no_grad(), full_precision():
+            pair = example.repeat_interleave(2, 0)  # one alone would fit views that more do not
+            return copy if alike(copy(channels_last(pair)), model(pair)) else model
+    except Exception:  # copying and running a stranger's model in another layout, so anything may happen
+        return model
+
+
+def _fold(model: nn.Module, unit: Unit) -> None:
+    layer, norm = model.get_submodule(unit.name), model.get_submodule(unit.norm) if unit.norm else None
+    if can_merge(layer, norm) and all(tap.module == unit.norm for tap in unit.taps):
+        model.set_submodule(unit.name, merged(layer, norm))
+        model.set_submodule(unit.norm, nn.Identity())
+
+
+def can_merge(layer: nn.Module | None, norm: nn.Module | None) -> bool:
+    """Whether the two are a plain convolution and a plain BatchNorm."""
+    return type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+
+
+def merged(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """One convolution that does what the two do in eval mode, one after the other."""
+    moments = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    weight, bias = fuse_conv_bn_weights(layer.weight.detach(), layer.bias, *moments)
+    both = _sharing(layer)
+    both.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
+    both.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return both
+
+
+def _sharing(model: nn.Module) -> nn.Module:
+    """A copy of the model with the same tensors."""
+    return deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images in the layout in which convolutions are fastest."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def alike(found: Tensor, truth: Tensor) -> bool:
+    """Whether logits computed in another way are the same but for rounding."""
+    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
+    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """While open, convolutions on a GPU do without cuDNN, whose rounding to TF32 would hide what is wrong."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before

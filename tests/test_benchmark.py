@@ -1,0 +1,134 @@
+"""lib.benchmark measures what it says it does, and the peers that it times find what this study's code finds."""
+
+import itertools
+import json
+from importlib.metadata import version
+
+import pandas
+import pytest
+import torch
+from test_oracle import randomised
+
+from lib import benchmark, importance, networks, peers, pruning
+from lib.benchmark import Effort, measure, peak, shares
+
+
+@pytest.fixture
+def small():
+    model = randomised(networks.build("resnet8", 10))
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return model, images, torch.arange(8)
+
+
+# ---- peers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hooks and loss.backward()", "captum"])
+def test_peers_find_what_scoring_finds(name, small):
+    if name == "captum":
+        pytest.importorskip("captum", reason="captum is of the bench extra")
+    model, images, labels = small
+    expected = importance.score(model, [(images, labels)], ["taylorfo"])["taylorfo"]
+    for _ in range(2):
+        found = peers.PEERS[name](model, images, labels)()
+        torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-5 * expected.max().item())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_torch_pruning_rates_every_group(small):
+    model, images, labels = small
+    scores = peers.torch_pruning(model, images, labels)()
+    assert len(scores) == 16 + 16 + 32 + 32 + 64 + 64  # channels that a stream ties together count once
+    assert scores.isfinite().all() and (scores > 0).any()
+
+
+def test_a_missing_peer_is_left_out_with_a_message(small, monkeypatch, capsys):
+    model, images, labels = small
+
+    def missing(*_):
+        raise ImportError("No module named 'captum'")
+
+    monkeypatch.setitem(peers.PEERS, "captum", missing)
+    calls = benchmark._peers(model, [(images, labels)])
+    assert list(calls) == ["hooks and loss.backward()", "torch-pruning"]
+    assert "captum is left out: it is not installed (pip install '.[bench]')" in capsys.readouterr().err
+
+
+# ---- measuring ----------------------------------------------------------------------------------------------------
+
+
+def test_medians_and_quartiles_of_turns_by_hand(monkeypatch):
+    # one round that does not count, then three: the yardstick takes 2, 4, 8 s; the other 1, 4, 2 s of half the work
+    clock = itertools.accumulate([0, 9, 0, 9, *(0, 1, 0, 2), *(0, 4, 0, 4), *(0, 2, 0, 8)])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    order = []
+    calls = {"yardstick": lambda: order.append("yardstick"), "other": lambda: order.append("other")}
+    table = measure(calls, Effort(rounds=3), times={"other": 2})
+    assert order == ["yardstick", "other", "other", "yardstick"] * 2  # each comes first as often
+    assert table["task"].tolist() == ["yardstick", "other"]
+    assert table["seconds"].tolist() == [4, 4] and table["share"].tolist() == [1, 1]  # 1, 2 and 0.5 of the yardstick
+    assert table["seconds_low"].tolist() == [3, 3] and table["share_low"].tolist() == [1, 0.75]
+    assert table["seconds_high"].tolist() == [6, 6] and table["share_high"].tolist() == [1, 1.5]
+
+
+def test_peak_memory_is_that_of_tensors_that_live_at_once():
+    def call():
+        first = torch.ones(2**20)  # 4 MB
+        first = first + 1  # both for a while
+        del first
+        torch.ones(2**19)
+
+    assert peak(call, "cpu") == pytest.approx(8, abs=0.1)
+
+
+def test_scoring_takes_no_more_memory_than_a_plain_pass_and_the_same_for_more(small):
+    model, images, labels = small
+    images, labels = images.repeat(8, 1, 1, 1), labels.repeat(8)  # two minibatches
+    plain = peak(lambda: peers.plain_pass(model, images, labels), "cpu")
+    model.zero_grad(set_to_none=True)
+
+    def scoring(count, criteria):
+        return peak(lambda: importance.score(model, [(images, labels)] * count, criteria), "cpu")
+
+    one = scoring(1, ["sq"])
+    assert one <= plain
+    assert scoring(4, ["sq"]) == pytest.approx(one, rel=0.02)
+    assert scoring(1, benchmark.SETS["one cotangent"]) == pytest.approx(one, rel=0.05)
+
+
+def test_the_masked_curve_and_the_fast_one_do_the_same_work(small, monkeypatch):
+    model, images, labels = small
+    order, seen = torch.arange(336), []
+    monkeypatch.setattr(benchmark.pruning, "masked", lambda model, order, k, layers: seen.append(k) or torch.no_grad())
+    benchmark._masked_curve(model, order, [], images, 5)
+    assert seen == pruning.steps(336, 5)
+    assert len(pruning.curve(model, order, images, labels, 5)) == 5
+
+
+def test_quick_memory_and_growth_come_as_tables(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "BATCH", 2)
+    monkeypatch.setattr(benchmark, "_weights", lambda network: "random")
+    words = ["--quick", "--threads", "1", "--device", "cpu", "--only", "memory", "growth"]
+    assert benchmark.main([*words, "--folder", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["growth.csv", "memory.csv"]  # nothing to draw
+    growth = pandas.read_csv(tmp_path / "growth.csv")
+    assert set(growth["grows"]) == {"width", "depth", "examples", "criteria"}
+    assert (growth[growth["task"] == "plain pass"]["share"] == 1).all()
+    for table in (growth, pandas.read_csv(tmp_path / "memory.csv")):
+        assert set(table["device"]) == {"cpu"} and set(table["threads"]) == {1}
+        assert set(table["torch"]) == {version("torch")}
+    assert "growth" in capsys.readouterr().out
+
+
+def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
+    columns = {"network": "resnet20", "share": [1.0, 0.5], "share_low": [1, 0.4], "share_high": [1, 0.6]}
+    scoring = pandas.DataFrame({"task": ["plain pass", "one cotangent"], "criteria": [0, 8], **columns})
+    scoring.to_csv(tmp_path / "scoring.csv", index=False)
+    pandas.DataFrame({"task": ["a", "b"], **columns}).to_csv(tmp_path / "curves.csv", index=False)
+    pandas.DataFrame({"task": ["a"], "peak_mb": [1.0]}).to_csv(tmp_path / "memory.csv", index=False)
+    found = shares(tmp_path)
+    assert json.loads(found[["benchmark", "task"]].to_json(orient="values")) == [
+        ["scoring", "plain pass"], ["scoring", "one cotangent (8)"], ["curves", "a"], ["curves", "b"],
+    ]  # fmt: skip
+    benchmark._draw(tmp_path)
+    assert (tmp_path / "shares.png").stat().st_size > 1000 and (tmp_path / "shares.svg").exists()

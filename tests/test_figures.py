@@ -1,0 +1,68 @@
+"""lib.figures: what tidy tables look like, as far as numbers can say."""
+
+from itertools import pairwise
+
+import numpy
+import pandas
+import pytest
+from matplotlib import pyplot
+
+from lib import figures
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    pyplot.close("all")
+
+
+def lines(**more):
+    table = pandas.DataFrame({"gone": [0.0, 5, 10], "accuracy": [0.9, 0.7, 0.5], "low": [0.8, 0.4, -0.2], "high": 0.95})
+    return table.assign(**{"dataset": "digits", "network": "vgg8", "examples": 10, "criterion": "sq"} | more)
+
+
+def test_curves_are_in_percent_and_their_intervals_stay_between_nothing_and_everything():
+    figure = figures.intervals(lines(), ["sq"], xlabel="units switched off (%)")
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("units switched off (%)", "test accuracy (%)")
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([90, 70, 50])
+    (bars,) = axes.containers[0].lines[2]
+    assert numpy.concatenate(bars.get_segments())[:, 1].tolist() == pytest.approx([80, 95, 0, 95])  # at 0 and 10 %
+
+
+def test_there_is_a_row_for_each_network_and_a_column_for_each_number_of_examples():
+    table = pandas.concat(
+        [lines(network=n, examples=e, criterion=c) for n in ("a", "b") for e in (10, 1000) for c in "xy"]
+    )
+    figure = figures.intervals(table, ["x", "y"], xlabel="gone (%)")
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"digits, {network}, {number} examples" for network in "ab" for number in ("10", "1,000")
+    ]
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["x", "y"]]
+
+
+def test_a_single_run_has_a_line_and_no_interval():
+    figure = figures.intervals(lines(low=numpy.nan, high=numpy.nan), ["sq"], xlabel="gone (%)")
+    figure.canvas.draw()
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([90, 70, 50])
+
+
+def test_names_do_not_hide_each_other():
+    near = pandas.DataFrame({"criterion": [f"criterion-{n}" for n in range(5)], "seconds": 0.01, "auc_relative": 0.8})
+    figure = figures.cost_against_value(near, list(near["criterion"]))
+    heights = sorted(name.xyann[1] for name in figure.axes[0].texts)  # above the point that they all share
+    assert len(heights) == 5 and all(above - below >= 10 for below, above in pairwise(heights))
+
+
+def test_layers_stand_in_the_order_in_which_they_run():
+    rows = [
+        (name, layer, rho) for name in ("sq", "l2") for layer, rho in (("stem", 0.5), ("a", 0.25), ("b", numpy.nan))
+    ]
+    table = pandas.DataFrame(rows, columns=["criterion", "layer", "spearman"])
+    figure = figures.by_layer(
+        table.assign(dataset="digits", network="vgg8", oracle="output"), ["l2", "sq"], oracle="output"
+    )
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["stem", "a", "b"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["l2", "sq"]

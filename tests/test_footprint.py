@@ -1,0 +1,123 @@
+"""lib.footprint: multiply-adds and parameters that are left, counted by hand."""
+
+import pytest
+import torch
+import toys
+from torch import nn
+
+from lib import networks
+from lib.footprint import remaining
+from lib.units import units
+
+
+def left(model, off, example):
+    """What is left with exactly the units `off` off: (share of multiply-adds, share of parameters)."""
+    total = sum(unit.size for unit in units(model.eval(), example))
+    order = torch.tensor([*off, *(unit for unit in range(total) if unit not in off)])
+    row = remaining(model, order, [len(off)], example).iloc[0]
+    assert row["pruned"] == len(off)
+    return row["macs"], row["parameters"]
+
+
+class Stream(nn.Module):
+    """A stem and two blocks that write to the same two channels: units 0-1 (stem), 2-3 (one), 4-5 (two)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
+        self.one, self.two = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+        self.classifier = nn.Linear(2, 3)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu_()
+        x = x + self.one(x)
+        x = x + self.two(x)
+        return self.classifier(x.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("off", "macs", "parameters"),
+    [  # on 4 x 4 images: stem 16 * 9 * 2, blocks 16 * 4 each, classifier 6; stem 18 + 4, blocks 4 + 2, classifier 6 + 3
+        ([], 288 + 64 + 64 + 6, 22 + 6 + 6 + 9),
+        ([0], 144 + 32 + 64 + 6, 11 + 4 + 6 + 9),  # block one loses an input; it writes both channels for block two
+        ([0, 2], 144 + 16 + 32 + 6, 11 + 2 + 4 + 9),  # now none has written channel 0 when block two reads it
+        ([0, 2, 4], 144 + 16 + 16 + 3, 11 + 2 + 2 + 6),  # nor when the classifier does
+        ([2, 4], 288 + 32 + 32 + 6, 22 + 3 + 3 + 9),  # the stem wrote it
+        ([0, 1], 0, 0 + 2 + 2 + 3),  # nothing comes in: what is left of the blocks and the classifier are biases
+        ([0, 1, 2, 3], 0, 0 + 0 + 2 + 3),
+        ([0, 1, 2, 3, 4, 5], 0, 3),
+    ],
+)
+def test_a_channel_of_a_residual_stream_goes_when_all_that_write_to_it_are_off(off, macs, parameters):
+    assert left(Stream(), off, torch.zeros(1, 1, 4, 4)) == (macs / 422, parameters / 43)
+
+
+@pytest.mark.parametrize(
+    ("off", "macs", "parameters"),
+    [  # on 6 x 6 images: 16 * 18 * 4 to maps of 4 x 4, 2 x 2 behind the pool: 4 * 36 * 3, 36; 72 + 8, 108 + 3, 36 + 3
+        ([], 1152 + 432 + 36, 80 + 111 + 39),
+        ([1], 864 + 324 + 36, 60 + 84 + 39),
+        ([4], 1152 + 288 + 24, 80 + 74 + 27),  # four inputs of the classifier, one for each place of the map
+        ([1, 4], 864 + 216 + 24, 60 + 56 + 27),
+        ([0, 1, 2, 3], 0 + 0 + 0, 0 + 3 + 3),  # nothing reaches the logits
+    ],
+)
+def test_a_chain_by_hand(off, macs, parameters):
+    model, (images, _) = toys.make(toys.Plain), toys.examples(toys.Plain, 1)
+    assert left(model, off, images) == pytest.approx((macs / 1620, parameters / 230), rel=1e-15)
+
+
+def test_groups_and_a_norm_behind_a_concatenation_by_hand():
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(2, 2, 1, bias=False), nn.Conv2d(2, 2, 1, groups=2, bias=False)
+            self.norm, self.third = nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, groups=2, bias=False)
+            self.classifier = nn.Linear(2, 2, bias=False)
+
+        def forward(self, x):
+            x = torch.cat([self.first(x), self.second(x)], 1)
+            return self.classifier(self.third(self.norm(x).relu_()).mean((2, 3)))
+
+    example = torch.zeros(1, 2, 1, 1)  # so that multiply-adds are weights: 4 + 2 + 2 groups of 2 + 4; 8 in the norm
+    assert left(Joined(), [0], example) == (
+        11 / 14,
+        17 / 22,
+    )  # two of the first layer, one of the third
+    assert left(Joined(), [3], example) == (12 / 14, 18 / 22)  # the one weight of its group, one of the third layer
+    assert left(Joined(), [4], example) == (10 / 14, 18 / 22)  # a group of the third layer; what it read stays
+    assert left(Joined(), [0, 1], example) == (6 / 14, 10 / 22)  # both inputs of the first group: it makes nothing
+
+
+def test_a_layer_used_twice_counts_twice_in_multiply_adds_and_once_in_parameters():
+    model, (images, _) = toys.make(toys.Twice), toys.examples(toys.Twice, 1)
+    # on 4 x 4 images: stem 16 * 9 * 3, shared 16 * 81 twice, classifier 16 * 9; 27 + 3, 81 + 3 + 6, 9 + 3
+    macs, parameters = 432 + 2 * 1296 + 144, 30 + 90 + 12
+    assert left(model, [], images) == (1, 1)
+    # without unit 0 of the stem the first use has two inputs; the second has three, one of them written by the first
+    assert left(model, [0], images) == ((288 + 864 + 1296 + 144) / macs, (20 + 90 + 12) / parameters)
+    assert left(model, [0, 3], images) == ((288 + 2 * 576 + 96) / macs, (20 + 36 + 2 + 4 + 9) / parameters)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vgg8"])
+def test_shares_fall_from_all_to_nothing_and_the_model_stays_as_it_was(name):
+    model, example = networks.build(name, 10, 1).eval(), torch.zeros(1, 1, 8, 8)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    total = sum(unit.size for unit in units(model, example))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    table = remaining(model, order, range(0, total + 1, 16), example)
+    for column in ("macs", "parameters"):
+        assert table[column].iloc[0] == 1 and table[column].is_monotonic_decreasing
+        assert 0 <= table[column].iloc[-1] < 0.03
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_what_is_left_of_a_chain_is_what_a_smaller_network_has():
+    def chain(first, second):
+        return nn.Sequential(
+            nn.Conv2d(2, first, 3), nn.BatchNorm2d(first), nn.SiLU(), nn.Conv2d(first, second, 3, stride=2),
+            nn.LeakyReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(second, 3),
+        )  # fmt: skip
+
+    size = [sum(parameter.numel() for parameter in chain(*widths).parameters()) for widths in ((4, 5), (3, 3))]
+    assert left(chain(4, 5), [2, 4, 8], torch.zeros(1, 2, 9, 9))[1] == size[1] / size[0]
