@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = "study.yaml"
 DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of images
 DEVICES = ("auto", "cpu", "cuda")
-RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 LOCK = "requirements.lock"
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
 
@@ -72,9 +71,6 @@ COUNTS = Kind(
 )
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
-RULE = Kind(lambda value: value in RULES, f"one of {', '.join(RULES)}")
-OWN_NAME = Kind(lambda value: value is None or _is_name(value), "a name of letters, digits and _ . -, or null")
-LINE = Kind(lambda value: isinstance(value, str) and "\n" not in value, "a text of one line")
 SEEDS = Kind(lambda value: _is_list(value, _is_whole), "a list of different whole numbers, 0 or more")
 
 TRAINING = {
@@ -106,6 +102,7 @@ MEASURING = {
     "tuning_images": AMOUNT,
     "batch": COUNT,
 }
+<<<<<<< HEAD
 CLUSTER = {
     "partition": OWN_NAME,
     "account": OWN_NAME,
@@ -115,6 +112,8 @@ CLUSTER = {
     "runtime": COUNT,
     "options": LINE,
 }
+=======
+>>>>>>> main
 LARGER = {
     "networks": NAMES,
     "pixels": COUNT,
@@ -129,13 +128,13 @@ PROFILE = {
     "runs": NAMES,
     "seeds": SEEDS,
     "threads": COUNT,
-    "cluster": CLUSTER,
+    "resources": {"mem_mb": COUNT, "runtime": COUNT},
     "notebooks": NAMES,
     "training": TRAINING,
     "measuring": MEASURING,
     "larger": LARGER,
 }
-MAPPED = {"runs": NAME, "training": NAME, "measuring": NAME, "cluster": RULE}  # from data sets or rules, to values
+BY_DATASET = ("runs", "training", "measuring")  # where a value may be a mapping from data set to value
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class Profile:
     grid: Mapping[str, tuple[str, ...]]  # data set -> networks
     seeds: tuple[int, ...]
     threads: int
-    cluster: Mapping[str, object]  # mem_mb in MB, runtime in minutes
+    resources: Mapping[str, int]  # mem_mb in MB, runtime in minutes
     notebooks: tuple[str, ...]
     training: Mapping[str, object]
     measuring: Mapping[str, object]
@@ -194,11 +193,7 @@ class Profile:
 
     def settings(self, dataset: str) -> dict[str, dict[str, object]]:
         """The settings "training" and "measuring" as they are for one of the profile's data sets."""
-        return {"training": _settled(self.training, dataset), "measuring": _settled(self.measuring, dataset)}
-
-    def job(self, rule: str) -> dict[str, object]:
-        """What a job of `rule` ("train") asks of a cluster: `cluster` as it is for that rule, no GPU if on the CPU."""
-        return _settled(self.cluster, rule) | ({"gpus": 0} if self.device == "cpu" else {})
+        return {"training": _for_dataset(self.training, dataset), "measuring": _for_dataset(self.measuring, dataset)}
 
 
 @dataclass(frozen=True)
@@ -316,7 +311,11 @@ def load(
         device=device,
         data=os.fspath(data),
         results=os.fspath(results),
+<<<<<<< HEAD
         **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger")},
+=======
+        **{key: entry[key] for key in ("threads", "resources", "training", "measuring", "larger")},
+>>>>>>> main
     )
 
 
@@ -439,18 +438,18 @@ def _merge(defaults: dict, entry: dict) -> dict:
 def _check_profile(entry: object, where: str) -> None:
     _check_keys(entry, PROFILE, where)
     for key, value in entry.items():
-        _check(value, PROFILE[key], f"{where}.{key}", by=MAPPED.get(key))
+        _check(value, PROFILE[key], f"{where}.{key}", by_dataset=key in BY_DATASET)
 
 
-def _check(value: object, kind: Kind | dict, where: str, *, by: Kind | None = None) -> None:
+def _check(value: object, kind: Kind | dict, where: str, *, by_dataset: bool = False) -> None:
     if isinstance(kind, dict):
         _check_keys(value, kind, where)
         for key, part in value.items():
-            _check(part, kind[key], f"{where}.{key}", by=by)
-    elif by is not None and isinstance(value, dict):
-        for name, part in value.items():
-            _check(name, by, where)
-            _check(part, kind, f"{where}.{name}")
+            _check(part, kind[key], f"{where}.{key}", by_dataset=by_dataset)
+    elif by_dataset and isinstance(value, dict):
+        for dataset, part in value.items():
+            _check(dataset, NAME, where)
+            _check(part, kind, f"{where}.{dataset}")
     elif not kind.accepts(value):
         raise ValueError(f"{where} must be {kind.description}, not {value!r}")
 
@@ -462,14 +461,13 @@ def _check_complete(entry: dict, where: str) -> None:
     if not isinstance(entry["runs"], dict) or not entry["runs"]:
         raise ValueError(f"{where}.runs must be a mapping from data set to networks, not {entry['runs']!r}")
     for section, kinds in PROFILE.items():
-        names = RULES if section == "cluster" else entry["runs"]
         for key in kinds if isinstance(kinds, dict) else ():
             if key not in entry[section]:
                 raise ValueError(f"{where}.{section}.{key} is missing, and the defaults have none")
             value = entry[section][key]
-            for name in names if isinstance(value, dict) else ():
-                if name not in value:
-                    raise ValueError(f"{where}.{section}.{key} has no value for {name}, only for {', '.join(value)}")
+            for dataset in entry["runs"] if isinstance(value, dict) else ():
+                if dataset not in value:
+                    raise ValueError(f"{where}.{section}.{key} has no value for {dataset}, only for {', '.join(value)}")
 
 
 def _check_keys(value: object, valid: Iterable[str], where: str) -> None:
@@ -485,5 +483,5 @@ def _one_of(value: object, valid: Iterable[str], what: str, where: str = "") -> 
         raise ValueError(f"{where}unknown {what} {value!r}: valid are {', '.join(valid)}")
 
 
-def _settled(settings: Mapping[str, object], name: str) -> dict[str, object]:
-    return {key: value[name] if isinstance(value, dict) else value for key, value in settings.items()}
+def _for_dataset(settings: Mapping[str, object], dataset: str) -> dict[str, object]:
+    return {key: value[dataset] if isinstance(value, dict) else value for key, value in settings.items()}
