@@ -20,7 +20,7 @@ def model():
     """In float64, so that rounding is far below any mistake, with BatchNorms that know the digits."""
     network = networks.build("resnet8", 10, 1, seed=3)
     with torch.no_grad():
-        network(digits()[0])
+        network(digits()[0].float())
     return network.double().eval()
 
 
@@ -28,7 +28,7 @@ def digits(count=75):
     """Three minibatches, the last of 11."""
     found = datasets.load("digits", "test")
     mean, std = datasets.statistics(found.images)
-    return datasets.normalise(found.images[:count], mean, std), found.labels[:count]
+    return datasets.normalise(found.images[:count], mean, std, torch.float64), found.labels[:count]
 
 
 def stream(folder, **more):
@@ -65,7 +65,7 @@ def results(folder):
         "curve": torch.tensor(pruning.curve(network, order, images, labels, 5, groups=rare).to_numpy()),
         "curve of few": torch.tensor(pruning.curve(network, order, images[:2], labels[:2], 3).to_numpy()),
         "curve of a folder": torch.tensor(larger.curve(Grey().float(), order, photographs, 5).to_numpy()),
-        "curve of batches": torch.tensor(larger.curve(network, order, [(images.double(), labels)], 5).to_numpy()),
+        "curve of batches": torch.tensor(larger.curve(network, order, [(images, labels)], 5).to_numpy()),
     }
 
 
