@@ -1,8 +1,9 @@
-"""What every process of test_ranks.py does: torchrun starts so many of them, and the first one saves what they found.
+"""What every process of test_ranks.py does: torchrun starts three of them, and the first one saves what they found.
 
 torchrun --nproc-per-node 3 tests/in_ranks.py FOLDER OUTPUT
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lib import datasets, folders, importance, larger, networks, pruning, ranks
 
 KINDS = ["abs", "sq:rand:norm", "molchanov-bn", "molchanov-group", "sq:sampled:batch", "abs:exact", "sq:orth@2"]
 KINDS += ["taylorfo:layer", "apoz", "hrank", "act-std", "chip", "l2", "random"]
-FREE = [name for name in KINDS if not importance.parse(name).needs_labels and "batch" not in name]
+FEW = ["sq:rand:norm", "molchanov-group", "act-std"]
 
 
 def model():
@@ -57,15 +58,16 @@ def results(folder):
     rare = {"rare": labels < 2}
     return {
         "batches": importance.score(network, batches, KINDS, seed=5),
-        "one batch": importance.score(network, [(images, labels)], KINDS, seed=5),
-        "an iterator": importance.score(network, iter(batches), KINDS, seed=5),
-        "shuffled": importance.score(network, shuffled, [*FREE, "molchanov-bn:rand"]),
+        "one batch": importance.score(network, [(images, labels)], FEW, seed=5),
+        "an iterator": importance.score(network, iter(batches), FEW, seed=5),
+        "an iterator in any order": importance.score(network, iter(shuffled), ["abs:rand", "apoz"]),
+        "shuffled": importance.score(network, shuffled, ["abs:rand", "molchanov-bn:rand"]),
         "fewer than ranks": importance.score(network, [(images[:20], labels[:20])], KINDS, seed=5),
-        "a folder": importance.score(Grey(), photographs, KINDS, seed=5),
-        "curve": torch.tensor(pruning.curve(network, order, images, labels, 5, groups=rare).to_numpy()),
-        "curve of few": torch.tensor(pruning.curve(network, order, images[:2], labels[:2], 3).to_numpy()),
-        "curve of a folder": torch.tensor(larger.curve(Grey().float(), order, photographs, 5).to_numpy()),
-        "curve of batches": torch.tensor(larger.curve(network, order, [(images, labels)], 5).to_numpy()),
+        "a folder": importance.score(Grey(), photographs, FEW, seed=5),
+        "curve": torch.tensor(pruning.curve(network, order, images, labels, 3, groups=rare).to_numpy()),
+        "curve of few": torch.tensor(pruning.curve(network, order, images[:2], labels[:2], 2).to_numpy()),
+        "curve of a folder": torch.tensor(larger.curve(Grey().float(), order, photographs, 3).to_numpy()),
+        "curve of batches": torch.tensor(larger.curve(network, order, [(images, labels)], 3).to_numpy()),
     }
 
 
@@ -118,14 +120,17 @@ def reads(folder):
 
 
 def main(folder, output):
-    """Writes to `output` what every rank found, a list."""
+    """Three processes, then two of them, then one: writes what each of them found, number -> a list, to `output`."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
-    found = [None] * distributed.get_world_size()
-    distributed.all_gather_object(found, (results(folder), failures(), reads(folder)))
-    if distributed.get_rank() == 0:
-        torch.save(found, output)
-    distributed.destroy_process_group()
+    rank, everything = int(os.environ["RANK"]), {}
+    for count in range(int(os.environ["WORLD_SIZE"]), rank, -1):
+        meeting = f"file://{output.with_name(f'meeting-{count}')}"
+        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+        everything[count] = [None] * count
+        distributed.all_gather_object(everything[count], (results(folder), failures(), reads(folder)))
+        distributed.destroy_process_group()
+    if rank == 0:
+        torch.save(everything, output)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,22 @@ def alone(folder):
     return in_ranks.results(folder)
 
 
-@pytest.fixture(scope="module", params=COUNTS)
-def found(request, folder, tmp_path_factory):
-    """What each of so many processes found."""
+@pytest.fixture(scope="module")
+def everything(folder, tmp_path_factory):
+    """What each process found: how many they were -> a list. All in one go, as starting them takes the time."""
     output = tmp_path_factory.mktemp("found") / "found.pt"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(max(COUNTS))]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [*command, str(ROOT / "tests/in_ranks.py"), str(folder), str(output)]
     done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return torch.load(output, weights_only=False)
+
+
+@pytest.fixture(params=COUNTS)
+def found(request, everything):
+    """What each of so many processes found."""
+    return everything[request.param]
 
 
 def flat(results):
