@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy
 import torch
@@ -55,6 +56,7 @@ class Stream:
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with images uint8, and always with `targets`."""
+        _transforms()  # here once, and not in every worker
         generator = torch.Generator()  # or the loader would draw from the global random state
         workers = min(self.workers, -(-len(self) // self.batch))
         try:
@@ -154,13 +156,18 @@ def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int 
 
 def _pixels(path: Path, pixels: int) -> Tensor:
     """RGB (3, pixels, pixels), uint8."""
-    from torchvision.transforms import functional  # takes seconds to import
-
     try:
         with Image.open(path, formats=FORMATS) as image:
             image = image.convert("RGB")
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(f"cannot read image {path} ({error}): replace or remove it") from error
-    return functional.pil_to_tensor(
-        functional.center_crop(functional.resize(image, round(MARGIN * pixels)), [pixels] * 2)
+    transforms = _transforms()
+    return transforms.pil_to_tensor(
+        transforms.center_crop(transforms.resize(image, round(MARGIN * pixels)), [pixels] * 2)
     )
+
+
+def _transforms() -> ModuleType:
+    from torchvision.transforms import functional  # takes seconds to import
+
+    return functional
