@@ -211,7 +211,7 @@ def test_code_in_weights_is_not_run(tmp_path):
         (["--shard", "100"], "--shard 100 must be a multiple of 32"),
         (["--output", "scores.csv"], "--output scores.csv must end in .parquet"),
         (["--images", "301"], "cannot stream 301 images: there are 300"),
-        (["--classes", "9", "--weights", "untrained"], "has 10 classes, but --classes is 9"),
+        (["--classes", "9", "--weights", "untrained"], "has 10 folders of classes, but --classes is 9"),
         (["--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
         (["--weights", "README.md"], "README.md cannot be read as weights"),
         (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
