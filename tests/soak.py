@@ -21,7 +21,8 @@ from pathlib import Path
 import pandas
 from conftest import Study, copy_of_the_repository
 
-TIMES = ("seconds", "memory", "commit", "latency", "time")  # parts of the names of columns that may differ
+# Parts of the names of columns that may differ.
+TIMES = ("second", "memory", "_mb", "commit", "latency", "step_", "time")
 RESULTS = ("*.parquet", "*.csv", "checkpoint.safetensors")
 
 
