@@ -9,6 +9,7 @@ and errors to the terminal too. It may be killed at any moment: the next start g
 
 import argparse
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -52,8 +53,13 @@ def parse_jobs(text: str, threads: int) -> int:
 def alone(profile: profiles.Profile) -> Iterator[None]:
     """While open, no other process may run this profile; one that was killed is no hindrance. Raises RuntimeError, or
     OSError where there cannot be the profile's folders."""
-    for folder in (profile.folder, profile.executed("").parent, *(run.folder for run in profile.runs)):
-        folder.mkdir(parents=True, exist_ok=True)
+    profile.folder.mkdir(parents=True, exist_ok=True)
+    for folder in (
+        profile.executed("").parent,
+        *(path for run in profile.runs for path in (run.folder.parent, run.folder)),
+    ):
+        if folder.exists() and not folder.is_dir():  # at which Snakemake would only stumble
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
     with open(profile.folder / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
