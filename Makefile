@@ -1,4 +1,6 @@
 # The study's front door. Parameters: make reproduce PROFILE=quick SEEDS="0 1 2" DEVICE=auto|cpu|cuda JOBS=2 DATA=data
+# GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
+# CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
 # make benchmark QUICK=1 takes a minute and saves nothing. PYTHON=... uses that interpreter as it is, without any set-up.
 
@@ -7,16 +9,20 @@ DEVICE ?= auto
 DATA ?= data
 SEEDS ?=
 JOBS ?=
+GPUS ?=
+RUNS_PER_GPU ?=
+CLUSTER ?=
 CHECKPOINTS ?=
 QUICK ?=
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS DATA CHECKPOINTS QUICK,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
-ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --data="$$DATA"
+ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --gpus="$$GPUS" \
+	--runs-per-gpu="$$RUNS_PER_GPU" --cluster="$$CLUSTER" --data="$$DATA"
 VENV := .venv
 UV := uv==0.13.9
 AUDIT := pip-audit@2.10.1
@@ -30,7 +36,7 @@ endif
 .DEFAULT_GOAL := help
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# (PYTHON|CHECKPOINTS)/ {print substr($$0, 3)}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# (GPUS|CLUSTER|PYTHON|CHECKPOINTS)/ {print substr($$0, 3)}' Makefile
 
 setup: ## make .venv from requirements.lock, if it is not there or the lock has changed
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)

@@ -3,25 +3,40 @@
 # What decides that a notebook runs again is content, not dates: the digest of its code and of the modules of lib that it
 # uses, its settings, the data's digest and the versions in the lock are parameters of its rule. Everything a rule makes
 # is whole or not there, and its executed notebook comes last.
+#
+# On a cluster, this file is read again where a job runs, by the Snakemake that starts its notebook.
 
 import os
 import re
 import shlex
 import sys
 
-from lib import profiles
+from lib import cluster, profiles
 
-config = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"} | config
-config |= config.pop("asked", {})  # by lib.reproduce: all of these, and digests
-seeds = config["seeds"] and [int(seed) for seed in config["seeds"]]  # Snakemake hands on a list as texts
-profile = profiles.load(config["profile"], seeds, config["device"], config["data"], config["results"])
+WHAT = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"}
+config = WHAT | {"cluster": "", "gpus": [], "runs_per_gpu": 1} | config  # and digests
+profile = profiles.load(*(config[name] for name in WHAT))
 RUN = profile.folder / "{dataset}-{network}" / "seed-{seed}"
-EXECUTE = f"exec {shlex.quote(sys.executable)} -m lib.execute --parent {os.getpid()} --threads {profile.threads}"
-WHERE = " ".join(f"-p {name} {{config[{name}]:q}}" for name in ("profile", "device", "data", "results"))
+WHERE = " ".join(f"-p {name} {{config[{name}]:q}}" for name in ("profile", "data", "results"))
 OF_RUN = f"{WHERE} -p dataset {{wildcards.dataset}} -p network {{wildcards.network}} -p seed {{wildcards.seed}}"
 OF_PROFILE = f"{WHERE} -p seeds {shlex.quote(str(list(profile.seeds)))}"
 PINS = profiles.pins()
-ON_GPU = {"gpu": int(profile.device == "cuda")}
+
+
+def on_gpu(rule):  # of this machine
+    return not config["cluster"] and profile.device == "cuda" and rule != "report"
+
+
+def needs(rule):
+    return cluster.resources(profile, rule) if config["cluster"] else {"gpu": int(on_gpu(rule))}
+
+
+def execute(rule, notebook, more):
+    device = cluster.device(profile, rule) if config["cluster"] else profile.device
+    shared = f"--gpus {shlex.quote(','.join(config['gpus']))} --runs-per-gpu {config['runs_per_gpu']}"
+    words = f"--parent {os.getpid()} --threads {profile.threads} {shared if on_gpu(rule) else ''}"
+    files = f"notebooks/{notebook}.ipynb {{output.executed:q}}"
+    return f"exec {shlex.quote(sys.executable)} -m lib.execute {words} {files} -p device {device} {more}"
 
 
 def of_all_runs(*patterns):
@@ -58,11 +73,11 @@ rule report:
         code=profiles.code_digest("90-report"),
         text=profiles.text_digest("90-report"),
     threads: profile.threads
-    resources: **profile.resources
+    resources: **needs("report")
     message: "90-report"
     shell:
         "rm -f {config[results]:q}/{config[profile]:q}/{{tables,figures}}/90-report-*; "
-        f"{EXECUTE} notebooks/90-report.ipynb {{output.executed:q}} {OF_PROFILE}"
+        f"{execute('report', '90-report', OF_PROFILE)}"
 
 
 rule train:
@@ -78,9 +93,9 @@ rule train:
         pins=PINS,
         threads=profile.threads,
     threads: profile.threads
-    resources: **profile.resources, **ON_GPU
+    resources: **needs("train")
     message: "00-train {wildcards.dataset}-{wildcards.network} seed {wildcards.seed}"
-    shell: f"{EXECUTE} notebooks/00-train.ipynb {{output.executed:q}} {OF_RUN}"
+    shell: execute("train", "00-train", OF_RUN)
 
 
 rule measure:
@@ -101,9 +116,9 @@ rule measure:
         notebooks=profile.notebooks,
         threads=profile.threads,
     threads: profile.threads
-    resources: **profile.resources, **ON_GPU
+    resources: **needs("measure")
     message: "10-measure {wildcards.dataset}-{wildcards.network} seed {wildcards.seed}"
-    shell: f"{EXECUTE} notebooks/10-measure.ipynb {{output.executed:q}} {OF_RUN}"
+    shell: execute("measure", "10-measure", OF_RUN)
 
 
 rule ablation:
@@ -122,12 +137,12 @@ rule ablation:
         pins=PINS,
         threads=profile.threads,
     threads: profile.threads
-    resources: **profile.resources, **ON_GPU
+    resources: **needs("ablation")
     message: "{wildcards.notebook}"
     shell:  # only the notebook knows the names of its tables and figures, so what an earlier run left must go first
         "cd {config[results]:q}/{config[profile]:q}; rm -f {{tables,figures}}/{wildcards.notebook}-* "
         "notebooks/{wildcards.notebook}.json; cd - > /dev/null; "
-        f"{EXECUTE} notebooks/{{wildcards.notebook}}.ipynb {{output.executed:q}} {OF_PROFILE}"
+        f"{execute('ablation', '{wildcards.notebook}', OF_PROFILE)}"
 
 
 rule all:  # a file that is missing is made again even where nothing else asks for it

@@ -1,10 +1,10 @@
 """Runs one notebook in a process of its own: papermill, with checked parameters, fixed threads and no half-made copies.
 
-    python -m lib.execute notebooks/00-train.ipynb OUTPUT --threads 1 -p seed 2 -p dataset digits
+    python -m lib.execute notebooks/00-train.ipynb OUTPUT --threads 1 --gpus 0,1 -p seed 2 -p dataset digits
 
 Enters: a notebook, and values for its cell tagged `parameters`. Leaves: the executed copy at OUTPUT, or, where a cell
 failed, <OUTPUT>.failed.ipynb beside it and two lines on the terminal. It may be killed at any moment: the copy is made
-aside and renamed when it is whole.
+aside and renamed when it is whole. Where GPUs are named, the run has one of them, which no other run has meanwhile.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from lib import profiles
+from lib import gpus, profiles
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -45,12 +45,21 @@ REMEDIES = {  # for what the system has to say: error number -> what helps
 _SMALLER = "give the profile a smaller batch, under training or measuring in study.yaml"
 
 
-def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[str, str], *, threads: int = 1) -> None:
+def run(
+    notebook: str | os.PathLike,
+    output: str | os.PathLike,
+    values: Mapping[str, str],
+    *,
+    threads: int = 1,
+    among: Sequence[str] = (),
+    runs_per_gpu: int = 1,
+) -> None:
     """Executes `notebook` with this interpreter in the repository's root and leaves the copy at `output`.
 
     Arguments:
         values: of parameters, as text; each is read as the type that its default in the notebook has.
         threads: of every pool of threads in the kernel.
+        among: GPUs, of which the kernel sees one; the run waits until fewer than `runs_per_gpu` others have it.
 
     Raises ValueError for a parameter the notebook does not have or whose value is of another type, and RuntimeError,
     naming cell and error, for a notebook that fails; its copy is then <output>.failed.ipynb.
@@ -63,7 +72,7 @@ def run(notebook: str | os.PathLike, output: str | os.PathLike, values: Mapping[
     aside, failed = (output.with_name(f"{output.stem}.{state}.ipynb") for state in ("part", "failed"))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _kernel(threads) as kernel:
+        with gpus.turn(among, runs_per_gpu) if among else nullcontext() as gpu, _kernel(threads, gpu) as kernel:
             settings = {"cwd": profiles.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
             papermill.execute_notebook(notebook, aside, parameters, kernel_name="python3", **kernel, **settings)
     except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
@@ -115,7 +124,7 @@ def _literal(text: str) -> object:
 
 
 @contextmanager
-def _kernel(threads: int) -> Iterator[dict[str, type]]:
+def _kernel(threads: int, gpu: str | None) -> Iterator[dict[str, type]]:
     # A kernel of this interpreter, whatever kernels and IPython settings the user has, and gone at the end, whatever
     # happens. It is reached through files: ports, the usual way, are chosen before the kernel binds them, so that two
     # kernels that start at once can meet.
@@ -127,6 +136,7 @@ def _kernel(threads: int) -> Iterator[dict[str, type]]:
     made = []
     with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
         environment = ENVIRONMENT | dict.fromkeys(POOLS, str(threads)) | {"IPYTHONDIR": folder}
+        environment |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
 
         class Kernel(AsyncKernelManager):
             kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
@@ -196,6 +206,8 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("notebook")
     parser.add_argument("output", help="where the executed copy goes")
     parser.add_argument("--threads", type=int, default=1, help="of every pool of threads (1)")
+    parser.add_argument("--gpus", default="", help='one of which the run is to have, such as "0,1"')
+    parser.add_argument("--runs-per-gpu", type=int, default=1, help="how many runs share a GPU (1)")
     parser.add_argument("-p", dest="values", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--parent", type=int, help="stop when this process is no longer the parent")
     asked = parser.parse_args(words)
@@ -206,7 +218,8 @@ def main(words: Iterable[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if asked.parent is not None:
             _stop_with(asked.parent)
-        run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads)
+        among = {"among": asked.gpus.split(",") if asked.gpus else (), "runs_per_gpu": asked.runs_per_gpu}
+        run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads, **among)
     except (ValueError, OSError, RuntimeError) as error:
         print(in_one_line(error, asked.output), file=sys.stderr)
         return 1

@@ -29,6 +29,7 @@ DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of imag
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
 REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # that 20-normalization compares
+RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 LOCK = "requirements.lock"
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
 
@@ -77,6 +78,9 @@ SOME_REDUCTIONS = Kind(
 )
 AMOUNT = Kind(_is_amount, "a whole number, 1 or more, or all")
 AMOUNTS = Kind(lambda value: _is_list(value, _is_amount), "a list of different whole numbers, 1 or more, or all")
+RULE = Kind(lambda value: value in RULES, f"one of {', '.join(RULES)}")
+OWN_NAME = Kind(lambda value: value is None or _is_name(value), "a name of letters, digits and _ . -, or null")
+LINE = Kind(lambda value: isinstance(value, str) and "\n" not in value, "a text of one line")
 SEEDS = Kind(
     lambda value: _is_list(value, _is_whole) and max(value) < 2**63,  # what tables and torch can hold
     "a list of different whole numbers, 0 or more, below 2**63",
@@ -111,6 +115,15 @@ MEASURING = {
     "tuning_images": AMOUNT,
     "batch": COUNT,
 }
+CLUSTER = {
+    "partition": OWN_NAME,
+    "account": OWN_NAME,
+    "qos": OWN_NAME,
+    "gpus": WHOLE,
+    "mem_mb": COUNT,
+    "runtime": COUNT,
+    "options": LINE,
+}
 LARGER = {
     "networks": NAMES,
     "pixels": COUNT,
@@ -125,13 +138,13 @@ PROFILE = {
     "runs": NAMES,
     "seeds": SEEDS,
     "threads": COUNT,
-    "resources": {"mem_mb": COUNT, "runtime": COUNT},
+    "cluster": CLUSTER,
     "notebooks": NAMES,
     "training": TRAINING,
     "measuring": MEASURING,
     "larger": LARGER,
 }
-BY_DATASET = ("runs", "training", "measuring")  # where a value may be a mapping from data set to value
+MAPPED = {"runs": NAME, "training": NAME, "measuring": NAME, "cluster": RULE}  # from data sets or rules, to values
 
 
 @dataclass(frozen=True)
@@ -142,7 +155,7 @@ class Profile:
     grid: Mapping[str, tuple[str, ...]]  # data set -> networks
     seeds: tuple[int, ...]
     threads: int
-    resources: Mapping[str, int]  # mem_mb in MB, runtime in minutes
+    cluster: Mapping[str, object]  # mem_mb in MB, runtime in minutes
     notebooks: tuple[str, ...]
     training: Mapping[str, object]
     measuring: Mapping[str, object]
@@ -190,7 +203,11 @@ class Profile:
 
     def settings(self, dataset: str) -> dict[str, dict[str, object]]:
         """The settings "training" and "measuring" as they are for one of the profile's data sets."""
-        return {"training": _for_dataset(self.training, dataset), "measuring": _for_dataset(self.measuring, dataset)}
+        return {"training": _settled(self.training, dataset), "measuring": _settled(self.measuring, dataset)}
+
+    def job(self, rule: str) -> dict[str, object]:
+        """What a job of `rule` ("train") asks of a cluster: `cluster` as it is for that rule, no GPU if on the CPU."""
+        return _settled(self.cluster, rule) | ({"gpus": 0} if self.device == "cpu" else {})
 
 
 @dataclass(frozen=True)
@@ -308,7 +325,7 @@ def load(
         device=device,
         data=os.fspath(data),
         results=os.fspath(results),
-        **{key: entry[key] for key in ("threads", "resources", "training", "measuring", "larger")},
+        **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger")},
     )
 
 
@@ -431,18 +448,18 @@ def _merge(defaults: dict, entry: dict) -> dict:
 def _check_profile(entry: object, where: str) -> None:
     _check_keys(entry, PROFILE, where)
     for key, value in entry.items():
-        _check(value, PROFILE[key], f"{where}.{key}", by_dataset=key in BY_DATASET)
+        _check(value, PROFILE[key], f"{where}.{key}", by=MAPPED.get(key))
 
 
-def _check(value: object, kind: Kind | dict, where: str, *, by_dataset: bool = False) -> None:
+def _check(value: object, kind: Kind | dict, where: str, *, by: Kind | None = None) -> None:
     if isinstance(kind, dict):
         _check_keys(value, kind, where)
         for key, part in value.items():
-            _check(part, kind[key], f"{where}.{key}", by_dataset=by_dataset)
-    elif by_dataset and isinstance(value, dict):
-        for dataset, part in value.items():
-            _check(dataset, NAME, where)
-            _check(part, kind, f"{where}.{dataset}")
+            _check(part, kind[key], f"{where}.{key}", by=by)
+    elif by is not None and isinstance(value, dict):
+        for name, part in value.items():
+            _check(name, by, where)
+            _check(part, kind, f"{where}.{name}")
     elif not kind.accepts(value):
         raise ValueError(f"{where} must be {kind.description}, not {value!r}")
 
@@ -454,13 +471,14 @@ def _check_complete(entry: dict, where: str) -> None:
     if not isinstance(entry["runs"], dict) or not entry["runs"]:
         raise ValueError(f"{where}.runs must be a mapping from data set to networks, not {entry['runs']!r}")
     for section, kinds in PROFILE.items():
+        names = RULES if section == "cluster" else entry["runs"]
         for key in kinds if isinstance(kinds, dict) else ():
             if key not in entry[section]:
                 raise ValueError(f"{where}.{section}.{key} is missing, and the defaults have none")
             value = entry[section][key]
-            for dataset in entry["runs"] if isinstance(value, dict) else ():
-                if dataset not in value:
-                    raise ValueError(f"{where}.{section}.{key} has no value for {dataset}, only for {', '.join(value)}")
+            for name in names if isinstance(value, dict) else ():
+                if name not in value:
+                    raise ValueError(f"{where}.{section}.{key} has no value for {name}, only for {', '.join(value)}")
 
 
 def _check_keys(value: object, valid: Iterable[str], where: str) -> None:
@@ -476,5 +494,5 @@ def _one_of(value: object, valid: Iterable[str], what: str, where: str = "") -> 
         raise ValueError(f"{where}unknown {what} {value!r}: valid are {', '.join(valid)}")
 
 
-def _for_dataset(settings: Mapping[str, object], dataset: str) -> dict[str, object]:
-    return {key: value[dataset] if isinstance(value, dict) else value for key, value in settings.items()}
+def _settled(settings: Mapping[str, object], name: str) -> dict[str, object]:
+    return {key: value[name] if isinstance(value, dict) else value for key, value in settings.items()}

@@ -3,16 +3,21 @@
 Enters: Snakemake's log records, as one of its logger plugins. Leaves: lines such as
 
     [ 7 of 17] 10-measure digits-resnet8 seed 2 (14 s)
+
+The seconds are from the step's start, on a cluster from its submission.
 """
 
+import re
 import sys
 import threading
 from logging import WARNING, LogRecord
+from pathlib import Path
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TARGET = "all"  # the rule that only asks for files, and is no step
+KNOWN = re.compile(r"No (SLURM )?account (was )?given|Unable to guess SLURM account")  # study.yaml says null
 interrupted = threading.Event()  # by the user, who need not be told what failed of it
 
 
@@ -48,7 +53,8 @@ class LogHandler(LogHandlerBase):
 
     def _is_said(self, record: LogRecord) -> bool:
         # A failing step prints its own error; Snakemake wraps it in one of its own, and others follow at the end.
-        return self.failed or (bool(self.begun) and getattr(record, "exception", None) == "RuleException")
+        is_wrapped = bool(self.begun) and getattr(record, "exception", None) == "RuleException"
+        return self.failed or is_wrapped or KNOWN.match(record.getMessage()) is not None
 
     def _count(self, record: LogRecord) -> None:
         self.total = record.stats["total"] - record.stats.get(TARGET, 0)
@@ -72,3 +78,16 @@ class LogHandler(LogHandlerBase):
     def _tell_failed(self, record: LogRecord) -> None:
         self.failed = True
         print(f"[  failed] {self.labels[record.jobid]}", flush=True)
+        if record.rule_msg:  # from another machine, or about it
+            print(_why(self.labels[record.jobid], record), file=sys.stderr, flush=True)
+
+
+def _why(label: str, record: LogRecord) -> str:
+    # What the step itself said is in its job's log, among what the Snakemake around it did; else the cluster's reason.
+    logs = [Path(name) for name in record.log if name]
+    text = "".join(path.read_text(errors="replace") for path in logs if path.is_file())
+    notebook = re.escape(label.split()[0])
+    own = re.search(rf"^{notebook} (failed in .*(\n  its copy: .*)?|interrupted)$", text, re.MULTILINE)
+    said = [own.group(0)] if own else []
+    reason = re.split(r"\n    sbatch call:|For further error details", record.rule_msg)[0].rstrip()
+    return "\n".join([*said, reason, *(f"  its log: {path}" for path in logs)])

@@ -3,8 +3,9 @@
     python -m lib.reproduce --profile quick --seeds "0 1 2" --device auto --jobs 2 --data data
 
 Enters: names and numbers as typed after `make reproduce`. Leaves: results/<profile>/ with a report, whose path is
-printed last. A line is printed for every step that ends; Snakemake's own words go to .snakemake/log, and only warnings
-and errors to the terminal too. It may be killed at any moment: the next start goes on.
+printed last. Notebooks run on this machine, or each as a job of a cluster. A line is printed for every step that ends;
+Snakemake's own words go to .snakemake/log, and only warnings and errors to the terminal too. It may be killed at any
+moment: the next start goes on.
 """
 
 import argparse
@@ -19,9 +20,11 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib import execute, profiles
+from lib import cluster, execute, gpus, profiles
 
 if TYPE_CHECKING:  # takes seconds
     from lib.datasets import ImageSet
@@ -41,12 +44,52 @@ def parse_seeds(text: str) -> list[int] | None:
 
 def parse_jobs(text: str, threads: int) -> int:
     """How many notebooks run at a time; for an empty text as many as there are cores for, at `threads` each."""
+    return parse_count("JOBS", text) or max(1, cores() // threads)
+
+
+def parse_count(name: str, text: str) -> int | None:
+    """The number that `make` variable `name` holds; None for an empty text. Raises ValueError below 1."""
     if not text.strip():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // threads)
+        return None
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise ValueError(f"JOBS={text!r} is not a whole number, 1 or more: write JOBS=2")
+        raise ValueError(f"{name}={text!r} is not a whole number, 1 or more: write {name}=2")
     return int(text)
+
+
+def cores() -> int:
+    """How many of this machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where notebooks run, `jobs` at a time: on a cluster, or on this machine and, where it has some, on its GPUs."""
+
+    jobs: int
+    cluster: str = ""
+    gpus: tuple[str, ...] = ()
+    runs_per_gpu: int = 1
+
+    def words(self, profile: profiles.Profile) -> list[str]:
+        """What Snakemake is told of it."""
+        if self.cluster:
+            return cluster.words(profile, self.jobs)
+        places = len(self.gpus) * self.runs_per_gpu
+        return ["--cores", str(self.jobs * profile.threads), "--resources", f"gpu={places}"]
+
+
+def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
+    """The place that the command line names. Raises ValueError, one line, for what is no number or is not there."""
+    if asked.cluster:
+        return Place(parse_count("JOBS", asked.jobs) or cluster.AT_A_TIME, asked.cluster)
+    jobs, count = parse_jobs(asked.jobs, profile.threads), parse_count("GPUS", asked.gpus)
+    runs = parse_count("RUNS_PER_GPU", asked.runs_per_gpu) or 1
+    if profile.device != "cuda":
+        return Place(jobs)
+    there = gpus.visible()
+    if count and count > len(there):
+        raise ValueError(f"GPUS={count}, but {len(there)} can be seen")
+    return Place(jobs, gpus=tuple(there[:count]), runs_per_gpu=runs)
 
 
 @contextmanager
@@ -134,8 +177,8 @@ def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", t
         raise ValueError(f"{where}: {error} of {dataset}") from error
 
 
-def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs: int, *more: str) -> int:
-    """Brings the profile up to date, `jobs` notebooks at a time, and returns Snakemake's exit status.
+def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], where: Place, *more: str) -> int:
+    """Brings the profile up to date, at that place, and returns Snakemake's exit status.
 
     Arguments:
         digests: what `data_digests` gives; a notebook runs again where those of its data have changed.
@@ -146,9 +189,7 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], jobs:
     from lib import progress
 
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
-    # All as one mapping, since of a text Snakemake would strip the quotes and read the rest as YAML.
-    config = json.dumps(profile.parameters | {"digests": digests}, ensure_ascii=False)
-    words = ["--cores", str(jobs * profile.threads), "--resources", "gpu=1", "--config", f"asked={config}"]
+    words = [*where.words(profile), "--configfile", configure(profile, digests, where)]
     # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
@@ -199,21 +240,34 @@ def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, 
     return [] if is_current else [str(executed)]
 
 
-def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str]], jobs: int) -> None:
+def configure(profile: profiles.Profile, digests: Mapping[str, list[str]], where: Place) -> str:
+    """Writes the Snakefile's settings where jobs find them, and returns the path: no shell has to quote them."""
+    settings = profile.parameters | {"digests": digests, "cluster": where.cluster}
+    settings |= {"gpus": where.gpus, "runs_per_gpu": where.runs_per_gpu}
+    path = Path(".snakemake") / f"{cluster.prefix(profile)}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(settings))
+    return str(path)
+
+
+def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str]], where: Place) -> None:
     """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
     from lib import checkpoints  # takes seconds
 
     for run in checkpoints.take(profile, folder):
-        snakemake(profile, digests, jobs, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
+        snakemake(profile, digests, where, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
         print(f"{run.label}: trained already, in {folder}", flush=True)
 
 
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
-    where = (os.path.relpath(asked.data), os.path.relpath(asked.results))
-    profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *where)
-    jobs = parse_jobs(asked.jobs, profile.threads)
-    profile = dataclasses.replace(profile, device=settled_device(profile.device))
+    folders = (os.path.relpath(asked.data), os.path.relpath(asked.results))
+    profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *folders)
+    if asked.cluster:
+        cluster.check(asked.cluster, profile)
+    else:
+        profile = dataclasses.replace(profile, device=settled_device(profile.device))
+    where = place(asked, profile)
     check(profile)
     more = ["--dry-run"] if asked.dry_run else []
     if asked.report:
@@ -225,10 +279,12 @@ def reproduce(asked: argparse.Namespace) -> int:
             return 0
         digests = data_digests(profile)
         if asked.checkpoints:
-            take(profile, asked.checkpoints, digests, jobs)
+            take(profile, asked.checkpoints, digests, where)
         if not asked.report and (old := stale(profile, digests)):
             more += ["--forcerun", *old]
-        status = snakemake(profile, digests, jobs, *more)
+        if asked.cluster and not asked.dry_run:
+            cluster.cancel_left(profile)
+        status = snakemake(profile, digests, where, *more)
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
     elif not asked.dry_run:
@@ -243,6 +299,9 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--seeds", default="", help='such as "0 1 2" (those of the profile)')
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--jobs", default="", help="notebooks at a time (as many as there are cores)")
+    parser.add_argument("--gpus", default="", help="how many of this machine's GPUs to use (all that can be seen)")
+    parser.add_argument("--runs-per-gpu", default="", help="how many runs share a GPU (1)")
+    parser.add_argument("--cluster", default="", help="slurm: each notebook is a job there (none: on this machine)")
     parser.add_argument("--data", default="data", help="folder of the data sets")
     parser.add_argument("--results", default="results")
     parser.add_argument("--checkpoints", default="", help="folder of trainings to take up as they are")

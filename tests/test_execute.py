@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import nbformat
 import pytest
 
-from lib import execute, profiles
+from lib import execute, gpus, profiles
 
 PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
 
@@ -55,6 +56,14 @@ def test_a_notebook_runs_in_the_root_with_typed_parameters_threads_and_this_inte
     assert os.listdir("out") == ["b.ipynb"]
     metadata = json.loads((folder / "out/b.ipynb").read_text())["metadata"]["papermill"]
     assert (metadata["input_path"], metadata["output_path"]) == ("a.ipynb", "out/b.ipynb")
+
+
+def test_a_run_sees_only_the_gpu_whose_turn_it_has(folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    write_notebook(folder / "a.ipynb", PARAMETERS, "import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])")
+    with gpus.turn(["3", "7"]):
+        execute.run("a.ipynb", "b.ipynb", {}, among=["3", "7"])
+    assert outputs(folder / "b.ipynb") == ["7\n"]
 
 
 def test_a_failing_cell_is_named_and_its_copy_kept_until_the_next_success(folder):

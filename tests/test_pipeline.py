@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -150,15 +152,34 @@ def test_two_at_a_time_are_one_too_many(study):
         ("PROFILE=smok", "study.yaml: unknown profile 'smok': valid are smoke, quick, first, cifar, paper"),
         ("DEVICE=gpu", "unknown device 'gpu': valid are auto, cpu, cuda"),
         ("JOBS=0", "JOBS='0' is not a whole number, 1 or more"),
+        ("GPUS=two", "GPUS='two' is not a whole number, 1 or more: write GPUS=2"),
+        ("RUNS_PER_GPU=0", "RUNS_PER_GPU='0' is not a whole number, 1 or more"),
+        ("CLUSTER=foo", "unknown cluster 'foo': valid are slurm, or none for this machine"),
+        ("CLUSTER=slurm", "CLUSTER=slurm, but there is no sbatch on PATH: start where jobs are submitted"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_changes_nothing(study, variable, error):
     before = state(study.root)
-    refused = study.make("reproduce", variable)
+    refused = study.make("reproduce", variable, "PATH=/nowhere")
     assert refused.returncode != 0 and refused.stdout == ""
     said = [line for line in refused.stderr.splitlines() if not line.startswith("make:")]
     assert len(said) == 1 and said[0].startswith(error)
     assert state(study.root) == before
+
+
+def test_on_gpus_every_run_waits_for_its_turn_and_the_report_does_not(own_study):
+    settings = {"profile": "smoke", "device": "cuda", "gpus": ["0", "GPU-b"], "runs_per_gpu": 3}
+    settings |= {"digests": {"digits": ["of train", "of test"]}}
+    (own_study.root / "gpus.json").write_text(json.dumps(settings))
+    words = ["--configfile", "gpus.json", "--dry-run", "--forceall", "--printshellcmds", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", *words, "--profile", "none", "--workflow-profile", "none"]
+    planned = subprocess.run(command, cwd=own_study.root, env=own_study.environment, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    executed = [line for line in planned.stdout.splitlines() if "-m lib.execute" in line]
+    assert len(executed) == len(EVERYTHING)
+    assert all("-p device cuda" in line for line in executed)
+    waiting = [line for line in executed if "--gpus 0,GPU-b --runs-per-gpu 3" in line]
+    assert [line for line in executed if line not in waiting] == [line for line in executed if "90-report" in line]
 
 
 def test_an_error_in_the_graph_itself_is_shown(own_study):

@@ -16,7 +16,7 @@ LITTLE = f"""
 defaults:
   seeds: [0, 1]
   threads: 1
-  resources: {{mem_mb: 1000, runtime: 5}}
+  cluster: {{partition: null, account: null, qos: null, gpus: 0, mem_mb: 1000, runtime: 5, options: ''}}
   notebooks: [15-replication]
   training: {{epochs: 2, batch: 8, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, warmup: 0.5,
              crop: 0, flip: false, precision: float32}}
@@ -99,6 +99,15 @@ def test_settings_are_merged_from_the_defaults_and_settled_for_the_data_set(root
     assert settings["measuring"]["points"] == 5
 
 
+def test_a_job_asks_for_its_rules_values_and_on_the_cpu_for_no_gpu(root):
+    text = LITTLE.replace("gpus: 0", "gpus: {train: 2, measure: 1, ablation: 0, report: 0}")
+    (root / "study.yaml").write_text(text + "    cluster: {runtime: 9, partition: fast}\n")
+    asked = {"partition": "fast", "account": None, "qos": None, "gpus": 2, "mem_mb": 1000, "runtime": 9, "options": ""}
+    assert profiles.load("little").job("train") == asked
+    assert [profiles.load("little", device="cuda").job(rule)["gpus"] for rule in profiles.RULES] == [2, 1, 0, 0]
+    assert [profiles.load("little", device="cpu").job(rule)["gpus"] for rule in profiles.RULES] == [0, 0, 0, 0]
+
+
 def test_a_folder_of_images_is_a_data_set(root):
     (root / "study.yaml").write_text(LITTLE.replace("cifar10", "flowers"))
     with pytest.raises(ValueError, match=r"unknown data set 'flowers'.*make data/flowers/train"):
@@ -126,11 +135,16 @@ def test_a_folder_of_images_is_a_data_set(root):
         ("runs: {digits: [resnet8, vgg8], cifar10: [resnet20]}", "runs: [digits]", "runs must be a mapping"),
         ("cifar10: [", "../cifar10: [", "profiles.little.runs must be a name"),
         ('"points": 5', '"points": 1', "defaults.measuring.points must be a whole number, 2 or more, not 1"),
+        ("runtime: 5", "time: 5", "defaults.cluster: unknown key 'time': valid are partition, account, qos, gpus"),
+        ("account: null", "account: a b", "cluster.account must be a name of letters, digits and _ . -, or null"),
+        ("gpus: 0", "gpus: {tran: 1}", "defaults.cluster.gpus must be one of train, measure, ablation, report, not"),
+        ("gpus: 0", "gpus: {train: -1}", "defaults.cluster.gpus.train must be a whole number, 0 or more, not -1"),
+        ("gpus: 0", "gpus: {train: 1}", "profiles.little.cluster.gpus has no value for measure, only for train"),
+        ("options: ''", 'options: "a\\nb"', "defaults.cluster.options must be a text of one line"),
         ('"pixels": 96', '"pixels": 0', "defaults.larger.pixels must be a whole number, 1 or more, not 0"),
         ('"images": [16, ', '"images": [0, ', "defaults.larger.images must be a list of different whole numbers"),
         ('"pretrained": false', '"pretrained": 0', "defaults.larger.pretrained must be true or false"),
         ('"tuned": 8', '"tuned": 0', "defaults.measuring.tuned must be a whole number, 1 or more, not 0"),
-        ("runtime: 5", "runtime: 5, gpus: 1", "defaults.resources: unknown key 'gpus'"),
         ("  little:", "  lit/tle:", "study.yaml: profiles must be a name"),
         ("seeds: [3]", "seeds: [3", "study.yaml is not YAML"),
         ("profiles:", "profile:", "study.yaml: unknown key 'profile': valid are defaults, profiles"),
