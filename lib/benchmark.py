@@ -10,9 +10,11 @@ shares are medians over rounds, `_low` and `_high` quartiles. Device, threads an
 
 import argparse
 import gc
+import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +23,26 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy
 import pandas
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.profiler import ProfilerActivity, profile
 
-from lib import datasets, figures, importance, networks, oracle, peers, profiles, pruning, records, training
+from lib import (
+    cost,
+    datasets,
+    figures,
+    importance,
+    networks,
+    oracle,
+    peers,
+    profiles,
+    pruning,
+    ranks,
+    records,
+    training,
+)
 from lib.units import units
 
 FOLDER = "results/benchmarks"
@@ -38,6 +54,10 @@ SETS = {  # name -> criteria scored in one call
     "label and random": _ONE + [f"{name.removesuffix(':norm')}:rand{':norm' * (':norm' in name)}" for name in _ONE],
     "molchanov-group": [f"molchanov-group{suffix}" for suffix in ("", ":norm", ":rand", ":rand:norm")],
 }
+
+_RANDOM = [name.replace(":norm", "") + ":rand" + ":norm" * name.endswith(":norm") for name in ("sq:norm", *_ONE)]
+_RANDOM = list(dict.fromkeys(_RANDOM))  # without labels, of one cotangent, the recommended one first
+_SOURCES = [f"sq:{source}" for source in ("rand", "sign", "pseudo", "sampled", "ggn", "mas", "top", "orth")]
 
 Calls = Mapping[str, Callable[[], object]]
 
@@ -168,8 +188,49 @@ def growth(effort: Effort) -> pandas.DataFrame:
     return pandas.concat(tables)
 
 
+def growth_with_images(effort: Effort) -> pandas.DataFrame:
+    """Time and memory of scoring on up to 100,000 images, which are made batch by batch; half an hour on two cores."""
+    model, sizes = _network("resnet20", effort.device), effort.choose((64, 128), (1000, 3000, 10_000, 30_000, 100_000))
+    return _growing("images", "resnet20", effort, {size: (model, Generated(size), _RANDOM[:1]) for size in sizes})
+
+
+def growth_with_units(effort: Effort) -> pandas.DataFrame:
+    """The same by the number of units, in wider and in deeper networks."""
+    stream, tables = Generated(effort.choose(32, 1024)), []
+    residual = partial(networks.SmallResNet, num_classes=CLASSES, in_channels=3)
+    wider = [residual(1, widths=[width, 2 * width, 4 * width]) for width in effort.choose((4, 8), (4, 8, 16, 32, 64))]
+    deeper = [residual(blocks) for blocks in effort.choose((1, 2), (1, 2, 4, 8, 16))]
+    for of, models in (("width", wider), ("depth", deeper)):
+        models = {_size(model): model.to(effort.device).eval() for model in models}
+        tables.append(_growing("units", of, effort, {n: (model, stream, _RANDOM[:1]) for n, model in models.items()}))
+    return pandas.concat(tables)
+
+
+def growth_with_criteria(effort: Effort) -> pandas.DataFrame:
+    """The same by the number of criteria: all of one cotangent, or each with one of its own."""
+    model, stream, counts = _network("resnet20", effort.device), Generated(effort.choose(32, 1024)), (1, 2, 4, 8)
+    sets = {"one cotangent": _RANDOM, "cotangents of their own": _SOURCES}
+    return pandas.concat(
+        _growing("criteria", of, effort, {n: (model, stream, names[:n]) for n in effort.choose(counts[:2], counts)})
+        for of, names in sets.items()
+    )
+
+
+def growth_with_processes(effort: Effort) -> pandas.DataFrame:
+    """The same by the number of processes of one thread each; memory is that of the largest."""
+    counts, images, rows = (1, 2), effort.choose(64, 8192), []
+    for count in counts:
+        rounds = [_scored_in_processes(count, images, effort.device) for _ in range(effort.choose(1, effort.rounds))]
+        row = {"size": count, "rounds": len(rounds)} | _spread("seconds", [seconds for seconds, _ in rounds])
+        rows.append(row | {"peak_mb": max(peak_mb for _, peak_mb in rounds)})
+    table = pandas.DataFrame(rows).assign(images=images, units=784, criteria=1, processes=counts, threads_each=1)
+    return _with_exponents(table.assign(grows="processes", series="resnet20", batch=BATCH))
+
+
 BENCHMARKS = {
     "scoring": scoring, "curves": curves, "oracle": oracles, "training": trainings, "memory": memory, "growth": growth,
+    "growth-images": growth_with_images, "growth-units": growth_with_units, "growth-criteria": growth_with_criteria,
+    "growth-processes": growth_with_processes,
 }  # fmt: skip
 
 
@@ -237,6 +298,55 @@ def peak(call: Callable[[], object], device: str) -> float:
     return most / 2**20
 
 
+def exponent(sizes: Iterable[float], values: Iterable[float]) -> float:
+    """With which power of the size the values grow: the slope of their logarithms, by least squares."""
+    return float(numpy.polyfit(numpy.log(list(sizes)), numpy.log(list(values)), 1)[0])
+
+
+def _growing(grows: str, series: str, effort: Effort, cases: Mapping[int, tuple]) -> pandas.DataFrame:
+    """One row per size of (model, stream, criteria): seconds, peak_mb with the network's own, and their exponents."""
+    calls = {size: partial(importance.score, *case) for size, case in cases.items()}
+    table = measure(calls, effort, rounds=effort.choose(1, min(effort.rounds, 3)) if grows != "images" else 1)
+    peaks = [_peak_mb(call, cases[size][0]) for size, call in calls.items()]
+    facts = [{"images": len(stream), "units": _size(model), "criteria": len(names), "processes": 1}
+             for model, stream, names in cases.values()]  # fmt: skip
+    table = table[["seconds", "seconds_low", "seconds_high", "rounds"]].assign(size=list(cases), peak_mb=peaks)
+    table = pandas.concat([table, pandas.DataFrame(facts)], axis=1)
+    return _with_exponents(table.assign(grows=grows, series=series, batch=BATCH))
+
+
+def _with_exponents(table: pandas.DataFrame) -> pandas.DataFrame:
+    found = {f"{name}_exponent": exponent(table["size"], table[name]) for name in ("seconds", "peak_mb")}
+    first = ["grows", "series", "size", "seconds", "seconds_exponent", "peak_mb", "peak_mb_exponent"]
+    table = table.assign(**found)
+    return table[first + [name for name in table if name not in first]]
+
+
+def _peak_mb(call: Callable[[], object], model: nn.Module) -> float:
+    return cost.peak_bytes(call, [*model.parameters(), *model.buffers()]) / cost.MB
+
+
+def _scored_in_processes(count: int, images: int, device: str) -> tuple[float, float]:
+    """Seconds from the first to start to the last to end, their own start not counted, and the largest peak in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_score_as_one_of, (count, images, device, folder), nprocs=count)
+        found = [json.loads(path.read_text()) for path in Path(folder).glob("rank-*")]
+    return tuple(max(values) for values in zip(*found, strict=True))
+
+
+def _score_as_one_of(rank: int, count: int, images: int, device: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    if device == "cuda":
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
+    model = _network("resnet20", device)
+    call = partial(importance.score, model, Generated(images), _RANDOM[:1])
+    importance.score(model, Generated(BATCH * count), _RANDOM[:1])  # which ends with all of them together
+    seconds = _seconds(call, device)
+    Path(folder, f"rank-{rank}").write_text(json.dumps([seconds, _peak_mb(call, model)]))
+    distributed.destroy_process_group()
+
+
 def shares(folder: Path) -> pandas.DataFrame:
     """Of all saved benchmarks of networks in time: benchmark, network, task (number of criteria), share, ..."""
     found = {name: pandas.read_csv(folder / f"{name}.csv") for name in BENCHMARKS if (folder / f"{name}.csv").exists()}
@@ -277,6 +387,41 @@ def _batches(pixels: int, count: int, device: str, size: int | None = None) -> l
     images = torch.randn(count * size, 3, pixels, pixels, generator=generator).to(device)
     labels = torch.randint(0, CLASSES, (count * size,), generator=generator).to(device)
     return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Batches of random images (3, pixels, pixels), made as they are asked for, so that any number takes the memory of
+    one batch; an image depends on its number alone. A stream, as `importance.score` shares among processes."""
+
+    end: int
+    start: int = 0
+    pixels: int = 32
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __iter__(self) -> Iterator[tuple[Tensor, None, Tensor]]:
+        for start in range(self.start, self.end, BATCH):
+            indices = torch.arange(start, min(start + BATCH, self.end))
+            yield torch.stack([self._image(index) for index in indices.tolist()]), None, indices
+
+    def first(self, count: int) -> "Generated":
+        """The first `count` of them."""
+        return replace(self, end=self.start + count)
+
+    def share(self, rank: int, count: int, whole: int) -> "Generated":
+        """What `rank` among `count` takes, in runs of `whole`: see `ranks.mine`."""
+        start, end = ranks.bounds(len(self), rank, count, whole)
+        return replace(self, start=self.start + start, end=self.start + end)
+
+    def _image(self, index: int) -> Tensor:
+        return torch.randn(3, self.pixels, self.pixels, generator=torch.Generator().manual_seed(index))
+
+
+def _size(model: nn.Module) -> int:
+    example = torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device)
+    return sum(unit.size for unit in units(model.eval(), example))
 
 
 def _each(batches: Iterable[tuple[Tensor, Tensor]], call: Callable[[Tensor, Tensor], object]) -> None:

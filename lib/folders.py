@@ -2,14 +2,16 @@
 
 Enters: a folder: images at any depth, or ImageNet's layout, <folder>/<class>/<image>. Leaves: batches as
 `importance.score` takes them, each image resized and cropped to one size as is usual for ImageNet (the shorter side to
-8/7 of the crop, then the centre), with no more than one batch in memory (of the other images only their names); or,
-where they are few, a `datasets.ImageSet` to train on.
+8/7 of the crop, then the centre), with no more than a few batches in memory (of the other images only their names);
+or, where they are few, a `datasets.ImageSet` to train on. Under `torch.distributed` every rank has the same stream, and
+`importance.score` asks it for the rank's share, so that each rank reads and decodes its own images alone.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy
 import torch
@@ -17,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lib import datasets
+from lib import datasets, ranks
 from lib.datasets import FORMATS, SUFFIXES, ImageSet
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
@@ -30,7 +32,7 @@ class Stream:
 
     `names` are the images' paths within `folder`; `places` (M,) their indices, counted over the whole folder; `targets`
     (M,) their classes, -1 for images outside the folders of classes. Without `labelled` the labels are withheld.
-    `moments` are the channels' mean and deviation.
+    `moments` are the channels' mean and deviation. With `workers` so many processes decode, each two batches ahead.
     """
 
     folder: Path
@@ -54,8 +56,13 @@ class Stream:
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with images uint8, and always with `targets`."""
+        _transforms()  # here once, and not in every worker
         generator = torch.Generator()  # or the loader would draw from the global random state
-        return iter(DataLoader(_Files(self), self.batch, num_workers=self.workers, generator=generator))
+        workers = min(self.workers, -(-len(self) // self.batch))
+        try:
+            yield from DataLoader(_Files(self), self.batch, num_workers=workers, generator=generator)
+        except ValueError as error:  # a worker's comes with where it was, line by line
+            raise ValueError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from error
 
     def first(self, count: int) -> "Stream":
         """The same with `count` of its images, evenly spread over the folder. Raises ValueError if it has fewer."""
@@ -64,6 +71,15 @@ class Stream:
         kept = numpy.arange(count) * len(self) // count
         names = tuple(self.names[place] for place in kept.tolist())
         return replace(self, names=names, places=self.places[kept], targets=self.targets[kept])
+
+    def part(self, start: int, end: int) -> "Stream":
+        """The same with its images from number `start` to before number `end`; none is read until one iterates."""
+        part = slice(start, end)
+        return replace(self, names=self.names[part], places=self.places[part], targets=self.targets[part])
+
+    def share(self, rank: int, count: int, whole: int) -> "Stream":
+        """What `rank` among `count` takes, in runs of `whole` images that stay together: see `ranks.mine`."""
+        return self.part(*ranks.bounds(len(self), rank, count, whole))
 
 
 class _Files(Dataset):
@@ -140,13 +156,18 @@ def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int 
 
 def _pixels(path: Path, pixels: int) -> Tensor:
     """RGB (3, pixels, pixels), uint8."""
-    from torchvision.transforms import functional  # takes seconds to import
-
     try:
         with Image.open(path, formats=FORMATS) as image:
             image = image.convert("RGB")
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(f"cannot read image {path} ({error}): replace or remove it") from error
-    return functional.pil_to_tensor(
-        functional.center_crop(functional.resize(image, round(MARGIN * pixels)), [pixels] * 2)
+    transforms = _transforms()
+    return transforms.pil_to_tensor(
+        transforms.center_crop(transforms.resize(image, round(MARGIN * pixels)), [pixels] * 2)
     )
+
+
+def _transforms() -> ModuleType:
+    from torchvision.transforms import functional  # takes seconds to import
+
+    return functional

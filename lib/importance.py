@@ -8,14 +8,16 @@ arXiv 1906.10771).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from lib import ranks
 from lib.criteria import REDUCTIONS, Criterion, parse
 from lib.folding import channels_last, folded
 from lib.lean import Lean
@@ -23,10 +25,11 @@ from lib.noise import Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
 
-__all__ = ["MINIBATCH", "Criterion", "Unit", "contributions", "parse", "score", "units"]
+__all__ = ["MINIBATCH", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
 MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
 PRECISIONS = ("float32", "bfloat16")
+_NONE = "there are no examples to score on: `batches` is empty"
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 
@@ -52,33 +55,22 @@ def score(
         batches: tuples (images, labels (M,) or None) or (images, labels, indices (M,)). Without indices examples are
             counted from 0. For criteria that work on minibatches (`molchanov-bn`, `molchanov-group`, `:batch`)
             examples are regrouped into 32 consecutive ones by index, so indices must ascend; a list of batches is
-            sorted where they do not.
+            sorted where they do not. Under `torch.distributed` every rank is given the same ones, takes its share of
+            them, whole minibatches, and returns the same scores; a stream that has a method `share`, such as that of
+            `lib.folders`, reads each rank's share alone.
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
-
         precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
 
     Raises ValueError for an unknown criterion or precision, missing or wrong labels, a model in training mode or
-    without units, no examples, or logits or scores that are not finite; torch.OutOfMemoryError, a RuntimeError, for
-    batches that are too large for the device.
+    without units, no examples, or logits or scores that are not finite, on every rank, whichever of them saw it;
+    torch.OutOfMemoryError, a RuntimeError, for batches that are too large for the device.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    wanted = _by_name(criteria)
-    stream = _indexed(batches)
-    if any(_works_on_minibatches(c) for c in wanted.values()):
-        stream = _regrouped(_indexed(_ascending(batches)))
-    scorer = None
-    with _frozen(model):
-        for images, labels, indices in stream:
-            scorer = scorer or _Scorer(model, images[:1], wanted.values(), seed, precision)
-            if not scorer.needs_examples:
-                break
-            with _memory_told(len(images)):
-                scorer.add(images, labels, indices)
-    if scorer is None:
-        raise ValueError("there are no examples to score on: `batches` is empty")
-    return {name: scorer.result(criterion) for name, criterion in wanted.items()}
+    with ranks.together():
+        example, batches = _peeked(batches)
+        scoring = Scoring(model, example, criteria, seed=seed, precision=precision)
+        scoring.add(batches)
+    return scoring.results()
 
 
 def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
@@ -90,30 +82,106 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
         return passed.send_back(vectors)["sum"]
 
 
-class _Scorer:
-    """Accumulates, in float64 on the device, the sums over examples behind every criterion asked for."""
+class Scoring:
+    """Scores in the making: what `score` does in one go, in steps that can be saved and gone on from.
 
-    def __init__(self, model: nn.Module, example: Tensor, criteria: Iterable[Criterion], seed: int, precision: str):
-        place = next(model.parameters(), example)
+    Accumulates, in float64 on the device, the sums over examples behind every criterion asked for.
+
+    Arguments:
+        example: one input, (1, C, H, W), that shows which units there are: the first one, and the same on every rank.
+
+    The others, and what is raised, as for `score`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        criteria: Iterable[str | Criterion],
+        *,
+        seed: int = 0,
+        precision: str = "float32",
+    ):
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        place, self._wanted = next(model.parameters(), example), _by_name(criteria)
         self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
         low = partial(torch.autocast, self.device.type, torch.bfloat16)
         self.casting = low if precision == "bfloat16" else nullcontext
-        self.example = _plain(example).to(place.device, place.dtype)
-        self.layers = units(model, self.example)
-        self.size = sum(unit.size for unit in self.layers)
-        self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
-        self.sums = defaultdict(partial(torch.zeros, self.size, dtype=torch.float64, device=self.device))
+        with _frozen(model):
+            self.example = _plain(example).to(place.device, place.dtype, copy=True)  # or it would hold all its batch
+            self.layers = units(model, self.example)
+            self._plan(self._wanted.values())
+
+    def add(self, batches: Iterable[Batch], report: Callable[[int], object] = lambda examples: None) -> None:
+        """Adds the examples of `batches`, as `score` takes them; under `torch.distributed` this rank's share.
+
+        Where batches are added in several calls, all but the last are to be of whole minibatches, on every rank.
+
+        Arguments:
+            report: called with the number of examples after every batch.
+        """
+        if not self.needs_examples:
+            return
+        with _frozen(self.model):
+            for images, labels, indices in ranks.mine(batches, MINIBATCH, self._in_order):
+                with _memory_told(len(images)):
+                    self._add(images, labels, indices)
+                report(len(images))
+
+    def state(self) -> Tensor:
+        """All that is summed up so far, by this rank alone: (S,) float64 on the CPU."""
+        counts = torch.stack([torch.tensor(self.count, device=self.device), ~self.finite]).double()
+        return torch.cat([counts, *(total.flatten() for total in self._totals())]).cpu()
+
+    def load(self, state: Tensor) -> None:
+        """Goes on from a `state` of the same model, example and criteria. Raises ValueError where it cannot be one."""
+        totals = self._totals()
+        sizes = [total.numel() for total in totals]
+        if state.shape != (2 + sum(sizes),) or state.dtype != torch.float64:
+            raise ValueError(f"a state of {state.dtype} {tuple(state.shape)} is not of this scoring, which has "
+                             f"{2 + sum(sizes)} float64 sums")  # fmt: skip
+        self.count, self.finite = int(state[0]), (state[1] == 0).to(self.device)
+        for total, values in zip(totals, state[2:].split(sizes), strict=True):
+            total.copy_(values.view_as(total))
+
+    def results(self) -> dict[str, Tensor]:
+        """What `score` returns, of the examples that all ranks have added; every rank is to call it."""
+        own = self.state()
+        self.load(ranks.total(own))
+        try:
+            if self.needs_examples and not self.count:
+                raise ValueError(_NONE)
+            return {name: self._result(criterion) for name, criterion in self._wanted.items()}
+        finally:
+            self.load(own)
+
+    def _plan(self, criteria: Iterable[Criterion]) -> None:
         gradient = {replace(c, layer=False): None for c in criteria if c.reduction not in RIVALS}
         self.by_weights = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows == "weights")
         self.by_rows = _by_cotangent(c for c in gradient if REDUCTIONS[c.reduction].rows != "weights")
         self.kinds = {REDUCTIONS[c.reduction].rows for group in self.by_rows.values() for c in group} | {"sum"}
         self.labelled = next((c for c in gradient if c.needs_labels), None)
+        self.by_minibatch = any(_works_on_minibatches(c) for c in gradient)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
         self.needs_examples = bool(gradient or seen)
-        self.fast = folded(model, self.layers, self.example) if self.by_rows or seen else model
+        self.fast = folded(self.model, self.layers, self.example) if self.by_rows or seen else self.model
         self.activations = Activations(self.fast, self.layers, self.example, seen)
+        self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
+        size = sum(unit.size for unit in self.layers)
+        self.sums = {
+            (criterion, probe): torch.zeros(size, dtype=torch.float64, device=self.device)
+            for criterion in gradient
+            for probe in range(_probes(criterion))
+        }
 
-    def add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+    def _totals(self) -> list[Tensor]:
+        return [*self.sums.values(), *self.activations.sums.values()]
+
+    def _in_order(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        return _regrouped(_indexed(_ascending(batches))) if self.by_minibatch else _indexed(batches)
+
+    def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
         images = _plain(images).to(self.device, self.dtype, non_blocking=True)
         images = images if self.fast is self.model else channels_last(images)
@@ -127,7 +195,7 @@ class _Scorer:
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
                 self._add_weight_gradients(chunk, part, numbers)
 
-    def result(self, criterion: Criterion) -> Tensor:
+    def _result(self, criterion: Criterion) -> Tensor:
         if criterion.reduction in WEIGHT_RIVALS:
             scores = RIVALS[criterion.reduction].weights(self.model, self.layers, self.example, self.seed)
         elif criterion.reduction in RIVALS:
@@ -140,8 +208,7 @@ class _Scorer:
         return _normalised_within(self.layers, scores) if criterion.layer or always else scores
 
     def _mean_over_probes(self, criterion: Criterion) -> Tensor:
-        final = REDUCTIONS[criterion.reduction].final
-        probes = 1 if criterion.source.joint else criterion.probes
+        final, probes = REDUCTIONS[criterion.reduction].final, _probes(criterion)
         return sum(final(self.sums[criterion, probe] / self.count) for probe in range(probes)) / probes
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
@@ -301,6 +368,10 @@ def _by_cotangent(criteria: Iterable[Criterion]) -> dict[object, list[Criterion]
     return dict(groups)
 
 
+def _probes(criterion: Criterion) -> int:
+    return 1 if criterion.source.joint else criterion.probes
+
+
 def _works_on_minibatches(criterion: Criterion) -> bool:
     return criterion.reduction in REDUCTIONS and (
         REDUCTIONS[criterion.reduction].per_minibatch or criterion.normalisation == "batch"
@@ -367,6 +438,19 @@ def _requiring_grad(parameters: Sequence[Tensor], flag: bool = True) -> Iterator
     finally:
         for parameter, old in zip(parameters, before, strict=True):
             parameter.requires_grad_(old)
+
+
+def _peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
+    """The first example, (1, ...), the same on every rank, and all batches, that one included."""
+    if ranks.place()[1] > 1 and hasattr(batches, "share"):
+        return next(iter(batches.first(1)))[0], batches
+    rest, held = iter(batches), []
+    for batch in rest:
+        held.append(batch)
+        if len(batch[0]):
+            whole = batches if isinstance(batches, Sequence) else chain(held, rest)
+            return batch[0][:1], whole
+    raise ValueError(_NONE)
 
 
 def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:

@@ -8,7 +8,7 @@ on real images alone: an untrained network's time and memory are those of a trai
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,7 +18,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import cost, folders, importance, networks, profiles, pruning, shrinking
+from lib import cost, folders, importance, networks, profiles, pruning, ranks, shrinking
 from lib.shrinking import CRITERION
 
 CLASSES = 1000  # of ImageNet
@@ -147,23 +147,33 @@ def curve(model: nn.Module, order: Tensor, batches: Iterable, points: int = 31) 
         order: (N,) unit indices, least important first.
         batches: of (images, labels, ...), read once; every point is measured on a batch before the next is read.
 
-    Raises ValueError without images or labels.
+    Under `torch.distributed` every rank is given the same batches, takes its share of them as `importance.score` does,
+    and returns the whole curve.
+
+    Raises ValueError without images or labels, on every rank.
     """
-    device, layers = next(model.parameters()).device, None
     numbers = pruning.steps(len(order), points)
-    right, seen = [0] * len(numbers), 0
+    with ranks.together():
+        counts = _right(model, order, numbers, ranks.mine(batches, importance.MINIBATCH))
+    *right, seen = ranks.total(counts).tolist()
+    if not seen:
+        raise ValueError("accuracy takes images, but there are no batches")
+    return pandas.DataFrame({"pruned": numbers, "accuracy": [count / seen for count in right]})
+
+
+def _right(model: nn.Module, order: Tensor, numbers: Sequence[int], batches: Iterable) -> Tensor:
+    """How many images are answered with their labels, with so many units off, and how many there are: (points + 1,)."""
+    device, layers, counts = next(model.parameters()).device, None, torch.zeros(len(numbers) + 1, dtype=torch.float64)
     for pixels, labels, *_ in batches:
         if labels is None:
             raise ValueError("accuracy takes labels, but the batches have none")
         pixels, labels = pixels.to(device, memory_format=torch.channels_last), labels.to(device)
         layers = layers or importance.units(model, pixels[:1])
-        seen += len(pixels)
+        counts[-1] += len(pixels)
         for place, k in enumerate(numbers):
             with pruning.masked(model, order, k, layers):
-                right[place] += int((model(pixels).argmax(1) == labels).sum())
-    if not seen:
-        raise ValueError("accuracy takes images, but there are no batches")
-    return pandas.DataFrame({"pruned": numbers, "accuracy": [count / seen for count in right]})
+                counts[place] += int((model(pixels).argmax(1) == labels).sum())
+    return counts
 
 
 def _score(model: nn.Module, stream: folders.Stream) -> Tensor:

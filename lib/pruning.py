@@ -6,7 +6,7 @@ All units are ranked together, the least important first, and exactly the first 
 2310.20203, section 4).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -15,7 +15,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import footprint
+from lib import footprint, ranks
 from lib.compact import Compact
 from lib.folding import alike, full_precision
 from lib.structure import slim as slim  # for whoever prunes
@@ -89,27 +89,41 @@ def curve(
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
         batch: images at once; without it, as many as suit the device.
 
+    Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
+    curve.
+
     Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
         groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
         `lib.footprint`).
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
-    layers = units(model, images[:1].to(next(model.parameters()).device))
-    pruned, labels, rows = _Pruned(model, order, layers, images, batch), labels.cpu(), []
-    for k in steps(len(order), points):
-        right = pruned.predict(k) == labels
-        shares = {"accuracy": right} | {
-            f"accuracy_{name}": right[group.cpu()] for name, group in (groups or {}).items()
-        }
+    layers, parts = units(model, images[:1].to(next(model.parameters()).device)), {"accuracy": torch.ones(len(labels))}
+    parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
+    numbers, members = steps(len(order), points), torch.stack([*parts.values()]).double()  # (G, M)
+    with ranks.together():
+        right = _right(_Pruned(model, order, layers, images, batch), numbers, labels.cpu(), members)  # (points, G)
+    accuracy = dict(zip(parts, (ranks.total(right) / members.sum(1)).T.tolist(), strict=True))
+    emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
+    left = footprint.remaining(model, order, numbers, images[:1], layers)
+    table = pandas.DataFrame({"pruned": numbers} | accuracy | {"emptied": emptied})
+    return table.assign(macs=left["macs"], parameters=left["parameters"])
+
+
+def _right(pruned: "_Pruned", numbers: Sequence[int], labels: Tensor, members: Tensor) -> Tensor:
+    """How many of this rank's share of the images are answered with their labels (M,), with so many units off, in each
+    of the groups (G, M): (points, G) float64."""
+    start, end = ranks.bounds(len(labels), *ranks.place())
+    found = [members[:, start:end] @ (pruned.predict(k, start, end) == labels[start:end]).double() for k in numbers]
+    return torch.stack(found)
+
+
+def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
+    """For every k in `numbers`, whether each unit (N,) is among the first k."""
+    for k in numbers:
         off = torch.zeros(len(order), dtype=torch.bool)
         off[order[:k].cpu()] = True
-        emptied = sum(bool(off[unit.slice].all()) for unit in layers)
-        rows.append(
-            {"pruned": k} | {name: part.double().mean().item() for name, part in shares.items()} | {"emptied": emptied}
-        )
-    left = footprint.remaining(model, order, [row["pruned"] for row in rows], images[:1], layers)
-    return pandas.DataFrame(rows).assign(macs=left["macs"], parameters=left["parameters"])
+        yield off
 
 
 class _Pruned:
@@ -120,30 +134,30 @@ class _Pruned:
         place = next(model.parameters())
         pixels = _PIXELS.get(place.device.type, _PIXELS["cuda"])
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
-        self._predict = partial(predict, images=images, batch=batch)
+        self._images, self._batch = images, batch
         self._few = images[:_CHECKED].to(place.device, place.dtype)
         self._compact = None
         with suppress(Exception):  # tracing runs the model's own code on stand-ins, so anything may happen
             self._compact = Compact(model, layers, self._few[:1])
 
-    def predict(self, k: int) -> Tensor:
-        """The classes (M,) of the images without the first `k` units."""
+    def predict(self, k: int, start: int, end: int) -> Tensor:
+        """The classes (end - start,) of those images without the first `k` units."""
+        if start == end:
+            return torch.empty(0)
         mask = partial(masked, self._model, self._order, k, self._layers)
         with torch.no_grad(), full_precision(), mask():
             truth = self._model(self._few)
         if self._switches_off(k, truth):
-            return self._predict(self._compact)
+            return predict(self._compact, self._images[start:end], batch=self._batch)
         with mask():
-            return self._predict(self._model)
+            return predict(self._model, self._images[start:end], batch=self._batch)
 
     def _switches_off(self, k: int, truth: Tensor) -> bool:
         """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
         if self._compact is None:
             return False
-        off = torch.zeros(len(self._order), dtype=torch.bool)
-        off[self._order[:k].cpu()] = True
         with suppress(Exception), torch.no_grad(), full_precision():
-            self._compact.switch_off(off)
+            self._compact.switch_off(*_off(self._order, [k]))
             return alike(self._compact(self._few), truth)
         return False
 

@@ -204,7 +204,9 @@ class Activations:
 
     @torch.no_grad()
     def _add(self, number: int, tap: Tap, value: Tensor) -> None:
-        maps = self._maps(tap, value)
+        self._add_maps(number, self._maps(tap, value))
+
+    def _add_maps(self, number: int, maps: Tensor) -> None:
         for name in self.names:
             terms = RIVALS[name].activations(maps, self._pivots[number]).sum(-2)
             if name not in self.sums:
@@ -212,7 +214,9 @@ class Activations:
             self.sums[name][..., self._layers[number].slice] += terms
 
     def _set_pivot(self, number: int, tap: Tap, value: Tensor) -> None:
-        self._pivots.setdefault(number, self._maps(tap, value)[0].mean((1, 2), keepdim=True))
+        maps = self._maps(tap, value)
+        self._pivots.setdefault(number, maps[0].mean((1, 2), keepdim=True))
+        self._add_maps(number, maps[:0])  # of no examples: sums have their shapes before there are any
 
     def _maps(self, tap: Tap, value: Tensor) -> Tensor:
         value = self._after[tap](value.detach().clone()).movedim(tap.axis, 1)  # some activation functions overwrite it

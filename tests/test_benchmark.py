@@ -132,3 +132,53 @@ def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
     ]  # fmt: skip
     benchmark._draw(tmp_path)
     assert (tmp_path / "shares.png").stat().st_size > 1000 and (tmp_path / "shares.svg").exists()
+
+
+# ---- growth -------------------------------------------------------------------------------------------------------
+
+
+def test_exponents_by_hand():
+    assert benchmark.exponent([1, 10, 100], [2, 200, 20_000]) == pytest.approx(2)
+    assert benchmark.exponent([1, 2, 4], [8, 4, 2]) == pytest.approx(-1)
+    # logarithms 0, 1, 2 and 0, 0, 3 in units of log 2: the slope is (-1 x -1 + 1 x 2) / 2
+    assert benchmark.exponent([1, 2, 4], [1, 1, 8]) == pytest.approx(1.5)
+
+
+def test_generated_images_depend_on_their_numbers_alone():
+    whole = torch.cat([images for images, _, _ in benchmark.Generated(70, pixels=4)])
+    assert whole.shape == (70, 3, 4, 4) and len(whole.unique()) == whole.numel()
+    shares = [benchmark.Generated(70, pixels=4).share(rank, 2, 32) for rank in range(2)]
+    assert [(share.start, share.end) for share in shares] == [(0, 32), (32, 70)]
+    assert torch.equal(torch.cat([images for share in shares for images, _, _ in share]), whole)
+    assert torch.cat([indices for _, _, indices in shares[1]]).tolist() == list(range(32, 70))
+    assert len(benchmark.Generated(70).first(3)) == 3
+
+
+def test_quick_growth_has_an_exponent_per_series(monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "_weights", lambda network: "random")
+    monkeypatch.setattr(benchmark, "_scored_in_processes", lambda count, images, device: (8 / count, 5.0))
+    names = ["growth-images", "growth-units", "growth-criteria", "growth-processes"]
+    words = ["--quick", "--threads", "1", "--device", "cpu", "--folder", str(tmp_path), "--only", *names]
+    assert benchmark.main(words) == 0
+    tables = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in names}
+    for name, table in tables.items():
+        assert set(table["grows"]) == {name.removeprefix("growth-")}
+        assert (table["size"] == table[name.removeprefix("growth-")]).all()
+        for _, part in table.groupby("series"):
+            for what in ("seconds", "peak_mb"):
+                expected = benchmark.exponent(part["size"], part[what])
+                assert part[f"{what}_exponent"].tolist() == pytest.approx([expected] * len(part))
+    assert tables["growth-images"]["peak_mb_exponent"].abs().max() < 0.05  # whatever their number
+    assert tables["growth-units"].groupby("series")["size"].apply(list).to_dict() == {
+        "width": [84, 168], "depth": [336, 560],
+    }  # fmt: skip
+    assert tables["growth-processes"]["seconds_exponent"].tolist() == pytest.approx([-1, -1])
+    assert shares(tmp_path).empty
+
+
+def test_a_process_measures_its_own_part(tmp_path):
+    with benchmark._threads(1):
+        benchmark._score_as_one_of(0, 1, 8, "cpu", str(tmp_path))
+    seconds, peak_mb = json.loads((tmp_path / "rank-0").read_text())
+    weights = 0.3  # MB of ResNet-20 with 100 classes, at the very least
+    assert seconds > 0 and peak_mb > weights

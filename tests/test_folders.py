@@ -1,5 +1,7 @@
 """Folders as streams: what comes in which order, the usual resizing, and never more than a batch in memory."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import torch
@@ -138,3 +140,23 @@ def test_a_stream_scores_as_the_same_images_in_memory_whatever_the_batch(tmp_pat
     whole = [tuple(None if part[0] is None else torch.cat(part) for part in zip(*stream, strict=True))]
     both = [importance.score(model, batches, [name])[name] for batches in (stream, whole)]
     torch.testing.assert_close(*both, rtol=1e-5, atol=0)
+
+
+def test_shares_follow_one_another_in_whole_runs_and_read_only_their_own(folder):
+    stream = folders.stream(folder, 8, batch=2)
+    shares = [stream.share(rank, 2, 2) for rank in range(2)]  # runs of 2, 2 and 1 images
+    assert [names(share) for share in shares] == [["9.bmp", "grey.png"], ["deep.png", "1.jpg", "2.png"]]
+    assert [share.places.tolist() for share in shares] == [[0, 1], [2, 3, 4]]
+    (folder / "a/9.bmp").write_bytes(b"BM no more")  # the other share does not notice
+    assert torch.cat([indices for _, _, indices in shares[1]]).tolist() == [2, 3, 4]
+    assert list(stream.share(0, 9, 32)) == [] and len(stream.share(8, 9, 32)) == 5  # one run for nine
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_decode_the_same_and_name_what_cannot_be_read(folder, workers):
+    stream = folders.stream(folder, 8, batch=2, labelled=True)
+    for mine, theirs in zip(stream, replace(stream, workers=workers), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    (folder / "a/9.bmp").write_bytes(b"BM no more")
+    with pytest.raises(ValueError, match=r"^cannot read image .*9.bmp .*: replace or remove it$"):
+        list(replace(stream, workers=workers))

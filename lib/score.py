@@ -1,0 +1,282 @@
+"""Scores on the command line: the units of a network rated on a folder of images of any number, by any number of GPUs.
+
+    python -m lib.score NETWORK FOLDER --weights FILE [--criteria sq:rand:norm ...] [--output scores.parquet]
+
+Enters: a network of torchvision's or this study's with its weights, a folder of images, criteria. Leaves: a table with
+a row per unit (layer, unit, one column per criterion). Work goes shard by shard: after each, every process writes what
+it has summed up beside the output, so that the same command, after a kill, goes on from there, with the same result bit
+for bit. What was left by other arguments, weights, images or code is not gone on from.
+"""
+
+import argparse
+import glob
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pandas
+import safetensors.torch
+import torch
+from torch import Tensor, distributed, nn
+from tqdm import tqdm
+
+from lib import folders, importance, networks, profiles, ranks, records, training
+from lib.folders import Stream
+from lib.importance import MINIBATCH, Scoring
+
+UNTRAINED = "untrained"
+_WRAPPED = ("state_dict", "model")  # under which training scripts save weights beside other things
+_IRRELEVANT = ("output", "workers", "device")  # to the result
+_EXAMPLES = """examples:
+  without labels, on the training images of ImageNet, from <folder>/<class>/<image> or images at any depth:
+    python -m lib.score resnet50 imagenet/train --weights resnet50.pth --workers 8
+
+  several criteria in one go, some of which need the labels that the folders of classes are:
+    python -m lib.score resnet20 photos --classes 10 --pixels 32 --weights checkpoint.safetensors \\
+        --criteria sq:rand:norm abs molchanov-bn:norm hrank --labels --output scores.parquet
+
+  on the 8 GPUs of one machine, or the 4 of each of 2 machines; each process reads its own share of the images:
+    torchrun --nproc-per-node 8 -m lib.score resnet50 imagenet/train --weights resnet50.pth
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m lib.score ...
+
+The same command goes on where a killed one was; on several machines the output must be on a disk that they share.
+Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]; lib/criteria.py lists them."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message} (--help says more)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = _Parser(
+        prog="python -m lib.score",
+        description="Rate the units of a network on a folder of images: a table of layer, unit and their scores.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("network", help=f"{', '.join(networks.NETWORKS)}, or a classifier of torchvision")
+    made.add_argument("folder", type=Path, help="of images, at any depth")
+    made.add_argument("--weights", required=True, metavar="FILE",
+                      help=f".safetensors, or a state_dict that torch.save wrote; or the word {UNTRAINED}")  # fmt: skip
+    made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
+    made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
+    made.add_argument("--labels", action="store_true", help="the folders within FOLDER are the classes, in their order")
+    made.add_argument("--output", type=Path, default=Path("scores.parquet"), metavar="FILE", help="(scores.parquet)")
+    made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
+    made.add_argument("--pixels", type=int, default=224, metavar="P", help="sides of the images after the crop (224)")
+    triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
+    made.add_argument("--mean", default=folders.IMAGENET[0], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--batch", type=int, default=64, metavar="B", help="images at once (64)")
+    made.add_argument("--workers", type=int, default=2, metavar="W", help="that read images, for each process (2)")
+    made.add_argument("--device", default="auto", choices=profiles.DEVICES, help="(auto: a GPU where there is one)")
+    made.add_argument("--precision", default="float32", choices=importance.PRECISIONS, help="of the passes (float32)")
+    made.add_argument("--seed", type=int, default=0, help="of the random vectors (0)")
+    made.add_argument("--shard", type=int, default=8192, metavar="S",
+                      help=f"images of each process between savings, a multiple of {MINIBATCH} (8192)")  # fmt: skip
+    return made
+
+
+def run(asked: argparse.Namespace, device: torch.device) -> None:
+    """Does what the command line asks for; under `torch.distributed` this rank's share of it.
+
+    Raises ValueError or OSError, on every rank, for what cannot be read or does not fit together.
+    """
+    with ranks.together():
+        _check(asked)
+        model, stream = _network(asked).to(device), _stream(asked)
+        example = next(iter(stream.first(1)))[0]
+        scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=asked.precision)
+        _add(scoring, stream, asked, _identity(asked, model, stream, device))
+    scores = scoring.results()
+    if ranks.place()[0] == 0:
+        places = [(unit.name, number) for unit in scoring.layers for number in range(unit.size)]
+        table = pandas.DataFrame(places, columns=["layer", "unit"])
+        records.save_table(table.assign(**{name: values.numpy() for name, values in scores.items()}), asked.output)
+        for path in asked.output.parent.glob(f"{glob.escape(asked.output.name)}.rank-*"):
+            path.unlink()
+        print(asked.output)
+
+
+# ---- shard by shard -----------------------------------------------------------------------------------------------
+
+
+def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: str) -> None:
+    if not scoring.needs_examples:
+        return
+    rank, count = ranks.place()
+    path = asked.output.with_name(f"{asked.output.name}.rank-{rank}-of-{count}")
+    done, size = _resume(path, scoring, identity), asked.shard * count
+    starts = range(0, len(stream), size)
+    with _progress([min(size, len(stream) - start) for start in starts], done) as progress:
+        for number, start in enumerate(starts):
+            if number >= done:
+                scoring.add(stream.part(start, start + size), progress.update)
+                training._write(path, {"sums": scoring.state()}, {"identity": identity, "shards": str(number + 1)})
+
+
+def _resume(path: Path, scoring: Scoring, identity: str) -> int:
+    """How many shards are done already; their sums are loaded."""
+    try:
+        tensors, metadata = training._read(path)
+        if metadata.get("identity") != identity:
+            raise ValueError("it is of other arguments, weights, images or code, or of another kind of machine")
+        scoring.load(tensors["sums"])
+        return int(metadata["shards"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError) as error:
+        print(f"{path} is not gone on from ({error}): scoring starts anew", file=sys.stderr)
+        return 0
+
+
+def _progress(shards: list[int], done: int) -> tqdm:
+    """Of this rank's own images, shown by the first."""
+    rank, count = ranks.place()
+    bounds = [ranks.bounds(images, rank, count, MINIBATCH) for images in shards]
+    own = [end - start for start, end in bounds]
+    if done and rank == 0:
+        print(f"Going on after {sum(shards[:done])} of {sum(shards)} images", file=sys.stderr)
+    return tqdm(
+        total=sum(own), initial=sum(own[:done]), unit=" images", disable=rank > 0, smoothing=0.05,
+        desc=f"process 1 of {count}" if count > 1 else None, mininterval=0.5 if sys.stderr.isatty() else 10,
+    )  # fmt: skip
+
+
+def _identity(asked: argparse.Namespace, model: nn.Module, stream: Stream, device: torch.device) -> str:
+    """SHA-256 (hex) of everything that decides what this rank's sums are; of the images only their names."""
+    settings = {name: value for name, value in vars(asked).items() if name not in _IRRELEVANT}
+    machine = [device.type, records._device_name(device), torch.get_num_threads(), torch.__version__]
+    digest = hashlib.sha256(json.dumps([settings, ranks.place(), machine], default=str, sort_keys=True).encode())
+    digest.update("\0".join(stream.names).encode("utf-8", "surrogateescape"))
+    for name, values in model.state_dict().items():
+        digest.update(f"\0{name}\0".encode())
+        digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# ---- what is asked for --------------------------------------------------------------------------------------------
+
+
+def _check(asked: argparse.Namespace) -> None:
+    least = {"classes": 1, "pixels": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
+    for name, value in least.items():
+        if getattr(asked, name) < value:
+            raise ValueError(f"--{name} {getattr(asked, name)} must be {value} or more")
+    if asked.shard % MINIBATCH:
+        raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
+    if asked.output.suffix != ".parquet":
+        raise ValueError(f"--output {asked.output} must end in .parquet")
+    needing = [name for name in asked.criteria if importance.parse(name).needs_labels]
+    if needing and not asked.labels:
+        raise ValueError(f"criterion {needing[0]} needs labels: add --labels, if {asked.folder} has a folder per class")
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _stream(asked: argparse.Namespace) -> Stream:
+    if not asked.folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {asked.folder}")
+    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers}
+    stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
+    if asked.labels and len(stream.classes) > asked.classes:
+        raise ValueError(
+            f"{asked.folder} has {len(stream.classes)} folders of classes, but --classes is {asked.classes}"
+        )
+    return stream if asked.images is None else stream.first(asked.images)
+
+
+def _network(asked: argparse.Namespace) -> nn.Module:
+    """In eval mode, with its weights. Raises ValueError or OSError, naming the file, where they do not fit."""
+    model = networks.build(asked.network, asked.classes)
+    if asked.weights != UNTRAINED:
+        tensors = weights(asked.weights)
+        counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+        try:
+            training._load(model, counters | dict(tensors))  # which old files do not have, and eval mode does not use
+        except ValueError as error:
+            raise ValueError(f"{asked.weights} does not fit {asked.network} with {asked.classes} classes: {error}"
+                             ) from error  # fmt: skip
+    return model.eval()
+
+
+def weights(path: str | os.PathLike) -> Mapping[str, Tensor]:
+    """Weights and buffers by name, from a .safetensors file or one that torch.save wrote, also as a training script's
+    "state_dict" or "model", or of DistributedDataParallel. Code in the file is not run.
+
+    Raises OSError where there is none, ValueError naming the file where it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of weights {path}")
+    try:
+        if path.suffix == ".safetensors":
+            found = safetensors.torch.load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes them raise
+        raise ValueError(f"{path} cannot be read as weights: it takes .safetensors, or a state_dict by torch.save "
+                         f"({type(error).__name__})") from error  # fmt: skip
+    for name in _WRAPPED:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path} holds no state_dict, names with tensors")
+    return {name.removeprefix("module."): value for name, value in found.items()}
+
+
+# ---- the command line ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def joined(name: str) -> Iterator[torch.device]:
+    """While open, processes that torchrun has started are one group (nccl on GPUs, else gloo), each on its device.
+
+    Arguments:
+        name: "auto", "cpu" or "cuda".
+    """
+    device = profiles.device(name)
+    if not distributed.is_torchelastic_launched():
+        yield device
+        return
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise ValueError(f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} GPUs")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    patient = timedelta(days=7)  # ranks wait for the slowest at the end, however long that takes
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patient)
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    torch.backends.cudnn.deterministic = True  # so that what goes on after a kill is the same bit for bit
+    try:
+        asked = parser().parse_args(words)
+        with joined(asked.device) as device:
+            run(asked, device)
+        return 0
+    except (OSError, ValueError, RuntimeError) as error:
+        if os.environ.get("RANK", "0") == "0":  # every rank has it
+            print(f"python -m lib.score: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last shard", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""python -m lib.score: the scores of lib.importance as a table, the same after a kill, and one line for bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas
+import pytest
+import safetensors.torch
+import torch
+
+from lib import folders, importance, networks, score, training
+from lib.profiles import ROOT
+
+NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
+SLOW = """
+import sys, time, torch
+from lib import score, training
+torch.set_num_threads(int(sys.argv[1]))
+write = training._write
+training._write = lambda *given: (write(*given), time.sleep(1))
+score.main(sys.argv[2:])
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return folders.write_digits(tmp_path_factory.mktemp("digits"), "test", 16, 300)
+
+
+@pytest.fixture
+def model():
+    return networks.build("resnet8", 10, seed=1).eval()
+
+
+@pytest.fixture
+def words(folder, model, tmp_path):
+    """A call that takes 5 shards."""
+    training.save(model, tmp_path / "weights.safetensors", {})
+    given = {"classes": 10, "pixels": 16, "batch": 50, "shard": 64, "workers": 0, "seed": 7, "device": "cpu"}
+    given |= {"weights": tmp_path / "weights.safetensors", "output": tmp_path / "out/scores.parquet"}
+    options = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    return ["resnet8", str(folder), *options, "--labels", "--criteria", *NAMES]
+
+
+def table(words):
+    return pandas.read_parquet(words[words.index("--output") + 1])
+
+
+def left(tmp_path):
+    return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+
+def test_the_table_holds_what_scoring_gives(words, model, folder, tmp_path, capsys):
+    assert score.main(words) == 0
+    found = table(words)
+    assert list(found) == ["layer", "unit", *NAMES] and left(tmp_path) == ["scores.parquet"]
+    layers = importance.units(model, torch.zeros(1, 3, 16, 16))
+    assert list(found["layer"]) == [unit.name for unit in layers for _ in range(unit.size)]
+    assert list(found["unit"]) == [number for unit in layers for number in range(unit.size)]
+    expected = importance.score(model, folders.stream(folder, 16, labelled=True), NAMES, seed=7)
+    for name in NAMES:
+        values = torch.from_numpy(found[name].to_numpy().copy())
+        assert (values - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max()
+    said = capsys.readouterr()
+    assert said.out.strip().endswith("scores.parquet")
+    assert "300/300" in said.err and "images/s" in said.err
+
+
+def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, capsys, monkeypatch):
+    assert score.main(words) == 0
+    undisturbed = table(words)
+    (tmp_path / "out/scores.parquet").unlink()
+    saved = tmp_path / "out/scores.parquet.rank-0-of-1"
+    command = [sys.executable, "-c", SLOW, str(torch.get_num_threads()), *words]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, **quiet)
+    try:
+        until = time.monotonic() + 120
+        while not saved.exists() and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL and left(tmp_path) == [saved.name]
+    done = int(training._read(saved)[1]["shards"])
+    assert 1 <= done < 5
+    read, decode = [], folders._pixels
+    monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
+    capsys.readouterr()
+    assert score.main(words) == 0
+    assert f"Going on after {64 * done} of 300 images" in capsys.readouterr().err
+    assert len(read) == 300 - 64 * done + 1  # the example that shows which units there are
+    pandas.testing.assert_frame_equal(table(words), undisturbed, check_exact=True)
+    assert left(tmp_path) == ["scores.parquet"]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped(words, monkeypatch):
+    """A run that ends after its second shard."""
+    write, times = training._write, []
+
+    def stop(*given):
+        write(*given)
+        times.append(1)
+        if len(times) == 2:
+            raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_write", stop)
+        with pytest.raises(Stop):
+            score.main(words)
+    return words
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [["--seed", "8"], ["--criteria", "sq"], ["--images", "299"], ["--weights", "untrained"], ["--batch", "49"]],
+    ids=lambda words: words[0],
+)
+def test_what_other_arguments_left_is_not_gone_on_from(stopped, changed, capsys, monkeypatch):
+    assert score.main([*stopped, *changed]) == 0
+    said = capsys.readouterr().err
+    assert "rank-0-of-1 is not gone on from (it is of other arguments, weights, images or code" in said
+    assert "Going on" not in said
+    again = table(stopped)
+    assert score.main([*stopped, *changed]) == 0
+    pandas.testing.assert_frame_equal(table(stopped), again, check_exact=True)
+
+
+def test_nor_is_what_is_damaged_and_other_workers_do_not_matter(stopped, tmp_path, capsys):
+    saved = tmp_path / "out/scores.parquet.rank-0-of-1"
+    whole = saved.read_bytes()
+    assert score.main([*stopped, "--workers", "1"]) == 0
+    assert "Going on after 128 of 300 images" in capsys.readouterr().err
+    expected = table(stopped)
+    saved.write_bytes(whole[:-9])
+    assert score.main(stopped) == 0
+    assert "rank-0-of-1 is damaged" in capsys.readouterr().err
+    pandas.testing.assert_frame_equal(table(stopped), expected, check_exact=True)
+
+
+def test_weights_alone_read_one_image(words, monkeypatch):
+    read, decode = [], folders._pixels
+    monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
+    assert score.main([*words, "--criteria", "l2", "random"]) == 0
+    assert list(table(words)) == ["layer", "unit", "l2", "random"] and len(read) == 1
+
+
+def test_processes_of_torchrun_write_one_table(words, tmp_path):
+    assert score.main(words) == 0
+    alone = table(words)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "lib.score",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for more, status in (([], 0), (["--criteria", "sq:odd"], 1)):
+        done = subprocess.run([*command, *words, *more], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        assert done.stderr.count("python -m lib.score: criterion 'sq:odd': unknown token 'odd'") == status
+    assert left(tmp_path) == ["scores.parquet"]
+    found = table(words)
+    for name in NAMES:
+        assert (found[name] - alone[name]).abs().max() <= 1e-5 * alone[name].abs().max()
+
+
+# ---- weights ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda w: {"state_dict": w, "epoch": 3}, lambda w: {"model": w, "args": None}])
+def test_weights_come_as_training_scripts_save_them(model, tmp_path, wrap):
+    state = model.state_dict()
+    torch.save(wrap({f"module.{name}": value for name, value in state.items()}), tmp_path / "weights.pth")
+    found = score.weights(tmp_path / "weights.pth")
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    assert score.weights(tmp_path / "weights.safetensors").keys() == state.keys()
+
+
+def test_code_in_weights_is_not_run(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return print, ("it ran",)
+
+    torch.save({"conv1.weight": Code()}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"bad.pth cannot be read as weights: it takes .safetensors"):
+        score.weights(tmp_path / "bad.pth")
+
+
+# ---- bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--criteria", "sq:odd"], "criterion 'sq:odd': unknown token 'odd'"),
+        (["--pixels", "x"], "argument --pixels: invalid int value: 'x' (--help says more)"),
+        (["--pixels", "0"], "--pixels 0 must be 1 or more"),
+        (["--shard", "100"], "--shard 100 must be a multiple of 32"),
+        (["--output", "scores.csv"], "--output scores.csv must end in .parquet"),
+        (["--images", "301"], "cannot stream 301 images: there are 300"),
+        (["--classes", "9", "--weights", "untrained"], "has 10 folders of classes, but --classes is 9"),
+        (["--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
+        (["--weights", "README.md"], "README.md cannot be read as weights"),
+        (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
+        (["--oops"], "unrecognized arguments: --oops (--help says more)"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_bad_input_ends_in_one_clear_line(words, changed, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert score.main([*words, *changed]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("python -m lib.score: ") and message in said
+
+
+@pytest.mark.parametrize(
+    ("place", "word", "message"),
+    [
+        (0, "resnet9", "unknown network 'resnet9'"),
+        (0, "vgg8", "weights.safetensors does not fit vgg8 with 10 classes: it holds another network, in which"),
+        (1, "nowhere", "there is no folder nowhere"),
+    ],
+)
+def test_so_do_networks_and_folders_that_are_not_there(words, place, word, message, capsys):
+    words[place] = word
+    assert score.main(words) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("python -m lib.score: ") and message in said and "\n" not in said
+
+
+def test_labels_that_nobody_asked_for_and_images_that_cannot_be_read(words, folder, tmp_path, capsys):
+    words.remove("--labels")
+    assert score.main(words) == 1
+    assert "criterion abs needs labels: add --labels, if" in capsys.readouterr().err
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/1.png").write_bytes(b"no picture")
+    words[1] = str(tmp_path / "bad")
+    assert score.main([*words, "--criteria", "sq:rand", "--workers", "1"]) == 1
+    assert capsys.readouterr().err.startswith("python -m lib.score: cannot read image")
+
+
+def test_help_shows_examples_and_every_option_says_what_it_is(capsys):
+    with pytest.raises(SystemExit) as ended:
+        score.main(["--help"])
+    assert ended.value.code == 0
+    assert "torchrun --nproc-per-node 8 -m lib.score resnet50" in capsys.readouterr().out
+    assert all(action.help for action in score.parser()._actions)
