@@ -9,6 +9,7 @@ aside and renamed when it is whole. Where GPUs are named, the run has one of the
 
 import argparse
 import ast
+import base64
 import errno
 import json
 import logging
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from lib import gpus, profiles
+from lib import gpus, pictures, profiles
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -186,6 +187,10 @@ def in_one_line(error: Exception, place: str | os.PathLike) -> str:
 def _move(aside: Path, output: Path) -> None:
     copy = json.loads(aside.read_text())
     copy["metadata"]["papermill"]["output_path"] = os.fspath(output)
+    for data in [output.get("data", {}) for cell in copy["cells"] for output in cell.get("outputs", ())]:
+        if "image/png" in data:
+            small = pictures.shrunk(base64.b64decode("".join(data["image/png"])))
+            data["image/png"] = base64.b64encode(small).decode()
     aside.write_text(json.dumps(copy, indent=1, ensure_ascii=False) + "\n")
     os.replace(aside, output)
 

@@ -1,0 +1,27 @@
+"""Pictures of charts, made small."""
+
+import io
+
+import numpy
+from PIL import Image
+
+from lib import pictures
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_picture_of_few_colours_keeps_every_pixel():
+    colours = numpy.random.default_rng(0).integers(0, 256, (50, 3), numpy.uint8)
+    pixels = colours[numpy.random.default_rng(1).integers(0, 50, (60, 80))]
+    small = pictures.shrunk(png(pixels))
+    assert (numpy.asarray(Image.open(io.BytesIO(small)).convert("RGB")) == pixels).all()
+    assert len(small) < len(png(pixels)) and small == pictures.shrunk(png(pixels))
+
+
+def test_a_picture_is_never_made_larger():
+    tiny = png(numpy.zeros((1, 1, 3), numpy.uint8))
+    assert len(pictures.shrunk(tiny)) <= len(tiny)
