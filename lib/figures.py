@@ -48,8 +48,12 @@ def theme() -> None:
     seaborn.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Writes `<folder>/<name>.png` and `.svg`, aside first; the same figure gives the same bytes."""
+def save(figure: Figure, folder: Path, name: str, *, shown: bool = True) -> None:
+    """Writes `<folder>/<name>.png` and `.svg`, aside first; the same figure gives the same bytes.
+
+    Arguments:
+        shown: whether the notebook's cell shows the figure too, as Jupyter does with all that are open at its end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         aside = folder / f"{name}.part.{kind}"
@@ -57,6 +61,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         if kind == "png":
             aside.write_bytes(pictures.shrunk(aside.read_bytes()))
         os.replace(aside, folder / f"{name}.{kind}")
+    if not shown:
+        pyplot.close(figure)
 
 
 def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: pandas.DataFrame | None = None) -> Figure:
