@@ -220,7 +220,8 @@ def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
     """Known ways to fail, as numbers with an alarm in plain words: one row per criterion and number of examples.
 
     Each number is the median over runs and draws (`curves`: how many), and an alarm is given where more than half of
-    them reach its limit, with how many do.
+    them reach its limit, with how many do. used: the examples that the scores really come from, fewer than `examples`
+    where the criterion is limited on a CPU.
 
     entropy: of the scores as shares of their sum, divided by log N (1: all alike). kept: the share of all scores
         still kept where the accuracy first falls below 90 % of the unpruned; 0 where it never does. lasted: the share
@@ -233,15 +234,16 @@ def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
     for run in plan.runs:
         rows += _signatures_of(run, curves[(curves[list(study.RUN)] == pandas.Series(_columns(run))).all(axis=1)])
     numbers = ["entropy", "kept", "lasted", "by_chance", "emptied", "rise", "together"]
-    found = pandas.DataFrame(rows, columns=["criterion", "examples", *numbers, *(f"{name}?" for name in ALARMS)])
+    columns = ["criterion", "examples", "used", *numbers, *(f"{name}?" for name in ALARMS)]
+    found = pandas.DataFrame(rows, columns=columns)
     groups = found.groupby(["criterion", "examples"], sort=False)
-    table = groups[numbers].median().assign(curves=groups.size())
+    table = groups[numbers].median().assign(curves=groups.size(), used=groups["used"].max())
     fired = groups[[f"{name}?" for name in ALARMS]].sum().astype(int)
     alarms = [
         ", ".join(f"{ALARMS[name]} ({row[f'{name}?']} of {size})" for name in ALARMS if 2 * row[f"{name}?"] > size)
         for size, (_, row) in zip(table["curves"], fired.iterrows(), strict=True)
     ]
-    return table.assign(alarm=alarms).reset_index()[["criterion", "examples", "alarm", *numbers, "curves"]]
+    return table.assign(alarm=alarms).reset_index()[["criterion", "examples", "used", "alarm", *numbers, "curves"]]
 
 
 def _signatures_of(run: profiles.Run, curves: pandas.DataFrame) -> list[dict]:
@@ -258,7 +260,7 @@ def _signatures_of(run: profiles.Run, curves: pandas.DataFrame) -> list[dict]:
             seen.add(cell)
             by_chance = numpy.nan if cell[0].startswith("random") else chance
             found = _signature(points.sort_values("pruned"), by_cell[cell], single, by_chance)
-            rows.append({"criterion": cell[0], "examples": cell[1]} | found)
+            rows.append({"criterion": cell[0], "examples": cell[1], "used": points["used"].iloc[0]} | found)
     return rows
 
 
@@ -352,6 +354,17 @@ def on_most_examples(summary: pandas.DataFrame) -> pandas.DataFrame:
     return summary[summary["examples"] == most]
 
 
+def label_free(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataFrame:
+    """Of every data set the `curves` on its most examples, and beside them all curves of the profile on as many whose
+    criteria need no labels, whatever notebook asked for them."""
+    others = study.measured(plan)
+    free = [name for name in others["criterion"].unique() if not importance.parse(name).needs_labels]
+    both = pandas.concat([curves, others[others["criterion"].isin(free)]], ignore_index=True)
+    most = both["dataset"].map(curves.groupby("dataset")["examples"].max())
+    cells = [*study.RUN, *study.Cell._fields, "pruned"]
+    return both[both["examples"] == most].drop_duplicates(cells, ignore_index=True)
+
+
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
     """One row per criterion, best first: mean relative auc over all runs, the mean for each network, used (on how many
     examples at most) and place."""
@@ -361,6 +374,15 @@ def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
     panels.columns = [", ".join(panel) for panel in panels.columns]
     board = pandas.DataFrame({"auc_relative": mean}).join(panels).sort_values("auc_relative", ascending=False)
     return board.reset_index().assign(used=used[board.index].to_numpy(), place=range(1, len(board) + 1))
+
+
+def standing(board: pandas.DataFrame, criterion: str) -> pandas.DataFrame:
+    """Where a criterion stands on a `leaderboard`: one row with criterion, auc_relative, place, of (how many), and the
+    criterion in the first place (best) with its relative auc (best_auc_relative)."""
+    first, of = board.iloc[0], len(board)
+    here = board.loc[board["criterion"] == criterion, ["criterion", "auc_relative", "place"]]
+    best = {"best": first["criterion"], "best_auc_relative": first["auc_relative"]}
+    return here.assign(of=of, **best).reset_index(drop=True)
 
 
 def matched(summary: pandas.DataFrame) -> pandas.DataFrame:

@@ -54,6 +54,20 @@ SETS = {  # name -> criteria scored in one call
     "label and random": _ONE + [f"{name.removesuffix(':norm')}:rand{':norm' * (':norm' in name)}" for name in _ONE],
     "molchanov-group": [f"molchanov-group{suffix}" for suffix in ("", ":norm", ":rand", ":rand:norm")],
 }
+TARGETS = {  # benchmark -> (network, task, share of the yardstick's time or memory that it should take at most)
+    "scoring": (
+        ("resnet20", "one cotangent", 0.65),
+        ("vgg19", "one cotangent", 0.55),
+        ("resnet18", "one cotangent", 0.55),
+        ("resnet20", "label and random", 1.0),
+        ("resnet20", "molchanov-group", 4.0),
+        ("vgg19", "molchanov-group", 4.0),
+        ("resnet18", "molchanov-group", 4.0),
+    ),
+    "curves": (("resnet20", "pruning curve", 0.70), ("vgg19", "pruning curve", 0.70)),
+    "oracle": (("resnet20", "oracle", 1 / 2.5),),
+    "memory": tuple((network, task, 1.0) for network in PIXELS for task in ("sq", *SETS)),
+}
 
 _RANDOM = [name.replace(":norm", "") + ":rand" + ":norm" * name.endswith(":norm") for name in ("sq:norm", *_ONE)]
 _RANDOM = list(dict.fromkeys(_RANDOM))  # without labels, of one cotangent, the recommended one first
@@ -358,6 +372,16 @@ def shares(folder: Path) -> pandas.DataFrame:
     return table
 
 
+def with_targets(name: str, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of the benchmark `name` with a column target, as `TARGETS` says; NaN where there is none, and no column
+    where the benchmark has none."""
+    if name not in TARGETS:
+        return table
+    targets = {(network, task): share for network, task, share in TARGETS[name]}
+    tasks = table["task"].str.replace(r", \d+ examples$", "", regex=True)  # in the table of memory
+    return table.assign(target=[targets.get(key, numpy.nan) for key in zip(table["network"], tasks, strict=True)])
+
+
 def _draw(folder: Path) -> None:
     table = shares(folder)
     if len(table):
@@ -514,7 +538,7 @@ def main(words: Iterable[str] | None = None) -> int:
     folder = asked.folder or (None if asked.quick else profiles.from_here(FOLDER))
     with _threads(asked.threads):
         for name in asked.only:
-            table = BENCHMARKS[name](effort).assign(**_facts(device, asked.threads))
+            table = with_targets(name, BENCHMARKS[name](effort)).assign(**_facts(device, asked.threads))
             print(f"\n{name}\n{table.round(3).to_string(index=False)}", flush=True)
             if folder is not None:
                 records.save_table(table, Path(folder) / f"{name}.csv")

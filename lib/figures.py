@@ -25,7 +25,7 @@ LABELS = {
     "auc_relative": "relative auc",
     "auc": "auc",
     "share": "units switched off (%)",
-    "examples": "examples scored on",
+    "examples": "examples at hand",
     "criterion": "criterion",
     "spearman": "rank correlation (Spearman)",
     "oracle": "with the change of",
@@ -364,15 +364,16 @@ def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series)
 
 
 def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
-    """The effect of every claim with its 95 % interval; what counts as no loss is shaded. Colour and marker by
-    verdict."""
+    """The effect of every claim with its 95 % interval; in the rows of equivalence the loss that counts as none is
+    shaded: to be supported, an interval must begin in it or right of it. Colour and marker by verdict."""
     table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))
-    axes.axvspan(-margin, margin, color="0.9", zorder=0)
     axes.axvline(0, color="0.4", linewidth=1)
     for height, row in enumerate(table[::-1].itertuples()):
         colour, marker = looks[row.verdict]
+        if row.kind == "equivalence":
+            axes.broken_barh([(-margin, margin)], (height - 0.5, 1), color="0.85", zorder=0)
         reach = [[row.effect - row.low], [row.high - row.effect]]
         axes.errorbar(row.effect, height, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.5)
     for verdict, (colour, marker) in looks.items():

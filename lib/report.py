@@ -28,12 +28,14 @@ FRONT = "90-report"
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 BENCHMARKS = (
     "Medians over rounds in which everything that is compared takes turns, in one run of `make benchmark`; "
-    "*relative* is to the first line of the same network, and its quartiles follow."
+    "*relative* is to the first line of the same network, and its quartiles follow. *Target*: what it should be at most; "
+    "a dash where nothing was set."
 )
 BENCHMARK_WORDS = {  # column of a benchmark -> header
     "network": "network", "grows": "what grows", "size": "to", "task": "what", "criteria": "criteria", "seconds": "s",
-    "steps_per_second": "steps a second", "peak_mb": "peak (MB)", "share": "relative", "share_low": "from",
-    "share_high": "up to", "device_name": "device", "threads": "threads", "torch": "PyTorch",
+    "steps_per_second": "steps a second", "peak_mb": "peak (MB)", "share": "relative",
+    "share_low": "from", "share_high": "up to", "target": "target", "device": "device", "device_name": "processor",
+    "threads": "threads", "torch": "PyTorch",
 }  # fmt: skip
 
 
@@ -175,8 +177,10 @@ def _headings(markdown: str) -> list[str]:
 
 
 def _heading_and_last_paragraph(markdown: str) -> tuple[str, str]:
+    """The last heading, and the last paragraph below it; the heading again where there is none."""
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", markdown)]
-    said = [part for part in paragraphs if part and not part.startswith(("#", "|", "```"))]
+    start = max((number for number, part in enumerate(paragraphs) if part.startswith("#")), default=-1)
+    said = [part for part in paragraphs[start + 1 :] if part and not part.startswith(("|", "```"))]
     heading = page.plain((_headings(markdown) or [""])[-1])
     return heading, page.plain(said[-1]).removesuffix(":") if said else heading
 

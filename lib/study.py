@@ -35,7 +35,12 @@ BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed s
 TENTH = 0.1  # of all units, off together where `measure` looks at their joint effect
 SLOW = {"hrank": "maps", "chip": "maps", "exact": "exact"}  # on a CPU limited to the measuring setting of that name
 NO_GRADIENT = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
-LABEL_FREE = ("abs:rand:norm", *(f"sq:{s}" for s in SOURCES if s != "rand-length"), "random", *NO_GRADIENT)
+LABEL_FREE = (
+    *(f"{r}:rand{n}" for r, n in product(("abs", "taylorfo", "molchanov-bn", "molchanov-group"), (":norm", ""))),
+    *("abs-pixel:rand", "sq-pixel:rand"),
+    *(f"sq:{source}" for source in SOURCES if source != "rand-length"),
+    *("random", *NO_GRADIENT),
+)
 
 
 @dataclass(frozen=True)
@@ -311,6 +316,12 @@ def curves(
         asked = set(planned)
         tables.append(_at_every_number(table[[cell in asked for cell in _cells_of(table)]], samples))
     return _tidy(tables)
+
+
+def comparing(notebooks: Iterable[str], criteria: Iterable[str]) -> str | None:
+    """The first of these notebooks whose ablation has all of these criteria; None where none has."""
+    asked = {name: ABLATIONS[name].criteria for name in notebooks if name in ABLATIONS}
+    return next((name for name, there in asked.items() if set(criteria) <= set(there)), None)
 
 
 def measured(profile: profiles.Profile) -> pandas.DataFrame:

@@ -12,7 +12,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "dataset": "data set",
     "draw": "draw of examples",
     "sample": "kind of draw",
-    "examples": "examples scored on",
+    "examples": "examples at hand",
     "units": "units in all",
     "pruned": "units off",
     "share": "units off (%)",
@@ -34,9 +34,9 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "difference": "mean difference in auc",
     "criteria": "criteria compared",
     "pairs": "pairs of draws",
-    "top_1%": "held by the longest 1 %",
-    "top_10%": "held by the longest 10 %",
-    "top_50%": "held by the longest 50 %",
+    "top_1%": "squared length held by the longest 1 %",
+    "top_10%": "squared length held by the longest 10 %",
+    "top_50%": "squared length held by the longest 50 %",
     "effective_share": "effective share of examples",
     "label": "contrast",
     "part": "part of the claim",
@@ -47,6 +47,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "auc_relative_middle": "middle classes",
     "auc_relative_rare": "rarest classes",
     "used": "examples used",
+    "used_a": "examples used by the first",
+    "used_b": "examples used by the second",
+    "best": "in the first place",
+    "best_auc_relative": "its relative auc",
     "gone": "gone (%)",
     "kept": "importance kept",
     "lasted": "lasted (% of units)",
@@ -100,7 +104,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "peak_cuda_memory_mb": "peak GPU memory (MB)",
     "torch": "PyTorch",
 }
-CODE = ("criterion",)  # columns whose values are set as code
+CODE = ("criterion", "best")  # columns whose values are set as code
 CHANCES = (
     "p",
     "p_holm",
