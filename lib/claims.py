@@ -122,15 +122,15 @@ def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
     return pandas.DataFrame(sorted([*rows, *_order_kept(plan)], key=lambda row: int(row["claim"][1:])))
 
 
-def _contrast(claim: Claim, summary: pandas.DataFrame, **named: str) -> dict[str, object]:
+def _contrast(of: Claim, summary: pandas.DataFrame, **named: str) -> dict[str, object]:
     """Without rows of criteria that are limited to fewer examples than the other side sees, nor pairs of which none is
     left."""
-    limited = _limited(summary) if claim.pair_by == "examples" else pandas.Series(False, summary.index)
+    limited = _limited(summary) if of.pair_by == "examples" else pandas.Series(False, summary.index)
     rest = summary[~limited]
     gone = set(summary["criterion"]) - set(rest["criterion"])
-    pairs = [pair for pair in claim.pairs if not gone & set(pair)]
+    pairs = [pair for pair in of.pairs if not gone & set(pair)]
     a, b = ([pair[side] for pair in pairs] for side in (0, 1))
-    return statistics.compare(rest, a, b, kind=claim.kind, pair_by=(claim.pair_by,), **named)
+    return statistics.compare(rest, a, b, kind=of.kind, pair_by=(of.pair_by,), **named)
 
 
 def _limited(summary: pandas.DataFrame) -> pandas.Series:

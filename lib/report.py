@@ -28,8 +28,8 @@ FRONT = "90-report"
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 BENCHMARKS = (
     "Medians over rounds in which everything that is compared takes turns, in one run of `make benchmark`; "
-    "*relative* is to the first line of the same network, and its quartiles follow. *Target*: what it should be at most; "
-    "a dash where nothing was set."
+    "*relative* is to the first line of the same network, and its quartiles follow. *Target*: what it should be at "
+    "most; a dash where nothing was set."
 )
 BENCHMARK_WORDS = {  # column of a benchmark -> header
     "network": "network", "grows": "what grows", "size": "to", "task": "what", "criteria": "criteria", "seconds": "s",

@@ -132,6 +132,7 @@ def test_the_numbers_behind_the_signs_by_hand(plan):
     assert row["rise"] == pytest.approx(0.2)
     assert row["together"] == pytest.approx(2 / 0.5)  # a tenth of ten units: the first, alone .5
     assert (row["criterion"], row["examples"], row["curves"], row["emptied"]) == ("sq", 10, 1, 0)
+    assert (row["used"], signs(plan, [1, 0.9], used=4)["used"]) == (10, 4)
 
 
 EARLY = "accuracy fell no later than by chance, although nearly all importance was kept (1 of 1)"
@@ -208,3 +209,19 @@ def test_a_leaderboard_says_how_many_examples_were_used():
     assert board["criterion"].tolist() == ["sq", "l2", "chip"]
     assert board["used"].tolist() == [1000, 0, 500] and board["place"].tolist() == [1, 2, 3]
     assert list(study.RUN) == list(BLOCK)
+    (row,) = analysis.standing(board, "l2").to_dict("records")
+    expected = {"criterion": "l2", "auc_relative": 0.7, "place": 2, "of": 3, "best": "sq", "best_auc_relative": 0.8}
+    assert row == pytest.approx(expected, nan_ok=False)
+
+
+def test_label_free_curves_of_other_notebooks_join_those_on_the_most_examples(plan):
+    (run,) = plan.runs
+    elsewhere = [curve([1, 0.9], [1, 0.8], criterion=name, examples=40) for name in ("sq:rand", "sq:rand:norm", "sq")]
+    elsewhere += [curve([1, 0.9], [1, 0.8], criterion="abs:rand", examples=10)]
+    pandas.concat(elsewhere).to_parquet(run.curves)
+    asked = [curve([1, 0.9], [1, 0.8], criterion="sq:rand", examples=n) for n in (10, 40)]
+    asked += [curve([1, 0.7], [1, 0.8], criterion="random", examples=40, draw=n) for n in (0, 1)]
+    found = analysis.label_free(plan, pandas.concat(asked))
+    cells = list(found[["criterion", "examples", "draw"]].drop_duplicates().itertuples(index=False, name=None))
+    assert cells == [("sq:rand", 40, 0), ("random", 40, 0), ("random", 40, 1), ("sq:rand:norm", 40, 0)]
+    assert len(found) == 2 * len(cells)  # points of each curve once

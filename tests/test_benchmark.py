@@ -134,6 +134,18 @@ def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
     assert (tmp_path / "shares.png").stat().st_size > 1000 and (tmp_path / "shares.svg").exists()
 
 
+def test_targets_stand_beside_what_they_are_for():
+    table = pandas.DataFrame(
+        {"network": ["resnet20", "resnet20", "vgg19"], "task": ["plain pass", *["one cotangent"] * 2]}
+    )
+    found = benchmark.with_targets("scoring", table)["target"]
+    assert found.isna().tolist() == [True, False, False] and found[1:].tolist() == [0.65, 0.55]
+    memory = pandas.DataFrame({"network": "resnet18", "task": ["plain pass", "sq, 64 examples", "sq, 256 examples"]})
+    assert benchmark.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
+    assert "target" not in benchmark.with_targets("growth", table)
+    assert set(benchmark.TARGETS) <= set(benchmark.BENCHMARKS)
+
+
 # ---- growth -------------------------------------------------------------------------------------------------------
 
 

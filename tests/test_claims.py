@@ -1,5 +1,6 @@
 """lib.claims: each claim meets its own criteria, on as many examples, and its secondary rows are all behind it."""
 
+from dataclasses import replace
 from itertools import product
 
 import pandas
@@ -84,6 +85,41 @@ def test_one_random_vector_meets_exact_where_both_really_used_as_many(plan):
         behind = claims.secondary(plan)
     assert behind["examples"].tolist() == [10, 100]
     assert behind["effect"].tolist() == pytest.approx([-0.1, 0])
+
+
+def test_rivals_that_a_cpu_limits_have_no_part_in_a_contrast(plan):
+    whole = pandas.read_csv(plan.tables / "60-rivals-summary.csv")
+    criteria = list(whole["criterion"].unique())
+    free = table({(name, 100): [0.5] * 3 for name in criteria}, used=dict.fromkeys(product(criteria, [100]), 100))
+    free.loc[free["criterion"] == "l2", ["used", "auc_relative"]] = 0, 0.3  # weights alone
+    free.loc[free["criterion"].str.startswith("chip"), ["used", "auc_relative"]] = 40, 0.1
+    free.loc[free["criterion"] == "sq:rand:norm", "auc_relative"] = 0.8
+    put(plan, "60-rivals-summary", free)
+    rivals = len(claims.CLAIMS["C7"].pairs) - 2  # chip, raw and by layer
+    assert row_of(claims.verdicts(plan), "C7")["effect"] == pytest.approx((0.5 + 0.3 * (rivals - 1)) / rivals)
+    behind = claims.secondary(plan)
+    seen = {rival: row_of(behind, "C7", f"sq:rand:norm minus {rival}") for rival in ("l2", "chip", "apoz")}
+    assert [seen[rival]["part"] for rival in seen] == ["contrast", "apart", "contrast"]
+    assert [(seen[rival]["used_a"], seen[rival]["used_b"]) for rival in seen] == [(100, 0), (100, 40), (100, 100)]
+    assert seen["chip"]["effect"] == pytest.approx(0.7)
+
+
+def test_a_further_table_counts_only_where_its_notebook_is_run(plan):
+    (plan.tables / "50-gradient-source-summary.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="50-gradient-source-summary"):
+        claims.verdicts(plan)
+    fewer = replace(plan, notebooks=tuple(name for name in plan.notebooks if name != "50-gradient-source"))
+    assert row_of(claims.verdicts(fewer), "C6")["blocks"] == 3
+
+
+def test_p_is_shown_where_it_has_a_part_in_the_verdict(plan):
+    found = claims.verdicts(plan)
+    shown = claims.readable(found)
+    idle = shown["kind"] == "equivalence"
+    assert set(shown["claim"][idle]) == {"C3", "C6", "C9"}
+    assert shown[["p", "smallest_p"]].isna().all(axis=1).tolist() == idle.tolist()
+    assert found["p"].notna().all()
+    assert claims.readable(pandas.DataFrame()).empty
 
 
 def test_secondary_rows_are_the_pairs_at_each_number_and_average_to_the_contrast(plan):

@@ -74,6 +74,14 @@ def test_growth_draws_time_and_memory_by_network_and_task():
     assert left.get_ylim()[0] == right.get_ylim()[0] == 0 and right.get_ylim()[1] > 50
 
 
+def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_equivalence_alone():
+    table = pandas.DataFrame({"claim": ["C1", "C3"], "kind": ["difference", "equivalence"], "verdict": "open"})
+    axes = figures.claims(table.assign(effect=0.1, low=0.05, high=0.2), margin=0.01).axes[0]
+    (shade,) = [found for found in axes.collections if len(found.get_paths()) and found.get_facecolor().size]
+    corners = shade.get_paths()[0].vertices
+    assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([-0.01, -0.5], [0, 0.5])  # C3 is the lower row
+
+
 def test_claims_of_another_kind_are_not_drawn_on_the_axis_of_differences():
     table = pandas.DataFrame({"claim": ["C7", "C8"], "kind": ["difference", "rank correlation"], "verdict": "open"})
     axes = figures.claims(table.assign(effect=[0.1, 0.7], low=[0.05, 0.5], high=[0.2, 0.9]), margin=0.01).axes[0]

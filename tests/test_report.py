@@ -1,6 +1,8 @@
 """The report of a profile that nobody ran, and, in a browser, that of one that was run."""
 
+import json
 import re
+from collections import Counter
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
@@ -36,9 +38,24 @@ def test_a_section_is_prose_tables_and_figures_in_order(plan):
         report.Text("## The table"),
         report.Text(made_up.TABLE, (plan.tables / "15-replication-auc.csv",)),
         report.Text("## A *picture* that nobody saved"),
-        report.Figure(unsaved, "A picture that nobody saved", "Some code in a sentence"),
+        report.Figure(unsaved, "A picture that nobody saved", "A picture that nobody saved"),
     ]
     assert unsaved.read_bytes() == made_up.png((30, 20))
+
+
+def test_words_about_a_figure_are_those_below_its_own_heading():
+    below = report._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\nFirst.\n\nOf `B`:\n\n| a |\n| --- |")
+    assert below == ("B", "Of B")
+    assert report._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\n") == ("B", "B")
+
+
+def test_no_paragraph_of_a_notebook_is_copied_into_another():
+    seen = Counter()
+    for path in (profiles.ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "markdown":
+                seen.update(part for part in "".join(cell["source"]).split("\n\n") if len(part) > 300)
+    assert len(seen) > 20 and seen.most_common(1)[0][1] == 1
 
 
 def test_a_missing_notebook_is_named_and_an_earlier_report_left_as_it_was(plan):
@@ -209,7 +226,7 @@ Some `code` in a sentence:
 
 ### A *picture* that nobody saved
 
-![Some code in a sentence](figures/15-replication-cell-6-0.png)\\
+![A picture that nobody saved](figures/15-replication-cell-6-0.png)\\
 *Figure 2. A picture that nobody saved.*
 
 *Files:* [15-replication.ipynb](notebooks/15-replication.ipynb), [15-replication-auc.csv](tables/15-replication-auc.csv)
@@ -255,6 +272,7 @@ def test_benchmarks_come_last_if_there_are_any(plan):
     folder = plan.folder.parent / "benchmarks"
     folder.mkdir()
     columns = {"task": ["plain pass", "one cotangent"], "share": [1, 0.5], "share_low": [1, 0.4], "more": [7, 7]}
+    columns |= {"target": [None, 0.4], "device": "cpu", "device_name": "A Processor"}
     pandas.DataFrame({"network": "resnet20", **columns}).to_csv(folder / "scoring.csv", index=False)
     (folder / "scoring.csv.part").write_text("half")
     (folder / "shares.png").write_bytes(made_up.png((30, 20)))
@@ -262,7 +280,9 @@ def test_benchmarks_come_last_if_there_are_any(plan):
     report.write(plan, FRONT)
     markdown = plan.report.with_suffix(".md").read_text()
     section = markdown[markdown.index("## How fast") : markdown.index("## Files")]
-    assert "| network | what | relative | from |" in section and "| resnet20 | one cotangent | 0.5" in section
+    assert "| network | what | relative | from | target | device | processor |" in section
+    assert "| resnet20 | plain pass | 1.000 | 1.000 | – | cpu | A Processor |" in section
+    assert "| resnet20 | one cotangent | 0.500 | 0.400 | 0.400 | cpu | A Processor |" in section
     assert "[90-report-benchmarks-scoring.csv](tables/90-report-benchmarks-scoring.csv)" in section
     assert "(figures/90-report-benchmarks.png)" in section and "(figures/90-report-benchmarks.svg)" in section
     assert (plan.tables / "90-report-benchmarks-scoring.csv").read_bytes() == (folder / "scoring.csv").read_bytes()
