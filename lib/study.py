@@ -347,7 +347,7 @@ def summaries(curves: pandas.DataFrame) -> pandas.DataFrame:
         dict(zip(keys, key, strict=True)) | pruning.summarise(points.sort_values("pruned"), key[-1])
         for key, points in curves.groupby(keys, sort=False, observed=True)
     ]
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(rows, columns=None if rows else [*keys, "auc", "auc_relative"])
 
 
 RUN = ("dataset", "network", "seed")
@@ -410,6 +410,6 @@ def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, 
 
 
 def _tidy(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
-    table = pandas.concat(tables, ignore_index=True)
     first = [*RUN, *Cell._fields, "used", "units"]
+    table = pandas.concat(tables, ignore_index=True) if len(tables) else pandas.DataFrame(columns=first)
     return table[[*first, *(name for name in table.columns if name not in first)]]

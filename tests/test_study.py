@@ -80,6 +80,16 @@ def test_no_cell_is_asked_for_twice_and_quick_stays_within_its_limit():
         assert len(wanted) == len(set(wanted)) <= 180
 
 
+def test_a_profile_whose_notebooks_ask_for_no_curves_has_empty_tables(tmp_path):
+    (run, *_) = profiles.load("smoke", results=tmp_path).runs
+    dataset = study.datasets.load(run.dataset, "train", run.data_folder)
+    model = study.networks.build(run.network, len(dataset.classes), dataset.images.shape[1])
+    study.training.save(model, run.checkpoint, {})
+    curves, scores = study.measure(run, [], "cpu")
+    assert curves.empty and scores.empty and {*study.RUN, *Cell._fields} <= set(curves)
+    assert study.summaries(curves).empty and {"criterion", "auc_relative"} <= set(study.summaries(curves))
+
+
 def test_bands_are_thirds_of_the_classes_by_how_often_they_are_drawn():
     labels = torch.arange(10).repeat(100)
     drawn = Counter(labels[study._long_tailed(labels, 5)].tolist())
