@@ -515,7 +515,7 @@ def test_a_file_brings_the_network_back(name, tmp_path):
 def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 5))
     structure.save(model, tmp_path / "a", {"seed": 1})
-    _, metadata = training._read(tmp_path / "a")
+    _, metadata = training.read_tensors(tmp_path / "a")
     assert json.loads(metadata["study"]) == {"seed": 1, "widths": {"0": [2, 3], "1": [2, 2], "3": [5, 8]}}
 
 
