@@ -208,7 +208,7 @@ class Profile:
         return {"training": _settled(self.training, dataset), "measuring": _settled(self.measuring, dataset)}
 
     def settings_of(self, notebook: str) -> tuple[str, dict[str, object]]:
-        """Which section of the settings a notebook over all runs rests on, "larger" or "measuring", and that section."""
+        """The settings that a notebook over all runs rests on: the name of their section, and them."""
         section = "larger" if notebook == LARGER_NETWORKS else "measuring"
         return section, dict(getattr(self, section))
 

@@ -119,7 +119,8 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
         for number, start in enumerate(starts):
             if number >= done:
                 scoring.add(stream.part(start, start + size), progress.update)
-                training.write_tensors(path, {"sums": scoring.state()}, {"identity": identity, "shards": str(number + 1)})
+                progressed = {"identity": identity, "shards": str(number + 1)}
+                training.write_tensors(path, {"sums": scoring.state()}, progressed)
 
 
 def _resume(path: Path, scoring: Scoring, identity: str) -> int:
@@ -201,7 +202,8 @@ def _network(asked: argparse.Namespace) -> nn.Module:
         tensors = weights(asked.weights)
         counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
         try:
-            training.load_weights(model, counters | dict(tensors))  # which old files do not have, and eval mode does not use
+            # Old files do not have the counters, and eval mode does not use them.
+            training.load_weights(model, counters | dict(tensors))
         except ValueError as error:
             raise ValueError(f"{asked.weights} does not fit {asked.network} with {asked.classes} classes: {error}"
                              ) from error  # fmt: skip

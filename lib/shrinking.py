@@ -58,8 +58,8 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
 
 
 def relative(costs: pandas.DataFrame, by: Sequence[str] = study.RUN[:2]) -> pandas.DataFrame:
-    """What is left of each cost, in percent of the unpruned network's; quartiles of times (_low, _high) in percent of its
-    median (_ms)."""
+    """What is left of each cost, in percent of the unpruned network's: of its median (_ms), where it is a quartile of a
+    time (_low, _high)."""
     counted = [
         name for name in costs.select_dtypes("number") if name not in (*study.RUN, "budget", "reached", "units_removed")
     ]

@@ -1,6 +1,7 @@
 """lib.structure: tied channels go together, a plan's numbers are those of the shrunk network, and that network answers
 as the full one does with the same channels off."""
 
+import copy
 import functools
 import json
 import math
@@ -396,6 +397,17 @@ def test_a_network_can_shrink_twice():
     assert measured(twice, example)["units"] < left < 13
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_weights_keep_their_memory_format(name, layout):
+    model, _, made = prepared(name)
+    smaller = made.plan(some_scores(len(made.groups)), budget=0.4).apply(copy.deepcopy(model).to(memory_format=layout))
+    for weight in smaller.parameters():
+        if weight.ndim == 4:  # of 1 x 1 convolutions and, with one input each, depthwise ones too
+            assert weight.stride() == torch.empty(weight.shape, memory_format=layout).stride()
+    assert any(weight.ndim == 4 and weight.shape[2:] == (1, 1) for weight in smaller.parameters())
+
+
 # What cannot shrink
 
 
@@ -487,6 +499,21 @@ def test_a_plan_is_for_one_network():
     slimming = RESIDUAL.plan(torch.arange(13.0), budget=0.2)
     with pytest.raises(ValueError, match=f"the plan is for {RESIDUAL.parameters} parameters, but the network has 68"):
         slimming.apply(toys.make(toys.Overwritten))
+
+
+class Full(nn.Module):
+    """Has room for three channels alone."""
+
+    def forward(self, values):
+        if values.shape[1] == 3:
+            return values
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+
+def test_a_full_memory_is_not_the_networks_fault():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Full(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    with pytest.raises(torch.OutOfMemoryError):
+        slim(model, torch.arange(3.0), noise(1, 3, 4, 4), budget=0.3, of="units")
 
 
 def test_refuses_training_mode():
