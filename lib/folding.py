@@ -42,8 +42,8 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Modu
 
 @contextmanager
 def attempted() -> Iterator[None]:
-    """What is tried within may fail in any way, and then it is gone on after it; but a full memory is nothing of the
-    model's, and said."""
+    """Passes over whatever fails within, since a stranger's model may fail in any way; but not a full memory, which is not
+    the model's fault and must be told."""
     try:
         yield
     except torch.OutOfMemoryError:
