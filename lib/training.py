@@ -91,22 +91,18 @@ def train(
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(model, recipe)
-    mean, std = map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)
-    data = (train_set.digest, test_set.digest, mean.tolist(), std.tolist())
-    identity = _identity(recipe, seed, data, device)
+    moments = [*map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)]
+    identity = _identity(recipe, seed, (train_set.digest, test_set.digest, *(m.tolist() for m in moments)), device)
     rows = _restore_state(state, model, optimizer, identity)
-    images, labels = train_set.images.to(device), train_set.labels.to(device)
-    pixels = functional.pad(images, [recipe.crop] * 4)
+    pixels, labels = functional.pad(train_set.images.to(device), [recipe.crop] * 4), train_set.labels.to(device)
     for epoch in range(len(rows), recipe.epochs):
         started = time.perf_counter()
         model.train()
         with _dropout_seeded(_epoch_seed(seed, epoch), device):
-            loss = _train_epoch(model, optimizer, pixels, labels, (mean, std), recipe, seed=seed, epoch=epoch)
+            loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, seed=seed, epoch=epoch)
         model.eval()
-        seen = datasets.normalise(test_set.images, mean, std)
-        accuracy = evaluate(model, seen, test_set.labels)
-        rate = optimizer.param_groups[0]["lr"]
-        row = {"epoch": epoch + 1, "learning_rate": rate, "loss": loss, "accuracy": accuracy}
+        accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
+        row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
         rows.append(row | {"seconds": time.perf_counter() - started})
         if state is not None:
             _save_state(state, model, optimizer, identity, rows)
