@@ -42,8 +42,8 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Modu
 
 @contextmanager
 def attempted() -> Iterator[None]:
-    """Passes over whatever fails within, since a stranger's model may fail in any way; but not over a full memory, which
-    is not the model's fault and must be told."""
+    """Passes over whatever fails within, since a stranger's model may fail in any way; but not over a full memory,
+    which is not the model's fault and must be told."""
     try:
         yield
     except torch.OutOfMemoryError:
