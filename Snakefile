@@ -39,6 +39,12 @@ def execute(rule, notebook, more):
     return f"exec {shlex.quote(sys.executable)} -m lib.execute {words} {files} -p device {device} {more}"
 
 
+def cores_of(notebook):
+    """How many cores it keeps: all, where it takes times, so that none runs beside it; it computes with the profile's
+    threads all the same. On a cluster every job has cores of its own."""
+    return workflow.cores if notebook in profiles.TIMING and not config["cluster"] else profile.threads
+
+
 def of_all_runs(*patterns):
     names = [{"dataset": run.dataset, "network": run.network, "seed": run.seed} for run in profile.runs]
     return [str(pattern).format(**name) for pattern in patterns for name in names]
@@ -133,10 +139,11 @@ rule ablation:
     params:
         code=lambda wildcards: profiles.code_digest(wildcards.notebook),
         text=lambda wildcards: profiles.text_digest(wildcards.notebook),
-        settings=lambda wildcards: profile.larger if wildcards.notebook == "85-larger-networks" else profile.measuring,
+        settings=lambda wildcards: profile.settings_of(wildcards.notebook)[1],
+        data=lambda wildcards: config["digests"].get(wildcards.notebook),
         pins=PINS,
         threads=profile.threads,
-    threads: profile.threads
+    threads: lambda wildcards: cores_of(wildcards.notebook)
     resources: **needs("ablation")
     message: "{wildcards.notebook}"
     shell:  # only the notebook knows the names of its tables and figures, so what an earlier run left must go first

@@ -39,6 +39,8 @@ def table(
 ) -> pandas.DataFrame:
     """What each of `models` costs: one row per variant, in the order given, each on its own device and left as it was.
 
+    Copies are measured, of which all have the memory format that networks are trained with (channels last).
+
     Arguments:
         example: (1, C, H, W), one normalised image, or whatever one input of the networks is.
         batches: the numbers of examples in a pass whose latency is taken; memory is that of the largest.
@@ -52,6 +54,7 @@ def table(
         network in training mode.
     """
     _require_usable(models)
+    models = {name: _in_the_same_layout(model, example) for name, model in models.items()}
     most = _copies(example, max(batches))
     found = pandas.DataFrame({"variant": list(models)})
     found["parameters"] = [parameters(model) for model in models.values()]
@@ -205,6 +208,12 @@ def _beside(model: nn.Module, images: Tensor) -> Tensor:
     place = next(model.parameters())
     images = images.to(place.device, place.dtype)
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def _in_the_same_layout(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy in the memory format of the images."""
+    laid_out = {"memory_format": torch.channels_last} if example.ndim == 4 else {}
+    return copy.deepcopy(model).to(**laid_out)
 
 
 def _state(model: nn.Module) -> list[Tensor]:

@@ -397,7 +397,10 @@ COSTS = {  # columns of `lib.cost` that a figure shows, as it calls them
 
 
 def savings(relative: pandas.DataFrame) -> Figure:
-    """What is left of each cost (in percent of the unpruned network's) as multiply-adds go; a panel per network."""
+    """What is left of each cost (in percent of the unpruned network's) as multiply-adds go; a panel per network.
+
+    Thin bars are the quartiles of times (columns _low and _high), where the table has them.
+    """
     panels = list(relative.groupby(["dataset", "network"], sort=False))
     size = 3.9 * len(panels) + 2.2, 3.6
     figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -408,6 +411,9 @@ def savings(relative: pandas.DataFrame) -> Figure:
         for place, (_, table) in zip(axes[0], panels, strict=True):
             look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 6, "linewidth": 1.5}
             place.plot(100 * table["reached"], table[column], label=COSTS[column], **look)
+            low, high = (column.replace("_ms", end) for end in ("_low", "_high"))
+            if column.endswith("_ms") and low in table:
+                place.vlines(100 * table["reached"], table[low], table[high], color=colour, linewidth=0.8)
     for place, (panel, _) in zip(axes[0], panels, strict=True):
         place.set(title=", ".join(panel), xlabel="multiply-adds removed (%)", ylim=(0, None))
         place.set_xticks([0, 25, 50, 75])

@@ -20,10 +20,15 @@ CRITERIA = (  # fixed before anything was measured; a profile's measuring settin
     *("sq:rand:norm", "taylorfo", "l2", "random"),
     *("sq:norm", "abs:rand:norm", "bn-scale", "molchanov-bn"),
 )
+NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
 BUDGET = 0.5  # of all multiply-adds, removed
 EXAMPLES = 1000  # training images that criteria see, at most
 RECOVERED = 0.99  # of the unpruned accuracy
 _KEYS = [*study.RUN, "criterion"]
+_COLUMNS = [
+    *(*_KEYS, "reached", "parameters", "multiply_adds", "accuracy_unpruned"),
+    *("epoch", "accuracy", "seconds"),
+]
 
 
 def measure(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
@@ -31,11 +36,13 @@ def measure(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
 
     Returns a row per criterion and epoch, epoch 0 being before: dataset, network, seed, criterion, reached (share of
         multiply-adds removed), parameters, multiply_adds, accuracy_unpruned, epoch, accuracy, seconds (0 before). On a
-        CPU accuracy is on the profile's `test_images`, and training on its `tuning_images`.
+        CPU accuracy is on the profile's `test_images`, and training on its `tuning_images`. No row where the profile
+        has no 80-cost, since fine-tuning may take as long as all other measuring.
     """
+    if NOTEBOOK not in profiles.load(run.profile, data=run.data).notebooks:
+        return pandas.DataFrame(columns=_COLUMNS)
     model, settings = study.load_model(run, device), run.settings["measuring"]
-    train_set, test_set = _sets(run, device)
-    moments = datasets.statistics(train_set.images)
+    train_set, test_set, moments = _sets(run, device)
     test_images = datasets.normalise(test_set.images, *moments).to(device)
     example = test_images[:1]
     unpruned = training.evaluate(model, test_images, test_set.labels)
@@ -44,13 +51,13 @@ def measure(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
         slimming = whole.plan(values, budget=BUDGET, of="macs")
         small = slimming.apply(model)
         before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
-        log = training.train(small, train_set, test_set, recipe(run.settings), seed=run.seed, device=device)
+        short, how = recipe(run.settings), {"seed": run.seed, "device": device, "moments": moments}
+        log = training.train(small, train_set, test_set, short, **how)
         found = pandas.concat([pandas.DataFrame([before]), log[list(before)]], ignore_index=True)
         facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
         facts |= {"multiply_adds": slimming.after["macs"], "accuracy_unpruned": unpruned}
         tables.append(found.assign(criterion=criterion, **facts, **{name: getattr(run, name) for name in study.RUN}))
-    columns = [*_KEYS, *facts, *before]
-    return pandas.concat(tables, ignore_index=True)[columns]
+    return pandas.concat(tables, ignore_index=True)[_COLUMNS]
 
 
 def recipe(settings: Mapping[str, Mapping[str, object]]) -> training.Recipe:
@@ -130,12 +137,16 @@ def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def _sets(run: profiles.Run, device: torch.device | str) -> tuple[datasets.ImageSet, datasets.ImageSet]:
-    settings, sets = run.settings["measuring"], []
+def _sets(
+    run: profiles.Run, device: torch.device | str
+) -> tuple[datasets.ImageSet, datasets.ImageSet, tuple[Tensor, Tensor]]:
+    """The images to train and to test on, and the moments of all training images, by which the network was trained."""
+    settings, sets, moments = run.settings["measuring"], [], None
     for split, limit in (("train", "tuning_images"), ("test", "test_images")):
         images = datasets.load(run.dataset, split, run.data_folder)
+        moments = moments or datasets.statistics(images.images)  # of the training set, which comes first
         if settings[limit] != "all" and torch.device(device).type == "cpu":
             kept = datasets.subset(images, min(settings[limit], len(images)), seed=0, stratified=True)
             images = replace(images, images=images.images[kept], labels=images.labels[kept])
         sets.append(images)
-    return tuple(sets)
+    return *sets, moments

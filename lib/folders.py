@@ -154,6 +154,13 @@ def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int 
     return Path(folder) / split
 
 
+def stand_in(folder: str | os.PathLike, pixels: int) -> Path:
+    """Makes <folder>/{train,test} of all digits, as `write_digits` does, and returns the folder."""
+    for split in datasets.SPLITS:
+        write_digits(folder, split, pixels)
+    return Path(folder)
+
+
 def _pixels(path: Path, pixels: int) -> Tensor:
     """RGB (3, pixels, pixels), uint8."""
     try:

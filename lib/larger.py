@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import pandas
 import torch
@@ -43,9 +42,8 @@ def images(plan: profiles.Profile, aside: str | os.PathLike) -> Images:
 
     Raises FileNotFoundError for one of train and val without the other, ValueError for fewer images than asked for.
     """
-    settings, folder = plan.larger, profiles.from_here(Path(plan.data) / plan.larger["folder"])
-    most, real = max(settings["images"]), folder.is_dir()
-    splits = [folder / "train", folder / "val"]
+    settings, splits = plan.larger, plan.larger_folders
+    most, real = max(settings["images"]), splits[0].parent.is_dir()
     if not real:
         splits = [folders.write_digits(aside, split, settings["pixels"], most) for split in ("train", "test")]
     train, test = (

@@ -29,6 +29,8 @@ DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of imag
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
 REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # that 20-normalization compares
+LARGER_NETWORKS = "85-larger-networks"  # the notebook with the settings `larger`, and images of its own
+TIMING = ("80-cost", LARGER_NETWORKS)  # notebooks beside which no other runs on the same machine
 RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 LOCK = "requirements.lock"
 PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
@@ -205,6 +207,20 @@ class Profile:
         """The settings "training" and "measuring" as they are for one of the profile's data sets."""
         return {"training": _settled(self.training, dataset), "measuring": _settled(self.measuring, dataset)}
 
+    def settings_of(self, notebook: str) -> tuple[str, dict[str, object]]:
+        """The settings that a notebook over all runs rests on: the name of their section, and them."""
+        section = "larger" if notebook == LARGER_NETWORKS else "measuring"
+        return section, dict(getattr(self, section))
+
+    @property
+    def larger_folders(self) -> list[Path]:
+        """Where images for the larger networks may be: to score on and to test on."""
+        return [from_here(Path(self.data) / self.larger["folder"] / split) for split in ("train", "val")]
+
+    def larger_digests(self) -> list[str | None]:
+        """Fingerprints of these two folders."""
+        return [fingerprint(folder) for folder in self.larger_folders]
+
     def job(self, rule: str) -> dict[str, object]:
         """What a job of `rule` ("train") asks of a cluster: `cluster` as it is for that rule, no GPU if on the CPU."""
         return _settled(self.cluster, rule) | ({"gpus": 0} if self.device == "cpu" else {})
@@ -332,6 +348,20 @@ def load(
 def from_here(path: str | os.PathLike) -> Path:
     """`path`, given relative to the repository's root, as it is called from the working directory."""
     return Path(os.path.relpath(ROOT / path))
+
+
+def fingerprint(folder: str | os.PathLike) -> str | None:
+    """SHA-256 (hex) of the names and sizes of all files below `folder`, which are not opened; None without a folder."""
+    if not os.path.isdir(folder):
+        return None
+    digest = hashlib.sha256()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(files):
+            file = os.path.join(path, name)
+            size = os.path.getsize(file) if os.path.exists(file) else None  # a link that leads nowhere
+            digest.update(f"{os.path.relpath(file, folder)}\0{size}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def device(name: str = "auto"):

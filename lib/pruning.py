@@ -7,7 +7,7 @@ All units are ranked together, the least important first, and exactly the first 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 import numpy
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lib import footprint, ranks
 from lib.compact import Compact
-from lib.folding import alike, full_precision
+from lib.folding import alike, attempted, full_precision
 from lib.structure import slim as slim  # for whoever prunes
 from lib.training import predict
 from lib.units import Unit, along, tapped, units
@@ -137,7 +137,7 @@ class _Pruned:
         self._images, self._batch = images, batch
         self._few = images[:_CHECKED].to(place.device, place.dtype)
         self._compact = None
-        with suppress(Exception):  # tracing runs the model's own code on stand-ins, so anything may happen
+        with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])
 
     def predict(self, k: int, start: int, end: int) -> Tensor:
@@ -156,7 +156,7 @@ class _Pruned:
         """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
         if self._compact is None:
             return False
-        with suppress(Exception), torch.no_grad(), full_precision():
+        with attempted(), torch.no_grad(), full_precision():
             self._compact.switch_off(*_off(self._order, [k]))
             return alike(self._compact(self._few), truth)
         return False

@@ -74,7 +74,7 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
         "git": _git(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in profiles.PACKAGES},
         "lock": digest(profiles.ROOT / profiles.LOCK),
-        "device": {"type": device.type, "name": _device_name(device)},
+        "device": {"type": device.type, "name": device_name(device)},
         "threads": of.threads,
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -130,7 +130,8 @@ def _git() -> dict[str, object] | None:
         return None  # not a clone, or one without commits
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What the GPU calls itself, or on a CPU the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -139,6 +140,9 @@ def _device_name(device: torch.device) -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+_device_name = device_name  # as lib.benchmark calls it
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:

@@ -145,8 +145,9 @@ def check(profile: profiles.Profile) -> None:
             raise ValueError(f"{profiles.FILE}: profiles.{profile.name}.runs: {error}") from error
 
 
-def data_digests(profile: profiles.Profile) -> dict[str, list[str]]:
-    """Digests of the train and test images of every data set of the profile, which are fetched where need be.
+def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
+    """Digests of the train and test images of every data set of the profile, which are fetched where need be; under the
+    name of 85-larger-networks, if the profile has it, what `Profile.larger_digests` gives.
 
     Raises ValueError where the profile asks for more of them than there are, before hours go into training on them.
     """
@@ -157,6 +158,8 @@ def data_digests(profile: profiles.Profile) -> dict[str, list[str]]:
         train, test = (datasets.load(name, split, profile.data) for split in datasets.SPLITS)
         _check_numbers(profile, name, train, test)
         found[name] = [train.digest, test.digest]
+    if profiles.LARGER_NETWORKS in profile.notebooks:
+        found[profiles.LARGER_NETWORKS] = profile.larger_digests()
     return found
 
 
@@ -177,7 +180,7 @@ def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", t
         raise ValueError(f"{where}: {error} of {dataset}") from error
 
 
-def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], where: Place, *more: str) -> int:
+def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]], where: Place, *more: str) -> int:
     """Brings the profile up to date, at that place, and returns Snakemake's exit status.
 
     Arguments:
@@ -208,7 +211,7 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str]], where
         return int(stop.code or 0)
 
 
-def stale(profile: profiles.Profile, digests: Mapping[str, list[str]]) -> list[str]:
+def stale(profile: profiles.Profile, digests: Mapping[str, list[str | None]]) -> list[str]:
     """The executed notebooks whose records tell of other code, settings or data than today's, whoever ran them.
 
     Snakemake knows the parameters only of what it ran itself, and takes for current what a record's command made. Of a
@@ -222,8 +225,10 @@ def stale(profile: profiles.Profile, digests: Mapping[str, list[str]]) -> list[s
             now |= {"code": profiles.code_digest(notebook)} if notebook == "10-measure" else {}
             found += _if_other(run, notebook, section, now)
     for notebook in profile.notebooks:
-        now = {"settings": dict(profile.measuring), "code": profiles.code_digest(notebook)}
-        found += _if_other(profile, notebook, "measuring", now)
+        section, settings = profile.settings_of(notebook)
+        now = {"settings": settings, "code": profiles.code_digest(notebook)}
+        now |= {"data": digests[notebook]} if notebook in digests else {}
+        found += _if_other(profile, notebook, section, now)
     return found
 
 
@@ -240,7 +245,7 @@ def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, 
     return [] if is_current else [str(executed)]
 
 
-def configure(profile: profiles.Profile, digests: Mapping[str, list[str]], where: Place) -> str:
+def configure(profile: profiles.Profile, digests: Mapping[str, list[str | None]], where: Place) -> str:
     """Writes the Snakefile's settings where jobs find them, and returns the path: no shell has to quote them."""
     settings = profile.parameters | {"digests": digests, "cluster": where.cluster}
     settings |= {"gpus": where.gpus, "runs_per_gpu": where.runs_per_gpu}
@@ -250,7 +255,7 @@ def configure(profile: profiles.Profile, digests: Mapping[str, list[str]], where
     return str(path)
 
 
-def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str]], where: Place) -> None:
+def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str | None]], where: Place) -> None:
     """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
     from lib import checkpoints  # takes seconds
 

@@ -119,13 +119,14 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
         for number, start in enumerate(starts):
             if number >= done:
                 scoring.add(stream.part(start, start + size), progress.update)
-                training._write(path, {"sums": scoring.state()}, {"identity": identity, "shards": str(number + 1)})
+                progressed = {"identity": identity, "shards": str(number + 1)}
+                training.write_tensors(path, {"sums": scoring.state()}, progressed)
 
 
 def _resume(path: Path, scoring: Scoring, identity: str) -> int:
     """How many shards are done already; their sums are loaded."""
     try:
-        tensors, metadata = training._read(path)
+        tensors, metadata = training.read_tensors(path)
         if metadata.get("identity") != identity:
             raise ValueError("it is of other arguments, weights, images or code, or of another kind of machine")
         scoring.load(tensors["sums"])
@@ -153,7 +154,7 @@ def _progress(shards: list[int], done: int) -> tqdm:
 def _identity(asked: argparse.Namespace, model: nn.Module, stream: Stream, device: torch.device) -> str:
     """SHA-256 (hex) of everything that decides what this rank's sums are; of the images only their names."""
     settings = {name: value for name, value in vars(asked).items() if name not in _IRRELEVANT}
-    machine = [device.type, records._device_name(device), torch.get_num_threads(), torch.__version__]
+    machine = [device.type, records.device_name(device), torch.get_num_threads(), torch.__version__]
     digest = hashlib.sha256(json.dumps([settings, ranks.place(), machine], default=str, sort_keys=True).encode())
     digest.update("\0".join(stream.names).encode("utf-8", "surrogateescape"))
     for name, values in model.state_dict().items():
@@ -201,7 +202,8 @@ def _network(asked: argparse.Namespace) -> nn.Module:
         tensors = weights(asked.weights)
         counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
         try:
-            training._load(model, counters | dict(tensors))  # which old files do not have, and eval mode does not use
+            # Old files do not have the counters, and eval mode does not use them.
+            training.load_weights(model, counters | dict(tensors))
         except ValueError as error:
             raise ValueError(f"{asked.weights} does not fit {asked.network} with {asked.classes} classes: {error}"
                              ) from error  # fmt: skip

@@ -4,6 +4,7 @@ Enters: a profile with trained runs. Leaves: one tidy table, a row per network a
 networks shrink as `sq:rand:norm` says, the criterion recommended beforehand.
 """
 
+import re
 from collections.abc import Sequence
 
 import pandas
@@ -57,10 +58,12 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
 
 
 def relative(costs: pandas.DataFrame, by: Sequence[str] = study.RUN[:2]) -> pandas.DataFrame:
-    """What is left of each cost, in percent of the unpruned network's: the rows of `costs` without spreads."""
+    """What is left of each cost, in percent of the unpruned network's: of its median (_ms), where it is a quartile of a
+    time (_low, _high)."""
     counted = [
         name for name in costs.select_dtypes("number") if name not in (*study.RUN, "budget", "reached", "units_removed")
     ]
-    counted = [name for name in counted if not name.endswith(("_low", "_high"))]
-    first = costs.groupby(list(by), sort=False)[counted].transform("first")
-    return costs.assign(**100 * costs[counted] / first)[[*by, "variant", "budget", "reached", *counted]]
+    whole = [re.sub("_(low|high)$", "_ms", name) for name in counted]
+    first = costs.groupby(list(by), sort=False)[list(dict.fromkeys(whole))].transform("first")
+    left = 100 * costs[counted] / first[whole].to_numpy()
+    return costs.assign(**left)[[*by, "variant", "budget", "reached", *counted]]

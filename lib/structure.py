@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib import training
+from lib.folding import alike, full_precision
 from lib.units import LAYERS, Unit, along, tapped, units
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
@@ -125,18 +126,19 @@ class Slimming:
     def _try(self, model: nn.Module, smaller: nn.Module) -> None:
         place = next(model.parameters())
         noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(0)).to(place.device, place.dtype)
-        with torch.backends.cudnn.flags(allow_tf32=False):  # whose rounding would hide a difference
+        with full_precision():
             with self.masked(model):
                 expected = model(noise)
             try:
                 found = smaller(noise)
+            except torch.OutOfMemoryError:  # which says nothing of the network
+                raise
             except Exception as error:  # a user's code may fail in any way
                 raise ValueError(
                     f"{type(model).__name__} cannot shrink: it does not run without the channels that go, perhaps since"
                     f" its code counts on their number ({_first_line(error)})"
                 ) from error
-        tolerance = 1000 * torch.finfo(place.dtype).eps * expected.abs().max().item()
-        if not torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
+        if not alike(found, expected):
             raise ValueError(
                 f"{type(model).__name__} cannot shrink: without the channels that go it answers otherwise than with"
                 f" them off, perhaps since it reorders channels"
@@ -456,8 +458,16 @@ def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:
     if value is None:
         return
     fewer = value.detach().index_select(axis, kept.to(value.device))
+    if _is_channels_last(value):  # which index_select does not keep, and a layer would be slower without
+        fewer = fewer.to(memory_format=torch.channels_last)
     is_parameter = isinstance(value, nn.Parameter)
     setattr(module, name, nn.Parameter(fewer, value.requires_grad) if is_parameter else fewer)
+
+
+def _is_channels_last(value: Tensor) -> bool:
+    """By strides, which tell it of 1 x 1 kernels too; in the usual layout they never rise."""
+    strides = list(value.stride())
+    return value.ndim == 4 and strides != sorted(strides, reverse=True)
 
 
 def _silencing(module: nn.Module, width: int, kept: Tensor):
@@ -507,7 +517,7 @@ def load(model: nn.Module, path: Path) -> nn.Module:
 
 
 def _recipe(path: Path) -> dict[str, tuple[int, int]]:
-    _, metadata = training._read(path)
+    _, metadata = training.read_tensors(path)
     try:
         widths = json.loads(metadata["study"])["widths"]
         return {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in widths.items()}

@@ -1,6 +1,6 @@
 """Training from scratch: the whole data set on the device, augmentation on tensors, one-cycle SGD.
 
-Enters: a fresh network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in
+Enters: a network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in
 eval mode and a log, one row an epoch. Interrupted training goes on from the last finished epoch with the same
 result, since everything random in an epoch depends on (seed, epoch) alone. One cycle: Smith & Topin 2018 (arXiv
 1708.07120).
@@ -71,6 +71,7 @@ def train(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    moments: tuple[Tensor, Tensor] | None = None,
     state: Path | None = None,
     report: Callable[[Mapping], None] = lambda row: None,
 ) -> pandas.DataFrame:
@@ -78,8 +79,10 @@ def train(
 
     Arguments:
         seed: of batch order and augmentation.
-        state: where to keep the state after every epoch, and to go on from if it is of this network, data, recipe,
-            seed, kind of device and code (of `datasets`, `networks` and this module).
+        moments: mean and deviation (C,) of the channels, in [0, 1] units, by which all images are normalised; without
+            them those of the training set.
+        state: where to keep the state after every epoch, and to go on from if it is of this network, data, moments,
+            recipe, seed, kind of device and code (of `datasets`, `networks` and this module).
         report: called with every row of the log as soon as it is there.
 
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
@@ -88,21 +91,18 @@ def train(
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(model, recipe)
-    identity = _identity(recipe, seed, (train_set.digest, test_set.digest), device)
+    moments = [*map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)]
+    identity = _identity(recipe, seed, (train_set.digest, test_set.digest, *(m.tolist() for m in moments)), device)
     rows = _restore_state(state, model, optimizer, identity)
-    images, labels = train_set.images.to(device), train_set.labels.to(device)
-    mean, std = datasets.statistics(train_set.images)
-    pixels = functional.pad(images, [recipe.crop] * 4)
+    pixels, labels = functional.pad(train_set.images.to(device), [recipe.crop] * 4), train_set.labels.to(device)
     for epoch in range(len(rows), recipe.epochs):
         started = time.perf_counter()
         model.train()
         with _dropout_seeded(_epoch_seed(seed, epoch), device):
-            loss = _train_epoch(model, optimizer, pixels, labels, (mean, std), recipe, seed=seed, epoch=epoch)
+            loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, seed=seed, epoch=epoch)
         model.eval()
-        seen = datasets.normalise(test_set.images, mean, std)
-        accuracy = evaluate(model, seen, test_set.labels)
-        rate = optimizer.param_groups[0]["lr"]
-        row = {"epoch": epoch + 1, "learning_rate": rate, "loss": loss, "accuracy": accuracy}
+        accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
+        row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
         rows.append(row | {"seconds": time.perf_counter() - started})
         if state is not None:
             _save_state(state, model, optimizer, identity, rows)
@@ -134,7 +134,7 @@ def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
     """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _write(path, tensors, {"study": json.dumps(metadata)})
+    write_tensors(path, tensors, {"study": json.dumps(metadata)})
 
 
 def restore(model: nn.Module, path: Path) -> dict:
@@ -142,19 +142,23 @@ def restore(model: nn.Module, path: Path) -> dict:
 
     Raises ValueError naming the file where it is damaged or belongs to another network.
     """
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     if "study" not in metadata:
         raise ValueError(f"{path} is no checkpoint of this study: it has no metadata")
     try:
-        _load(model, tensors)
+        load_weights(model, tensors)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     model.eval()
     return json.loads(metadata["study"])
 
 
-def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """All or nothing, unlike `load_state_dict`, which loads what fits before it complains."""
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads weights and buffers, by name; all or nothing, unlike `load_state_dict`, which loads what fits before it
+    complains.
+
+    Raises ValueError, naming one of them, where their names or shapes are not the model's.
+    """
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if found != expected:
@@ -185,7 +189,7 @@ def _dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _identity(recipe: Recipe, seed: int, data: tuple[str, ...], device: torch.device) -> str:
+def _identity(recipe: Recipe, seed: int, data: tuple[object, ...], device: torch.device) -> str:
     """Of everything that decides what a training gives, in one text."""
     sources = (Path(__file__).with_name(f"{module}.py").read_text() for module in ("datasets", "networks", "training"))
     code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
@@ -238,17 +242,17 @@ def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identi
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
-    _write(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
+    write_tensors(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
 
 
 def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
     if path is None or not path.exists():
         return []
     try:
-        tensors, metadata = _read(path)
+        tensors, metadata = read_tensors(path)
         if metadata.get("identity") != identity:
-            raise ValueError("it is of another recipe, seed, data set, kind of device or code")
-        _load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+            raise ValueError("it is of another recipe, seed, data set, normalisation, kind of device or code")
+        load_weights(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     except ValueError as error:
         warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
         return []
@@ -257,14 +261,20 @@ def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.S
     return json.loads(metadata["rows"])
 
 
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes tensors on the CPU, contiguous, to a safetensors file with `metadata`; aside first, then renamed, so that
+    whoever is killed meanwhile leaves the file as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     save_file(tensors, aside, metadata)
     os.replace(aside, path)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, by name, and the metadata that `write_tensors` wrote.
+
+    Raises FileNotFoundError where there is no file, ValueError naming it where it is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

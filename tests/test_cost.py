@@ -1,6 +1,7 @@
 """Costs worked out by hand on toy networks; times are only checked for who is timed, how often and in which order."""
 
 import copy
+from typing import ClassVar
 
 import pandas
 import pytest
@@ -174,6 +175,28 @@ def test_table_has_a_row_per_variant_and_leaves_the_models_as_they_were():
     assert not models["whole"].training and models["whole"].classifier.weight.grad is None
     assert not models["whole"].conv1.weight.requires_grad and not models["whole"]._forward_hooks
     assert "epoch_seconds" not in cost.table({"a": models["other"]}, example, batches=(2,), repeats=1)
+
+
+class Seen(nn.Module):
+    """Notes how its weights lie in memory whenever it runs."""
+
+    layouts: ClassVar[list[bool]] = []
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        self.layouts.append(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
+        return self.classifier(self.conv(x).mean((2, 3)))
+
+
+def test_all_variants_are_measured_in_the_same_layout():
+    models = {"usual": Seen().eval(), "channels last": Seen().eval().to(memory_format=torch.channels_last)}
+    before = [model.conv.weight.stride() for model in models.values()]
+    cost.table(models, torch.zeros(1, 3, 5, 5), batches=(1, 2), repeats=1)
+    assert all(Seen.layouts) and len(Seen.layouts) > 20
+    assert [model.conv.weight.stride() for model in models.values()] == before and before[0] != before[1]
 
 
 def test_what_cannot_be_measured_is_refused():

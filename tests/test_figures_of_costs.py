@@ -30,8 +30,18 @@ def test_savings_draws_every_cost_against_what_was_removed():
     assert list(right.lines[1].get_xdata()) == [0, 26, 50] and list(right.lines[1].get_ydata()) == [100, 90, 80]
     assert left.get_xlabel() == "multiply-adds removed (%)" and left.get_ylabel() == "left of the unpruned network (%)"
     assert (left.get_title(), right.get_title()) == ("digits, a", "digits, b")
+    assert not left.collections  # no spread
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in left.lines}
     assert len(looks) == 2
+
+
+def test_savings_draws_the_quartiles_of_times():
+    table = panels({"reached": [0, 0.5], "step_ms": [100, 80.0], "step_low": [95, 70.0], "step_high": [110, 85.0]})
+    axes = figures.savings(table).axes[0]
+    (bars,) = axes.collections
+    assert [bar.tolist() for bar in bars.get_segments()] == [[[0, 95], [0, 110]], [[50, 70], [50, 85]]]
+    assert bars.get_linewidth()[0] < axes.lines[0].get_linewidth()
+    assert bars.get_colors().tolist()[0] == list(matplotlib.colors.to_rgba(axes.lines[0].get_color()))
 
 
 def test_recovery_draws_the_mean_over_runs_in_percent_and_the_unpruned_accuracy():

@@ -74,10 +74,32 @@ def test_the_recipe_is_that_of_training_in_shares(run):
 def test_the_limits_on_images_hold_on_a_cpu_alone(run, monkeypatch):
     limited = run.settings["measuring"] | {"tuning_images": 100, "test_images": 50}
     monkeypatch.setattr(Run, "settings", {"measuring": limited})
-    sets = finetuning._sets(run, "cpu")
+    *sets, moments = finetuning._sets(run, "cpu")
+    whole = datasets.load("digits", "train", run.data_folder).images
+    assert all(map(torch.equal, moments, datasets.statistics(whole)))  # not those of the 100
+    assert not torch.equal(moments[0], datasets.statistics(sets[0].images)[0])
     assert [len(images) for images in sets] == [100, 50]
     assert all(numpy.bincount(images.labels).tolist() == [len(images) // 10] * 10 for images in sets)
-    assert [len(images) for images in finetuning._sets(run, "cuda")] == [1347, 450]
+    assert [len(images) for images in finetuning._sets(run, "cuda")[:2]] == [1347, 450]
+
+
+def test_training_normalises_as_the_network_was_trained(run, monkeypatch):
+    given = []
+    limited = run.settings["measuring"] | {"tuning_images": 64}
+    monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
+    trained = training.train
+    monkeypatch.setattr(training, "train", lambda *of, **how: given.append(how["moments"]) or trained(*of, **how))
+    finetuning.measure(run, "cpu")
+    expected = datasets.statistics(datasets.load("digits", "train", run.data_folder).images)
+    assert len(given) == 3 and all(torch.equal(mean, expected[0]) for mean, _ in given)
+
+
+def test_nothing_is_fine_tuned_where_no_notebook_asks_for_it(run, measured, monkeypatch):
+    assert finetuning.NOTEBOOK not in profiles.load("first").notebooks
+    plan = replace(profiles.load("smoke"), notebooks=("12-first-experiments",))
+    monkeypatch.setattr(profiles, "load", lambda *_, **__: plan)
+    found = finetuning.measure(run, "cpu")
+    assert found.empty and list(found) == list(measured)
 
 
 def test_all_criteria_are_different_and_known():

@@ -9,7 +9,7 @@ from test_importance import EVERYTHING, same, state_of
 from test_oracle import pictures, randomised, small
 from torch import nn
 
-from lib import folding, importance, networks
+from lib import folding, importance, networks, pruning
 from lib.folding import folded
 from lib.pruning import masked
 from lib.units import tapped, units
@@ -127,6 +127,20 @@ def test_the_model_itself_where_it_has_hooks():
     assert folded(model, layers, images[:1]) is not model
     model.layers[2].register_forward_pre_hook(lambda *_: None)
     assert folded(model, layers, images[:1]) is model
+
+
+def test_a_full_memory_is_said(monkeypatch):
+    model, images = toy(toys.Plain)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(folding, "_fold", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fold(model, images)
+    monkeypatch.setattr(pruning, "Compact", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        pruning.curve(model, torch.arange(7), images, torch.zeros(3, dtype=torch.long), 2)
 
 
 @pytest.mark.parametrize("break_it", [False, True])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import copy_of_the_repository
 from PIL import Image
 
 from lib import profiles
@@ -90,6 +91,12 @@ def test_a_change_reruns_what_depends_on_it(own_study, name, edit, steps):
     own_study.change(name, edit)
     assert (own_study.root / name).read_text() != before
     assert own_study.plan() == steps
+
+
+def test_images_for_larger_networks_rerun_what_streams_them(own_study):
+    folder = own_study.root / "data/imagenet/train/cat"
+    folder.mkdir(parents=True)
+    assert own_study.plan() == [profiles.LARGER_NETWORKS, "90-report"]
 
 
 def test_other_images_rerun_what_rests_on_them(own_study):
@@ -180,6 +187,22 @@ def test_on_gpus_every_run_waits_for_its_turn_and_the_report_does_not(own_study)
     assert all("-p device cuda" in line for line in executed)
     waiting = [line for line in executed if "--gpus 0,GPU-b --runs-per-gpu 3" in line]
     assert [line for line in executed if line not in waiting] == [line for line in executed if "90-report" in line]
+
+
+@pytest.mark.parametrize(("cluster", "timing"), [("", "3"), ("slurm", "1")])
+def test_nothing_runs_beside_a_notebook_that_takes_times(tmp_path, cluster, timing):
+    copied = copy_of_the_repository(tmp_path / "study")
+    copied.change("Snakefile", lambda text: text.replace('"{wildcards.notebook}"', '"{wildcards.notebook}: {threads}"'))
+    settings = {"profile": "smoke", "device": "cpu", "cluster": cluster, "digests": {"digits": ["train", "test"]}}
+    (copied.root / "settings.json").write_text(json.dumps(settings))
+    words = ["--configfile", "settings.json", "--dry-run", "--cores", "3", "--printshellcmds"]
+    command = [sys.executable, "-m", "snakemake", *words, "--profile", "none", "--workflow-profile", "none"]
+    planned = subprocess.run(command, cwd=copied.root, env=copied.environment, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    found = dict(re.findall(r"Job \d+: (\S+): (\d+)\n", planned.stdout))
+    assert found == dict.fromkeys(ABLATIONS, "1") | dict.fromkeys(profiles.TIMING, timing)
+    executed = [line for line in planned.stdout.splitlines() if "-m lib.execute" in line]
+    assert all("--threads 1 " in line for line in executed) and len(executed) == len(EVERYTHING)
 
 
 def test_an_error_in_the_graph_itself_is_shown(own_study):

@@ -179,6 +179,53 @@ def test_an_unknown_name_lists_the_valid_ones(root, given, error):
         profiles.Run(*given)
 
 
+def test_a_fingerprint_follows_names_and_sizes_of_files_at_any_depth(tmp_path):
+    file = tmp_path / "images/cat/1.png"
+    assert profiles.fingerprint(tmp_path / "images") is None
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"abc")
+    (file.parent / "gone.png").symlink_to("nowhere")
+    found = [profiles.fingerprint(tmp_path / "images")]
+    file.write_bytes(b"xyz")  # content is not read
+    os.utime(file, (0, 0))
+    assert profiles.fingerprint(tmp_path / "images") == found[0]
+    file.write_bytes(b"abcd")
+    found.append(profiles.fingerprint(tmp_path / "images"))
+    file.rename(file.with_name("2.png"))
+    found.append(profiles.fingerprint(tmp_path / "images"))
+    file.with_name("2.png").unlink()
+    found.append(profiles.fingerprint(tmp_path / "images"))
+    assert len(set(found)) == 4
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert profiles.fingerprint(tmp_path / "moved") == found[3]
+
+
+@pytest.fixture
+def ran_by_hand(tmp_path):
+    """The smoke profile, with executed copies and records of two notebooks that are up to date."""
+    plan = profiles.load("smoke", data=str(tmp_path / "data"), results=str(tmp_path / "results"))
+    plan = replace(plan, notebooks=("30-sign", profiles.LARGER_NETWORKS))
+    for notebook in plan.notebooks:
+        plan.executed(notebook).parent.mkdir(parents=True, exist_ok=True)
+        plan.executed(notebook).touch()
+        both = {"measuring": plan.measuring, "larger": plan.larger}
+        record = {"settings": both, "code": profiles.code_digest(notebook), "data": plan.larger_digests()}
+        plan.record(notebook).write_text(json.dumps(record))
+    return plan
+
+
+def test_larger_networks_are_stale_with_other_settings_of_theirs_or_other_images(ran_by_hand):
+    def stale(plan):
+        digests = {"digits": ["of train", "of test"], profiles.LARGER_NETWORKS: plan.larger_digests()}
+        return [Path(path).stem for path in reproduce.stale(plan, digests)]
+
+    assert stale(ran_by_hand) == []
+    assert stale(replace(ran_by_hand, larger=ran_by_hand.larger | {"repeats": 9})) == [profiles.LARGER_NETWORKS]
+    assert stale(replace(ran_by_hand, measuring=ran_by_hand.measuring | {"draws": 9})) == ["30-sign"]
+    (ran_by_hand.larger_folders[1] / "cat").mkdir(parents=True)
+    assert stale(ran_by_hand) == [profiles.LARGER_NETWORKS]
+
+
 def test_cuda_without_cuda_says_what_to_do(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(RuntimeError, match="use DEVICE=cpu or auto"):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from lib import cost, execute, folders, networks, profiles, structure
+from lib import cost, datasets, execute, folders, networks, profiles, structure, training
 
 NOTEBOOK = profiles.ROOT / "notebooks/quickstart.ipynb"
 
@@ -40,6 +40,22 @@ def test_a_network_of_ones_own_shrinks_by_half_without_any_label(tmp_path):
     assert 0.4 * before < after <= 0.5 * before
     assert f"{before:,}" in said and f"{after:,}" in said
     assert not re.search(r"\d%", said)  # no accuracy without labels
+
+
+def test_labelled_images_given_alone_are_ranked_on_and_normalised_as_the_weights_expect(tmp_path):
+    mine = tmp_path / "mine"
+    for split, count in (("train", 24), ("test", 6)):
+        folders.write_digits(mine, split, 16, count)
+    model = networks.build("resnet8", 10, seed=3)
+    training.save(model, tmp_path / "mine.safetensors", {})
+    given = {"network": "resnet8", "weights": tmp_path / "mine.safetensors", "labelled": mine}
+    said = run(tmp_path / "out", **given, pixels=16, epochs=1)
+    assert not (tmp_path / "out/digits").exists()  # they would go before the images given
+    _, metadata = training.read_tensors(tmp_path / "out/resnet8-half.safetensors")
+    assert json.loads(metadata["study"])["moments"] == [pytest.approx(values) for values in folders.IMAGENET]
+    test_set = folders.image_set(mine / "test", 16)
+    images = datasets.normalise(test_set.images, *map(torch.tensor, folders.IMAGENET))
+    assert f"{training.evaluate(model.eval(), images, test_set.labels):.1%}, " in said
 
 
 def test_as_it_stands_it_trains_shrinks_and_fine_tunes_on_the_embedded_digits(tmp_path):

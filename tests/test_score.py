@@ -19,8 +19,8 @@ SLOW = """
 import sys, time, torch
 from lib import score, training
 torch.set_num_threads(int(sys.argv[1]))
-write = training._write
-training._write = lambda *given: (write(*given), time.sleep(1))
+write = training.write_tensors
+training.write_tensors = lambda *given: (write(*given), time.sleep(1))
 score.main(sys.argv[2:])
 """
 
@@ -84,7 +84,7 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
     finally:
         running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL and left(tmp_path) == [saved.name]
-    done = int(training._read(saved)[1]["shards"])
+    done = int(training.read_tensors(saved)[1]["shards"])
     assert 1 <= done < 5
     read, decode = [], folders._pixels
     monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
@@ -103,7 +103,7 @@ class Stop(Exception):
 @pytest.fixture
 def stopped(words, monkeypatch):
     """A run that ends after its second shard."""
-    write, times = training._write, []
+    write, times = training.write_tensors, []
 
     def stop(*given):
         write(*given)
@@ -112,7 +112,7 @@ def stopped(words, monkeypatch):
             raise Stop
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "_write", stop)
+        patched.setattr(training, "write_tensors", stop)
         with pytest.raises(Stop):
             score.main(words)
     return words

@@ -1,6 +1,7 @@
 """lib.structure: tied channels go together, a plan's numbers are those of the shrunk network, and that network answers
 as the full one does with the same channels off."""
 
+import copy
 import functools
 import json
 import math
@@ -396,6 +397,17 @@ def test_a_network_can_shrink_twice():
     assert measured(twice, example)["units"] < left < 13
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_weights_keep_their_memory_format(name, layout):
+    model, _, made = prepared(name)
+    smaller = made.plan(some_scores(len(made.groups)), budget=0.4).apply(copy.deepcopy(model).to(memory_format=layout))
+    for weight in smaller.parameters():
+        if weight.ndim == 4:  # of 1 x 1 convolutions and, with one input each, depthwise ones too
+            assert weight.stride() == torch.empty(weight.shape, memory_format=layout).stride()
+    assert any(weight.ndim == 4 and weight.shape[2:] == (1, 1) for weight in smaller.parameters())
+
+
 # What cannot shrink
 
 
@@ -489,6 +501,21 @@ def test_a_plan_is_for_one_network():
         slimming.apply(toys.make(toys.Overwritten))
 
 
+class Full(nn.Module):
+    """Has room for three channels alone."""
+
+    def forward(self, values):
+        if values.shape[1] == 3:
+            return values
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+
+def test_a_full_memory_is_not_the_networks_fault():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Full(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    with pytest.raises(torch.OutOfMemoryError):
+        slim(model, torch.arange(3.0), noise(1, 3, 4, 4), budget=0.3, of="units")
+
+
 def test_refuses_training_mode():
     with pytest.raises(ValueError, match="is in training mode"):
         slim(toys.make(toys.Residual).train(), torch.zeros(13), toys.examples(toys.Residual, 1)[0])
@@ -515,7 +542,7 @@ def test_a_file_brings_the_network_back(name, tmp_path):
 def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 5))
     structure.save(model, tmp_path / "a", {"seed": 1})
-    _, metadata = training._read(tmp_path / "a")
+    _, metadata = training.read_tensors(tmp_path / "a")
     assert json.loads(metadata["study"]) == {"seed": 1, "widths": {"0": [2, 3], "1": [2, 2], "3": [5, 8]}}
 
 

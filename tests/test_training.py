@@ -74,6 +74,24 @@ def test_same_seed_same_bits_another_seed_not(digits, make):
     assert not same_bits(first_bits, other_bits)
 
 
+def test_images_are_normalised_by_the_moments_given(digits):
+    mean, std = datasets.statistics(digits[0].images)
+    found = []
+    for moments in (None, (mean, std), (mean.tolist(), std.tolist()), ([0.0], [1.0])):
+        model = fresh()
+        log = train(model, *digits, RECIPE, seed=0, moments=moments)
+        seen = datasets.normalise(digits[1].images, *map(torch.as_tensor, moments or (mean, std)))
+        assert log["accuracy"].iloc[-1] == evaluate(model, seen, digits[1].labels)
+        found.append(bits(model))
+    assert same_bits(found[0], found[1]) and same_bits(found[0], found[2]) and not same_bits(found[0], found[3])
+
+
+def test_a_state_of_other_moments_is_not_gone_on_from(digits, tmp_path):
+    train(fresh(), *digits, RECIPE, seed=0, state=tmp_path / "state")
+    with pytest.warns(UserWarning, match="another recipe, seed, data set, normalisation"):
+        train(fresh(), *digits, RECIPE, seed=0, moments=([0.0], [1.0]), state=tmp_path / "state")
+
+
 def test_leaves_global_random_states_alone(digits):
     before = torch.get_rng_state(), numpy.random.get_state()[1].copy(), random.getstate()
     train(fresh(), *digits, RECIPE, seed=0)
