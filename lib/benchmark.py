@@ -504,7 +504,7 @@ def _masked_passes(model: nn.Module, layers: list, images: Tensor, numbers: Iter
 
 
 def _facts(device: str, threads: int) -> dict[str, object]:
-    facts = {"device": device, "device_name": records._device_name(torch.device(device)), "threads": threads}
+    facts = {"device": device, "device_name": records.device_name(torch.device(device)), "threads": threads}
     for package in ("torch", "torch-pruning", "captum"):
         try:
             facts[package] = version(package)

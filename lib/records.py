@@ -142,9 +142,6 @@ def device_name(device: torch.device) -> str:
     return models[0] if models else platform.processor() or platform.machine()
 
 
-_device_name = device_name  # as lib.benchmark calls it
-
-
 def _peak_memory(device: torch.device) -> dict[str, float]:
     unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss counts bytes there, KiB elsewhere
     peak = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
