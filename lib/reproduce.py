@@ -18,17 +18,19 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from lib import cluster, execute, gpus, profiles
 
 if TYPE_CHECKING:  # takes seconds
     from lib.datasets import ImageSet
 
+DYING = 3.0  # seconds that a killed start may take to be gone, on a busy machine
 EXAMPLES = ("panels", "ablations", "scarcity")  # settings that list numbers of training images
 NETWORKS = ("resnet8", "vgg8", "resnet18", "resnet20", "resnet56", "vgg19")  # not worth the seconds of a closer look
 
@@ -92,6 +94,19 @@ def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
     return Place(jobs, gpus=tuple(there[:count]), runs_per_gpu=runs)
 
 
+def _locked(file: IO, seconds: float = DYING) -> bool:
+    """Whether the file's lock could be had, if need be after a while."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+
+
 @contextmanager
 def alone(profile: profiles.Profile) -> Iterator[None]:
     """While open, no other process may run this profile; one that was killed is no hindrance. Raises RuntimeError, or
@@ -104,12 +119,10 @@ def alone(profile: profiles.Profile) -> Iterator[None]:
         if folder.exists() and not folder.is_dir():  # at which Snakemake would only stumble
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
     with open(profile.folder / ".lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(lock):
             lock.seek(0)
             message = f"PROFILE={profile.name} is being run already, by process {lock.read().strip()}: let it end first"
-            raise RuntimeError(message) from None
+            raise RuntimeError(message)
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

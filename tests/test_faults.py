@@ -253,7 +253,7 @@ def test_ctrl_c_is_told_in_one_line_and_leaves_a_state_that_goes_on(own_study):
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode != 0
-    ours = [line for line in said.splitlines() if not line.startswith("make")]
+    ours = [line for line in said.splitlines() if line and not line.startswith("make")]
     assert "interrupted: start again to go on" in ours and "Traceback" not in said
     assert [line for line in ours if not line.endswith(("interrupted", "to go on"))] == []
     until(lambda: not list(own_study.smoke.rglob("*.part*")))
