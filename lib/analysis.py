@@ -21,14 +21,19 @@ PANEL = ["dataset", "network"]
 def paired(
     summary: pandas.DataFrame, pairs: Mapping[str, str], *, claim: str = "", pair_by: Sequence[str] = ("examples",)
 ) -> pandas.DataFrame:
-    """One row per pair a: b of criteria: a minus b in relative auc, with p also adjusted for the number of rows
-    (`p_holm`)."""
+    """One row per pair a: b of criteria: a minus b in relative auc, `adjusted` for the number of rows."""
     rows = [
         statistics.compare(summary, a, b, claim=claim, label=f"{a} minus {b}", pair_by=pair_by)
         for a, b in pairs.items()
     ]
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
+
+
+def adjusted(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of `statistics.compare` that are tested together, with `p_holm` (p adjusted for their number) and
+    `smallest_p_holm` (the smallest that it could be with as many blocks)."""
+    smallest = (rows["smallest_p"] * len(rows)).clip(upper=1)
+    return rows.assign(p_holm=statistics.holm(rows["p"]), smallest_p_holm=smallest)
 
 
 def normalisation_pairs(summary: pandas.DataFrame, normalisations: Iterable[str]) -> dict[str, str]:
@@ -58,8 +63,7 @@ def all_against_few(summary: pandas.DataFrame, label_free: str, labelled: Sequen
         statistics.compare(both, f"{label_free} on all", name, label=f"{label_free} on all minus {name}", pair_by=())
         for name in names
     ]
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
 
 
 def crossings(summary: pandas.DataFrame, label_free: str, labelled: Sequence[str]) -> pandas.DataFrame:
@@ -130,8 +134,7 @@ def band_contrasts(bands: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.
     for (a, b), name in product(pairs.items(), study.BANDS):
         row = statistics.compare(bands[bands["classes"] == name], a, b, label=f"{a} minus {b}")
         rows.append({"classes": name} | row)
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
 
 
 def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
