@@ -12,7 +12,7 @@ import numpy
 import pandas
 import torch
 
-from lib import importance, oracle, profiles, pruning, statistics, study
+from lib import importance, oracle, profiles, pruning, statistics, study, tables
 from lib.criteria import label_gradient
 
 PANEL = ["dataset", "network"]
@@ -217,6 +217,25 @@ ALARMS = {
     "rise": "accuracy rose again while more units went",
     "together": "units matter together",
 }
+SIGNS = {  # what the columns of `signatures` are
+    "entropy": "how alike scores are: 1 where all are the same, and nothing can be ranked",
+    "kept": "share of all importance that is still there where accuracy first falls below "
+    f"{100 * FALLEN:g} % of the unpruned; an alarm only where that comes no later than by chance",
+    "lasted": "share of units off where it does",
+    "by_chance": "the same in random orders",
+    "emptied": "layers without any unit at the end",
+    "rise": "largest gain in accuracy while more units went",
+    "together": "squared change of the logits with a tenth of all units off at once, over the sum of their single "
+    "changes; 1 where they are independent",
+}
+
+
+def legend() -> pandas.DataFrame:
+    """The columns of `signatures` for readers: sign (its header), meaning, limit (from where on there is an alarm, as
+    tables show the number) and alarm (its words)."""
+    limits = {name: f"{100 * limit if name in tables.SHARES else limit:g}" for name, limit in LIMITS.items()}
+    rows = [(tables.header(name), words, limits.get(name, ""), ALARMS.get(name, "")) for name, words in SIGNS.items()]
+    return pandas.DataFrame(rows, columns=["sign", "meaning", "limit", "alarm"])
 
 
 def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataFrame:
@@ -366,6 +385,15 @@ def label_free(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
     most = both["dataset"].map(curves.groupby("dataset")["examples"].max())
     cells = [*study.RUN, *study.Cell._fields, "pruned"]
     return both[both["examples"] == most].drop_duplicates(cells, ignore_index=True)
+
+
+def labelled(plan: profiles.Profile, free: pandas.DataFrame) -> pandas.DataFrame:
+    """All curves of the profile whose criteria need labels, of every data set on the most examples in `free`, a table
+    of criteria that need none."""
+    curves = study.measured(plan)
+    needing = [name for name in curves["criterion"].unique() if importance.parse(name).needs_labels]
+    most = curves["dataset"].map(free.groupby("dataset")["examples"].max())
+    return curves[curves["criterion"].isin(needing) & (curves["examples"] == most)].reset_index(drop=True)
 
 
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:

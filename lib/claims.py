@@ -23,7 +23,8 @@ RECOMMENDED = "sq:rand:norm"
 
 @dataclass(frozen=True)
 class Claim:
-    """`a` minus `b` (in few words: `short`), pair by pair, in column `value` of `table`; with `ends`, at the fewest examples minus at the most.
+    """`a` minus `b` (`short`: in few words), pair by pair, in column `value` of `table`; with `ends`, at the fewest
+    examples minus at the most.
 
     Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
     pairs of criteria that are reported beside the secondary rows, but have no part in the contrast.

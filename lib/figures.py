@@ -357,6 +357,7 @@ def _name_points(axes, x: pandas.Series, y: pandas.Series, named: pandas.Series)
     scale = 72 / axes.figure.dpi  # from pixels to points of type
     spots = axes.transData.transform(numpy.column_stack([x, y])) * scale
     frame = axes.get_window_extent().extents * scale
+    line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0}
     taken = numpy.column_stack([spots - 4, spots + 4])  # boxes: left, bottom, right, top
     tries = sorted(product((7, -7, 21, -21, 35, -35, 49, -49), range(-120, 121, 3)), key=lambda move: math.hypot(*move))
     for spot, point, name in zip(spots, zip(x, y, strict=True), named, strict=True):
@@ -367,8 +368,8 @@ def _name_points(axes, x: pandas.Series, y: pandas.Series, named: pandas.Series)
             taken = numpy.vstack([taken, boxes[number]])
             aside, shift = tries[number]
             look = {"ha": "left" if aside > 0 else "right", "va": "center", "fontsize": 9}
-            line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0} if math.hypot(aside, shift) > 10 else None
-            axes.annotate(name, point, (aside, shift), textcoords="offset points", arrowprops=line, **look)
+            look |= {"arrowprops": line} if math.hypot(aside, shift) > 10 else {}
+            axes.annotate(name, point, (aside, shift), textcoords="offset points", **look)
 
 
 def _box(spot: numpy.ndarray, aside: float, shift: float, width: float) -> numpy.ndarray:
@@ -382,8 +383,9 @@ def _is_free(box: numpy.ndarray, taken: numpy.ndarray, frame: numpy.ndarray) -> 
 
 
 def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) -> Figure:
-    """The effect of every claim, named and said in `words`, with its 95 % interval; in the rows of equivalence the loss that counts as none is
-    shaded: to be supported, an interval must begin in it or right of it. Colour and marker by verdict."""
+    """The effect of every claim, named and said in `words`, with its 95 % interval. In the rows of equivalence the loss
+    that counts as none is shaded: to be supported, an interval must begin in it or right of it. Colour and marker by
+    verdict."""
     table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))

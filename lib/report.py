@@ -87,8 +87,8 @@ Block = Text | Figure
 def table(
     frame: pandas.DataFrame, caption: str = "", csv: Path | None = None, *, digits: int = 3, empty: str = ""
 ) -> Text:
-    """A block with the table and a line above it; `csv` is the file that holds its numbers, `empty` what to say where it
-    has no rows."""
+    """A block with the table and a line above it; `csv` is the file that holds its numbers, `empty` what to say where
+    it has no rows."""
     parts = [caption, tables.markdown(frame, digits, empty=empty)]
     return Text("\n\n".join(part for part in parts if part), (csv,) if csv else ())
 

@@ -58,6 +58,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "lasted": "lasted (% of units)",
     "by_chance": "lasted by chance (% of units)",
     "entropy": "entropy of scores",
+    "limit": "alarm from",
     "rise": "rise in accuracy (points)",
     "together": "joint over single changes",
     "interval": "95 % interval",
