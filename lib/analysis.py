@@ -12,7 +12,7 @@ import numpy
 import pandas
 import torch
 
-from lib import importance, oracle, profiles, pruning, statistics, study
+from lib import importance, oracle, profiles, pruning, statistics, study, tables
 from lib.criteria import label_gradient
 
 PANEL = ["dataset", "network"]
@@ -21,14 +21,19 @@ PANEL = ["dataset", "network"]
 def paired(
     summary: pandas.DataFrame, pairs: Mapping[str, str], *, claim: str = "", pair_by: Sequence[str] = ("examples",)
 ) -> pandas.DataFrame:
-    """One row per pair a: b of criteria: a minus b in relative auc, with p also adjusted for the number of rows
-    (`p_holm`)."""
+    """One row per pair a: b of criteria: a minus b in relative auc, `adjusted` for the number of rows."""
     rows = [
         statistics.compare(summary, a, b, claim=claim, label=f"{a} minus {b}", pair_by=pair_by)
         for a, b in pairs.items()
     ]
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
+
+
+def adjusted(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of `statistics.compare` that are tested together, with `p_holm` (p adjusted for their number) and
+    `smallest_p_holm` (the smallest that it could be with as many blocks)."""
+    smallest = (rows["smallest_p"] * len(rows)).clip(upper=1)
+    return rows.assign(p_holm=statistics.holm(rows["p"]), smallest_p_holm=smallest)
 
 
 def normalisation_pairs(summary: pandas.DataFrame, normalisations: Iterable[str]) -> dict[str, str]:
@@ -58,8 +63,7 @@ def all_against_few(summary: pandas.DataFrame, label_free: str, labelled: Sequen
         statistics.compare(both, f"{label_free} on all", name, label=f"{label_free} on all minus {name}", pair_by=())
         for name in names
     ]
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
 
 
 def crossings(summary: pandas.DataFrame, label_free: str, labelled: Sequence[str]) -> pandas.DataFrame:
@@ -130,8 +134,7 @@ def band_contrasts(bands: pandas.DataFrame, pairs: Mapping[str, str]) -> pandas.
     for (a, b), name in product(pairs.items(), study.BANDS):
         row = statistics.compare(bands[bands["classes"] == name], a, b, label=f"{a} minus {b}")
         rows.append({"classes": name} | row)
-    table = pandas.DataFrame(rows)
-    return table.assign(p_holm=statistics.holm(table["p"]))
+    return adjusted(pandas.DataFrame(rows))
 
 
 def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
@@ -214,6 +217,25 @@ ALARMS = {
     "rise": "accuracy rose again while more units went",
     "together": "units matter together",
 }
+SIGNS = {  # what the columns of `signatures` are
+    "entropy": "how alike scores are: 1 where all are the same, and nothing can be ranked",
+    "kept": "share of all importance that is still there where accuracy first falls below "
+    f"{100 * FALLEN:g} % of the unpruned; an alarm only where that comes no later than by chance",
+    "lasted": "share of units off where it does",
+    "by_chance": "the same in random orders",
+    "emptied": "layers without any unit at the end",
+    "rise": "largest gain in accuracy while more units went",
+    "together": "squared change of the logits with a tenth of all units off at once, over the sum of their single "
+    "changes; 1 where they are independent",
+}
+
+
+def legend() -> pandas.DataFrame:
+    """The columns of `signatures` for readers: sign (its header), meaning, limit (from where on there is an alarm, as
+    tables show the number) and alarm (its words)."""
+    limits = {name: f"{100 * limit if name in tables.SHARES else limit:g}" for name, limit in LIMITS.items()}
+    rows = [(tables.header(name), words, limits.get(name, ""), ALARMS.get(name, "")) for name, words in SIGNS.items()]
+    return pandas.DataFrame(rows, columns=["sign", "meaning", "limit", "alarm"])
 
 
 def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataFrame:
@@ -363,6 +385,15 @@ def label_free(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
     most = both["dataset"].map(curves.groupby("dataset")["examples"].max())
     cells = [*study.RUN, *study.Cell._fields, "pruned"]
     return both[both["examples"] == most].drop_duplicates(cells, ignore_index=True)
+
+
+def labelled(plan: profiles.Profile, free: pandas.DataFrame) -> pandas.DataFrame:
+    """All curves of the profile whose criteria need labels, of every data set on the most examples in `free`, a table
+    of criteria that need none."""
+    curves = study.measured(plan)
+    needing = [name for name in curves["criterion"].unique() if importance.parse(name).needs_labels]
+    most = curves["dataset"].map(free.groupby("dataset")["examples"].max())
+    return curves[curves["criterion"].isin(needing) & (curves["examples"] == most)].reset_index(drop=True)
 
 
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:

@@ -23,13 +23,15 @@ RECOMMENDED = "sq:rand:norm"
 
 @dataclass(frozen=True)
 class Claim:
-    """`a` minus `b`, pair by pair, in column `value` of `table`; with `ends`, at the fewest examples minus at the most.
+    """`a` minus `b` (`short`: in few words), pair by pair, in column `value` of `table`; with `ends`, at the fewest
+    examples minus at the most.
 
     Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
     pairs of criteria that are reported beside the secondary rows, but have no part in the contrast.
     """
 
     text: str
+    short: str
     a: tuple[str, ...]
     b: tuple[str, ...]
     kind: str = "difference"
@@ -48,23 +50,27 @@ class Claim:
 CLAIMS: dict[str, Claim] = {
     "C1": Claim(
         "Normalising the label gradient of each example helps",
+        "normalised labels, against plain ones",
         tuple(f"{reduction}:norm" for reduction in _REDUCTIONS),
         _REDUCTIONS,
         apart=tuple((f"{reduction}:rand:norm", f"{reduction}:rand") for reduction in _REDUCTIONS),
     ),
     "C2": Claim(
         "Absolute values or squares beat the signed mean",
+        "abs and sq, against the signed mean",
         tuple(f"{reduction}{cotangent}" for reduction in ("abs", "sq") for cotangent in _COTANGENTS),
         tuple(f"taylorfo{cotangent}" for cotangent in _COTANGENTS) * 2,
     ),
     "C3": Claim(
         "Random gradients lose nothing against labels",
+        "random gradients, against labels",
         ("abs:rand:norm", "sq:rand:norm"),
         ("abs:norm", "sq:norm"),
         kind="equivalence",
     ),
     "C4": Claim(
         "The gain of random gradients over taylorfo is largest when examples are few",
+        "gain of random gradients, few against many",
         ("sq:rand:norm",),
         ("taylorfo",),
         ends=True,
@@ -72,11 +78,13 @@ CLAIMS: dict[str, Claim] = {
     ),
     "C5": Claim(
         "Random, normalised gradients improve earlier methods",
+        "molchanov, random against labels",
         ("molchanov-bn:rand:norm", "molchanov-group:rand:norm"),
         ("molchanov-bn", "molchanov-group"),
     ),
     "C6": Claim(
         "One random vector per example is enough",
+        "one random vector, against all classes",
         ("sq:rand:norm",),
         ("sq:exact",),
         kind="equivalence",
@@ -85,12 +93,14 @@ CLAIMS: dict[str, Claim] = {
     ),
     "C7": Claim(  # the answer is the leaderboard of 60-rivals: to beat the average is easy, the best is known too late
         f"The recommended criterion, {RECOMMENDED}, beats the average criterion without gradients (exploratory)",
+        "recommended, against no gradients",
         (RECOMMENDED,) * (2 * len(NO_GRADIENT)),
         (*NO_GRADIENT, *(f"{rival}:layer" for rival in NO_GRADIENT)),
         table="60-rivals-summary",
     ),
     "C9": Claim(
         "Equal weight per example costs rare classes nothing",
+        "rare classes, normalised against plain",
         ("abs:norm", "sq:norm"),
         ("abs", "sq"),
         kind="equivalence",
@@ -99,6 +109,7 @@ CLAIMS: dict[str, Claim] = {
     ),
     "C10": Claim(
         "Squares rank better than absolute values",
+        "sq, against abs",
         tuple(f"sq{cotangent}" for cotangent in _COTANGENTS),
         tuple(f"abs{cotangent}" for cotangent in _COTANGENTS),
     ),
@@ -140,10 +151,21 @@ def _limited(summary: pandas.DataFrame) -> pandas.Series:
 def readable(table: pandas.DataFrame) -> pandas.DataFrame:
     """The table of `verdicts` as it is shown: without p (NaN) where it has no part in the verdict."""
     idle = table["kind"] == "equivalence" if len(table) else []
-    shown = ["claim", "label", "kind", "verdict", "effect", "low", "high", "p", "blocks", "smallest_p", "improvement"]
+    shown = ["claim", "label", "kind", "verdict", "effect", "low", "high", "p", "smallest_p", "blocks", "improvement"]
     readable = table.reindex(columns=shown)
     readable.loc[idle, ["p", "smallest_p"]] = float("nan")
     return readable
+
+
+def readable_rows(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of `secondary` as they are shown: examples used only where they differ from those at hand (else NaN), and no
+    column that says nothing of any row."""
+    shown = rows[["label", "part", "examples", "used_a", "used_b", "effect", "low", "high"]]
+    shown = shown.join(rows[["p", "p_holm", "smallest_p_holm", "blocks"]])
+    for used in ("used_a", "used_b"):
+        shown = shown.assign(**{used: shown[used].where(shown[used] != shown["examples"])})
+    idle = [used for used in ("used_a", "used_b") if shown[used].isna().all()]
+    return shown.drop(columns=idle + ["part"] * bool((shown["part"] == "contrast").all()))
 
 
 ORDER_KEPT = (  # C8
@@ -177,12 +199,7 @@ def secondary(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for name, claim in _claims_of(plan).items():
         rows = _rows_behind(claim, _read(plan, claim))
-        table = pandas.DataFrame(rows).assign(claim=name)
-        tables.append(
-            table.assign(
-                p_holm=statistics.holm(table["p"]), smallest_p_holm=(table["smallest_p"] * len(table)).clip(upper=1)
-            )
-        )
+        tables.append(analysis.adjusted(pandas.DataFrame(rows).assign(claim=name)))
     return pandas.concat(tables, ignore_index=True)[SECONDARY] if tables else pandas.DataFrame(columns=SECONDARY)
 
 

@@ -5,8 +5,9 @@ beside it. Criteria differ by colour, dash and marker alike. Bands and bars show
 are few of them.
 """
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy
 import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from lib import pictures, tables
 
@@ -261,11 +263,12 @@ def _palette(count: int) -> list:
     return seaborn.color_palette("colorblind", count) if count <= 10 else seaborn.color_palette("husl", count)
 
 
-def display_table(table: pandas.DataFrame, *, digits: int = 3) -> None:
-    """Shows a table in a notebook as the report will: rounded, under headers in plain words (see `lib.tables`)."""
+def display_table(table: pandas.DataFrame, *, digits: int = 3, empty: str = "") -> None:
+    """Shows a table in a notebook as the report will: rounded, under headers in plain words, or, where it has no rows,
+    the sentence `empty` (see `lib.tables`)."""
     from IPython.display import Markdown, display
 
-    display(Markdown(tables.markdown(table, digits)))
+    display(Markdown(tables.markdown(table, digits, empty=empty)))
 
 
 def concentration(lengths: pandas.DataFrame) -> Figure:
@@ -343,29 +346,46 @@ def cost_against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
     axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
     axes.set(xscale="log", xlabel="time to score (ms)", ylabel=LABELS["auc_relative"])
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    _name_points(axes, 1000 * table["seconds"][chosen], table["auc_relative"][chosen], table["criterion"][chosen])
+    _name_points(axes, 1000 * table["seconds"], table["auc_relative"], table["criterion"].where(chosen))
     return figure
 
 
-def _name_points(axes, x: pandas.Series, y: pandas.Series, names: pandas.Series) -> None:
-    """Writes each name to the right of its point, or so far below that it hides none, with a line to the point."""
+def _name_points(axes, x: pandas.Series, y: pandas.Series, named: pandas.Series) -> None:
+    """Writes the name of each point that has one (else NaN) where it hides no other name, no point and no edge: to the
+    right of the point or to the left, as near as can be, with a line to the point."""
     axes.figure.canvas.draw()  # settles where points are
-    spots = axes.transData.transform(numpy.column_stack([x, y])) * 72 / axes.figure.dpi  # in points of type
-    points = zip(spots.tolist(), zip(x, y, strict=True), names, strict=True)
-    taken = []  # by names: from, to, height
-    for (right, up), point, name in sorted(points, key=lambda one: -one[0][1]):
-        start, end, shift = right + 6, right + 6 + 5.5 * len(name), 4
-        beside = [height for first, last, height in taken if first < end and start < last]
-        while any(abs(up + shift - height) < 10 for height in beside):
-            shift -= 2
-        taken.append((start, end, up + shift))
-        line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0} if shift < 0 else None
-        axes.annotate(name, point, (6, shift), textcoords="offset points", fontsize=9, arrowprops=line)
+    scale = 72 / axes.figure.dpi  # from pixels to points of type
+    spots = axes.transData.transform(numpy.column_stack([x, y])) * scale
+    frame = axes.get_window_extent().extents * scale
+    line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0}
+    taken = numpy.column_stack([spots - 4, spots + 4])  # boxes: left, bottom, right, top
+    tries = sorted(product((7, -7, 21, -21, 35, -35, 49, -49), range(-120, 121, 3)), key=lambda move: math.hypot(*move))
+    for spot, point, name in zip(spots, zip(x, y, strict=True), named, strict=True):
+        if isinstance(name, str):
+            boxes = [_box(spot, aside, shift, 5.6 * len(name)) for aside, shift in tries]
+            free = (number for number, box in enumerate(boxes) if _is_free(box, taken, frame))
+            number = next(free, 0)
+            taken = numpy.vstack([taken, boxes[number]])
+            aside, shift = tries[number]
+            look = {"ha": "left" if aside > 0 else "right", "va": "center", "fontsize": 9}
+            look |= {"arrowprops": line} if math.hypot(aside, shift) > 10 else {}
+            axes.annotate(name, point, (aside, shift), textcoords="offset points", **look)
 
 
-def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
-    """The effect of every claim with its 95 % interval; in the rows of equivalence the loss that counts as none is
-    shaded: to be supported, an interval must begin in it or right of it. Colour and marker by verdict."""
+def _box(spot: numpy.ndarray, aside: float, shift: float, width: float) -> numpy.ndarray:
+    start = spot[0] + aside - (width if aside < 0 else 0)
+    return numpy.array([start, spot[1] + shift - 5, start + width, spot[1] + shift + 5])
+
+
+def _is_free(box: numpy.ndarray, taken: numpy.ndarray, frame: numpy.ndarray) -> bool:
+    inside = (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
+    return bool(inside and not ((taken[:, :2] < box[2:]) & (box[:2] < taken[:, 2:])).all(axis=1).any())
+
+
+def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) -> Figure:
+    """The effect of every claim, named and said in `words`, with its 95 % interval. In the rows of equivalence the loss
+    that counts as none is shaded: to be supported, an interval must begin in it or right of it. Colour and marker by
+    verdict."""
     table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))
@@ -378,9 +398,8 @@ def claims(table: pandas.DataFrame, *, margin: float) -> Figure:
         axes.errorbar(row.effect, height, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.5)
     for verdict, (colour, marker) in looks.items():
         axes.plot([], [], marker, color=colour, label=verdict)
-    axes.set(
-        yticks=range(len(table)), yticklabels=table["claim"][::-1], xlabel="difference in relative auc, 95 % interval"
-    )
+    named = [f"{words[claim]}  {claim}" for claim in table["claim"][::-1]]
+    axes.set(yticks=range(len(table)), yticklabels=named, xlabel="difference in relative auc, 95 % interval")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="verdict")
     return figure
 
@@ -512,6 +531,7 @@ def benchmarks(table: pandas.DataFrame) -> Figure:
         axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4), xscale="log")
         axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
     axes.set_xlabel("time relative to the first of each panel")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # more would run into each other
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.minorticks_off()
     return figure

@@ -19,6 +19,7 @@ from markupsafe import Markup
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
 DENSITY = 150 / 96  # pixels of a saved picture per pixel of the page
 VERDICTS = ("supported", "contradicted", "open")
+TALL = 26  # rows, the header's among them: a table with more scrolls in a box, shorter ones are shown whole
 LONG = 30  # characters: a cell with more needs room, lest it becomes a tower of words
 REMARK = re.compile(r"<em>(Data|Files):</em>")  # how a paragraph of links begins
 
@@ -82,7 +83,8 @@ class _Renderer(mistune.HTMLRenderer):
         return f'<p class="remark">{text}</p>\n' if REMARK.match(text) else f"<p>{text}</p>\n"
 
     def table(self, text: str) -> str:
-        return f'<div class="table" tabindex="0" role="region" aria-label="Table"><table>\n{text}</table></div>\n'
+        kind = "table tall" if text.count("<tr>") > TALL else "table"
+        return f'<div class="{kind}" tabindex="0" role="region" aria-label="Table"><table>\n{text}</table></div>\n'
 
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
         if head:

@@ -26,16 +26,31 @@ from lib import page, profiles, tables
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
-BENCHMARKS = (
-    "Medians over rounds in which everything that is compared takes turns, in one run of `make benchmark`; "
-    "*relative* is to the first line of the same network, and its quartiles follow. *Target*: what it should be at "
-    "most; a dash where nothing was set."
-)
+BENCHMARKS = """Medians over rounds in which everything that is compared takes turns, in one run of `make benchmark`.
+*Relative* is to the first line of the same network: the median, with its quartiles, of the ratios within each round,
+which is not the ratio of the medians beside it. *Target*: what that should be at most, and whether it is within; a dash
+where none was set.
+
+A *plain pass* is a forward and a backward pass of the network over the same images, with nothing scored, in PyTorch's
+default layout. *One cotangent* scores criteria that share what is sent back from the logits, the label gradient; *label
+and random* as many again with a random vector, and so with two cotangents."""
+BENCHMARK_TITLES = {  # file -> what it is about
+    "curves": "Pruning curves, against as many plain evaluations",
+    "growth": "How scoring grows with what there is to score, against a plain pass",
+    "growth-images": "How scoring grows with the number of images",
+    "growth-units": "How scoring grows with the number of units",
+    "growth-criteria": "How scoring grows with the number of criteria",
+    "growth-processes": "How scoring grows with the number of processes",
+    "memory": "Peak memory of scoring, against a plain pass",
+    "oracle": "The oracle, against a masked pass per unit",
+    "scoring": "Time of scoring, against a plain pass",
+    "training": "Training, against a loop over a DataLoader",
+}
 BENCHMARK_WORDS = {  # column of a benchmark -> header
-    "network": "network", "grows": "what grows", "size": "to", "task": "what", "criteria": "criteria", "seconds": "s",
-    "steps_per_second": "steps a second", "peak_mb": "peak (MB)", "share": "relative",
-    "share_low": "from", "share_high": "up to", "target": "target", "device": "device", "device_name": "processor",
-    "threads": "threads", "torch": "PyTorch",
+    "network": "network", "grows": "what grows", "series": "in", "size": "to", "task": "what",
+    "criteria": "criteria scored", "seconds": "s", "steps_per_second": "steps a second", "peak_mb": "peak (MB)",
+    "share": "relative", "share_low": "from", "share_high": "up to", "target": "target", "within": "within the target",
+    "device": "device", "device_name": "processor", "threads": "threads", "torch": "PyTorch",
 }  # fmt: skip
 
 
@@ -69,9 +84,12 @@ class Figure:
 Block = Text | Figure
 
 
-def table(frame: pandas.DataFrame, caption: str = "", csv: Path | None = None, *, digits: int = 3) -> Text:
-    """A block with the table and a line above it; `csv` is the file that holds its numbers."""
-    parts = [caption, tables.markdown(frame, digits)]
+def table(
+    frame: pandas.DataFrame, caption: str = "", csv: Path | None = None, *, digits: int = 3, empty: str = ""
+) -> Text:
+    """A block with the table and a line above it; `csv` is the file that holds its numbers, `empty` what to say where
+    it has no rows."""
+    parts = [caption, tables.markdown(frame, digits, empty=empty)]
     return Text("\n\n".join(part for part in parts if part), (csv,) if csv else ())
 
 
@@ -356,16 +374,24 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
         profile.figures.mkdir(parents=True, exist_ok=True)
         _write({copied: picture.read_bytes()})
         if picture.suffix == ".png":
-            blocks.append(
-                Figure(copied, "Time relative to the obvious way", "Times relative to the first of each panel")
-            )
+            caption = "Time of each task relative to the first of its panel, the obvious way, with quartiles"
+            blocks.append(Figure(copied, caption))
     for path in found:
         copied = profile.tables / f"{FRONT}-benchmarks-{path.name}"
         profile.tables.mkdir(parents=True, exist_ok=True)
         _write({copied: path.read_bytes()})
-        shown = pandas.read_csv(path).rename(columns=BENCHMARK_WORDS)
-        blocks.append(table(shown[[name for name in BENCHMARK_WORDS.values() if name in shown]], path.stem, copied))
+        shown = _with_outcome(pandas.read_csv(path)).rename(columns=BENCHMARK_WORDS)
+        shown = shown[[name for name in BENCHMARK_WORDS.values() if name in shown]]
+        blocks.append(table(shown, f"## {BENCHMARK_TITLES.get(path.stem, path.stem)}", copied))
     return blocks
+
+
+def _with_outcome(measured: pandas.DataFrame) -> pandas.DataFrame:
+    """With a column `within`, yes or no where there is a target, if there are any."""
+    if not {"target", "share"} <= set(measured):
+        return measured
+    within = (measured["share"] <= measured["target"]).map({True: "yes", False: "no"})
+    return measured.assign(within=within.where(measured["target"].notna(), ""))
 
 
 def _in_markdown(profile: profiles.Profile, blocks: Sequence[Block], numbers: Iterator[int]) -> list[str]:

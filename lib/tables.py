@@ -4,7 +4,7 @@ Enters: tidy tables with the study's column names. Leaves: Markdown, which noteb
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas
 
@@ -22,18 +22,20 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "auc_paper": "auc in the paper",
     "auc_relative_ours": "relative auc here",
     "auc_relative_paper": "relative auc in the paper",
-    "accuracy": "test accuracy",
-    "accuracy_unpruned": "accuracy, nothing off",
-    "accuracy_10pct": "accuracy, 10 % off",
-    "accuracy_25pct": "accuracy, 25 % off",
-    "accuracy_50pct": "accuracy, 50 % off",
-    "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone",
-    "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone",
+    "accuracy": "test accuracy (%)",
+    "accuracy_unpruned": "accuracy, nothing off (%)",
+    "accuracy_10pct": "accuracy, 10 % off (%)",
+    "accuracy_25pct": "accuracy, 25 % off (%)",
+    "accuracy_50pct": "accuracy, 50 % off (%)",
+    "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone (%)",
+    "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone (%)",
     "spearman": "rank correlation (Spearman)",
     "kendall": "rank correlation (Kendall)",
     "difference": "mean difference in auc",
     "criteria": "criteria compared",
     "pairs": "pairs of draws",
+    "probes": "random vectors per example",
+    "vectors": "kind of vectors",
     "top_1%": "squared length held by the longest 1 %",
     "top_10%": "squared length held by the longest 10 %",
     "top_50%": "squared length held by the longest 50 %",
@@ -54,16 +56,15 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "gone": "gone (%)",
     "kept": "importance kept",
     "lasted": "lasted (% of units)",
-    "by_chance": "by chance (% of units)",
+    "by_chance": "lasted by chance (% of units)",
     "entropy": "entropy of scores",
-    "rise": "rise in accuracy",
+    "limit": "alarm from",
+    "rise": "rise in accuracy (points)",
     "together": "joint over single changes",
-    "kind": "kind of test",
-    "low": "95 % interval from",
-    "high": "to",
+    "interval": "95 % interval",
     "p_holm": "p, adjusted (Holm)",
     "smallest_p": "smallest p possible",
-    "smallest_p_holm": "smallest adjusted p possible",
+    "smallest_p_holm": "smallest possible",
     "won": "share of blocks won",
     "signs": "sign in each data set and network",
     "dropped": "blocks left out",
@@ -85,8 +86,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "multiply_adds": "multiply-adds",
     "units_removed": "share of units removed",
     "reached": "share of multiply-adds removed",
-    "before": "accuracy before fine-tuning",
-    "after": "accuracy after",
+    "before": "accuracy before fine-tuning (%)",
+    "after": "accuracy after (%)",
     "recovered": "share of runs recovered",
     "epochs_to_recover": "epochs to recover",
     "inference_mb": "peak memory, inference (MB)",
@@ -105,14 +106,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
-CHANCES = (
-    "p",
-    "p_holm",
-    "smallest_p",
-    "smallest_p_holm",
-    "chi2_p",
-    "f_p",
-)  # columns in which what is almost 0 is told from 0
+SHARES = ("before", "after", "rise")  # of the test images, as are all columns accuracy...; shown in percent
+CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 
 def header(column: object) -> str:
@@ -123,17 +118,21 @@ def header(column: object) -> str:
     return WORDS.get(str(column), str(column).replace("_", " "))
 
 
-def markdown(table: pandas.DataFrame, digits: int = 3) -> str:
+def markdown(table: pandas.DataFrame, digits: int = 3, *, empty: str = "") -> str:
     """The table as Markdown: numbers rounded and to the right, headers in plain words, no cell's text read as markup.
 
     Numbers of a column share their decimals: `digits`, less one for every place from the tens on that the largest has,
-    and none where all are whole. Chances that would be rounded to 0 have two figures instead (1.2e-05).
+    and none where all are whole. Chances that would be rounded to 0 have two figures instead (1.2e-05), accuracies are
+    in percent, and the ends of an interval, `low` and `high`, share a column.
+
+    Arguments:
+        empty: what to say where the table has no rows.
     """
     if table.empty:
-        return "*Nothing to show here: the table has no rows.*"
-    columns = [_cells(name, table.iloc[:, position], digits) for position, name in enumerate(table.columns)]
-    rulers = ["---:" if _is_numeric(table.iloc[:, position]) else "---" for position in range(len(columns))]
-    lines = [[escape(header(name)) for name in table.columns], rulers, *zip(*columns, strict=True)]
+        return f"*{empty or 'There is nothing to list here.'}*"
+    columns = list(_columns(table, digits))
+    lines = [[escape(header(name)) for name, _, _ in columns], ["---:" if right else "---" for _, right, _ in columns]]
+    lines += zip(*(cells for _, _, cells in columns), strict=True)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -142,13 +141,31 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split()))
 
 
+def _columns(table: pandas.DataFrame, digits: int) -> Iterator[tuple[object, bool, Sequence[str]]]:
+    """Name, whether to the right, and cells of every column that is shown."""
+    has_interval = {"low", "high"} <= set(table.columns)
+    for position, name in enumerate(table.columns):
+        column = table.iloc[:, position]
+        if has_interval and name == "low":
+            yield "interval", True, _intervals(column, table["high"], digits)
+        elif not (has_interval and name == "high"):
+            yield name, _is_numeric(column), _cells(name, column, digits)
+
+
+def _intervals(low: pandas.Series, high: pandas.Series, digits: int) -> list[str]:
+    ends = _numbers(pandas.concat([low, high]), digits, exact_near_0=False)
+    pairs = zip(ends[: len(low)], ends[len(low) :], strict=True)
+    return [start if start == end == "–" else f"{start} to {end}" for start, end in pairs]
+
+
 def _is_numeric(column: pandas.Series) -> bool:
     return pandas.api.types.is_numeric_dtype(column) and not pandas.api.types.is_bool_dtype(column)
 
 
 def _cells(name: object, column: pandas.Series, digits: int) -> Sequence[str]:
     if _is_numeric(column):
-        return _numbers(column, digits, exact_near_0=name in CHANCES)
+        in_percent = name in SHARES or str(name).startswith("accuracy")
+        return _numbers(100 * column if in_percent else column, digits, exact_near_0=name in CHANCES)
     values = ["" if pandas.isna(value) else _plain(value) for value in column]
     if name in CODE:
         return [f"`{value}`".replace("|", r"\|") if value else "" for value in values]

@@ -225,3 +225,40 @@ def test_label_free_curves_of_other_notebooks_join_those_on_the_most_examples(pl
     cells = list(found[["criterion", "examples", "draw"]].drop_duplicates().itertuples(index=False, name=None))
     assert cells == [("sq:rand", 40, 0), ("random", 40, 0), ("random", 40, 1), ("sq:rand:norm", 40, 0)]
     assert len(found) == 2 * len(cells)  # points of each curve once
+
+
+# Rows that are tested together, and what columns mean
+
+
+def test_adjusted_p_comes_with_the_smallest_that_it_could_be():
+    found = analysis.adjusted(pandas.DataFrame({"p": [0.0625, 0.5, 0.125], "smallest_p": [0.0625, 0.5, 0.0625]}))
+    assert found["p_holm"].tolist() == [0.1875, 0.5, 0.25]
+    assert found["smallest_p_holm"].tolist() == [0.1875, 1, 0.1875]
+
+
+def test_pairs_of_criteria_are_adjusted_for_their_number():
+    table = pandas.concat(
+        rows("examples criterion auc_relative", (10, "a", 0.5 + seed / 10), (10, "b", 0.3), (10, "c", 0.2), seed=seed)
+        for seed in range(3)
+    )
+    found = analysis.paired(table, {"a": "b", "b": "c"})
+    assert found["smallest_p"].tolist() == [0.25, 0.25] and found["smallest_p_holm"].tolist() == [0.5, 0.5]
+    few = table.assign(examples=10, criterion="b")
+    uneven = analysis.all_against_few(pandas.concat([table.assign(examples=100), few]), "a", ["b"])
+    assert uneven["smallest_p_holm"].tolist() == [0.25]
+
+
+def test_every_sign_of_failure_is_explained_under_its_header_with_its_limit():
+    legend = analysis.legend().set_index("sign")
+    assert set(analysis.SIGNS) >= set(analysis.LIMITS) == set(analysis.ALARMS)
+    assert legend.loc["entropy of scores", "limit"] == "0.99"
+    assert legend.loc["rise in accuracy (points)", "limit"] == "5"  # as tables show it
+    assert legend.loc["layers left empty", "limit"] == "1"
+    assert legend.loc["lasted (% of units)", ["limit", "alarm"]].tolist() == ["", ""]
+
+
+def test_criteria_that_need_labels_are_taken_on_as_many_examples_as_those_that_need_none(monkeypatch):
+    curves = rows("examples criterion", (10, "sq"), (100, "sq"), (100, "sq:rand"), (100, "l2"), (1000, "abs"))
+    monkeypatch.setattr(study, "measured", lambda plan: curves)
+    found = analysis.labelled(None, rows("examples criterion", (10, "sq:rand"), (100, "sq:rand")))
+    assert found[["examples", "criterion"]].to_numpy().tolist() == [[100, "sq"]]

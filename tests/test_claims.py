@@ -143,6 +143,21 @@ def test_holm_is_within_a_claim(plan):
         assert rows["smallest_p_holm"].tolist() == [min(1, 0.25 * len(rows))] * len(rows)  # three blocks: .25
 
 
+def test_rows_are_shown_with_the_examples_used_only_where_these_are_not_those_at_hand():
+    rows = pandas.DataFrame({name: [0.0, 0.0] for name in claims.SECONDARY})
+    rows = rows.assign(examples=[10, 100], used_a=[10, 100], used_b=[10, 100], part="contrast")
+    shown = claims.readable_rows(rows)
+    assert not {"used_a", "used_b", "part", "claim", "won"} & set(shown) and len(shown) == 2
+    limited = claims.readable_rows(rows.assign(used_b=[0, 100], part=["contrast", "apart"]))
+    assert "used_a" not in limited and limited["part"].tolist() == ["contrast", "apart"]
+    assert limited["used_b"].fillna(-1).tolist() == [0, -1]
+
+
+def test_every_claim_has_few_words_for_a_figure():
+    words = [claim.short for claim in claims.CLAIMS.values()]
+    assert len(set(words)) == len(words) and all(0 < len(word) <= 45 for word in words)
+
+
 def test_what_random_gradients_gain_from_normalising_is_reported_apart(plan):
     behind = claims.secondary(plan)
     apart = behind[(behind["claim"] == "C1") & (behind["part"] == "apart")]

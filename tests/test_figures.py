@@ -1,11 +1,12 @@
 """lib.figures: what tidy tables look like, as far as numbers can say."""
 
-from itertools import pairwise
+from itertools import combinations
 
 import numpy
 import pandas
 import pytest
 from matplotlib import pyplot
+from matplotlib.text import Text
 
 from lib import figures
 
@@ -48,11 +49,20 @@ def test_a_single_run_has_a_line_and_no_interval():
     assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([90, 70, 50])
 
 
-def test_names_do_not_hide_each_other():
-    near = pandas.DataFrame({"criterion": [f"criterion-{n}" for n in range(5)], "seconds": 0.01, "auc_relative": 0.8})
-    figure = figures.cost_against_value(near, list(near["criterion"]))
-    heights = sorted(name.xyann[1] for name in figure.axes[0].texts)  # above the point that they all share
-    assert len(heights) == 5 and all(above - below >= 10 for below, above in pairwise(heights))
+@pytest.mark.parametrize("seconds", [[0.01] * 5 + [1], [0.01, 0.011, 0.0111, 0.01, 0.0105, 0.0106]])
+def test_names_hide_neither_each_other_nor_points_and_stay_in_the_frame(seconds):
+    names = [f"criterion-{number}" for number in range(6)]
+    table = pandas.DataFrame({"criterion": names, "seconds": seconds, "auc_relative": [0.8, 0.8, 0.81, 0.8, 0.79, 0.7]})
+    figure = figures.cost_against_value(table, names[:5])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    texts = [Text.get_window_extent(name) for name in axes.texts]  # without the line to the point
+    assert sorted(name.get_text() for name in axes.texts) == names[:5]
+    assert not any(one.overlaps(other) for one, other in combinations(texts, 2))
+    spots = axes.transData.transform(table[["seconds", "auc_relative"]].mul([1000, 1]).to_numpy())
+    assert not any(text.contains(*spot) for text in texts for spot in spots)
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= text.x0 and text.x1 <= frame.x1 for text in texts)
 
 
 def test_layers_stand_in_the_order_in_which_they_run():

@@ -1,5 +1,7 @@
 """Figures of costs and fine-tuning: what is drawn is what the table says, with axes that name their units."""
 
+from itertools import pairwise
+
 import matplotlib
 import pandas
 import pytest
@@ -86,7 +88,8 @@ def test_growth_draws_time_and_memory_by_network_and_task():
 
 def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_equivalence_alone():
     table = pandas.DataFrame({"claim": ["C1", "C3"], "kind": ["difference", "equivalence"], "verdict": "open"})
-    axes = figures.claims(table.assign(effect=0.1, low=0.05, high=0.2), margin=0.01).axes[0]
+    table = table.assign(effect=0.1, low=0.05, high=0.2)
+    axes = figures.claims(table, {"C1": "norm", "C3": "labels"}, margin=0.01).axes[0]
     (shade,) = [found for found in axes.collections if len(found.get_paths()) and found.get_facecolor().size]
     corners = shade.get_paths()[0].vertices
     assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([-0.01, -0.5], [0, 0.5])  # C3 is the lower row
@@ -94,5 +97,17 @@ def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_equivalence_alone(
 
 def test_claims_of_another_kind_are_not_drawn_on_the_axis_of_differences():
     table = pandas.DataFrame({"claim": ["C7", "C8"], "kind": ["difference", "rank correlation"], "verdict": "open"})
-    axes = figures.claims(table.assign(effect=[0.1, 0.7], low=[0.05, 0.5], high=[0.2, 0.9]), margin=0.01).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["C7"]
+    table = table.assign(effect=[0.1, 0.7], low=[0.05, 0.5], high=[0.2, 0.9])
+    axes = figures.claims(table, {"C7": "best of all", "C8": "order"}, margin=0.01).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["best of all  C7"]
+
+
+def test_shares_of_time_have_ticks_that_do_not_run_into_each_other():
+    rows = [("plain", 1, 1, 1), ("fast", 0.15, 0.14, 0.16), ("slow", 3, 2.9, 3.2)]
+    table = pandas.DataFrame(rows, columns=["task", "share", "share_low", "share_high"])
+    figure = figures.benchmarks(table.assign(benchmark="scoring", network="resnet20"))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels(minor=True) if text.get_text()] == []
+    shown = [text.get_window_extent() for text in axes.get_xticklabels() if 0.14 < text.get_position()[0] < 3.2]
+    assert len(shown) == 6 and all(left.x1 < right.x0 for left, right in pairwise(shown))  # .2 .3 .5 1 2 3

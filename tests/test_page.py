@@ -54,6 +54,12 @@ def test_tables_scroll_in_their_own_box_with_numbers_to_the_right(tmp_path):
     assert '<td class="supported">supported</td>' in text and '<td class="">y</td>' in text
 
 
+@pytest.mark.parametrize(("rows", "kind"), [(25, "table"), (26, "table tall")])
+def test_only_long_tables_scroll_downwards(tmp_path, rows, kind):
+    text = main(render("| a |\n| --- |\n" + "| x |\n" * rows, tmp_path))
+    assert text.startswith(f'<div class="{kind}" ') and text.count("<td") == rows
+
+
 def test_contents_are_headings_of_two_levels_with_anchors_as_code_hosts_make_them(tmp_path):
     text = (
         "# T\n\n## The paper's *own* `sq:rand`, again?\n\n### Curves\n\n#### deep\n\n## Two\n\n### Curves\n\n### Curves"

@@ -54,7 +54,31 @@ def test_what_is_in_a_cell_is_never_read_as_markup():
 
 
 def test_an_empty_table_says_so():
-    assert tables.markdown(pandas.DataFrame({"a": []})) == "*Nothing to show here: the table has no rows.*"
+    nothing = pandas.DataFrame({"a": []})
+    assert tables.markdown(nothing, empty="No criterion has an alarm.") == "*No criterion has an alarm.*"
+    assert tables.markdown(nothing) == "*There is nothing to list here.*"
+
+
+def test_the_ends_of_an_interval_share_a_column():
+    table = pandas.DataFrame(
+        {"effect": [0.5, 1.0], "low": [-0.25, numpy.nan], "high": [12.5, numpy.nan], "p": [0.5, 1]}
+    )
+    assert tables.markdown(table).splitlines() == [
+        "| effect | 95 % interval | p |",
+        "| ---: | ---: | ---: |",
+        "| 0.500 | -0.25 to 12.50 | 0.500 |",
+        "| 1.000 | – | 1.000 |",
+    ]
+
+
+def test_accuracies_are_in_percent_and_shares_of_other_things_are_not():
+    columns = {"accuracy": [0.987, 0.5], "accuracy_25pct": [1.0, 0.25], "after": [0.5, numpy.nan], "rise": [0.05, 0.01]}
+    lines = tables.markdown(pandas.DataFrame(columns | {"kept": [0.5, 0.25]})).splitlines()
+    assert lines[0] == (
+        "| test accuracy (%) | accuracy, 25 % off (%) | accuracy after (%) | rise in accuracy (points) "
+        "| importance kept |"
+    )
+    assert lines[2:] == ["| 98.70 | 100 | 50 | 5 | 0.500 |", "| 50.00 | 25 | – | 1 | 0.250 |"]
 
 
 def test_every_header_of_the_study_is_in_plain_words():

@@ -1,0 +1,184 @@
+"""The report's question answered in words: sentences made of its tables.
+
+Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
+from a table or from the rules of the verdicts, and every judgement from a verdict or from which number is larger.
+"""
+
+from collections.abc import Iterable
+
+import pandas
+
+from lib import analysis
+from lib.claims import RECOMMENDED
+from lib.statistics import LEVEL, MARGIN
+
+BASELINES = {"l2": "the size of weights", "random": "chance"}
+NOTHING = pandas.DataFrame()
+
+
+def in_short(
+    *,
+    free: pandas.DataFrame = NOTHING,
+    labelled: pandas.DataFrame = NOTHING,
+    verdicts: pandas.DataFrame = NOTHING,
+    behind: pandas.DataFrame = NOTHING,
+    tuned: pandas.DataFrame = NOTHING,
+    together: pandas.DataFrame = NOTHING,
+) -> str:
+    """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels; "" where they
+    say nothing of it.
+
+    Arguments:
+        free, labelled: summaries (as of `study.summaries`) of criteria that need no labels, and of those that do, on as
+            many examples.
+        verdicts, behind: of `claims.verdicts` and `claims.secondary`.
+        tuned: of `finetuning.recovery`.
+        together: of `analysis.interaction_means`.
+    """
+    said = [_standing(free, labelled), _what_can_go(free), _normalising(verdicts, behind), _labels(verdicts)]
+    said += [_after_fine_tuning(tuned), _alarm(together)]
+    return "\n".join(f"- {sentences}" for sentences in said if sentences)
+
+
+def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
+    if not _has_recommended(free):
+        return ""
+    means = _means(free)
+    own = means[RECOMMENDED]
+    there = {name: words for name, words in BASELINES.items() if name in means}
+    sides = {"better": [name for name in there if own > means[name]]}
+    sides |= {"no better": [name for name in there if name not in sides["better"]]}
+    answer = [
+        f"{side} than " + _and(f"by {there[name]} (`{name}`: {means[name]:.3f})" for name in names)
+        for side, names in sides.items()
+        if names
+    ]
+    opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
+    said = [f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}."]
+    return " ".join([*said, _place(means), _best_with_labels(own, labelled)]).strip()
+
+
+def _place(means: pandas.Series) -> str:
+    best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
+    if best == RECOMMENDED:
+        return f"It is the best of {len(means)} criteria without labels."
+    return (
+        f"Among {len(means)} criteria without labels it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
+    )
+
+
+def _best_with_labels(own: float, labelled: pandas.DataFrame) -> str:
+    if labelled.empty:
+        return ""
+    means = _means(labelled)
+    best, side = means.index[0], "more" if means.iloc[0] > own else "no more"
+    return f"Of {len(means)} that need labels, the best, `{best}`, has {means[best]:.3f}, {side} than it."
+
+
+def _has_recommended(table: pandas.DataFrame) -> bool:
+    return "criterion" in table and RECOMMENDED in set(table["criterion"])
+
+
+def _means(summary: pandas.DataFrame) -> pandas.Series:
+    return analysis.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
+
+
+def _what_can_go(free: pandas.DataFrame) -> str:
+    if not _has_recommended(free):
+        return ""
+    own = free[free["criterion"] == RECOMMENDED]
+    kept = {share: (own[f"accuracy_{share}pct"] / own["accuracy_unpruned"]).mean() for share in (10, 25, 50)}
+    shares, left = _and(map(str, kept)), _and(f"{100 * value:.0f}" for value in kept.values())
+    return (
+        f"**Which can go?** Those that it ranks lowest: with {shares} % of all units off a network keeps on average "
+        f"{left} % of its accuracy."
+    )
+
+
+def _normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
+    if (claim := _claim(verdicts, "C1")) is None:
+        return ""
+    does = {"supported": "helps", "contradicted": "harms", "open": "neither surely helps nor surely harms"}
+    said = "**Does the same length for every example help?** "
+    said += f"It {does[claim['verdict']]} label gradients: {_effect(claim)}."
+    rows = behind[(behind["claim"] == "C1") & behind["label"].str.contains(":rand")] if len(behind) else behind
+    if not len(rows):
+        return said
+    ends = f"{_signed(rows['effect'].min())} to {_signed(rows['effect'].max())}"
+    sure = int((rows["p_holm"] < LEVEL).sum())
+    found = f"{sure} of them with an adjusted p below {LEVEL}"
+    if rows["smallest_p_holm"].min() >= LEVEL:
+        found = f"too few networks for an adjusted p below {LEVEL}"
+    mean = _signed(rows["effect"].mean())
+    return f"{said} With random gradients it makes {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
+
+
+def _labels(verdicts: pandas.DataFrame) -> str:
+    if (claim := _claim(verdicts, "C3")) is None:
+        return ""
+    margin = f"the margin of {MARGIN} in relative auc"
+    worth = {
+        "supported": f"No more than {margin}",
+        "contradicted": f"More than {margin}",
+        "open": f"Whether they are worth more than {margin} is open",
+    }
+    return (
+        f"**What are labels worth?** {worth[claim['verdict']]}. Random gradients minus those of labels, all of the "
+        f"same length: {_effect(claim)}."
+    )
+
+
+def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
+    found = verdicts[verdicts["claim"] == name] if len(verdicts) else verdicts
+    return found.iloc[0] if len(found) else None
+
+
+def _effect(claim: pandas.Series) -> str:
+    ends = (
+        f"95 % interval {_signed(claim['low'])} to {_signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
+    )
+    return f"{_signed(claim['effect'])} in relative auc ({ends}{claim['claim']}: {claim['verdict']})"
+
+
+def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
+    if not _has_recommended(tuned):
+        return ""
+    after = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="after", sort=False)
+    there = [name for name in BASELINES if name in after]
+    shown = [
+        f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}"
+        + (f" ({', '.join(f'`{name}`: {100 * row[name]:.1f}' for name in there)})" if there else "")
+        for panel, row in after.iterrows()
+    ]
+    ahead = _and(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
+    said = f"**After fine-tuning** networks that it shrank have a mean accuracy of {_and(shown)}."
+    return f"{said} It is ahead of {ahead}, of {len(after)} networks." if ahead else said
+
+
+def _alarm(together: pandas.DataFrame) -> str:
+    if not _has_recommended(together):
+        return ""
+    own = together[(together["criterion"] == RECOMMENDED) & (together["alarm"].fillna("") != "")]
+    if own.empty:
+        return ""
+    most = own.filter(like="joint over single").max(axis=1).max()
+    where = _and(own["dataset"] + ", " + own["network"])
+    return (
+        f"**An alarm**: units that it ranks lowest matter together. Switched off at once they change the output up to "
+        f"{most:.1f} times as much as the sum of their single changes ({where}; an alarm from "
+        f"{analysis.LIMITS['together']} on)."
+    )
+
+
+def _signed(value: float) -> str:
+    rounded = round(value, 3)
+    return f"{rounded:+.3f}" if rounded else "0.000"
+
+
+def _and(parts: Iterable[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,123 @@
+"""lib.answers: what is said is what the tables hold, and what they do not hold is not said."""
+
+import pandas
+import pytest
+
+from lib import answers, claims
+
+
+def free(**means):
+    """Two runs per criterion, at .1 less and .1 more than its mean relative auc."""
+    names = {"own": claims.RECOMMENDED}
+    rows = [
+        ("digits", "vgg8", seed, names.get(name, name.replace("_", "-")), 10, 10, mean + shift)
+        for name, mean in means.items()
+        for seed, shift in ((0, -0.1), (1, 0.1))
+    ]
+    columns = ["dataset", "network", "seed", "criterion", "examples", "used", "auc_relative"]
+    accuracies = {"accuracy_unpruned": 0.8, "accuracy_10pct": 0.8, "accuracy_25pct": 0.6, "accuracy_50pct": 0.2}
+    return pandas.DataFrame(rows, columns=columns).assign(**accuracies)
+
+
+def verdicts(claim, verdict, effect=0.1, low=0.05, high=0.15):
+    fields = {"claim": [claim], "verdict": verdict, "effect": effect, "low": low, "high": high}
+    return pandas.DataFrame(fields)
+
+
+def test_without_tables_nothing_is_said():
+    assert answers.in_short() == ""
+    empty = pandas.DataFrame({"claim": [], "verdict": []})
+    assert answers.in_short(verdicts=empty, free=free(l2=0.3), tuned=pandas.DataFrame({"criterion": ["l2"]})) == ""
+
+
+def test_the_recommended_criterion_is_placed_among_those_without_labels_and_beside_the_best_with_them():
+    said = answers.in_short(free=free(own=0.7, l2=0.5, random=0.3, act_std=0.8), labelled=free(sq=0.9, abs=0.6))
+    first, second = said.splitlines()
+    assert first == (
+        "- **Can you tell without labels?** Better than by the size of weights (`l2`: 0.500) and by chance (`random`: "
+        "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700. Among 4 criteria without labels "
+        "it is in place 2; the best, `act-std`, has 0.800. Of 2 that need labels, the best, `sq`, has 0.900, more than "
+        "it."
+    )
+    assert second == (
+        "- **Which can go?** Those that it ranks lowest: with 10, 25 and 50 % of all units off a network keeps on "
+        "average 100, 75 and 25 % of its accuracy."
+    )
+
+
+@pytest.mark.parametrize(
+    ("means", "words"),
+    [
+        ({"l2": 0.9, "random": 0.3}, "Better than by chance (`random`: 0.300), but no better than by the size of"),
+        ({"l2": 0.9, "random": 0.8}, "No better than by the size of weights (`l2`: 0.900) and by chance (`random`"),
+        ({"random": 0.7}, "No better than by chance (`random`: 0.700): `sq:rand:norm`"),
+        ({}, "**Without labels**: `sq:rand:norm`, which needs none"),
+    ],
+)
+def test_the_answer_is_chosen_by_what_is_larger(means, words):
+    assert words in answers.in_short(free=free(own=0.7, **means))
+
+
+def test_the_best_is_said_to_be_the_best():
+    said = answers.in_short(free=free(own=0.7, l2=0.5), labelled=free(sq=0.6))
+    assert (
+        "It is the best of 2 criteria without labels. Of 1 that need labels, the best, `sq`, has 0.600, no more" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [("supported", "It helps label"), ("contradicted", "It harms label"), ("open", "It neither surely helps nor")],
+)
+def test_what_normalising_does_is_the_verdict(verdict, words):
+    said = answers.in_short(verdicts=verdicts("C1", verdict))
+    assert words in said
+    assert said.endswith(f"gradients: +0.100 in relative auc (95 % interval +0.050 to +0.150; C1: {verdict}).")
+
+
+def test_what_normalising_does_to_random_gradients_is_said_of_the_rows_apart():
+    rows = pandas.DataFrame(
+        {"label": ["sq:norm minus sq", "sq:rand:norm minus sq:rand", "abs:rand:norm minus abs:rand"]}
+    )
+    rows = rows.assign(claim="C1", effect=[0.5, -0.02, 0.04], p_holm=[0.01, 0.01, 0.9], smallest_p_holm=0.01)
+    said = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows)
+    ending = "With random gradients it makes +0.010 on average of 2 single contrasts (-0.020 to +0.040; "
+    assert said.endswith(f"{ending}1 of them with an adjusted p below 0.05).")
+    few = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows.assign(smallest_p_holm=0.3))
+    assert few.endswith(f"{ending}too few networks for an adjusted p below 0.05).")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("supported", "No more than the"),
+        ("contradicted", "More than the"),
+        ("open", "Whether they are worth more than"),
+    ],
+)
+def test_what_labels_are_worth_is_the_verdict(verdict, words):
+    said = answers.in_short(verdicts=verdicts("C3", verdict, -0.0001, float("nan"), float("nan")))
+    assert f"worth?** {words}" in said and "margin of 0.01 in relative auc" in said
+    assert said.endswith(f": 0.000 in relative auc (C3: {verdict}).")  # of one run there is no interval
+
+
+def test_after_fine_tuning_it_is_set_beside_weights_and_chance():
+    rows = [("a", "l2", 0.9), ("a", "sq:rand:norm", 0.95), ("b", "l2", 0.9), ("b", "sq:rand:norm", 0.8), ("a", "x", 1)]
+    tuned = pandas.DataFrame(rows, columns=["network", "criterion", "after"]).assign(dataset="digits")
+    assert answers.in_short(tuned=tuned) == (
+        "- **After fine-tuning** networks that it shrank have a mean accuracy of 95.0 % on digits, a (`l2`: 90.0) and "
+        "80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks."
+    )
+    alone = answers.in_short(tuned=tuned[tuned["criterion"] == "sq:rand:norm"])
+    assert alone.endswith("95.0 % on digits, a and 80.0 % on digits, b.")
+
+
+def test_an_alarm_is_said_where_the_recommended_criterion_has_it():
+    columns = {"joint over single, 5 % off": [1.0, 2.0, 9.0], "joint over single, 25 % off": [1.0, 4.25, 9.0]}
+    table = pandas.DataFrame(
+        {"network": ["a", "b", "b"], "criterion": ["sq:rand:norm", "sq:rand:norm", "l2"], **columns}
+    )
+    table = table.assign(dataset="digits", alarm=[None, "units matter together", "units matter together"])
+    said = answers.in_short(together=table)
+    assert "up to 4.2 times as much" in said and "(digits, b; an alarm from 3 on)" in said
+    assert answers.in_short(together=table.assign(alarm="")) == ""
