@@ -86,8 +86,7 @@ def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
     runs = parse_count("RUNS_PER_GPU", asked.runs_per_gpu) or 1
     if profile.device != "cuda":
         if count:
-            why = "DEVICE=cpu was asked for" if asked.device == "cpu" else "no GPU can be seen"
-            raise ValueError(f"GPUS={count}, but {why}: leave GPUS out")
+            raise ValueError(f"GPUS={count}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
         return Place(jobs)
     there = gpus.visible()
     if count and count > len(there):

@@ -241,7 +241,7 @@ def test_the_terminal_shows_main_columns_and_facts_once(one_table, capsys):
     facts, _, name, header, *rows = capsys.readouterr().out.splitlines()
     assert facts.startswith("device cpu, device_name ") and ", threads 2, torch " in facts and name == "curves"
     assert header.split() == [
-        "network", "task", "seconds", "seconds_low", "seconds_high", "share", "target",
+        "network", "task", "seconds", "seconds_low", "seconds_high", "share",
     ] and len(rows) == 2  # fmt: skip
 
 
