@@ -1,8 +1,10 @@
 # The study's front door. Parameters: make reproduce PROFILE=quick SEEDS="0 1 2" DEVICE=auto|cpu|cuda JOBS=2 DATA=data
+# JOBS=2: how many notebooks run at a time (as many as there are cores for, each with its profile's threads).
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
-# make benchmark QUICK=1 takes a minute and saves nothing. PYTHON=... uses that interpreter as it is, without any set-up.
+# make benchmark QUICK=1 takes a minute and saves nothing; THREADS=1 computes with so many (2). It needs an idle machine.
+# PYTHON=... uses that interpreter as it is, without any set-up.
 
 PROFILE ?= quick
 DEVICE ?= auto
@@ -14,10 +16,11 @@ RUNS_PER_GPU ?=
 CLUSTER ?=
 CHECKPOINTS ?=
 QUICK ?=
+THREADS ?=
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK THREADS,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
@@ -30,16 +33,21 @@ STRICTLY := --strict --progress-spinner off --require-hashes --disable-pip  # wh
 ifeq ($(strip $(PYTHON)),)
 override PYTHON := $(VENV)/bin/python
 READY := setup
+else
+READY := complete
 endif
 
-.PHONY: help setup reproduce report publish test soak quickstart lab benchmark lock audit clean
+.PHONY: help setup complete reproduce report publish test soak quickstart lab benchmark lock audit clean
 .DEFAULT_GOAL := help
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2} /^# [A-Z].*make|^# (GPUS|CLUSTER|PYTHON|CHECKPOINTS)/ {print substr($$0, 3)}' Makefile
+	@awk -F ':.*## ' '/^$$/ {below = 1} !below {print substr($$0, 3)} /^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv from requirements.lock, if it is not there or the lock has changed
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
+
+complete:
+	@"$(PYTHON)" -m lib.requirements
 
 # The copy of the lock comes last: an environment without one is half made, and is made anew; one with another lock is
 # brought up to date, without what this lock has not.
@@ -67,6 +75,7 @@ test: $(READY) ## run all tests, with every notebook on the smoke profile
 
 quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
 	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@cat results/quickstart/quickstart.txt
 	@echo results/quickstart/quickstart.ipynb
 
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
@@ -76,7 +85,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
-	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE" $(if $(QUICK),--quick)
+	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

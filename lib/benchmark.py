@@ -11,6 +11,7 @@ shares are medians over rounds, `_low` and `_high` quartiles. Device, threads an
 import argparse
 import gc
 import json
+import os
 import platform
 import statistics
 import sys
@@ -27,7 +28,6 @@ import numpy
 import pandas
 import torch
 from torch import Tensor, distributed, nn
-from torch.profiler import ProfilerActivity, profile
 
 from lib import (
     cost,
@@ -41,13 +41,15 @@ from lib import (
     pruning,
     ranks,
     records,
+    reproduce,
     training,
 )
 from lib.units import units
 
 FOLDER = "results/benchmarks"
 PIXELS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # sizes of the images
-CLASSES, BATCH, WORKERS = 100, 64, 2
+CLASSES, BATCH, WORKERS, THREADS = 100, 64, 2, 2
+WIDE = 2  # an upper quartile that is so many times the lower one says more of other programs than of the code
 _ONE = ["taylorfo", "abs", "sq", "molchanov-bn", "taylorfo:norm", "abs:norm", "sq:norm", "molchanov-bn:norm"]
 SETS = {  # name -> criteria scored in one call
     "one cotangent": _ONE,
@@ -72,6 +74,11 @@ TARGETS = {  # benchmark -> (network, task, share of the yardstick's time or mem
 _RANDOM = [name.replace(":norm", "") + ":rand" + ":norm" * name.endswith(":norm") for name in ("sq:norm", *_ONE)]
 _RANDOM = list(dict.fromkeys(_RANDOM))  # without labels, of one cotangent, the recommended one first
 _SOURCES = [f"sq:{source}" for source in ("rand", "sign", "pseudo", "sampled", "ggn", "mas", "top", "orth")]
+
+SHOWN = (  # on the terminal
+    "grows", "series", "size", "network", "task", "examples", "criteria", "seconds", "seconds_low", "seconds_high",
+    "share", "share_low", "share_high", "target", "seconds_exponent", "steps_per_second", "peak_mb", "peak_mb_exponent",
+)  # fmt: skip
 
 Calls = Mapping[str, Callable[[], object]]
 
@@ -174,10 +181,11 @@ def memory(effort: Effort) -> pandas.DataFrame:
             for count in (1, 4):
                 call = partial(importance.score, model, batches[:count], criteria)
                 tasks[f"{task}, {count * BATCH} examples"] = call, count, len(criteria)
+        there = [*model.parameters(), *model.buffers(), *(tensor for batch in batches for tensor in batch)]
         for task, (call, count, criteria) in tasks.items():
             model.zero_grad(set_to_none=True)
             row = {"network": name, "task": task, "examples": count * BATCH, "criteria": criteria}
-            rows.append(row | {"batch": BATCH, "peak_mb": peak(call, effort.device)})
+            rows.append(row | {"batch": BATCH, "peak_mb": peak(call, there)})
     table = pandas.DataFrame(rows)
     plain = table.groupby("network")["peak_mb"].transform("first")
     return table.assign(share=table["peak_mb"] / plain)
@@ -294,27 +302,18 @@ def _seconds(call: Callable[[], object], device: str) -> float:
     return start.elapsed_time(end) / 1000
 
 
-def peak(call: Callable[[], object], device: str) -> float:
-    """By how much (MB) the memory of tensors grows at most while `call` runs."""
+def peak(call: Callable[[], object], there: Iterable[Tensor]) -> float:
+    """By how much (MB) the memory of tensors grows at most while `call` runs, beside those that are `there` before."""
     gc.collect()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        call()
-    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(changes, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most / 2**20
+    there = list(there)
+    return (cost.peak_bytes(call, there) - cost.stored_bytes(there)) / cost.MB
 
 
 def exponent(sizes: Iterable[float], values: Iterable[float]) -> float:
-    """With which power of the size the values grow: the slope of their logarithms, by least squares."""
-    return float(numpy.polyfit(numpy.log(list(sizes)), numpy.log(list(values)), 1)[0])
+    """With which power of the size the values grow: the slope of their logarithms, by least squares; NaN for fewer than
+    three sizes, through which a line always fits."""
+    sizes, values = list(sizes), list(values)
+    return float(numpy.polyfit(numpy.log(sizes), numpy.log(values), 1)[0]) if len(sizes) > 2 else numpy.nan
 
 
 def _growing(grows: str, series: str, effort: Effort, cases: Mapping[int, tuple]) -> pandas.DataFrame:
@@ -474,7 +473,9 @@ def _peers(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Calls:
         try:
             scores = [peer(model, images, labels) for images, labels in batches]
         except ImportError:
-            print(f"{name} is left out: it is not installed (pip install '.[bench]')", file=sys.stderr)
+            python = Path(sys.executable)
+            python = python.relative_to(profiles.ROOT) if python.is_relative_to(profiles.ROOT) else python
+            print(f"{name} is left out: it is not installed ({python} -m pip install {name})", file=sys.stderr)
             continue
         calls[name] = lambda scores=scores: [score() for score in scores]
     return calls
@@ -513,6 +514,29 @@ def _facts(device: str, threads: int) -> dict[str, object]:
     return facts | {"python": platform.python_version()}
 
 
+def _shown(table: pandas.DataFrame) -> str:
+    """The columns to look at, rounded; all of them are saved."""
+    shown = table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
+    return shown.round(3).to_string(index=False, na_rep="")
+
+
+def _warn_if_busy() -> None:
+    load, cores = os.getloadavg()[0], reproduce.cores()
+    if load > cores / 2:
+        print(f"The load average is {load:.1f} on {cores} cores: other programs are at work, and threads that wait for "
+              "their turn distort times; wait until they are done, or try THREADS=1", file=sys.stderr)  # fmt: skip
+
+
+def _warn_if_wide(name: str, table: pandas.DataFrame) -> None:
+    """Of times whose quartiles are far apart; of a single round there are none."""
+    if "seconds_low" not in table:
+        return
+    wide = int((table["seconds_high"] > WIDE * table["seconds_low"]).sum())
+    if wide:
+        print(f"{name}: in {wide} of {len(table)} rows the upper quartile of the seconds is over {WIDE} times the "
+              "lower: the machine was busy, so measure again", file=sys.stderr)  # fmt: skip
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -523,23 +547,37 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser(prog="python -m lib.benchmark", description="Time this study's code.")
+    made.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME")
+    made.add_argument("--quick", action="store_true", help="a minute, of the smallest network; saves nothing")
+    made.add_argument("--rounds", type=int, default=None)
+    made.add_argument("--threads", default="", help=f"of the computation ({THREADS})")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    made.add_argument("--folder", default=None, help="where tables and the figure go, quick ones too")
+    return made
+
+
 def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lib.benchmark", description="Time this study's code.")
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME")
-    parser.add_argument("--quick", action="store_true", help="a minute, of the smallest network; saves nothing")
-    parser.add_argument("--rounds", type=int, default=None)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--folder", default=None, help="where tables and the figure go, quick ones too")
-    asked = parser.parse_args(words)
-    device = profiles.device(asked.device).type
+    asked = parser().parse_args(words)
+    try:
+        threads = reproduce.parse_count("THREADS", asked.threads) or THREADS
+        device = profiles.device(asked.device).type
+    except (ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
     effort = Effort(asked.rounds or (2 if asked.quick else 5), asked.quick, device)
     folder = asked.folder or (None if asked.quick else profiles.from_here(FOLDER))
-    with _threads(asked.threads):
+    facts = _facts(device, threads)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    _warn_if_busy()
+    with _threads(threads):
         for name in asked.only:
-            table = with_targets(name, BENCHMARKS[name](effort)).assign(**_facts(device, asked.threads))
-            print(f"\n{name}\n{table.round(3).to_string(index=False)}", flush=True)
+            table = with_targets(name, BENCHMARKS[name](effort)).assign(**facts)
+            print(f"\n{name}\n{_shown(table)}", flush=True)
+            _warn_if_wide(name, table)
             if folder is not None:
                 records.save_table(table, Path(folder) / f"{name}.csv")
     if folder is not None:

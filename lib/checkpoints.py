@@ -17,15 +17,17 @@ NOTEBOOK = "00-train"
 def take(profile: profiles.Profile, folder: str | os.PathLike) -> list[profiles.Run]:
     """Copies the trainings in `folder` of those runs that have none yet; returns the runs that it was done for.
 
-    Raises FileNotFoundError where the folder has none for any of the profile's runs, and ValueError, one line, for a
-    training with other settings or on other data than the profile's, or a checkpoint that is not the one its record
-    names; nothing has been copied then.
+    Raises FileNotFoundError where there is no such folder, or none for any of the profile's runs in it, and ValueError,
+    one line, for a training with other settings or on other data than the profile's, or a checkpoint that is not the
+    one its record names; nothing has been copied then.
     """
-    folder = profiles.from_here(folder)
+    named, folder = os.fspath(folder), profiles.from_here(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"CHECKPOINTS={named}: there is no such folder")
     offered = {run: _offered(run, profile, folder) for run in profile.runs}
     if not any(path.exists() for path in offered.values()):
         labels = ", ".join(run.label for run in profile.runs)
-        raise FileNotFoundError(f"CHECKPOINTS={folder}: no checkpoint there of {labels}")
+        raise FileNotFoundError(f"CHECKPOINTS={named}: no checkpoint there of {labels}")
     taken = [run for run, path in offered.items() if path.exists() and not run.executed(NOTEBOOK).exists()]
     for run in taken:
         _require_fit(run, offered[run])

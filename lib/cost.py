@@ -133,17 +133,20 @@ def peak_bytes(call: Callable[[], object], present: Iterable[Tensor] = ()) -> in
     present = list(present)
     if present and present[0].is_cuda:
         device = present[0].device
-        resident = sum(
-            {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in present}.values()
-        )
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
-        return resident + torch.cuda.max_memory_allocated(device) - before
+        return stored_bytes(present) + torch.cuda.max_memory_allocated(device) - before
     with _Alive(present) as alive:
         call()
     return alive.peak
+
+
+def stored_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of what holds the tensors; what several share counts once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 class _Alive(TorchDispatchMode):

@@ -62,9 +62,9 @@ def score(
         precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
 
-    Raises ValueError for an unknown criterion or precision, missing or wrong labels, a model in training mode or
-    without units, no examples, or logits or scores that are not finite, on every rank, whichever of them saw it;
-    torch.OutOfMemoryError, a RuntimeError, for batches that are too large for the device.
+    Raises ValueError for an unknown criterion or precision, batches of another form, missing or wrong labels, a model
+    in training mode or without units, no examples, or logits or scores that are not finite, on every rank, whichever of
+    them saw it; torch.OutOfMemoryError, a RuntimeError, for batches that are too large for the device.
     """
     with ranks.together():
         example, batches = _peeked(batches)
@@ -446,16 +446,23 @@ def _peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
         return next(iter(batches.first(1)))[0], batches
     rest, held = iter(batches), []
     for batch in rest:
-        held.append(batch)
+        held.append(_checked_batch(batch))
         if len(batch[0]):
             whole = batches if isinstance(batches, Sequence) else chain(held, rest)
             return batch[0][:1], whole
     raise ValueError(_NONE)
 
 
+def _checked_batch(batch: object) -> Batch:
+    if isinstance(batch, Sequence) and len(batch) in (2, 3) and isinstance(batch[0], Tensor):
+        return batch
+    what = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sequence) else type(batch).__name__
+    raise ValueError(f"a batch must be (images, labels or None) or (images, labels or None, indices), not a {what}")
+
+
 def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     start = 0
-    for images, labels, *rest in batches:
+    for images, labels, *rest in map(_checked_batch, batches):
         indices = torch.as_tensor(rest[0], device="cpu") if rest else torch.arange(start, start + len(images))
         if len(indices) != len(images) or (labels is not None and len(labels) != len(images)):
             raise ValueError(f"a batch has {len(images)} images but other numbers of labels or indices")

@@ -87,6 +87,8 @@ def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
     jobs, count = parse_jobs(asked.jobs, profile.threads), parse_count("GPUS", asked.gpus)
     runs = parse_count("RUNS_PER_GPU", asked.runs_per_gpu) or 1
     if profile.device != "cuda":
+        if count:
+            raise ValueError(f"GPUS={count}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
         return Place(jobs)
     there = gpus.visible()
     if count and count > len(there):
@@ -277,8 +279,15 @@ def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str 
         print(f"{run.label}: trained already, in {folder}", flush=True)
 
 
+def _check_folders(**named: str) -> None:
+    for name, folder in named.items():
+        if folder and not os.path.isdir(folder):
+            raise FileNotFoundError(f"{name}={folder}: there is no such folder")
+
+
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
+    _check_folders(DATA=asked.data, CHECKPOINTS=asked.checkpoints)
     folders = (os.path.relpath(asked.data), os.path.relpath(asked.results))
     profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *folders)
     if asked.cluster:

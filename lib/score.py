@@ -1,11 +1,12 @@
 """Scores on the command line: the units of a network rated on a folder of images of any number, by any number of GPUs.
 
-    python -m lib.score NETWORK FOLDER --weights FILE [--criteria sq:rand:norm ...] [--output scores.parquet]
+    python -m lib.score NETWORK FOLDER --weights FILE [--criteria sq:rand:norm ...] [--output results/scores.parquet]
 
 Enters: a network of torchvision's or this study's with its weights, a folder of images, criteria. Leaves: a table with
 a row per unit (layer, unit, one column per criterion). Work goes shard by shard: after each, every process writes what
 it has summed up beside the output, so that the same command, after a kill, goes on from there, with the same result bit
-for bit. What was left by other arguments, weights, images or code is not gone on from.
+for bit. What was left by other arguments, weights, images or code is not gone on from. A finished table is never
+replaced unasked.
 """
 
 import argparse
@@ -30,15 +31,16 @@ from lib.folders import Stream
 from lib.importance import MINIBATCH, Scoring
 
 UNTRAINED = "untrained"
+OUTPUT = Path("results/scores.parquet")
 _WRAPPED = ("state_dict", "model")  # under which training scripts save weights beside other things
-_IRRELEVANT = ("output", "workers", "device")  # to the result
+_IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
 _EXAMPLES = """examples:
   without labels, on the training images of ImageNet, from <folder>/<class>/<image> or images at any depth:
     python -m lib.score resnet50 imagenet/train --weights resnet50.pth --workers 8
 
   several criteria in one go, some of which need the labels that the folders of classes are:
     python -m lib.score resnet20 photos --classes 10 --pixels 32 --weights checkpoint.safetensors \\
-        --criteria sq:rand:norm abs molchanov-bn:norm hrank --labels --output scores.parquet
+        --criteria sq:rand:norm abs molchanov-bn:norm hrank --labels --output photos.parquet
 
   on the 8 GPUs of one machine, or the 4 of each of 2 machines; each process reads its own share of the images:
     torchrun --nproc-per-node 8 -m lib.score resnet50 imagenet/train --weights resnet50.pth
@@ -68,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
     made.add_argument("--labels", action="store_true", help="the folders within FOLDER are the classes, in their order")
-    made.add_argument("--output", type=Path, default=Path("scores.parquet"), metavar="FILE", help="(scores.parquet)")
+    made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"({OUTPUT})")
+    made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
     made.add_argument("--pixels", type=int, default=224, metavar="P", help="sides of the images after the crop (224)")
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
@@ -177,6 +180,8 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
     if asked.output.suffix != ".parquet":
         raise ValueError(f"--output {asked.output} must end in .parquet")
+    if asked.output.exists() and not asked.overwrite:
+        raise ValueError(f"{asked.output} is there already: give --overwrite, or another --output")
     needing = [name for name in asked.criteria if importance.parse(name).needs_labels]
     if needing and not asked.labels:
         raise ValueError(f"criterion {needing[0]} needs labels: add --labels, if {asked.folder} has a folder per class")

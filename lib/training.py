@@ -8,6 +8,7 @@ result, since everything random in an epoch depends on (seed, epoch) alone. One 
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -26,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib import datasets
+
+_log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -82,7 +85,8 @@ def train(
         moments: mean and deviation (C,) of the channels, in [0, 1] units, by which all images are normalised; without
             them those of the training set.
         state: where to keep the state after every epoch, and to go on from if it is of this network, data, moments,
-            recipe, seed, kind of device and code (of `datasets`, `networks` and this module).
+            recipe, seed, kind of device and code (of `datasets`, `networks` and this module). Where it is of another,
+            as after an edit, training starts anew, which only the log tells; where it is damaged, a warning says so.
         report: called with every row of the log as soon as it is there.
 
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
@@ -250,11 +254,15 @@ def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.S
         return []
     try:
         tensors, metadata = read_tensors(path)
+    except ValueError as error:
+        warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
+        return []
+    try:
         if metadata.get("identity") != identity:
             raise ValueError("it is of another recipe, seed, data set, normalisation, kind of device or code")
         load_weights(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    except ValueError as error:
-        warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
+    except ValueError as error:  # the usual thing after an edit
+        _log.info("%s is not gone on from (%s): training starts anew", path, error)
         return []
     for name, parameter in model.named_parameters():
         optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)

@@ -13,7 +13,8 @@ import pytest
 
 from lib.profiles import ROOT
 
-SOURCES = ("Makefile", "Snakefile", "study.yaml", "requirements.lock", "lib", "notebooks", "data/paper")
+SOURCES = ("Makefile", "Snakefile", "study.yaml", "requirements.lock", "pyproject.toml")
+SOURCES += ("lib", "notebooks", "data/paper")
 
 
 @dataclass

@@ -71,6 +71,11 @@ def test_a_folder_without_any_of_its_runs_is_refused(plan, tmp_path):
         checkpoints.take(plan, tmp_path)
 
 
+def test_a_folder_that_is_not_there_is_called_as_it_was_given(plan):
+    with pytest.raises(FileNotFoundError, match=r"^CHECKPOINTS=/nowhere: there is no such folder$"):
+        checkpoints.take(plan, "/nowhere")
+
+
 def test_taken_up_by_make_they_are_not_trained_again_whatever_was_trained_there_before(own_study, offered):
     own_study.change("lib/training.py", lambda text: f"{text}\n# changed\n")
     shutil.rmtree(own_study.smoke / "digits-resnet8")

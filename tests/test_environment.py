@@ -1,6 +1,8 @@
 """One lock for everybody: pip and conda users get the versions of requirements.lock, and it answers pyproject.toml."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from functools import cache
 
@@ -10,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from lib import requirements
 from lib.profiles import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,3 +70,46 @@ def test_conda_gives_a_python_that_the_project_and_the_lock_allow():
         if requirement.marker is None or requirement.marker.evaluate(environment)
     }
     assert {canonicalize_name(Requirement(wanted).name) for wanted in WANTED} <= there
+
+
+# ---- an interpreter that is used as it is -------------------------------------------------------------------------
+
+
+def test_this_interpreter_lacks_nothing(capsys):
+    assert requirements.missing() == [] and requirements.main() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bare_interpreter_is_told_in_one_line_what_it_lacks(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # -S: nothing but Python's own
+    bare.chmod(0o755)
+    words = ["make", "reproduce", f"PYTHON={bare}", "PROFILE=smoke"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    line, *made = done.stderr.splitlines()
+    first, second, third = PROJECT["dependencies"][:3]
+    assert done.returncode and all(said.startswith("make") for said in made)
+    assert f"has no {first}, {second}, {third} and {len(PROJECT['dependencies']) - 3} more: " in line
+    assert line.endswith("-m pip install -r requirements.lock, or leave PYTHON out, so that make sets up .venv")
+
+
+def test_a_single_missing_package_is_named_alone(monkeypatch, capsys):
+    monkeypatch.setattr(requirements, "_is_there", lambda name: name != "torch-pruning")
+    assert requirements.main() == 1
+    assert "has no torch-pruning: " in capsys.readouterr().err
+
+
+def test_an_old_interpreter_is_told_its_age(monkeypatch, capsys):
+    monkeypatch.setattr(requirements.sys, "version_info", (3, 10, 1))
+    assert requirements.main() == 1
+    assert "is Python 3.10, but the study needs 3.11 or newer, or leave PYTHON out" in capsys.readouterr().err
+
+
+def test_make_help_tells_every_variable():
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    makefile = (ROOT / "Makefile").read_text()
+    variables = re.findall(r"^([A-Z_]+) \?=$|^([A-Z_]+) \?= \w+$", makefile, flags=re.MULTILINE)
+    names = {first or second for first, second in variables} | {"PYTHON"}
+    assert {"QUICK", "JOBS", "DATA"} < names
+    assert {name for name in names if f"{name}=" not in said} == set()
+    assert "as many as there are cores for" in said and "expand" not in said

@@ -24,7 +24,8 @@ RUN = "digits-resnet8/seed-0"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder to work in, as the repository's root is for make."""
+    """An empty folder to work in, as the repository's root is for make, without images in its `data`."""
+    (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(profiles, "ROOT", tmp_path)
     return tmp_path
@@ -107,6 +108,12 @@ def test_a_results_folder_on_a_read_only_disk(disk, folder, capsys, monkeypatch)
     monkeypatch.setattr(reproduce, "check", lambda profile: None)  # of notebooks, of which there are none here
     line = refused(["--results", "out"], capsys)
     assert line == "out/smoke: Read-only file system: make it writable, then start again to go on"
+
+
+@pytest.mark.parametrize(("name", "option"), [("DATA", "--data"), ("CHECKPOINTS", "--checkpoints")])
+def test_a_folder_that_is_named_but_not_there(folder, capsys, name, option):
+    assert refused([option, "/nowhere"], capsys) == f"{name}=/nowhere: there is no such folder"
+    assert os.listdir(folder) == ["data"]
 
 
 @pytest.mark.parametrize("place", ["results", "results/smoke", f"results/smoke/{RUN.split('/')[0]}"])
@@ -282,6 +289,7 @@ def test_names_reach_no_shell_unquoted(own_study):
         ),
     )
     shutil.rmtree(own_study.smoke)
+    (own_study.root / ODD).mkdir()
     failed = own_study.make("reproduce", f"DATA={ODD}")
     assert failed.returncode != 0 and "00-train" in failed.stdout
     words = json.loads(told.read_text())

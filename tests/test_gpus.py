@@ -81,7 +81,10 @@ def test_snakemake_is_told_how_many_runs_the_gpus_take(monkeypatch, asked, names
     assert place.words(profiles.load("smoke")) == ["--cores", "8", "--resources", limit]
 
 
-def test_runs_on_the_cpu_have_no_gpu_and_too_many_are_refused(monkeypatch):
-    assert placed(monkeypatch, "cpu", gpus="5").gpus == ()
+def test_runs_on_the_cpu_have_no_gpu_and_more_than_there_are_is_refused(monkeypatch):
+    assert placed(monkeypatch, "cpu").gpus == ()
+    for device in ("cpu", "auto"):
+        with pytest.raises(ValueError, match="GPUS=5, but runs are on the CPU: DEVICE says so, or no GPU"):
+            placed(monkeypatch, device, gpus="5")
     with pytest.raises(ValueError, match="GPUS=3, but 2 can be seen"):
         placed(monkeypatch, "cuda", gpus="3")

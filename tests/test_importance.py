@@ -697,6 +697,12 @@ def labels_of(*values):
     [
         (lambda x: whole(x), ["sq:rnd"], "criterion 'sq:rnd': unknown token 'rnd', did you mean 'rand'?"),
         (lambda x: [], ["sq"], "no examples to score on: `batches` is empty"),
+        (lambda x: [x], ["sq:rand"], "a batch must be (images, labels or None) or (images, "),
+        (lambda x: x, ["sq:rand"], ", labels or None, indices), not a Tensor"),
+        (lambda x: [(x,)], ["sq:rand"], "not a tuple of 1"),
+        (lambda x: [{"images": x, "labels": None}], ["sq:rand"], "not a dict"),
+        (lambda x: iter([(x, None), x]), ["sq:rand"], ", labels or None, indices), not a Tensor"),
+        (lambda x: [(x, None), x], ["molchanov-bn:rand"], ", labels or None, indices), not a Tensor"),
         (lambda x: iter([(x[:0], None)]), ["sq:rand", "molchanov-bn:rand"], "no examples to score on"),
         (lambda x: whole(x), ["sq:rand", "abs"], "criterion abs needs labels, but a batch comes without them"),
         (lambda x: whole(x), ["molchanov-group:norm"], "criterion molchanov-group:norm needs labels"),

@@ -129,7 +129,7 @@ def test_what_other_arguments_left_is_not_gone_on_from(stopped, changed, capsys,
     assert "rank-0-of-1 is not gone on from (it is of other arguments, weights, images or code" in said
     assert "Going on" not in said
     again = table(stopped)
-    assert score.main([*stopped, *changed]) == 0
+    assert score.main([*stopped, *changed, "--overwrite"]) == 0
     pandas.testing.assert_frame_equal(table(stopped), again, check_exact=True)
 
 
@@ -140,9 +140,21 @@ def test_nor_is_what_is_damaged_and_other_workers_do_not_matter(stopped, tmp_pat
     assert "Going on after 128 of 300 images" in capsys.readouterr().err
     expected = table(stopped)
     saved.write_bytes(whole[:-9])
-    assert score.main(stopped) == 0
+    assert score.main([*stopped, "--overwrite"]) == 0
     assert "rank-0-of-1 is damaged" in capsys.readouterr().err
     pandas.testing.assert_frame_equal(table(stopped), expected, check_exact=True)
+
+
+def test_a_finished_table_is_replaced_only_when_asked(words, tmp_path, capsys):
+    words += ["--criteria", "l2"]
+    assert score.main(words) == 0
+    before = (tmp_path / "out/scores.parquet").read_bytes()
+    assert score.main([*words, "--criteria", "l1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("out/scores.parquet is there already: give --overwrite, or another --output")
+    assert (tmp_path / "out/scores.parquet").read_bytes() == before
+    assert score.main([*words, "--criteria", "l1", "--overwrite"]) == 0
+    assert list(table(words)) == ["layer", "unit", "l1"]
 
 
 def test_weights_alone_read_one_image(words, monkeypatch):
@@ -164,10 +176,12 @@ def test_processes_of_torchrun_write_one_table(words, tmp_path):
         "2",
         "-m",
         "lib.score",
+        *words,
+        "--overwrite",
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for more, status in (([], 0), (["--criteria", "sq:odd"], 1)):
-        done = subprocess.run([*command, *words, *more], cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run([*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         assert done.stderr.count("python -m lib.score: criterion 'sq:odd': unknown token 'odd'") == status
     assert left(tmp_path) == ["scores.parquet"]

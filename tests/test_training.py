@@ -88,8 +88,9 @@ def test_images_are_normalised_by_the_moments_given(digits):
 
 def test_a_state_of_other_moments_is_not_gone_on_from(digits, tmp_path):
     train(fresh(), *digits, RECIPE, seed=0, state=tmp_path / "state")
-    with pytest.warns(UserWarning, match="another recipe, seed, data set, normalisation"):
-        train(fresh(), *digits, RECIPE, seed=0, moments=([0.0], [1.0]), state=tmp_path / "state")
+    other, seen = {"seed": 0, "moments": ([0.0], [1.0])}, []
+    train(fresh(), *digits, RECIPE, **other, state=tmp_path / "state", report=seen.append)
+    assert [row["epoch"] for row in seen] == [1, 2]
 
 
 def test_leaves_global_random_states_alone(digits):
@@ -227,26 +228,39 @@ def replace_state(path, recipe, seed=0, model=None):
     train(model or fresh(), *replace_state.digits, recipe, seed=seed, state=path)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (cut_short, "damaged"), (no_safetensors, "damaged"), (no_metadata, "another recipe, seed, data set"),
-        (of_another_seed, "another recipe, seed"), (of_another_recipe, "another recipe"),
-        (of_another_network, "another network, in which classifier.bias is"), (of_other_code, "or code"),
-    ],
-)  # fmt: skip
-def test_a_damaged_or_foreign_state_is_ignored_with_a_warning(digits, tmp_path, spoil, reason):
-    replace_state.digits, state = digits, tmp_path / "state"
+def trained_anew(digits, state, spoil):
+    """Trains, spoils the state and trains on it again, which must come to the same."""
+    replace_state.digits = digits
     undisturbed, model = fresh(), fresh()
     log = train(undisturbed, *digits, RECIPE, seed=0, state=state)
     spoil(state)
-    with pytest.warns(UserWarning, match=f"state cannot be used .*{reason}.*training starts anew"):
-        log_anew = train(model, *digits, RECIPE, seed=0, state=state)
+    log_anew = train(model, *digits, RECIPE, seed=0, state=state)
     assert same_bits(bits(model), bits(undisturbed))
     assert without_times(log_anew).equals(without_times(log))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(fresh(), *digits, RECIPE, seed=0, state=state)  # which is a good one again
+
+
+@pytest.mark.parametrize("spoil", [cut_short, no_safetensors])
+def test_a_damaged_state_is_ignored_with_a_warning(digits, tmp_path, spoil):
+    with pytest.warns(UserWarning, match=r"state cannot be used .*damaged.*training starts anew"):
+        trained_anew(digits, tmp_path / "state", spoil)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (no_metadata, "another recipe, seed, data set"), (of_another_seed, "another recipe, seed"),
+        (of_another_recipe, "another recipe"), (of_another_network, "another network, in which classifier.bias is"),
+        (of_other_code, "or code"),
+    ],
+)  # fmt: skip
+def test_a_foreign_state_is_ignored_with_a_line_in_the_log_and_no_warning(digits, tmp_path, spoil, reason, caplog):
+    with caplog.at_level("INFO", "lib.training"):
+        trained_anew(digits, tmp_path / "state", spoil)
+    (line,) = caplog.messages
+    assert "state is not gone on from (it " in line and reason in line and line.endswith("training starts anew")
 
 
 # Checkpoints
