@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.folding import channels_last
+from lib.folding import channels_last, layout
 from lib.graphs import Graph
 from lib.units import Unit, along
 
@@ -99,9 +99,9 @@ class Compact(nn.Module):
             weight = weight[:, self._kept[source]]
         if isinstance(layer, nn.Linear):
             return lambda values: functional.linear(values[source], weight, bias)
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        rest = layer.stride, layer.padding, layer.dilation
-        return lambda values: functional.conv2d(values[source], weight, bias, *rest)
+        liked, rest = layout(self._graph.seen[node].shape, weight.device), (layer.stride, layer.padding, layer.dilation)
+        weight = weight.contiguous(memory_format=liked)
+        return lambda values: functional.conv2d(values[source].contiguous(memory_format=liked), weight, bias, *rest)
 
     def _worth_making(self, node: fx.Node, on: Tensor) -> Tensor:
         """The channels to make: what is on, but at least one; or all, where zeros would be put back for no gain."""

@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or the debugger, which nobody uses here, warns
 }
 
+PATIENCE = 60  # seconds without a word, of a notebook that prints how far it is
+
 _WRITABLE = "make it writable, then start again to go on"
 _ROOM = "make room, then start again to go on"
 _FOLDER = "a file is where a folder must be; move it away"
@@ -75,7 +77,8 @@ def run(
     try:
         with gpus.turn(among, runs_per_gpu) if among else nullcontext() as gpu, _kernel(threads, gpu) as kernel:
             settings = {"cwd": profiles.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
-            papermill.execute_notebook(notebook, aside, parameters, kernel_name="python3", **kernel, **settings)
+            told = {"stdout_file": _Now(output.stem, parameters)}
+            papermill.execute_notebook(notebook, aside, parameters, kernel_name="python3", **told, **kernel, **settings)
     except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
         message = f"{output.stem} failed in {_where_and_why(error, aside)}\n  its copy: {failed}"
         _move(aside, failed)
@@ -85,6 +88,24 @@ def run(
         raise
     _move(aside, output)
     failed.unlink(missing_ok=True)
+
+
+class _Now:
+    """A file that shows on the terminal, now and then, the last line of what a long notebook prints."""
+
+    def __init__(self, name: str, parameters: Mapping[str, object]):
+        of = [str(parameters[key]) for key in ("dataset", "network") if key in parameters]
+        seed = f" seed {parameters['seed']}" if "seed" in parameters else ""
+        self._label, self._last = " ".join([name, *(["-".join(of)] if of else [])]) + seed, time.monotonic()
+
+    def write(self, text: str) -> None:
+        lines = text.strip().splitlines()
+        if lines and time.monotonic() - self._last >= PATIENCE:
+            self._last = time.monotonic()
+            print(f"{self._label}: {lines[-1]}", flush=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def typed(notebook: str | os.PathLike, values: Mapping[str, str]) -> dict[str, object]:

@@ -8,6 +8,7 @@ shares of its epochs and learning rate, so that one setting suits every data set
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy
 import pandas
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import datasets, importance, profiles, statistics, structure, study, training
+from lib.parts import Parts
 
 CRITERIA = (  # fixed before anything was measured; a profile's measuring setting `tuned` takes the first so many
     *("sq:rand:norm", "taylorfo", "l2", "random"),
@@ -31,8 +33,11 @@ _COLUMNS = [
 ]
 
 
-def measure(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
+def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None = None) -> pandas.DataFrame:
     """Shrinks the run's network by half its multiply-adds as each criterion says, and fine-tunes each shrunk network.
+
+    Arguments:
+        parts: keeps what is finished, and has what an interrupted call finished: see `study.parts_of`.
 
     Returns a row per criterion and epoch, epoch 0 being before: dataset, network, seed, criterion, reached (share of
         multiply-adds removed), parameters, multiply_adds, accuracy_unpruned, epoch, accuracy, seconds (0 before). On a
@@ -42,22 +47,29 @@ def measure(run: profiles.Run, device: torch.device | str) -> pandas.DataFrame:
     if NOTEBOOK not in profiles.load(run.profile, data=run.data).notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
     model, settings = study.load_model(run, device), run.settings["measuring"]
-    train_set, test_set, moments = _sets(run, device)
+    sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()
+    example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
+    whole, scores = structure.trace(model, example), score(run, model, CRITERIA[: settings["tuned"]], device)
+    return pandas.concat(
+        [keep(["tuned", name], partial(_tune, run, device, model, sets, whole, name, scores[name])) for name in scores],
+        ignore_index=True,
+    )
+
+
+def _tune(run, device, model: nn.Module, sets, whole: structure.Structure, criterion: str, scores: Tensor):
+    """The rows of one criterion with these scores (N,)."""
+    train_set, test_set, moments = sets
     test_images = datasets.normalise(test_set.images, *moments).to(device)
-    example = test_images[:1]
-    unpruned = training.evaluate(model, test_images, test_set.labels)
-    whole, tables = structure.trace(model, example), []
-    for criterion, values in score(run, model, CRITERIA[: settings["tuned"]], device).items():
-        slimming = whole.plan(values, budget=BUDGET, of="macs")
-        small = slimming.apply(model)
-        before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
-        short, how = recipe(run.settings), {"seed": run.seed, "device": device, "moments": moments}
-        log = training.train(small, train_set, test_set, short, **how)
-        found = pandas.concat([pandas.DataFrame([before]), log[list(before)]], ignore_index=True)
-        facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
-        facts |= {"multiply_adds": slimming.after["macs"], "accuracy_unpruned": unpruned}
-        tables.append(found.assign(criterion=criterion, **facts, **{name: getattr(run, name) for name in study.RUN}))
-    return pandas.concat(tables, ignore_index=True)[_COLUMNS]
+    slimming = whole.plan(scores, budget=BUDGET, of="macs")
+    small = slimming.apply(model)
+    before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
+    how = {"seed": run.seed, "device": device, "moments": moments}
+    log = training.train(small, train_set, test_set, recipe(run.settings), **how)
+    found = pandas.concat([pandas.DataFrame([before]), log[list(before)]], ignore_index=True)
+    facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
+    facts |= {"multiply_adds": slimming.after["macs"]}
+    facts |= {"accuracy_unpruned": training.evaluate(model, test_images, test_set.labels)}
+    return found.assign(criterion=criterion, **facts, **{name: getattr(run, name) for name in study.RUN})[_COLUMNS]
 
 
 def recipe(settings: Mapping[str, Mapping[str, object]]) -> training.Recipe:

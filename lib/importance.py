@@ -41,6 +41,7 @@ def score(
     *,
     seed: int = 0,
     precision: str = "float32",
+    report: Callable[[int], object] = lambda examples: None,
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
@@ -61,6 +62,7 @@ def score(
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
         precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
+        report: called after every batch with how many examples have been seen, under `torch.distributed` by this rank.
 
     Raises ValueError for an unknown criterion or precision, batches of another form, missing or wrong labels, a model
     in training mode or without units, no examples, or logits or scores that are not finite, on every rank, whichever of
@@ -69,7 +71,7 @@ def score(
     with ranks.together():
         example, batches = _peeked(batches)
         scoring = Scoring(model, example, criteria, seed=seed, precision=precision)
-        scoring.add(batches)
+        scoring.add(batches, lambda examples: report(scoring.count))
     return scoring.results()
 
 

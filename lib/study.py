@@ -8,8 +8,10 @@ ablations that ask for it; the ablations read (see `curves`), and measure only w
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import datasets, importance, networks, oracle, profiles, pruning, records, training
+from lib.parts import Parts
 from lib.rivals import WEIGHT_RIVALS
 
 PAPER = tuple(
@@ -32,6 +35,8 @@ UNNORMALISED = ("abs", "sq", "abs:rand", "sq:rand")  # which the paper should ha
 BASELINES = ("random", "l2")
 SOURCES = ("rand", "rand:norm", "rand-length", "sign", "pseudo", "sampled", "ggn", "mas", "top", "exact")
 BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed set of examples
+AT_A_TIME = 10  # curves, of which those that are finished are kept when the rest is interrupted
+PATIENCE = 60  # seconds without a word
 TENTH = 0.1  # of all units, off together where `measure` looks at their joint effect
 SLOW = {"hrank": "maps", "chip": "maps", "exact": "exact"}  # on a CPU limited to the measuring setting of that name
 NO_GRADIENT = ("l1", "l2", "bn-scale", "fpgm", "lamp", "apoz", "act-mean", "act-std", "hrank", "chip", "synflow")
@@ -174,9 +179,17 @@ def wanted(run: profiles.Run) -> list[Cell]:
 
 
 def measure(
-    run: profiles.Run, wanted: Sequence[Cell], device: torch.device | str
+    run: profiles.Run,
+    wanted: Sequence[Cell],
+    device: torch.device | str,
+    parts: Parts | None = None,
+    report: Callable[[str], object] = lambda line: None,
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """Scores and evaluates every cell of `wanted` on the run's trained network.
+
+    Arguments:
+        parts: keeps what is finished, and has what an interrupted call finished: see `parts_of`.
+        report: called now and then, at most once in `PATIENCE` seconds, with a line that says how far it is.
 
     Returns two tidy tables. curves, one row per point: the run's and the cell's columns, used (examples really scored
         on: fewer than asked for where a criterion is too slow for a CPU), units (N), what `pruning.curve` says, for
@@ -185,20 +198,70 @@ def measure(
         columns as far as used and units, then unit, score.
     """
     data, model, settings = Data.of(run, device), load_model(run, device), run.settings["measuring"]
-    judged, curves, scores = data.for_oracle(run), [], []
+    keep = parts.table if parts else lambda name, make: make()
+    tell, judged, curves, scores = _now_and_then(report), data.for_oracle(run), [], []
     for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
-        seed, tailed = _seed(sample.sample, run.seed, sample.draw), sample.sample == "long-tailed"
-        batches = data.batches(used, sample.sample, seed=seed, size=settings["batch"])
-        groups = _bands(data.test_labels, len(data.train.classes), seed) if tailed else None
-        for name, values in importance.score(model, batches, [cell.criterion for cell in here], seed=seed).items():
-            columns = _columns(run) | sample._replace(criterion=name)._asdict() | {"used": used, "units": len(values)}
-            order = pruning.order(values)
-            found = pruning.curve(model, order, data.test_images, data.test_labels, settings["points"], groups=groups)
-            (joint,) = oracle.joint(model, order, [tenth(len(values))], judged)
-            curves.append(found.assign(joint=joint, **columns))
-            table = pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}, copy=False)
-            scores.append(table.assign(**columns))
+        scored = keep(["scores", *here], partial(_score, run, data, model, sample, used, here, tell))
+        scores.append(scored)
+        for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
+            curves.append(keep(["curves", *some], partial(_evaluate, run, data, model, judged, scored, some)))
+            tell(f"{sum(map(len, curves)) // settings['points']} of {len(wanted)} curves")
     return _tidy(curves), _tidy(scores)
+
+
+def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
+    """What an interrupted `measure` of this run left, where data, network, code, settings and kind of device are the
+    same."""
+    digests = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
+    digests += [records.digest(run.checkpoint), profiles.code_digest("10-measure")]
+    settings = [run.settings, run.threads, torch.device(device).type, profiles.pins()]
+    return Parts(run.folder / "parts", [*digests, *settings])
+
+
+def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:
+    """A row per criterion of `here` and unit, on the `used` examples of the draw `sample`."""
+    seed = _seed(sample.sample, run.seed, sample.draw)
+    batches = data.batches(used, sample.sample, seed=seed, size=run.settings["measuring"]["batch"])
+    found = importance.score(
+        model,
+        batches,
+        [cell.criterion for cell in here],
+        seed=seed,
+        report=lambda examples: tell(f"scoring for {len(here)} curves: {examples} of {used} images"),
+    )
+    tables = []
+    for name, values in found.items():
+        columns = _columns(run) | sample._replace(criterion=name)._asdict() | {"used": used, "units": len(values)}
+        tables.append(pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns))
+    return _tidy(tables)
+
+
+def _evaluate(run, data, model, judged, scored: pandas.DataFrame, some: Sequence[Cell]) -> pandas.DataFrame:
+    """A row per point of the curves of `some` cells, which are among those `scored`."""
+    tables, points = [], run.settings["measuring"]["points"]
+    for cell in some:
+        rows = scored[scored["criterion"] == cell.criterion]
+        order = pruning.order(torch.from_numpy(rows["score"].to_numpy(copy=True)))
+        seed = _seed(cell.sample, run.seed, cell.draw)
+        tailed = cell.sample == "long-tailed"
+        groups = _bands(data.test_labels, len(data.train.classes), seed) if tailed else None
+        found = pruning.curve(model, order, data.test_images, data.test_labels, points, groups=groups)
+        (joint,) = oracle.joint(model, order, [tenth(len(rows))], judged)
+        tables.append(found.assign(joint=joint, **rows.drop(columns=["unit", "score"]).iloc[0]))
+    return _tidy(tables)
+
+
+def _now_and_then(report: Callable[[str], object]) -> Callable[[str], None]:
+    """Passes a line on where the last one was long enough ago."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > PATIENCE:
+            last = time.monotonic()
+            report(line)
+
+    return tell
 
 
 def tenth(total: int) -> int:

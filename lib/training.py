@@ -274,8 +274,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     whoever is killed meanwhile leaves the file as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    save_file(tensors, aside, metadata)
-    os.replace(aside, path)
+    try:
+        save_file(tensors, aside, metadata)
+        os.replace(aside, path)
+    except BaseException:  # such as a full disk, on which half a file would only take more room
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

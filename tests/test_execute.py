@@ -162,3 +162,12 @@ def test_it_stops_when_what_started_it_is_gone(start):
     parent.kill()
     assert parent.communicate()[1] == "b interrupted\n"
     assert os.listdir("out") == []
+
+
+def test_the_last_line_that_a_long_notebook_printed_is_shown_now_and_then(folder, capsys, monkeypatch):
+    notebook = write_notebook(folder / "a.ipynb", PARAMETERS, "print('1 of 2\\n2 of 2')")
+    execute.run(notebook, folder / "out.ipynb", {"seed": "3"})
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(execute, "PATIENCE", 0)
+    execute.run(notebook, folder / "out.ipynb", {"seed": "3"})
+    assert capsys.readouterr().out == "out seed 3: 2 of 2\n"

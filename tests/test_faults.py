@@ -17,7 +17,7 @@ import toys
 from test_execute import PARAMETERS, write_notebook
 from torch import nn
 
-from lib import checkpoints, execute, importance, profiles, publish, records, reproduce, study, training
+from lib import checkpoints, execute, importance, profiles, pruning, publish, records, reproduce, study, training
 
 RUN = "digits-resnet8/seed-0"
 
@@ -369,6 +369,35 @@ def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(meas
             pandas.testing.assert_frame_equal(one, other, rtol=1e-9)
             if len(recorded):
                 pandas.testing.assert_frame_equal(one, recorded[list(one)], rtol=1e-6, check_dtype=False)
+
+
+def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured, monkeypatch):
+    cells = [study.Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [study.Cell("l2", 0)]
+    undisturbed, real, seen = study.measure(measured, cells, "cpu"), pruning.curve, []
+    monkeypatch.setattr(study, "AT_A_TIME", 2)
+
+    def interrupted(*arguments, **settings):
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(arguments)
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(pruning, "curve", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.measure(measured, cells, "cpu", study.parts_of(measured, "cpu"))
+    monkeypatch.setattr(pruning, "curve", lambda *given, **settings: seen.append(given) or real(*given, **settings))
+    parts = study.parts_of(measured, "cpu")
+    for found, truth in zip(study.measure(measured, cells, "cpu", parts), undisturbed, strict=True):
+        pandas.testing.assert_frame_equal(found, truth, check_exact=True)
+    assert len(seen) == len(cells)
+    parts.discard()
+
+
+def test_a_long_measuring_says_how_far_it_is(measured, monkeypatch):
+    monkeypatch.setattr(study, "PATIENCE", -1)
+    lines = []
+    study.measure(measured, [study.Cell("sq", 40), study.Cell("l2", 0)], "cpu", report=lines.append)
+    assert lines == ["scoring for 1 curves: 40 of 40 images", "1 of 2 curves", "2 of 2 curves"]
 
 
 def of_cell(table, cell):

@@ -100,8 +100,8 @@ class Peeks(nn.Module):
         if self.how == "runs the BatchNorm again":
             x = self.norm(x)
         if self.how == "needs the usual layout":
-            x = x.view(len(x) * 3, 4, 4)
-        return self.classifier(x.reshape(-1, 3, 16).mean(2))
+            x = x.view(len(x) * 3, 5, 5)
+        return self.classifier(x.reshape(-1, 3, 25).mean(2))
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,25 @@ class Peeks(nn.Module):
 )
 def test_the_model_itself_where_a_copy_would_not_be_the_same(how):
     torch.manual_seed(0)
-    model, images = randomised(Peeks(how)), pictures(2, 2, 5, 5, dtype=torch.float32)
+    model, images = randomised(Peeks(how)), pictures(2, 2, 6, 6, dtype=torch.float32)
     assert fold(model, images) is model
     labels = torch.arange(64) % 2
     importance.score(model, [(images.repeat(32, 1, 1, 1), labels)], ["sq"])
+
+
+@pytest.mark.parametrize("pixels, liked", [(4, torch.contiguous_format), (5, torch.channels_last)])
+def test_maps_of_at_most_16_pixels_are_made_in_the_default_layout(pixels, liked):
+    torch.manual_seed(0)
+    convolutions = [nn.Sequential(nn.Conv2d(n, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for n in (3, 8)]
+    model = randomised(nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(8 * pixels**2, 5)))
+    images, made = pictures(6, 3, pixels, pixels, dtype=torch.float32), []
+    copy = fold(model, images)
+    for number in (0, 1):
+        copy[number][0].register_forward_hook(lambda _, taken, value: made.append(value))
+    logits = copy(folding.channels_last(images))
+    assert [value.is_contiguous(memory_format=liked) for value in made] == [True, True]
+    assert copy[1][0].weight.is_contiguous(memory_format=liked)
+    torch.testing.assert_close(logits, model(images), rtol=1e-5, atol=1e-5)
 
 
 def test_the_model_itself_where_it_has_hooks():

@@ -1,0 +1,52 @@
+"""lib.parts: what an interrupted computation finished is taken up, and nothing of another one."""
+
+import pandas
+import pytest
+
+from lib.parts import Parts
+
+
+def made(calls, value):
+    def make():
+        calls.append(value)
+        return pandas.DataFrame({"value": [value], "name": ["a"]})
+
+    return make
+
+
+def test_each_part_is_made_once_whoever_asks(tmp_path):
+    calls = []
+    first = [Parts(tmp_path / "parts", ["code", 1]).table(["curves", n], made(calls, n)) for n in (0, 1)]
+    again = [Parts(tmp_path / "parts", ["code", 1]).table(["curves", n], made(calls, n)) for n in (0, 1, 2)]
+    assert calls == [0, 1, 2]
+    for one, other in zip(first, again, strict=False):
+        pandas.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_part_of_something_else_is_not_taken_up_and_goes(tmp_path):
+    calls = []
+    Parts(tmp_path, "old code").table("x", made(calls, 1))
+    found = Parts(tmp_path, "new code").table("x", made(calls, 2))
+    assert found["value"].tolist() == [2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_fails_leaves_what_was_finished(tmp_path):
+    def fail():
+        raise RuntimeError("no")
+
+    calls, parts = [], Parts(tmp_path, 1)
+    parts.table("x", made(calls, 1))
+    with pytest.raises(RuntimeError, match="no"):
+        parts.table("y", fail)
+    parts.table("x", made(calls, 1))
+    parts.table("y", made(calls, 2))
+    assert calls == [1, 2]
+
+
+def test_discarded_parts_leave_no_folder(tmp_path):
+    parts = Parts(tmp_path / "parts", 1)
+    parts.table("x", made([], 1))
+    parts.discard()
+    parts.discard()
+    assert not (tmp_path / "parts").exists()
