@@ -49,18 +49,17 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
     model, settings = study.load_model(run, device), run.settings["measuring"]
     sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()
     example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
-    whole, scores = structure.trace(model, example), score(run, model, CRITERIA[: settings["tuned"]], device)
-    return pandas.concat(
-        [keep(["tuned", name], partial(_tune, run, device, model, sets, whole, name, scores[name])) for name in scores],
-        ignore_index=True,
-    )
+    whole, tables = structure.trace(model, example), []
+    for criterion, values in score(run, model, CRITERIA[: settings["tuned"]], device).items():
+        slimming = whole.plan(values, budget=BUDGET, of="macs")
+        tables.append(keep(["tuned", criterion], partial(_tune, run, device, model, sets, slimming, criterion)))
+    return pandas.concat(tables, ignore_index=True)
 
 
-def _tune(run, device, model: nn.Module, sets, whole: structure.Structure, criterion: str, scores: Tensor):
-    """The rows of one criterion with these scores (N,)."""
+def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, criterion: str) -> pandas.DataFrame:
+    """The rows of one criterion, after whose scores `slimming` shrinks the network."""
     train_set, test_set, moments = sets
     test_images = datasets.normalise(test_set.images, *moments).to(device)
-    slimming = whole.plan(scores, budget=BUDGET, of="macs")
     small = slimming.apply(model)
     before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
     how = {"seed": run.seed, "device": device, "moments": moments}

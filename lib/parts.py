@@ -1,7 +1,8 @@
 """Parts of a long computation, kept as they are finished, so that one that was killed goes on where it was.
 
 Enters: a folder, and all that decides what the parts hold. Leaves: tables, each made once, and taken from the folder by
-the next start that is of the same. What another start left, of other code or settings, is thrown away.
+the next start that is of the same. What another start left, of other code or settings, is thrown away; whoever has
+saved the whole deletes the folder.
 """
 
 import hashlib
@@ -20,24 +21,26 @@ class Parts:
 
     Arguments:
         of: what decides their content, as JSON can say it; parts of anything else are not taken up.
+
+    `taken` counts those that were there already.
     """
 
     def __init__(self, folder: Path, of: object):
-        self._all, self._own = folder, folder / _short(of)
-        for other in set(folder.glob("*")) - {self._own}:
-            shutil.rmtree(other)
+        self._folder, self.taken = folder / _short(of), 0
+        for other in set(folder.glob("*")) - {self._folder}:
+            shutil.rmtree(other, ignore_errors=True)  # what stays is of another name, and nobody reads it
 
     def table(self, name: object, make: Callable[[], pandas.DataFrame]) -> pandas.DataFrame:
-        """The table `name`, which `make` makes where it is not there yet; read from its file either way, so that
+        """The table `name`, which `make` makes where it is not there whole; read from its file either way, so that
         whoever was interrupted gets the same."""
-        path = self._own / f"{_short(name)}.parquet"
-        if not path.exists():
+        path = self._folder / f"{_short(name)}.parquet"
+        try:
+            found = pandas.read_parquet(path)
+        except (OSError, ValueError):  # not there, or damaged
             records.save_table(make(), path)
-        return pandas.read_parquet(path)
-
-    def discard(self) -> None:
-        """Deletes them all, when what they are parts of is saved."""
-        shutil.rmtree(self._all, ignore_errors=True)
+            return pandas.read_parquet(path)
+        self.taken += 1
+        return found
 
 
 def _short(name: object) -> str:

@@ -294,6 +294,11 @@ class Run:
         return self.folder / "finetuning.parquet"
 
     @property
+    def parts(self) -> Path:
+        """Where 10-measure keeps what it has finished, until all of it is."""
+        return self.folder / "parts"
+
+    @property
     def parameters(self) -> dict[str, object]:
         """What its notebooks take as parameters."""
         return asdict(self)
@@ -351,7 +356,8 @@ def from_here(path: str | os.PathLike) -> Path:
 
 
 def fingerprint(folder: str | os.PathLike) -> str | None:
-    """SHA-256 (hex) of the names and sizes of all files below `folder`, which are not opened; None without a folder."""
+    """SHA-256 (hex) of the names, sizes and dates of all files below `folder`, which are not opened; None without a
+    folder."""
     if not os.path.isdir(folder):
         return None
     digest = hashlib.sha256()
@@ -359,8 +365,12 @@ def fingerprint(folder: str | os.PathLike) -> str | None:
         folders.sort()
         for name in sorted(files):
             file = os.path.join(path, name)
-            size = os.path.getsize(file) if os.path.exists(file) else None  # a link that leads nowhere
-            digest.update(f"{os.path.relpath(file, folder)}\0{size}\0".encode("utf-8", "surrogateescape"))
+            try:
+                found = os.stat(file)
+            except FileNotFoundError:  # a link that leads nowhere
+                continue
+            line = f"{os.path.relpath(file, folder)}\0{found.st_size}\0{found.st_mtime_ns}\0"
+            digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

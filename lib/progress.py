@@ -17,8 +17,9 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TARGET = "all"  # the rule that only asks for files, and is no step
-KNOWN = re.compile(  # study.yaml says null; of trainings taken up, most are new to Snakemake
-    r"No (SLURM )?account (was )?given|Unable to guess SLURM account|(WorkflowError:\s+)?Failed to clean up metadata"
+KNOWN = re.compile(  # warnings that are no news
+    r"No (SLURM )?account (was )?given|Unable to guess SLURM account"  # as study.yaml says, where it says null
+    r"|WorkflowError:\s+Failed to clean up metadata"  # asked to forget a training taken up, of which it never knew
 )
 interrupted = threading.Event()  # by the user, who need not be told what failed of it
 

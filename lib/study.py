@@ -210,12 +210,11 @@ def measure(
 
 
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
-    """What an interrupted `measure` of this run left, where data, network, code, settings and kind of device are the
-    same."""
+    """What an interrupted 10-measure of this run left, where data, network, code, settings and device are the same."""
     digests = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
     digests += [records.digest(run.checkpoint), profiles.code_digest("10-measure")]
-    settings = [run.settings, run.threads, torch.device(device).type, profiles.pins()]
-    return Parts(run.folder / "parts", [*digests, *settings])
+    settings = [run.settings, run.threads, records.device_name(torch.device(device)), profiles.pins()]
+    return Parts(run.parts, [*digests, *settings])
 
 
 def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:

@@ -38,10 +38,10 @@ class Study:
         return self._run(*self.command(target, *variables))
 
     def plan(self, *words: str) -> list[str]:
-        """The steps that `make reproduce PROFILE=smoke` would run, sorted."""
+        """The steps that `make reproduce PROFILE=smoke` would run, sorted; nothing else must be said."""
         usual = ("--profile", "smoke", "--device", "cpu", "--jobs", "2", "--dry-run")
         done = self._run(sys.executable, "-m", "lib.reproduce", *usual, *words)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return sorted(done.stdout.splitlines())
 
     def change(self, name: str, edit: Callable[[str], str]) -> None:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lib import checkpoints, progress, profiles
+from lib import checkpoints, profiles
 
 FILES = ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"]
 
@@ -83,8 +83,3 @@ def test_taken_up_by_make_they_are_not_trained_again_whatever_was_trained_there_
     told, *steps = own_study.plan("--checkpoints", str(offered))[::-1]
     assert told.startswith("digits-resnet8 seed 0: trained already, in ")
     assert "10-measure digits-resnet8 seed 0" in steps and "00-train digits-resnet8 seed 0" not in steps
-
-
-def test_snakemake_need_not_have_known_of_what_is_taken_up():
-    message = "WorkflowError:\nFailed to clean up metadata for the following files because the metadata was not present."
-    assert progress.KNOWN.match(message)

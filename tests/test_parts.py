@@ -44,9 +44,19 @@ def test_what_fails_leaves_what_was_finished(tmp_path):
     assert calls == [1, 2]
 
 
-def test_discarded_parts_leave_no_folder(tmp_path):
-    parts = Parts(tmp_path / "parts", 1)
-    parts.table("x", made([], 1))
-    parts.discard()
-    parts.discard()
-    assert not (tmp_path / "parts").exists()
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more"])
+def test_a_damaged_part_is_made_again(tmp_path, damage):
+    calls, parts = [], Parts(tmp_path, 1)
+    parts.table("x", made(calls, 1))
+    (path,) = tmp_path.rglob("*.parquet")
+    path.write_bytes(damage)
+    again = Parts(tmp_path, 1)
+    assert again.table("x", made(calls, 1))["value"].tolist() == [1]
+    assert (calls, again.taken) == ([1, 1], 0)
+    again.table("x", made(calls, 1))
+    assert (calls, again.taken) == ([1, 1], 1)
+
+
+def test_what_else_lies_there_is_no_hindrance(tmp_path):
+    (tmp_path / "stray").write_text("of an editor")
+    assert Parts(tmp_path, 1).table("x", made([], 1))["value"].tolist() == [1]

@@ -53,6 +53,10 @@ def test_nothing_that_is_left_names_a_place_on_this_machine(study):
             assert str(study.root) not in path.read_text(), path
 
 
+def test_parts_of_what_is_finished_are_gone(study):
+    assert not list(study.smoke.rglob("parts"))
+
+
 def test_a_second_run_does_nothing(study):
     before = state(study.smoke)
     again = study.make("reproduce")

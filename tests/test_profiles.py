@@ -179,25 +179,28 @@ def test_an_unknown_name_lists_the_valid_ones(root, given, error):
         profiles.Run(*given)
 
 
-def test_a_fingerprint_follows_names_and_sizes_of_files_at_any_depth(tmp_path):
+def test_a_fingerprint_follows_names_sizes_and_dates_of_files_at_any_depth(tmp_path):
     file = tmp_path / "images/cat/1.png"
     assert profiles.fingerprint(tmp_path / "images") is None
     file.parent.mkdir(parents=True)
     file.write_bytes(b"abc")
     (file.parent / "gone.png").symlink_to("nowhere")
     found = [profiles.fingerprint(tmp_path / "images")]
+    date = file.stat().st_mtime_ns
     file.write_bytes(b"xyz")  # content is not read
-    os.utime(file, (0, 0))
+    os.utime(file, ns=(date, date))
     assert profiles.fingerprint(tmp_path / "images") == found[0]
+    os.utime(file, ns=(date, date + 1_000_000))
+    found.append(profiles.fingerprint(tmp_path / "images"))
     file.write_bytes(b"abcd")
     found.append(profiles.fingerprint(tmp_path / "images"))
     file.rename(file.with_name("2.png"))
     found.append(profiles.fingerprint(tmp_path / "images"))
     file.with_name("2.png").unlink()
     found.append(profiles.fingerprint(tmp_path / "images"))
-    assert len(set(found)) == 4
+    assert len(set(found)) == 5
     (tmp_path / "images").rename(tmp_path / "moved")
-    assert profiles.fingerprint(tmp_path / "moved") == found[3]
+    assert profiles.fingerprint(tmp_path / "moved") == found[4]
 
 
 @pytest.fixture
