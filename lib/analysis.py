@@ -16,6 +16,8 @@ from lib import importance, oracle, profiles, pruning, statistics, study, tables
 from lib.criteria import label_gradient
 
 PANEL = ["dataset", "network"]
+_TOGETHER = "joint over single, {:.0f} % off"
+TOGETHER = _TOGETHER.format(100 * study.TENTH)  # column of `interaction_means` that the limit is for
 
 
 def paired(
@@ -31,9 +33,8 @@ def paired(
 
 def adjusted(rows: pandas.DataFrame) -> pandas.DataFrame:
     """Rows of `statistics.compare` that are tested together, with `p_holm` (p adjusted for their number) and
-    `smallest_p_holm` (the smallest that it could be with as many blocks)."""
-    smallest = (rows["smallest_p"] * len(rows)).clip(upper=1)
-    return rows.assign(p_holm=statistics.holm(rows["p"]), smallest_p_holm=smallest)
+    `smallest_p_holm` (the smallest that it could be with as many blocks in every row)."""
+    return rows.assign(p_holm=statistics.holm(rows["p"]), smallest_p_holm=statistics.holm(rows["smallest_p"]))
 
 
 def normalisation_pairs(summary: pandas.DataFrame, normalisations: Iterable[str]) -> dict[str, str]:
@@ -536,8 +537,9 @@ def interactions(
 
 
 def interaction_means(ratios: pandas.DataFrame) -> pandas.DataFrame:
-    """Their means over runs, a column for each share, and an alarm where one of them reaches the limit in `LIMITS`."""
+    """Their means over runs, a column for each share, and an alarm where that of a tenth reaches the limit in
+    `LIMITS`, which is for a tenth."""
     means = ratios.pivot_table(index=[*PANEL, "criterion"], columns="share", values="ratio", sort=False)
-    alarms = numpy.where((means >= LIMITS["together"]).any(axis=1), ALARMS["together"], "")
-    means.columns = [f"joint over single, {share:.0f} % off" for share in means.columns]
+    means.columns = [_TOGETHER.format(share) for share in means.columns]
+    alarms = numpy.where(means[TOGETHER] >= LIMITS["together"], ALARMS["together"], "")
     return means.assign(alarm=alarms).reset_index()

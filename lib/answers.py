@@ -54,8 +54,29 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
         if names
     ]
     opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
-    said = [f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}."]
-    return " ".join([*said, _place(means), _best_with_labels(own, labelled)]).strip()
+    said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
+    said += f"{free['used'].max():,} images."
+    parts = [said, _best_by_weights(free, own), _place(means), _best_with_labels(own, labelled)]
+    return " ".join(filter(None, parts))
+
+
+def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
+    """Of the best criterion that looks at no image, if there is one besides those named already."""
+    blind = free[(free["used"] == 0) & ~free["criterion"].isin(BASELINES)]
+    if blind.empty:
+        return ""
+    best, value = next(_means(blind).items())
+    both = free[free["criterion"].isin([best, RECOMMENDED])]
+    by_panel = both.pivot_table(index=analysis.PANEL, columns="criterion", values="auc_relative")
+    ahead = int((by_panel[best] > by_panel[RECOMMENDED]).sum())
+    return (
+        f"The best that looks at weights alone, `{best}`, has {value:.3f}, {'more' if value > own else 'no more'} than "
+        f"it, and is ahead on {ahead} of {_panels(by_panel)}."
+    )
+
+
+def _panels(table: pandas.DataFrame) -> str:
+    return f"{len(table)} networks (means over their seeds)" if len(table) > 1 else "1 network (its seeds' mean)"
 
 
 def _place(means: pandas.Series) -> str:
@@ -108,9 +129,9 @@ def _normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
     sure = int((rows["p_holm"] < LEVEL).sum())
     found = f"{sure} of them with an adjusted p below {LEVEL}"
     if rows["smallest_p_holm"].min() >= LEVEL:
-        found = f"too few networks for an adjusted p below {LEVEL}"
+        found = f"too few trained networks for an adjusted p below {LEVEL}"
     mean = _signed(rows["effect"].mean())
-    return f"{said} With random gradients it makes {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
+    return f"{said} To random gradients it adds {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
 
 
 def _labels(verdicts: pandas.DataFrame) -> str:
@@ -152,7 +173,7 @@ def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
     ]
     ahead = _and(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
     said = f"**After fine-tuning** networks that it shrank have a mean accuracy of {_and(shown)}."
-    return f"{said} It is ahead of {ahead}, of {len(after)} networks." if ahead else said
+    return f"{said} It is ahead of {ahead}, of {_panels(after)}." if ahead else said
 
 
 def _alarm(together: pandas.DataFrame) -> str:
@@ -161,12 +182,12 @@ def _alarm(together: pandas.DataFrame) -> str:
     own = together[(together["criterion"] == RECOMMENDED) & (together["alarm"].fillna("") != "")]
     if own.empty:
         return ""
-    most = own.filter(like="joint over single").max(axis=1).max()
+    most = own[analysis.TOGETHER].max()
     where = _and(own["dataset"] + ", " + own["network"])
     return (
-        f"**An alarm**: units that it ranks lowest matter together. Switched off at once they change the output up to "
-        f"{most:.1f} times as much as the sum of their single changes ({where}; an alarm from "
-        f"{analysis.LIMITS['together']} on)."
+        f"**An alarm**: units that it ranks lowest matter together. With a tenth of all units off at once the squared "
+        f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
+        f"from {analysis.LIMITS['together']} on)."
     )
 
 

@@ -14,12 +14,14 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -104,7 +106,7 @@ def scoring(effort: Effort) -> pandas.DataFrame:
     tables = []
     for name in effort.choose(["resnet20"], PIXELS):
         large = name != "resnet20"
-        count = effort.choose(2, 2 if large else 4)
+        count = effort.choose(2, 4 if large else 8)
         model, batches = _network(name, effort.device), _batches(PIXELS[name], count, effort.device)
         calls = {"plain pass": partial(_each, batches, partial(peers.plain_pass, model))}
         for task, criteria in SETS.items():
@@ -121,7 +123,7 @@ def scoring(effort: Effort) -> pandas.DataFrame:
 def curves(effort: Effort) -> pandas.DataFrame:
     """A pruning curve; as many masked passes over all images; and as many plain ones, the yardstick."""
     tables, points = [], effort.choose(7, 31)
-    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 512, "vgg19": 128}).items():
+    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 1000, "vgg19": 500}).items():
         model, ((images, labels), *_) = _network(name, effort.device), _batches(PIXELS[name], 1, effort.device, count)
         usual = importance.score(model, [(images[:BATCH], labels[:BATCH])], ["sq:rand:norm"])["sq:rand:norm"]
         order, layers = pruning.order(usual), units(model, images[:1])
@@ -191,25 +193,6 @@ def memory(effort: Effort) -> pandas.DataFrame:
     return table.assign(share=table["peak_mb"] / plain)
 
 
-def growth(effort: Effort) -> pandas.DataFrame:
-    """How the time of scoring grows with width, depth, examples and number of criteria: each beside a plain pass."""
-    residual = partial(networks.SmallResNet, num_classes=CLASSES, in_channels=3)
-    cases = [("width", width, residual(3, widths=[width, 2 * width, 4 * width]), 1, 8) for width in (8, 16, 32)]
-    cases += [("depth", 6 * blocks + 2, residual(blocks), 1, 8) for blocks in (1, 3, 9)]
-    cases += [("examples", BATCH * count, residual(3), count, 8) for count in (1, 2, 4, 8)]
-    cases += [("criteria", count, residual(3), 1, count) for count in (1, 2, 4, 8)]
-    tables = []
-    for of, size, model, count, criteria in cases[:: effort.choose(3, 1)]:
-        model, batches = model.to(effort.device).eval(), _batches(32, count, effort.device)
-        calls = {
-            "plain pass": partial(_each, batches, partial(peers.plain_pass, model)),
-            "scoring": partial(importance.score, model, batches, _ONE[:criteria]),
-        }
-        table = measure(calls, effort, rounds=effort.choose(1, 3))
-        tables.append(table.assign(grows=of, size=size, criteria=criteria, examples=count * BATCH, batch=BATCH))
-    return pandas.concat(tables)
-
-
 def growth_with_images(effort: Effort) -> pandas.DataFrame:
     """Time and memory of scoring on up to 100,000 images, which are made batch by batch; half an hour on two cores."""
     model, sizes = _network("resnet20", effort.device), effort.choose((64, 128), (1000, 3000, 10_000, 30_000, 100_000))
@@ -250,7 +233,7 @@ def growth_with_processes(effort: Effort) -> pandas.DataFrame:
 
 
 BENCHMARKS = {
-    "scoring": scoring, "curves": curves, "oracle": oracles, "training": trainings, "memory": memory, "growth": growth,
+    "scoring": scoring, "curves": curves, "oracle": oracles, "training": trainings, "memory": memory,
     "growth-images": growth_with_images, "growth-units": growth_with_units, "growth-criteria": growth_with_criteria,
     "growth-processes": growth_with_processes,
 }  # fmt: skip
@@ -475,7 +458,7 @@ def _peers(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Calls:
         except ImportError:
             python = Path(sys.executable)
             python = python.relative_to(profiles.ROOT) if python.is_relative_to(profiles.ROOT) else python
-            print(f"{name} is left out: it is not installed ({python} -m pip install {name})", file=sys.stderr)
+            print(f"{name} is left out: it is not installed ({python} -m pip install '.[bench]')", file=sys.stderr)
             continue
         calls[name] = lambda scores=scores: [score() for score in scores]
     return calls
@@ -505,13 +488,21 @@ def _masked_passes(model: nn.Module, layers: list, images: Tensor, numbers: Iter
 
 
 def _facts(device: str, threads: int) -> dict[str, object]:
-    facts = {"device": device, "device_name": records.device_name(torch.device(device)), "threads": threads}
+    facts = {"date": datetime.now(UTC).date().isoformat(), "commit": _commit()}
+    facts |= {"device": device, "device_name": records.device_name(torch.device(device)), "threads": threads}
     for package in ("torch", "torch-pruning", "captum"):
         try:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = "none"
     return facts | {"python": platform.python_version()}
+
+
+def _commit() -> str:
+    """Of the code, with a plus where it has been changed since; "" outside a clone."""
+    words = ["git", "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _shown(table: pandas.DataFrame) -> str:

@@ -36,7 +36,6 @@ default layout. *One cotangent* scores criteria that share what is sent back fro
 and random* as many again with a random vector, and so with two cotangents."""
 BENCHMARK_TITLES = {  # file -> what it is about
     "curves": "Pruning curves, against as many plain evaluations",
-    "growth": "How scoring grows with what there is to score, against a plain pass",
     "growth-images": "How scoring grows with the number of images",
     "growth-units": "How scoring grows with the number of units",
     "growth-criteria": "How scoring grows with the number of criteria",
@@ -51,6 +50,7 @@ BENCHMARK_WORDS = {  # column of a benchmark -> header
     "criteria": "criteria scored", "seconds": "s", "steps_per_second": "steps a second", "peak_mb": "peak (MB)",
     "share": "relative", "share_low": "from", "share_high": "up to", "target": "target", "within": "within the target",
     "device": "device", "device_name": "processor", "threads": "threads", "torch": "PyTorch",
+    "date": "measured on", "commit": "code",
 }  # fmt: skip
 
 

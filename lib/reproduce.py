@@ -87,8 +87,9 @@ def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
     jobs, count = parse_jobs(asked.jobs, profile.threads), parse_count("GPUS", asked.gpus)
     runs = parse_count("RUNS_PER_GPU", asked.runs_per_gpu) or 1
     if profile.device != "cuda":
-        if count:
-            raise ValueError(f"GPUS={count}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
+        for name, text in (("GPUS", asked.gpus), ("RUNS_PER_GPU", asked.runs_per_gpu)):
+            if text.strip():
+                raise ValueError(f"{name}={text}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
         return Place(jobs)
     there = gpus.visible()
     if count and count > len(there):
@@ -282,7 +283,7 @@ def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str 
 def _check_folders(**named: str) -> None:
     for name, folder in named.items():
         if folder and not os.path.isdir(folder):
-            raise FileNotFoundError(f"{name}={folder}: there is no such folder")
+            raise FileNotFoundError(f"{name}={folder}: there is no such folder: make it first, or leave {name} out")
 
 
 def reproduce(asked: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "epochs": "epochs trained",
     "curves": "curves",
     "training_seconds": "training (s)",
-    "measuring_seconds": "measuring (s)",
+    "measuring_seconds": "measuring, since its last start (s)",
     "seconds": "time (s)",
     "multiply_adds": "multiply-adds",
     "units_removed": "share of units removed",

@@ -173,10 +173,12 @@ def test_an_alarm_takes_more_than_half_of_the_curves(plan):
 
 
 def test_joint_effects_are_means_over_runs_with_an_alarm_where_they_are_large():
-    ratios = rows("criterion share ratio", ("sq", 5.0, 1.0), ("sq", 5.0, 2.0), ("l2", 5.0, 2.0), ("l2", 5.0, 4.0))
-    ratios["seed"] = [0, 1, 0, 1]
+    tenth = [("sq", 10.0, 1.0), ("sq", 10.0, 2.0), ("l2", 10.0, 2.0), ("l2", 10.0, 4.0)]
+    ratios = rows("criterion share ratio", *tenth, ("sq", 25.0, 9.0), ("sq", 25.0, 9.0))
+    ratios["seed"] = [0, 1, 0, 1, 0, 1]
     found = analysis.interaction_means(ratios)
-    assert found["joint over single, 5 % off"].tolist() == [1.5, 3.0]
+    assert found[analysis.TOGETHER].tolist() == [1.5, 3.0]
+    assert found["joint over single, 25 % off"].tolist()[0] == 9.0  # no alarm: its limit is for a tenth
     assert found["alarm"].tolist() == ["", "units matter together"]
 
 
@@ -233,7 +235,7 @@ def test_label_free_curves_of_other_notebooks_join_those_on_the_most_examples(pl
 def test_adjusted_p_comes_with_the_smallest_that_it_could_be():
     found = analysis.adjusted(pandas.DataFrame({"p": [0.0625, 0.5, 0.125], "smallest_p": [0.0625, 0.5, 0.0625]}))
     assert found["p_holm"].tolist() == [0.1875, 0.5, 0.25]
-    assert found["smallest_p_holm"].tolist() == [0.1875, 1, 0.1875]
+    assert found["smallest_p_holm"].tolist() == [0.1875, 0.5, 0.1875]
 
 
 def test_pairs_of_criteria_are_adjusted_for_their_number():

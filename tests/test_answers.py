@@ -3,7 +3,7 @@
 import pandas
 import pytest
 
-from lib import answers, claims
+from lib import analysis, answers, claims
 
 
 def free(**means):
@@ -35,9 +35,9 @@ def test_the_recommended_criterion_is_placed_among_those_without_labels_and_besi
     first, second = said.splitlines()
     assert first == (
         "- **Can you tell without labels?** Better than by the size of weights (`l2`: 0.500) and by chance (`random`: "
-        "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700. Among 4 criteria without labels "
-        "it is in place 2; the best, `act-std`, has 0.800. Of 2 that need labels, the best, `sq`, has 0.900, more than "
-        "it."
+        "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700, scored on 10 images. Among "
+        "4 criteria without labels it is in place 2; the best, `act-std`, has 0.800. Of 2 that need labels, the best, "
+        "`sq`, has 0.900, more than it."
     )
     assert second == (
         "- **Which can go?** Those that it ranks lowest: with 10, 25 and 50 % of all units off a network keeps on "
@@ -65,6 +65,18 @@ def test_the_best_is_said_to_be_the_best():
     )
 
 
+def test_it_is_set_beside_the_best_that_looks_at_weights_alone():
+    table = free(own=0.7, l2=0.5, random=0.9, synflow=0.6, lamp=0.3)
+    table["used"] = table["used"].where(~table["criterion"].isin(["l2", "random", "synflow", "lamp"]), 0)
+    elsewhere = table.assign(network="resnet8", auc_relative=table["auc_relative"] + (table["criterion"] == "synflow"))
+    one, both = answers.in_short(free=table), answers.in_short(free=pandas.concat([table, elsewhere]))
+    assert "weights alone, `synflow`, has 0.600, no more than it, and is ahead on 0 of 1 network (its seeds" in one
+    assert (
+        "alone, `synflow`, has 1.100, more than it, and is ahead on 1 of 2 networks (means over their seeds)." in both
+    )
+    assert "weights alone" not in answers.in_short(free=table[table["criterion"].isin([claims.RECOMMENDED, "l2"])])
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [("supported", "It helps label"), ("contradicted", "It harms label"), ("open", "It neither surely helps nor")],
@@ -81,10 +93,10 @@ def test_what_normalising_does_to_random_gradients_is_said_of_the_rows_apart():
     )
     rows = rows.assign(claim="C1", effect=[0.5, -0.02, 0.04], p_holm=[0.01, 0.01, 0.9], smallest_p_holm=0.01)
     said = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows)
-    ending = "With random gradients it makes +0.010 on average of 2 single contrasts (-0.020 to +0.040; "
+    ending = "To random gradients it adds +0.010 on average of 2 single contrasts (-0.020 to +0.040; "
     assert said.endswith(f"{ending}1 of them with an adjusted p below 0.05).")
     few = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows.assign(smallest_p_holm=0.3))
-    assert few.endswith(f"{ending}too few networks for an adjusted p below 0.05).")
+    assert few.endswith(f"{ending}too few trained networks for an adjusted p below 0.05).")
 
 
 @pytest.mark.parametrize(
@@ -106,18 +118,22 @@ def test_after_fine_tuning_it_is_set_beside_weights_and_chance():
     tuned = pandas.DataFrame(rows, columns=["network", "criterion", "after"]).assign(dataset="digits")
     assert answers.in_short(tuned=tuned) == (
         "- **After fine-tuning** networks that it shrank have a mean accuracy of 95.0 % on digits, a (`l2`: 90.0) and "
-        "80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks."
+        "80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks (means over their "
+        "seeds)."
     )
     alone = answers.in_short(tuned=tuned[tuned["criterion"] == "sq:rand:norm"])
     assert alone.endswith("95.0 % on digits, a and 80.0 % on digits, b.")
 
 
 def test_an_alarm_is_said_where_the_recommended_criterion_has_it():
-    columns = {"joint over single, 5 % off": [1.0, 2.0, 9.0], "joint over single, 25 % off": [1.0, 4.25, 9.0]}
+    columns = {analysis.TOGETHER: [1.0, 4.25, 9.0], "joint over single, 25 % off": [1.0, 8.0, 9.0]}
     table = pandas.DataFrame(
         {"network": ["a", "b", "b"], "criterion": ["sq:rand:norm", "sq:rand:norm", "l2"], **columns}
     )
     table = table.assign(dataset="digits", alarm=[None, "units matter together", "units matter together"])
     said = answers.in_short(together=table)
-    assert "up to 4.2 times as much" in said and "(digits, b; an alarm from 3 on)" in said
+    assert (
+        "the squared change of the output is up to 4.2 times the sum" in said
+        and "(digits, b; an alarm from 3 on)" in said
+    )
     assert answers.in_short(together=table.assign(alarm="")) == ""

@@ -114,19 +114,16 @@ def test_the_masked_curve_and_the_fast_one_do_the_same_work(small, monkeypatch):
     assert len(pruning.curve(model, order, images, labels, 5)) == 5
 
 
-def test_quick_memory_and_growth_come_as_tables(monkeypatch, tmp_path, capsys):
+def test_quick_memory_comes_as_a_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "BATCH", 2)
     monkeypatch.setattr(benchmark, "_weights", lambda network: "random")
-    words = ["--quick", "--threads", "1", "--device", "cpu", "--only", "memory", "growth"]
+    words = ["--quick", "--threads", "1", "--device", "cpu", "--only", "memory"]
     assert benchmark.main([*words, "--folder", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["growth.csv", "memory.csv"]  # nothing to draw
-    growth = pandas.read_csv(tmp_path / "growth.csv")
-    assert set(growth["grows"]) == {"width", "depth", "examples", "criteria"}
-    assert (growth[growth["task"] == "plain pass"]["share"] == 1).all()
-    for table in (growth, pandas.read_csv(tmp_path / "memory.csv")):
-        assert set(table["device"]) == {"cpu"} and set(table["threads"]) == {1}
-        assert set(table["torch"]) == {version("torch")}
-    assert "growth" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["memory.csv"]  # nothing to draw
+    table = pandas.read_csv(tmp_path / "memory.csv")
+    assert set(table["device"]) == {"cpu"} and set(table["threads"]) == {1}
+    assert set(table["torch"]) == {version("torch")} and {"date", "commit"} <= set(table)
+    assert "memory" in capsys.readouterr().out
 
 
 def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
@@ -151,7 +148,7 @@ def test_targets_stand_beside_what_they_are_for():
     assert found.isna().tolist() == [True, False, False] and found[1:].tolist() == [0.65, 0.55]
     memory = pandas.DataFrame({"network": "resnet18", "task": ["plain pass", "sq, 64 examples", "sq, 256 examples"]})
     assert benchmark.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
-    assert "target" not in benchmark.with_targets("growth", table)
+    assert "target" not in benchmark.with_targets("growth-images", table)
     assert set(benchmark.TARGETS) <= set(benchmark.BENCHMARKS)
 
 
@@ -239,7 +236,7 @@ def test_a_busy_machine_and_wide_quartiles_are_told(one_table, load, busy, monke
 def test_the_terminal_shows_main_columns_and_facts_once(one_table, capsys):
     assert benchmark.main(one_table) == 0
     facts, _, name, header, *rows = capsys.readouterr().out.splitlines()
-    assert facts.startswith("device cpu, device_name ") and ", threads 2, torch " in facts and name == "curves"
+    assert ", device cpu, device_name " in facts and ", threads 2, torch " in facts and name == "curves"
     assert header.split() == [
         "network", "task", "seconds", "seconds_low", "seconds_high", "share",
     ] and len(rows) == 2  # fmt: skip

@@ -112,7 +112,10 @@ def test_a_results_folder_on_a_read_only_disk(disk, folder, capsys, monkeypatch)
 
 @pytest.mark.parametrize(("name", "option"), [("DATA", "--data"), ("CHECKPOINTS", "--checkpoints")])
 def test_a_folder_that_is_named_but_not_there(folder, capsys, name, option):
-    assert refused([option, "/nowhere"], capsys) == f"{name}=/nowhere: there is no such folder"
+    assert (
+        refused([option, "/nowhere"], capsys)
+        == f"{name}=/nowhere: there is no such folder: make it first, or leave {name} out"
+    )
     assert os.listdir(folder) == ["data"]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -141,7 +142,14 @@ def test_the_seeds_are_those_of_the_report(plan):
     assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1"]
 
 
-@pytest.mark.parametrize("place", [profiles.ROOT / "lib/study.py", profiles.ROOT, Path.home() / "x.py"], ids=str)
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(profiles.ROOT / "lib/study.py", profiles.ROOT, Path.home() / "x.py"),
+        Path(tempfile.gettempdir(), "ipykernel_17/236.py"),
+    ],
+    ids=str,
+)
 def test_a_notebook_that_names_a_place_on_this_machine_is_refused_by_name(plan, place):
     noisy = plan.runs[0].executed("10-measure")
     made_up.write_notebook(noisy, [made_up.code("1", made_up.stream(f"File {place}, line 3"))])
