@@ -123,6 +123,24 @@ def along(curves: pandas.DataFrame, over: str, step: float = 2.5) -> pandas.Data
     return table[whole].rename(columns={"mean": "accuracy"}).reset_index(drop=True)
 
 
+def in_numbers(summary: pandas.DataFrame, criteria: Sequence[str]) -> pandas.DataFrame:
+    """Means over runs (draws averaged first), a row per data set, network, number of examples (the smallest and the
+    largest) and each of `criteria`, in their order.
+
+    Columns: labels (whether it needs them), auc_relative, accuracy_unpruned, accuracy_10pct, _25pct, _50pct.
+    """
+    values = ["auc_relative", "accuracy_unpruned", *(f"accuracy_{100 * share:.0f}pct" for share in pruning.SHARES)]
+    ends = summary.groupby(PANEL)["examples"]
+    chosen = summary["criterion"].isin(criteria)
+    chosen &= (summary["examples"] == ends.transform("min")) | (summary["examples"] == ends.transform("max"))
+    runs = summary[chosen].groupby([*study.RUN, "examples", "criterion"], observed=True)[values].mean()
+    found = runs.groupby([*PANEL, "examples", "criterion"]).mean().reset_index()
+    found["criterion"] = pandas.Categorical(found["criterion"], criteria, ordered=True)
+    found = found.sort_values([*PANEL, "examples", "criterion"], ignore_index=True).astype({"criterion": str})
+    found.insert(4, "labels", [importance.parse(name).needs_labels for name in found["criterion"]])
+    return found
+
+
 def by_band(tail: pandas.DataFrame) -> pandas.DataFrame:
     """Summaries on a long-tailed set, one row per third of the classes: the run, criterion, classes, auc_relative."""
     bands = [tail.assign(classes=name, auc_relative=tail[f"auc_relative_{name}"]) for name in study.BANDS]

@@ -29,15 +29,19 @@ from pathlib import Path
 import numpy
 import pandas
 import torch
+from PIL import Image
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 
 from lib import (
     cost,
     datasets,
     figures,
+    folders,
     importance,
     networks,
     oracle,
+    outlook,
     peers,
     profiles,
     pruning,
@@ -79,7 +83,8 @@ _SOURCES = [f"sq:{source}" for source in ("rand", "sign", "pseudo", "sampled", "
 
 SHOWN = (  # on the terminal
     "grows", "series", "size", "network", "task", "examples", "criteria", "seconds", "seconds_low", "seconds_high",
-    "share", "share_low", "share_high", "target", "seconds_exponent", "steps_per_second", "peak_mb", "peak_mb_exponent",
+    "share", "share_low", "share_high", "target", "seconds_exponent", "steps_per_second", "images_per_second",
+    "peak_mb", "peak_mb_exponent",
 )  # fmt: skip
 
 Calls = Mapping[str, Callable[[], object]]
@@ -232,10 +237,38 @@ def growth_with_processes(effort: Effort) -> pandas.DataFrame:
     return _with_exponents(table.assign(grows="processes", series="resnet20", batch=BATCH))
 
 
+def imagenet(effort: Effort) -> pandas.DataFrame:
+    """ResNet-50 on images of 224 pixels: scoring beside a plain pass, and decoding such photographs by one process."""
+    model, count = networks.build("resnet50", 1000).to(effort.device).eval(), effort.choose(2, 32)
+    batches = _batches(224, 2, effort.device, count // 2)
+    with tempfile.TemporaryDirectory() as folder:
+        photographs = _photographs(Path(folder), count)
+        calls = {
+            "plain pass": partial(_each, batches, partial(peers.plain_pass, model)),
+            "scoring": partial(importance.score, model, batches, _RANDOM[:1]),
+            "decoding": lambda: [None for _ in photographs],
+        }
+        table = measure(calls, effort, rounds=effort.choose(1, 3))
+    table.loc[table["task"] == "decoding", ["share", "share_low", "share_high"]] = numpy.nan  # it is not of the network
+    table = table.assign(network="resnet50", units=_size(model), examples=count, batch=count // 2)
+    return table.assign(images_per_second=count / table["seconds"])
+
+
+def _photographs(folder: Path, count: int) -> folders.Stream:
+    """Files as ImageNet has them: JPEGs of 500 x 375 pixels, some 100 kB each."""
+    generator = torch.Generator().manual_seed(0)
+    for number in range(count):
+        coarse = functional.interpolate(torch.rand(1, 3, 24, 32, generator=generator), (375, 500), mode="bicubic")[0]
+        noisy = 255 * coarse + 12 * torch.randn(3, 375, 500, generator=generator)
+        pixels = noisy.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{number:06d}.jpg", quality=90)
+    return folders.stream(folder, 224)
+
+
 BENCHMARKS = {
     "scoring": scoring, "curves": curves, "oracle": oracles, "training": trainings, "memory": memory,
     "growth-images": growth_with_images, "growth-units": growth_with_units, "growth-criteria": growth_with_criteria,
-    "growth-processes": growth_with_processes,
+    "growth-processes": growth_with_processes, "imagenet": imagenet,
 }  # fmt: skip
 
 
@@ -347,7 +380,7 @@ def shares(folder: Path) -> pandas.DataFrame:
     """Of all saved benchmarks of networks in time: benchmark, network, task (number of criteria), share, ..."""
     found = {name: pandas.read_csv(folder / f"{name}.csv") for name in BENCHMARKS if (folder / f"{name}.csv").exists()}
     parts = [table.assign(benchmark=name) for name, table in found.items() if {"share_low", "network"} <= set(table)]
-    table = pandas.concat(parts) if parts else pandas.DataFrame()
+    table = pandas.concat(parts).dropna(subset="share") if parts else pandas.DataFrame()
     if "criteria" in table:
         several = table["criteria"].fillna(0) > 0
         table.loc[several, "task"] += table["criteria"][several].map(lambda count: f" ({count:.0f})")
@@ -364,7 +397,10 @@ def with_targets(name: str, table: pandas.DataFrame) -> pandas.DataFrame:
     return table.assign(target=[targets.get(key, numpy.nan) for key in zip(table["network"], tasks, strict=True)])
 
 
-def _draw(folder: Path) -> None:
+def _sum_up(folder: Path) -> None:
+    """A figure of all saved tables, and what follows for much larger runs."""
+    if said := outlook.imagenet(folder):
+        (folder / "imagenet.md").write_text(f"# {outlook.TITLE}\n\n{said}\n")
     table = shares(folder)
     if len(table):
         figures.theme()
@@ -572,7 +608,7 @@ def main(words: Iterable[str] | None = None) -> int:
             if folder is not None:
                 records.save_table(table, Path(folder) / f"{name}.csv")
     if folder is not None:
-        _draw(Path(folder))
+        _sum_up(Path(folder))
         print(folder)
     return 0
 

@@ -3,8 +3,8 @@
     python -m lib.publish --profile quick --results results
 
 Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places without
-large ones that can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them). The copy is made aside, and
-replaces what was published before as a whole.
+large ones that can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes
+what is published. The copy is made aside, and replaces what was published before as a whole.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib import execute, profiles, report, reproduce
+from lib import execute, profiles, readme, report, reproduce
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but the networks' weights: room for two networks in ten notebooks
@@ -126,6 +126,8 @@ def main(words: Iterable[str] | None = None) -> int:
     os.chdir(profiles.ROOT)
     try:
         folder, size = publish(profiles.load(asked.profile, results=results))
+        if folder == profiles.from_here("results/published") / asked.profile:
+            readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, results), file=sys.stderr)
         return 1

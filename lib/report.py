@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas
 
-from lib import page, profiles, tables
+from lib import outlook, page, profiles, tables
 
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
@@ -40,6 +40,7 @@ BENCHMARK_TITLES = {  # file -> what it is about
     "growth-units": "How scoring grows with the number of units",
     "growth-criteria": "How scoring grows with the number of criteria",
     "growth-processes": "How scoring grows with the number of processes",
+    "imagenet": "ResNet-50 on images of 224 pixels, and decoding them",
     "memory": "Peak memory of scoring, against a plain pass",
     "oracle": "The oracle, against a masked pass per unit",
     "scoring": "Time of scoring, against a plain pass",
@@ -47,7 +48,9 @@ BENCHMARK_TITLES = {  # file -> what it is about
 }
 BENCHMARK_WORDS = {  # column of a benchmark -> header
     "network": "network", "grows": "what grows", "series": "in", "size": "to", "task": "what",
-    "criteria": "criteria scored", "seconds": "s", "steps_per_second": "steps a second", "peak_mb": "peak (MB)",
+    "criteria": "criteria scored", "seconds": "s", "steps_per_second": "steps a second",
+    "images_per_second": "images a second", "seconds_exponent": "exponent of s", "peak_mb": "peak (MB)",
+    "peak_mb_exponent": "its exponent",
     "share": "relative", "share_low": "from", "share_high": "up to", "target": "target", "within": "within the target",
     "device": "device", "device_name": "processor", "threads": "threads", "torch": "PyTorch",
     "date": "measured on", "commit": "code",
@@ -383,6 +386,8 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
         shown = _with_outcome(pandas.read_csv(path)).rename(columns=BENCHMARK_WORDS)
         shown = shown[[name for name in BENCHMARK_WORDS.values() if name in shown]]
         blocks.append(table(shown, f"## {BENCHMARK_TITLES.get(path.stem, path.stem)}", copied))
+    if said := outlook.imagenet(folder):
+        blocks.append(Text(f"## {outlook.TITLE}\n\n{said}"))
     return blocks
 
 

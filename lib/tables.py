@@ -17,6 +17,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "pruned": "units off",
     "share": "units off (%)",
     "emptied": "layers left empty",
+    "labels": "needs labels",
     "auc_relative": "relative auc",
     "auc_ours": "auc here",
     "auc_paper": "auc in the paper",

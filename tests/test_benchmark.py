@@ -136,7 +136,7 @@ def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
     assert json.loads(found[["benchmark", "task"]].to_json(orient="values")) == [
         ["scoring", "plain pass"], ["scoring", "one cotangent (8)"], ["curves", "a"], ["curves", "b"],
     ]  # fmt: skip
-    benchmark._draw(tmp_path)
+    benchmark._sum_up(tmp_path)
     assert (tmp_path / "shares.png").stat().st_size > 1000 and (tmp_path / "shares.svg").exists()
 
 

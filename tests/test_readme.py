@@ -1,10 +1,12 @@
-"""What README.md shows runs as it stands."""
+"""What README.md shows runs as it stands, and says what is published."""
 
 import re
+from pathlib import Path
 
+import pytest
 import torch
 
-from lib import cost
+from lib import cost, readme
 from lib.profiles import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -26,3 +28,77 @@ def test_the_snippet_of_a_network_of_your_own_halves_it():
 def test_every_module_is_named():
     there = {path.stem for path in (ROOT / "lib").glob("*.py")} - {"__init__"}
     assert {name for name in there if f"`{name}`" not in TEXT} == set()
+
+
+# ---- what it quotes -----------------------------------------------------------------------------------------------
+
+REPORT = """# A question?
+
+*Profile quick \u00b7 digits: a \u00b7 seeds 0*
+
+## In short
+
+Some words.
+
+- **One?** Yes.
+- **Two?** [See](tables/a.csv).
+
+## What to do
+
+- **This.**
+
+## The curves in short
+
+Lines.
+
+![Curves](figures/90-report-curves-units.png)\\
+*Figure 2.*
+
+| a | b |
+| --- | --- |
+| 1 | 2 |
+
+## Behind
+"""
+BARE = "# Study\n<!-- opening -->\nold\n<!-- /opening -->\nmiddle\n<!-- advice -->\n<!-- /advice -->\nend\n"
+
+
+def publish(root, name="quick", report=REPORT):
+    (root / name).mkdir(parents=True)
+    (root / name / "report.md").write_text(report)
+
+
+def test_it_quotes_what_is_published():
+    assert readme.filled(TEXT, Path("results/published")) == TEXT, "run make publish"
+
+
+def test_marked_places_are_filled_from_the_report_with_links_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    publish(Path("published"))
+    text = readme.filled(BARE, Path("published"))
+    opening, advice = (
+        re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", text, re.DOTALL)[1] for name in ("opening", "advice")
+    )
+    assert opening.startswith(
+        "- **One?** Yes.\n- **Two?** [See](published/quick/tables/a.csv).\n\n![Curves](published/quick/"
+    )
+    assert "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n*Profile quick" in opening
+    assert advice.startswith("- **This.**\n\n*Profile quick")
+    assert "old" not in text and text.endswith("end\n") and "\nmiddle\n" in text
+    assert readme.filled(text, Path("published")) == text
+    assert readme.filled("no places", Path("published")) == "no places"
+
+
+def test_the_profile_that_says_most_is_quoted(tmp_path):
+    publish(tmp_path)
+    publish(tmp_path, "cifar", REPORT.replace("Profile quick", "Profile cifar"))
+    assert "Profile cifar" in readme.filled(BARE, tmp_path)
+
+
+@pytest.mark.parametrize("heading", ["In short", "What to do", "The curves in short"])
+def test_a_report_without_what_it_quotes_is_named(tmp_path, heading):
+    with pytest.raises(FileNotFoundError, match="holds no report of paper, cifar, quick: publish one"):
+        readme.filled(BARE, tmp_path)
+    publish(tmp_path, report=REPORT.replace(f"## {heading}", "## Other"))
+    with pytest.raises(ValueError, match=f"report.md has no section '{heading}'"):
+        readme.filled(BARE, tmp_path)

@@ -1,0 +1,133 @@
+"""What somebody who wants to prune a network like those of a profile should do, in words: sentences made of tables.
+
+Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
+from a table. Means are over trained networks, draws of examples averaged first; nothing here is tested.
+"""
+
+from collections.abc import Sequence
+
+import pandas
+
+from lib import analysis, study
+from lib.claims import RECOMMENDED
+
+ENOUGH = 0.99  # of what all images give, or of the accuracy, counts as all of it
+LABELS = {"sq:norm": "the same length for every image", "taylorfo": "the lengths that they have"}
+PROBES = {RECOMMENDED: "1", "sq:rand@4:norm": "4", "sq:rand@16:norm": "16", "sq:exact": "one per class (`sq:exact`)"}
+NOTHING = pandas.DataFrame()
+
+
+def advice(
+    *,
+    scarcity: pandas.DataFrame = NOTHING,
+    sources: pandas.DataFrame = NOTHING,
+    lines: pandas.DataFrame = NOTHING,
+    seconds: pandas.DataFrame = NOTHING,
+) -> str:
+    """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what it costs.
+
+    Arguments:
+        scarcity, sources: summaries (as of `study.summaries`) of the notebooks on label scarcity and on what is sent
+            back.
+        lines: of `analysis.along`, over units.
+        seconds: of `analysis.scoring_seconds`.
+    """
+    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines), _cost(seconds)]
+    return "\n".join(f"- {sentences}" for sentences in said if sentences)
+
+
+def _images(scarcity: pandas.DataFrame) -> str:
+    means = _by_number(scarcity)
+    if RECOMMENDED not in means:
+        return ""
+    own = means[RECOMMENDED].dropna()
+    enough = own.index[own >= ENOUGH * own.iloc[-1]][0]
+    return (
+        f"**How many images?** `{RECOMMENDED}` on {_and(f'{number:,}' for number in own.index)} of them has a relative "
+        f"auc of {_numbers(own)}: {enough:,} give {100 * ENOUGH:.0f} % of what {own.index[-1]:,} do."
+    )
+
+
+def _labels(scarcity: pandas.DataFrame) -> str:
+    means = _by_number(scarcity)
+    there = [name for name in LABELS if name in means]
+    if RECOMMENDED not in means or not there:
+        return ""
+    means = means[[*there, RECOMMENDED]].dropna()
+    own, numbers = means[RECOMMENDED], [f"{number:,}" for number in means.index]
+    gains = [
+        f"`{name}` (label gradients with {LABELS[name]}) gains " + _and(f"{gain:+.3f}" for gain in means[name] - own)
+        for name in there
+    ]
+    said = f"**When do labels help?** Over `{RECOMMENDED}` on {_and(numbers)} images, {'; '.join(gains)}."
+    fewer = [number for number in means.index[:-1] if (means.loc[number, there] < own.iloc[-1]).all()]
+    if fewer:
+        said += f" All {numbers[-1]} without labels are better than up to {max(fewer):,} with labels, whichever way."
+    elif len(own) > 1:
+        said += f" All {numbers[-1]} without labels are no better than {numbers[0]} with labels."
+    return said
+
+
+def _vectors(sources: pandas.DataFrame) -> str:
+    means = _by_number(sources)
+    there = {name: words for name, words in PROBES.items() if name in means}
+    if len(there) < 2 or RECOMMENDED not in there:
+        return ""
+    most = means[list(there)].dropna().iloc[-1]
+    return (
+        f"**How many random vectors per image?** {_capital(_and(there.values()))} have a relative auc of "
+        f"{_numbers(most)}; each takes a backward pass more."
+    )
+
+
+def _weights(lines: pandas.DataFrame) -> str:
+    if "criterion" not in lines or not {RECOMMENDED, "l2"} <= set(lines["criterion"]):
+        return ""
+    most = lines[lines["examples"] == lines.groupby(analysis.PANEL)["examples"].transform("max")]
+    said = []
+    for panel, part in most.groupby(analysis.PANEL, sort=False):
+        gone = {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, "l2")}
+        said.append(f"{gone[RECOMMENDED]:g} % of the units by `{RECOMMENDED}`, {gone['l2']:g} % by `l2`")
+        said[-1] += f" ({', '.join(panel)})"
+    return (
+        f"**When is the size of weights enough?** With {100 * ENOUGH:.0f} % of the accuracy left one can switch off "
+        f"{'; '.join(said)}."
+    )
+
+
+def _kept_until(line: pandas.DataFrame) -> float:
+    """How much (%) can go before the accuracy first falls below nearly all of it."""
+    line = line.sort_values("gone")
+    below = line["accuracy"] < ENOUGH * line["accuracy"].iloc[0]
+    return float(line["gone"][~below.cummax()].iloc[-1])
+
+
+def _cost(seconds: pandas.DataFrame) -> str:
+    by_name = seconds.set_index("criterion")["seconds"] if len(seconds) else pandas.Series(dtype=float)
+    there = [name for name in (RECOMMENDED, "sq:exact", "l2") if name in by_name]
+    if RECOMMENDED not in there:
+        return ""
+    times = _and(f"{1000 * by_name[name]:.3g} ms by `{name}`" for name in there)
+    return f"**What does it cost?** To score on a few hundred images takes {times}, on the machine of this report."
+
+
+def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Mean relative auc, a row per number of images, ascending, a column per criterion that sees images."""
+    if "criterion" not in summary:
+        return pandas.DataFrame()
+    seen = summary[(summary["sample"] == "random") & (summary["examples"] > 0)]
+    runs = seen.groupby([*study.RUN, "examples", "criterion"], observed=True)["auc_relative"].mean().reset_index()
+    return runs.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
+
+
+def _numbers(values: pandas.Series) -> str:
+    return _and(f"{value:.3f}" for value in values)
+
+
+def _and(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,85 @@
+"""lib.advice: what is said is what the tables hold, and what they do not hold is not said."""
+
+import pandas
+import pytest
+
+from lib import advice, claims
+
+OWN = claims.RECOMMENDED
+
+
+def summary(values, sample="random"):
+    """Two runs of one draw and one run of two, around each mean; values: (criterion, examples) -> relative auc."""
+    rows = [
+        ("digits", "vgg8", seed, name, number, draw, sample, mean + shift)
+        for (name, number), mean in values.items()
+        for seed, draw, shift in ((0, 0, -0.1), (1, 0, 0.2), (1, 1, 0.0))
+    ]
+    columns = ["dataset", "network", "seed", "criterion", "examples", "draw", "sample", "auc_relative"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def said(**tables):
+    return advice.advice(**tables)
+
+
+def test_without_tables_nothing_is_said():
+    assert said() == ""
+    assert said(scarcity=summary({("sq", 10): 0.5}), sources=summary({(OWN, 10): 0.5})) == ""
+    assert said(seconds=pandas.DataFrame({"criterion": ["l2"], "seconds": [1.0]})) == ""
+
+
+def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
+    table = summary({(OWN, 2): 0.4, (OWN, 10): 0.693, (OWN, 1000): 0.7, ("l2", 0): 0.9})
+    assert said(scarcity=table) == (
+        "- **How many images?** `sq:rand:norm` on 2, 10 and 1,000 of them has a relative auc of 0.400, 0.693 and "
+        "0.700: 10 give 99 % of what 1,000 do."
+    )
+    stratified = summary({(OWN, 10): 0.1}, sample="stratified")
+    assert said(scarcity=pandas.concat([table, stratified])) == said(scarcity=table)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "words"),
+    [
+        (
+            (0.5, 0.8),
+            "+0.100 and +0.100. All 1,000 without labels are better than up to 10 with labels, whichever way.",
+        ),
+        ((0.8, 0.8), "+0.400 and +0.100. All 1,000 without labels are no better than 10 with labels."),
+    ],
+)
+def test_labels_are_compared_on_as_many_images_and_on_fewer(labelled, words):
+    table = summary(
+        {(OWN, 10): 0.4, (OWN, 1000): 0.7} | dict(zip([("sq:norm", 10), ("sq:norm", 1000)], labelled, strict=True))
+    )
+    line = said(scarcity=table).splitlines()[1]
+    assert line.startswith("- **When do labels help?** Over `sq:rand:norm` on 10 and 1,000 images, `sq:norm` (label ")
+    assert words in line
+
+
+def test_random_vectors_are_counted():
+    table = summary({(OWN, 10): 0.5, ("sq:rand@4:norm", 10): 0.6, ("sq:exact", 10): 0.65, ("sq", 10): 0.1})
+    assert said(sources=table) == (
+        "- **How many random vectors per image?** 1, 4 and one per class (`sq:exact`) have a relative auc of 0.500, "
+        "0.600 and 0.650; each takes a backward pass more."
+    )
+
+
+def test_weights_are_enough_until_the_first_point_below_nearly_all_of_the_accuracy():
+    points = {OWN: [1.0, 1.0, 0.995, 0.5], "l2": [1.0, 0.98, 1.0, 0.5]}
+    rows = [
+        ("digits", "vgg8", 10, name, gone, accuracy)
+        for name, line in points.items()
+        for gone, accuracy in zip([0.0, 2.5, 5.0, 7.5], line, strict=True)
+    ]
+    lines = pandas.DataFrame(rows, columns=["dataset", "network", "examples", "criterion", "gone", "accuracy"])
+    few = lines.assign(examples=2, accuracy=0.1)
+    assert said(lines=pandas.concat([few, lines])).endswith(
+        "can switch off 5 % of the units by `sq:rand:norm`, 0 % by `l2` (digits, vgg8)."
+    )
+
+
+def test_costs_are_in_milliseconds():
+    seconds = pandas.DataFrame({"criterion": ["sq", OWN, "l2"], "seconds": [3.0, 0.02345, 0.0008]})
+    assert "takes 23.4 ms by `sq:rand:norm` and 0.8 ms by `l2`" in said(seconds=seconds)
