@@ -26,8 +26,9 @@ def imagenet(folder: Path) -> str:
     scoring, decoding = by_task.loc["scoring"], by_task.loc["decoding"]
     rate, decoded = TRAINED / scoring["share"], decoding["images_per_second"]
     speed_up = processes["seconds"].iloc[0] / processes["seconds"].iloc[-1]
-    exponents = (
-        f"{images['seconds_exponent'].iloc[0]:.2f} for time and {images['peak_mb_exponent'].iloc[0]:.2f} for memory"
+    exponents = " and ".join(
+        f"{round(images[f'{name}_exponent'].iloc[0], 2) + 0.0:.2f} for {words}"  # + 0.0: no "-0.00"
+        for name, words in (("seconds", "time"), ("peak_mb", "memory"))
     )
     hours = IMAGES / scoring["images_per_second"] / 3600
     said = f"""All {IMAGES:,} training images of 224 pixels, ResNet-50, one criterion without labels. On this machine
@@ -39,8 +40,9 @@ Two processes on its two cores are {speed_up:.2f} times as fast as one on one of
 
 No GPU was measured. One that trains this network on {TRAINED} images a second (NVIDIA's figure for an A100 in TF32)
 would at the same share score {rate:,.0f}. To be fed so fast it needs {rate / decoded:.0f} cores beside it, as one core
-here decodes {decoded:.0f} JPEGs of 500 x 375 pixels a second; with {CORES} beside each GPU decoding is what takes the
-time. More GPUs with as many cores each divide both, since they share nothing else:"""
+here decodes {decoded:.0f} JPEGs of 500 x 375 pixels a second; with {CORES} beside each GPU
+{"decoding" if rate > CORES * decoded else "scoring"} takes longer. More GPUs with as many cores each divide both,
+since they share nothing else:"""
     rows = [
         {
             "GPUs": count,

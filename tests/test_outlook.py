@@ -22,5 +22,9 @@ def test_a_gpu_scores_at_the_share_measured_here_and_needs_cores_to_decode(tmp_p
     assert "from 1,000 to 100,000 images" in said and "exponents are 0.99 for time and 0.01 for memory" in said
     assert "1.88 times as fast" in said and "8 kB per criterion" in said
     assert "score 1,876." in said and "it needs 19 cores" in said  # 938 / .5, and that / 100
+    assert "with 16 beside each GPU decoding takes longer" in said
+    write(tmp_path, images_per_second=[5, 10, 200])
+    assert "with 16 beside each GPU scoring takes longer" in outlook.imagenet(tmp_path).replace("\n", " ")
+    write(tmp_path)
     rows = [line for line in outlook.imagenet(tmp_path).splitlines() if line.startswith("| 8 ")]
     assert rows == [f"| 8 | {1_281_167 / 1876 / 8 / 60:.1f} | {1_281_167 / 1600 / 8 / 60:.1f} |"]
