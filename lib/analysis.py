@@ -124,15 +124,14 @@ def along(curves: pandas.DataFrame, over: str, step: float = 2.5) -> pandas.Data
 
 
 def in_numbers(summary: pandas.DataFrame, criteria: Sequence[str]) -> pandas.DataFrame:
-    """Means over runs (draws averaged first), a row per data set, network, number of examples (the smallest and the
-    largest) and each of `criteria`, in their order.
+    """Means over runs (draws averaged first) on the most examples, a row per data set, network and each of `criteria`,
+    in their order.
 
     Columns: labels (whether it needs them), auc_relative, accuracy_unpruned, accuracy_10pct, _25pct, _50pct.
     """
     values = ["auc_relative", "accuracy_unpruned", *(f"accuracy_{100 * share:.0f}pct" for share in pruning.SHARES)]
-    ends = summary.groupby(PANEL)["examples"]
-    chosen = summary["criterion"].isin(criteria)
-    chosen &= (summary["examples"] == ends.transform("min")) | (summary["examples"] == ends.transform("max"))
+    most = summary.groupby(PANEL)["examples"].transform("max")
+    chosen = summary["criterion"].isin(criteria) & (summary["examples"] == most)
     runs = summary[chosen].groupby([*study.RUN, "examples", "criterion"], observed=True)[values].mean()
     found = runs.groupby([*PANEL, "examples", "criterion"]).mean().reset_index()
     found["criterion"] = pandas.Categorical(found["criterion"], criteria, ordered=True)
