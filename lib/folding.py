@@ -7,21 +7,24 @@ model itself where such a copy cannot be had, or a check of the logits of an exa
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from lib.units import Unit
+from lib.units import Tap, Unit, tapped
 
 _SMALL_MAP = 16  # pixels, below which the weights are most of what a convolution reads, and the default layout wins
 
 
-def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Module:
-    """A copy of `model` in which a BatchNorm that takes in a convolution does nothing, and the convolution its work.
+def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> tuple[nn.Module, Sequence[Unit]]:
+    """A copy of `model` in which a BatchNorm that takes in a convolution does nothing, and the convolution its work;
+    and its units.
 
     Taps stay where they are: the output of what was the BatchNorm, now that of the convolution, is the same value,
-    with the same derivatives. What is not merged the copy shares with the model.
+    with the same derivatives. Modules that overwrite what they take in, as a ReLU may, do so no more, so that fewer
+    taps are `overwritten`. What is not merged the copy shares with the model.
 
     Arguments:
         layers: `units(model)`.
@@ -30,7 +33,7 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Modu
     Returns the model itself where it has hooks, which may do anything, or where the copy does not give its logits.
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
-        return model
+        return model, layers
     with attempted():  # copying and running a stranger's model in another layout
         pair = example.repeat_interleave(2, 0)  # one alone would fit views that more do not
         with torch.no_grad(), full_precision():
@@ -38,9 +41,22 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> nn.Modu
             copy = _sharing(model)
             for unit in layers:
                 _fold(copy, unit, shapes)
-            if alike(copy(channels_last(pair)), truth):
-                return copy
-    return model
+            for module in copy.modules():
+                if getattr(module, "inplace", False) is True:
+                    module.inplace = False
+            logits, found = _with_overwritten(copy, layers, channels_last(pair))
+            if alike(logits, truth):
+                return copy, found
+    return model, layers
+
+
+def _with_overwritten(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> tuple[Tensor, list[Unit]]:
+    """The logits, and the units with their taps as `units.Tap.overwritten` is to say of this model."""
+    seen: dict[Tap, tuple[Tensor, int]] = {}
+    with tapped(model, layers, lambda _, tap, value: seen.update({tap: (value, value._version)})):
+        logits = model(images)
+    taps = {tap: replace(tap, overwritten=value._version != version) for tap, (value, version) in seen.items()}
+    return logits, [replace(unit, taps=tuple(taps[tap] for tap in unit.taps)) for unit in layers]
 
 
 def _seen(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, torch.Size]]:

@@ -167,8 +167,10 @@ class Scoring:
         self.by_minibatch = any(_works_on_minibatches(c) for c in gradient)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
         self.needs_examples = bool(gradient or seen)
-        self.fast = folded(self.model, self.layers, self.example) if self.by_rows or seen else self.model
-        self.activations = Activations(self.fast, self.layers, self.example, seen)
+        self.fast, self.taps = self.model, self.layers
+        if self.by_rows or seen:
+            self.fast, self.taps = folded(self.model, self.layers, self.example)
+        self.activations = Activations(self.fast, self.taps, self.example, seen)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
         size = sum(unit.size for unit in self.layers)
         self.sums = {
@@ -215,7 +217,7 @@ class Scoring:
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self.casting():
-            passed = _Pass(self.fast, self.layers, images, self.kinds)
+            passed = _Pass(self.fast, self.taps, images, self.kinds)
         logits, labels = self._checked(passed.logits, labels)
         *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():

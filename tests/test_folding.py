@@ -16,7 +16,7 @@ from lib.units import tapped, units
 
 
 def fold(model, images):
-    return folded(model, units(model, images[:1]), images[:1])
+    return folded(model, units(model, images[:1]), images[:1])[0]
 
 
 def values_at_taps(model, layers, images):
@@ -44,7 +44,7 @@ CASES = [(toy, which) for which in toys.NETWORKS] + [
 def test_logits_and_values_at_taps_are_the_same(make, which):
     model, images = make(which)
     layers = units(model, images[:1])
-    copied = folded(model, layers, images[:1])
+    copied, _ = folded(model, layers, images[:1])
     assert copied is not model
     (logits, seen), (expected, values) = (values_at_taps(each, layers, images) for each in (copied, model))
     torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10 * expected.abs().max())
@@ -68,6 +68,18 @@ def test_batchnorms_behind_convolutions_are_gone(make, which, left):
     model, images = make(which)
     assert sum(isinstance(module, nn.BatchNorm2d) for module in fold(model, images).modules()) == left
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_modules_overwrite_nothing_any_more_but_sums_in_place_do():
+    model, images = network("resnet18")  # torchvision's, whose ReLUs overwrite, as does `out += identity`
+    layers = units(model, images[:1])
+    copied, found = folded(model, layers, images[:1])
+    assert [unit.name for unit in found] == [unit.name for unit in layers]
+    assert all(tap.overwritten for unit in layers for tap in unit.taps if "downsample" not in unit.name)
+    overwritten = {unit.name for unit in found for tap in unit.taps if tap.overwritten}
+    assert overwritten == {f"layer{n}.{block}.conv2" for n in (1, 2, 3, 4) for block in (0, 1)}
+    assert all(module.inplace for module in model.modules() if isinstance(module, nn.ReLU))
+    assert not any(module.inplace for module in copied.modules() if isinstance(module, nn.ReLU))
 
 
 def test_one_merged_convolution_by_hand():
@@ -138,10 +150,10 @@ def test_the_model_itself_where_it_has_hooks():
     model, images = toy(toys.Plain)
     layers = units(model, images[:1])
     with masked(model, torch.arange(7), 2, layers):
-        assert folded(model, layers, images[:1]) is model
-    assert folded(model, layers, images[:1]) is not model
+        assert folded(model, layers, images[:1])[0] is model
+    assert folded(model, layers, images[:1])[0] is not model
     model.layers[2].register_forward_pre_hook(lambda *_: None)
-    assert folded(model, layers, images[:1]) is model
+    assert folded(model, layers, images[:1])[0] is model
 
 
 def test_a_full_memory_is_said(monkeypatch):
@@ -179,8 +191,8 @@ def both_scores(model, images, labels, names, monkeypatch):
     copies = []
     monkeypatch.setattr(importance, "folded", lambda *given: copies.append(folded(*given)) or copies[-1])
     fast = importance.score(model, [(images, labels)], names)
-    assert copies and copies[0] is not model
-    monkeypatch.setattr(importance, "folded", lambda model, *_: model)
+    assert copies and copies[0][0] is not model
+    monkeypatch.setattr(importance, "folded", lambda model, layers, *_: (model, layers))
     return fast, importance.score(model, [(images, labels)], names)
 
 
