@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import pandas
 
 from lib import analysis, study
+from lib.analysis import SCORED
 from lib.claims import RECOMMENDED
 
 ENOUGH = 0.99  # of what all images give, or of the accuracy, counts as all of it
 LABELS = {"sq:norm": "the same length for every image", "taylorfo": "the lengths that they have"}
 PROBES = {RECOMMENDED: "1", "sq:rand@4:norm": "4", "sq:rand@16:norm": "16", "sq:exact": "one per class (`sq:exact`)"}
+BY_WEIGHTS = ("l2", "l2:layer", "bn-scale:layer")
 NOTHING = pandas.DataFrame()
 
 
@@ -22,6 +24,7 @@ def advice(
     scarcity: pandas.DataFrame = NOTHING,
     sources: pandas.DataFrame = NOTHING,
     lines: pandas.DataFrame = NOTHING,
+    free: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
 ) -> str:
     """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what it costs.
@@ -30,9 +33,10 @@ def advice(
         scarcity, sources: summaries (as of `study.summaries`) of the notebooks on label scarcity and on what is sent
             back.
         lines: of `analysis.along`, over units.
+        free: summaries of criteria that need no labels.
         seconds: of `analysis.scoring_seconds`.
     """
-    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines), _cost(seconds)]
+    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines, free), _cost(seconds)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -42,10 +46,13 @@ def _images(scarcity: pandas.DataFrame) -> str:
         return ""
     own = means[RECOMMENDED].dropna()
     enough = own.index[own >= ENOUGH * own.iloc[-1]][0]
-    return (
+    said = (
         f"**How many images?** `{RECOMMENDED}` on {_and(f'{number:,}' for number in own.index)} of them has a relative "
-        f"auc of {_numbers(own)}: {enough:,} give {100 * ENOUGH:.0f} % of what {own.index[-1]:,} do."
     )
+    said += f"auc of {_numbers(own)}"
+    if enough < own.index[-1]:
+        said += f": {enough:,} give {100 * own[enough] / own.iloc[-1]:.1f} % of what {own.index[-1]:,} do"
+    return f"{said}."
 
 
 def _labels(scarcity: pandas.DataFrame) -> str:
@@ -73,14 +80,14 @@ def _vectors(sources: pandas.DataFrame) -> str:
     there = {name: words for name, words in PROBES.items() if name in means}
     if len(there) < 2 or RECOMMENDED not in there:
         return ""
-    most = means[list(there)].dropna().iloc[-1]
+    known = means[list(there)].dropna()
     return (
-        f"**How many random vectors per image?** {_capital(_and(there.values()))} have a relative auc of "
-        f"{_numbers(most)}; each takes a backward pass more."
+        f"**How many random vectors per image?** On {known.index[-1]:,} images {_and(there.values())} have a relative "
+        f"auc of {_numbers(known.iloc[-1])}; each takes a backward pass more."
     )
 
 
-def _weights(lines: pandas.DataFrame) -> str:
+def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
     if "criterion" not in lines or not {RECOMMENDED, "l2"} <= set(lines["criterion"]):
         return ""
     most = lines[lines["examples"] == lines.groupby(analysis.PANEL)["examples"].transform("max")]
@@ -89,10 +96,15 @@ def _weights(lines: pandas.DataFrame) -> str:
         gone = {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, "l2")}
         said.append(f"{gone[RECOMMENDED]:g} % of the units by `{RECOMMENDED}`, {gone['l2']:g} % by `l2`")
         said[-1] += f" ({', '.join(panel)})"
-    return (
+    answer = (
         f"**When is the size of weights enough?** With {100 * ENOUGH:.0f} % of the accuracy left one can switch off "
-        f"{'; '.join(said)}."
     )
+    answer += f"{'; '.join(said)}."
+    means = free.groupby("criterion")["auc_relative"].mean() if len(free) else {}
+    there = [name for name in BY_WEIGHTS if name in means]
+    if RECOMMENDED in means and there:
+        answer += f" In relative auc {_and(f'`{name}` has {means[name]:.3f}' for name in [*there, RECOMMENDED])}."
+    return answer
 
 
 def _kept_until(line: pandas.DataFrame) -> float:
@@ -104,11 +116,14 @@ def _kept_until(line: pandas.DataFrame) -> float:
 
 def _cost(seconds: pandas.DataFrame) -> str:
     by_name = seconds.set_index("criterion")["seconds"] if len(seconds) else pandas.Series(dtype=float)
-    there = [name for name in (RECOMMENDED, "sq:exact", "l2") if name in by_name]
+    there = [name for name in (RECOMMENDED, "sq:exact", "synflow", "l2") if name in by_name]
     if RECOMMENDED not in there:
         return ""
     times = _and(f"{1000 * by_name[name]:.3g} ms by `{name}`" for name in there)
-    return f"**What does it cost?** To score on a few hundred images takes {times}, on the machine of this report."
+    return (
+        f"**What does it cost?** On up to {SCORED} images and with the first network scoring takes {times}, on the "
+        "machine of this report, where other notebooks may have run."
+    )
 
 
 def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
@@ -127,7 +142,3 @@ def _numbers(values: pandas.Series) -> str:
 def _and(parts: Sequence[str]) -> str:
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -16,6 +16,7 @@ from lib import importance, oracle, profiles, pruning, statistics, study, tables
 from lib.criteria import label_gradient
 
 PANEL = ["dataset", "network"]
+SCORED = 256  # examples, at most, on which the time of a criterion is taken
 _TOGETHER = "joint over single, {:.0f} % off"
 TOGETHER = _TOGETHER.format(100 * study.TENTH)  # column of `interaction_means` that the limit is for
 
@@ -415,12 +416,15 @@ def labelled(plan: profiles.Profile, free: pandas.DataFrame) -> pandas.DataFrame
 
 
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per criterion, best first: mean relative auc over all runs, the mean for each network, used (on how many
+    """One row per criterion, best first: mean relative auc over all runs, the mean for each network, over the first
+    quarter of the multiply-adds and of the parameters that go (NaN where a curve ends before), used (on how many
     examples at most) and place."""
     mean, used = (summary.groupby("criterion")[name] for name in ("auc_relative", "used"))
     mean, used = mean.mean(), used.max()
     panels = summary.pivot_table(index="criterion", columns=PANEL, values="auc_relative")
     panels.columns = [", ".join(panel) for panel in panels.columns]
+    costs = [name for name in (f"auc_relative_{what}" for what in pruning.RESOURCES) if name in summary]
+    panels = panels.join(summary.groupby("criterion")[costs].agg(lambda values: values.mean(skipna=False)))
     board = pandas.DataFrame({"auc_relative": mean}).join(panels).sort_values("auc_relative", ascending=False)
     return board.reset_index().assign(used=used[board.index].to_numpy(), place=range(1, len(board) + 1))
 
@@ -468,7 +472,7 @@ def ranks(summary: pandas.DataFrame, criteria: Sequence[str] = RANKED) -> tuple[
     return table, pairs["p"], pandas.DataFrame([facts | {"critical_difference": pairs["critical_difference"]}])
 
 
-def scoring_seconds(plan: profiles.Profile, criteria: Iterable[str], *, examples: int = 256) -> pandas.DataFrame:
+def scoring_seconds(plan: profiles.Profile, criteria: Iterable[str], *, examples: int = SCORED) -> pandas.DataFrame:
     """How long each criterion alone takes on the same examples of the profile's first run: the median of three."""
     run = plan.runs[0]
     device = profiles.device(run.device)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pandas
 
 from lib import analysis
-from lib.claims import RECOMMENDED
+from lib.claims import CLAIMS, RECOMMENDED
 from lib.statistics import LEVEL, MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
@@ -36,7 +36,7 @@ def in_short(
         together: of `analysis.interaction_means`.
     """
     said = [_standing(free, labelled), _what_can_go(free), _normalising(verdicts, behind), _labels(verdicts)]
-    said += [_after_fine_tuning(tuned), _alarm(together)]
+    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -56,7 +56,7 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
     opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
     said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
     said += f"{free['used'].max():,} images."
-    parts = [said, _best_by_weights(free, own), _place(means), _best_with_labels(own, labelled)]
+    parts = [said, _best_by_weights(free, own), _place(means), _by_cost(free), _best_with_labels(own, labelled)]
     return " ".join(filter(None, parts))
 
 
@@ -85,6 +85,21 @@ def _place(means: pandas.Series) -> str:
         return f"It is the best of {len(means)} criteria without labels."
     return (
         f"Among {len(means)} criteria without labels it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
+    )
+
+
+def _by_cost(free: pandas.DataFrame) -> str:
+    """Its place where criteria are compared at equal multiply-adds, if these are known."""
+    if "auc_relative_macs" not in free or free["auc_relative_macs"].isna().all():
+        return ""
+    means = free.groupby("criterion")["auc_relative_macs"].mean().dropna().sort_values(ascending=False)
+    if RECOMMENDED not in means:
+        return ""
+    place = list(means.index).index(RECOMMENDED) + 1
+    best = "" if place == 1 else f" (the best, `{means.index[0]}`, has {means.iloc[0]:.3f})"
+    return (
+        f"Over the first quarter of the multiply-adds that go, instead of half of the units, it has "
+        f"{means[RECOMMENDED]:.3f} and place {place}{best}."
     )
 
 
@@ -125,7 +140,7 @@ def _normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
     rows = behind[(behind["claim"] == "C1") & behind["label"].str.contains(":rand")] if len(behind) else behind
     if not len(rows):
         return said
-    ends = f"{_signed(rows['effect'].min())} to {_signed(rows['effect'].max())}"
+    ends = f"from {_signed(rows['effect'].min())} to {_signed(rows['effect'].max())} among them"
     sure = int((rows["p_holm"] < LEVEL).sum())
     found = f"{sure} of them with an adjusted p below {LEVEL}"
     if rows["smallest_p_holm"].min() >= LEVEL:
@@ -172,7 +187,12 @@ def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
         for panel, row in after.iterrows()
     ]
     ahead = _and(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
-    said = f"**After fine-tuning** networks that it shrank have a mean accuracy of {_and(shown)}."
+    said = "**After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of "
+    said += f"{_and(shown)}."
+    if "parameters" in tuned:
+        left = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="parameters", sort=False)
+        sizes = _and(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there) if there else ""
+        said += f" They are not alike in size: per parameter that it keeps, {sizes}." if sizes else ""
     return f"{said} It is ahead of {ahead}, of {_panels(after)}." if ahead else said
 
 
@@ -189,6 +209,15 @@ def _alarm(together: pandas.DataFrame) -> str:
         f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
         f"from {analysis.LIMITS['together']} on)."
     )
+
+
+def _claims(verdicts: pandas.DataFrame) -> str:
+    said = []
+    for verdict in ("supported", "contradicted", "open"):
+        names = list(verdicts["claim"][verdicts["verdict"] == verdict]) if len(verdicts) else []
+        if names:
+            said.append(f"{verdict}: " + "; ".join(f"{CLAIMS[name].text} ({name})" for name in names))
+    return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
 
 
 def _signed(value: float) -> str:

@@ -19,6 +19,7 @@ from matplotlib.ticker import LogLocator
 
 from lib import pictures, tables
 
+_ALWAYS = ("sq:rand:norm", "sq:norm", "taylorfo", "l2", "random")  # have colours of their own in every figure
 _MARKERS = "osD^vPX"
 _DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 _BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
@@ -77,6 +78,7 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
 
     shown = _with_panels(table[table["criterion"].isin(criteria)])
     look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": True}
+    look["palette"] = _colours(criteria)
     grid = seaborn.relplot(
         shown, x="share", y="percent", row="panel", col="examples", kind="line", markers=False, **_BAND,
         height=2.7, aspect=1.35, **look,
@@ -100,7 +102,7 @@ def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) 
     panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
     size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
     figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
-    looks = list(zip(criteria, _palette(len(criteria)), _MARKERS, _DASHES, strict=False))
+    looks = list(zip(criteria, _colours(criteria), _MARKERS, _DASHES, strict=False))
     for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
         here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
         for place, (criterion, colour, marker, dashes) in enumerate(looks):
@@ -249,12 +251,23 @@ def _with_panels(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _add_reference(grid, reference: pandas.DataFrame, criteria: Sequence[str]) -> None:
-    palette = _palette(len(criteria))
+    palette = _colours(criteria)
     for (panel, examples), axes in grid.axes_dict.items():
         here = reference[(reference["panel"] == panel) & (reference["examples"] == examples)]
         for colour, criterion in zip(palette, criteria, strict=True):
             points = here[here["criterion"] == criterion]
             axes.plot(points["share"], points["percent"], "o", markersize=3, fillstyle="none", color=colour)
+
+
+def _colours(criteria: Sequence[str]) -> list:
+    """A colour for each, for those in most figures always the same; where there are too many for that, by their
+    order."""
+    if len(criteria) > 10:
+        return _palette(len(criteria))
+    own = [name for name in _ALWAYS if name in criteria]
+    free = (place for place in range(10) if place >= len(_ALWAYS) or _ALWAYS[place] not in own)
+    places = {name: _ALWAYS.index(name) if name in own else next(free) for name in [*own, *criteria]}
+    return [_palette(10)[places[name]] for name in criteria]
 
 
 def _palette(count: int) -> list:
@@ -450,8 +463,9 @@ def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     shown["percent"] = 100 * shown["accuracy"]
     look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
     grid = seaborn.relplot(
-        shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **_BAND, height=3.4, aspect=1.2, **look
-    )
+        shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **_BAND, height=3.4, aspect=1.2,
+        palette=_colours(criteria), **look,
+    )  # fmt: skip
     for panel, axes in grid.axes_dict.items():
         unpruned = 100 * shown.loc[shown["panel"] == panel, "accuracy_unpruned"].mean()
         axes.axhline(unpruned, color="0.4", linestyle="--", linewidth=1)
@@ -475,7 +489,7 @@ def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
             **{side: table.groupby("seed")[side].rank(ascending=False) for side in ("before", "after")}
         )
         means = ranked.groupby("criterion")[["before", "after"]].mean()
-        for name, colour, marker in zip(criteria, _palette(len(criteria)), _MARKERS * 2, strict=False):
+        for name, colour, marker in zip(criteria, _colours(criteria), _MARKERS * 2, strict=False):
             place.plot([0, 1], means.loc[name], color=colour, marker=marker, markersize=6, linewidth=1.5)
         for side, (column, align) in enumerate((("before", "right"), ("after", "left"))):
             for name, height in _apart(means[column].sort_values(), 0.42).items():

@@ -18,6 +18,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "share": "units off (%)",
     "emptied": "layers left empty",
     "labels": "needs labels",
+    "auc_relative_macs": "over multiply-adds",
+    "auc_relative_parameters": "over parameters",
     "auc_relative": "relative auc",
     "auc_ours": "auc here",
     "auc_paper": "auc in the paper",

@@ -33,7 +33,7 @@ def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
     table = summary({(OWN, 2): 0.4, (OWN, 10): 0.693, (OWN, 1000): 0.7, ("l2", 0): 0.9})
     assert said(scarcity=table) == (
         "- **How many images?** `sq:rand:norm` on 2, 10 and 1,000 of them has a relative auc of 0.400, 0.693 and "
-        "0.700: 10 give 99 % of what 1,000 do."
+        "0.700: 10 give 99.0 % of what 1,000 do."
     )
     stratified = summary({(OWN, 10): 0.1}, sample="stratified")
     assert said(scarcity=pandas.concat([table, stratified])) == said(scarcity=table)
@@ -61,8 +61,8 @@ def test_labels_are_compared_on_as_many_images_and_on_fewer(labelled, words):
 def test_random_vectors_are_counted():
     table = summary({(OWN, 10): 0.5, ("sq:rand@4:norm", 10): 0.6, ("sq:exact", 10): 0.65, ("sq", 10): 0.1})
     assert said(sources=table) == (
-        "- **How many random vectors per image?** 1, 4 and one per class (`sq:exact`) have a relative auc of 0.500, "
-        "0.600 and 0.650; each takes a backward pass more."
+        "- **How many random vectors per image?** On 10 images 1, 4 and one per class (`sq:exact`) have a relative "
+        "auc of 0.500, 0.600 and 0.650; each takes a backward pass more."
     )
 
 
@@ -83,3 +83,12 @@ def test_weights_are_enough_until_the_first_point_below_nearly_all_of_the_accura
 def test_costs_are_in_milliseconds():
     seconds = pandas.DataFrame({"criterion": ["sq", OWN, "l2"], "seconds": [3.0, 0.02345, 0.0008]})
     assert "takes 23.4 ms by `sq:rand:norm` and 0.8 ms by `l2`" in said(seconds=seconds)
+
+
+def test_other_sizes_of_weights_are_beside_the_plain_one():
+    rows = [("digits", "vgg8", 10, name, 0.0, 1.0) for name in (OWN, "l2")]
+    lines = pandas.DataFrame(rows, columns=["dataset", "network", "examples", "criterion", "gone", "accuracy"])
+    free = summary({(OWN, 10): 0.8, ("l2", 0): 0.5, ("l2:layer", 0): 0.7, ("lamp", 0): 0.9})
+    assert said(lines=lines, free=free).endswith(
+        "In relative auc `l2` has 0.533, `l2:layer` has 0.733 and `sq:rand:norm` has 0.833."
+    )

@@ -82,8 +82,9 @@ def test_it_is_set_beside_the_best_that_looks_at_weights_alone():
     [("supported", "It helps label"), ("contradicted", "It harms label"), ("open", "It neither surely helps nor")],
 )
 def test_what_normalising_does_is_the_verdict(verdict, words):
-    said = answers.in_short(verdicts=verdicts("C1", verdict))
+    said, holds = answers.in_short(verdicts=verdicts("C1", verdict)).splitlines()
     assert words in said
+    assert holds == f"- **What holds up?** {verdict.capitalize()}: {claims.CLAIMS['C1'].text} (C1)."
     assert said.endswith(f"gradients: +0.100 in relative auc (95 % interval +0.050 to +0.150; C1: {verdict}).")
 
 
@@ -92,10 +93,10 @@ def test_what_normalising_does_to_random_gradients_is_said_of_the_rows_apart():
         {"label": ["sq:norm minus sq", "sq:rand:norm minus sq:rand", "abs:rand:norm minus abs:rand"]}
     )
     rows = rows.assign(claim="C1", effect=[0.5, -0.02, 0.04], p_holm=[0.01, 0.01, 0.9], smallest_p_holm=0.01)
-    said = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows)
-    ending = "To random gradients it adds +0.010 on average of 2 single contrasts (-0.020 to +0.040; "
+    said, _ = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows).splitlines()
+    ending = "To random gradients it adds +0.010 on average of 2 single contrasts (from -0.020 to +0.040 among them; "
     assert said.endswith(f"{ending}1 of them with an adjusted p below 0.05).")
-    few = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows.assign(smallest_p_holm=0.3))
+    few, _ = answers.in_short(verdicts=verdicts("C1", "open"), behind=rows.assign(smallest_p_holm=0.3)).splitlines()
     assert few.endswith(f"{ending}too few trained networks for an adjusted p below 0.05).")
 
 
@@ -108,7 +109,7 @@ def test_what_normalising_does_to_random_gradients_is_said_of_the_rows_apart():
     ],
 )
 def test_what_labels_are_worth_is_the_verdict(verdict, words):
-    said = answers.in_short(verdicts=verdicts("C3", verdict, -0.0001, float("nan"), float("nan")))
+    said, _ = answers.in_short(verdicts=verdicts("C3", verdict, -0.0001, float("nan"), float("nan"))).splitlines()
     assert f"worth?** {words}" in said and "margin of 0.01 in relative auc" in said
     assert said.endswith(f": 0.000 in relative auc (C3: {verdict}).")  # of one run there is no interval
 
@@ -117,10 +118,13 @@ def test_after_fine_tuning_it_is_set_beside_weights_and_chance():
     rows = [("a", "l2", 0.9), ("a", "sq:rand:norm", 0.95), ("b", "l2", 0.9), ("b", "sq:rand:norm", 0.8), ("a", "x", 1)]
     tuned = pandas.DataFrame(rows, columns=["network", "criterion", "after"]).assign(dataset="digits")
     assert answers.in_short(tuned=tuned) == (
-        "- **After fine-tuning** networks that it shrank have a mean accuracy of 95.0 % on digits, a (`l2`: 90.0) and "
-        "80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks (means over their "
-        "seeds)."
+        "- **After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of 95.0 % "
+        "on digits, a (`l2`: 90.0) and 80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks "
+        "(means over their seeds)."
     )
+    sizes = tuned["criterion"].map({"l2": 300.0, claims.RECOMMENDED: 200.0, "x": 1.0})
+    sized = answers.in_short(tuned=tuned.assign(parameters=sizes))
+    assert "They are not alike in size: per parameter that it keeps, `l2` 1.5. It is ahead" in sized
     alone = answers.in_short(tuned=tuned[tuned["criterion"] == "sq:rand:norm"])
     assert alone.endswith("95.0 % on digits, a and 80.0 % on digits, b.")
 
@@ -137,3 +141,19 @@ def test_an_alarm_is_said_where_the_recommended_criterion_has_it():
         and "(digits, b; an alarm from 3 on)" in said
     )
     assert answers.in_short(together=table.assign(alarm="")) == ""
+
+
+def test_at_equal_cost_it_has_another_place():
+    table = free(own=0.7, l2=0.5, lamp=0.6)
+    table["auc_relative_macs"] = table["criterion"].map({claims.RECOMMENDED: 0.8, "l2": 0.9, "lamp": 0.85})
+    said = answers.in_short(free=table)
+    assert "instead of half of the units, it has 0.800 and place 3 (the best, `l2`, has 0.900)." in said
+    assert "first quarter" not in answers.in_short(free=table.assign(auc_relative_macs=float("nan")))
+
+
+def test_all_verdicts_are_listed():
+    table = pandas.concat([verdicts("C4", "contradicted"), verdicts("C2", "supported"), verdicts("C10", "supported")])
+    said = answers.in_short(verdicts=table)
+    texts = {name: f"{claims.CLAIMS[name].text} ({name})" for name in ("C2", "C4", "C10")}
+    expected = f"- **What holds up?** Supported: {texts['C2']}; {texts['C10']}. Contradicted: {texts['C4']}."
+    assert said == expected

@@ -25,3 +25,11 @@ def test_a_picture_of_few_colours_keeps_every_pixel():
 def test_a_picture_is_never_made_larger():
     tiny = png(numpy.zeros((1, 1, 3), numpy.uint8))
     assert len(pictures.shrunk(tiny)) <= len(tiny)
+
+
+def test_pale_colours_are_kept_apart_among_many():
+    bands = numpy.array([(251, 244, 232), (232, 244, 251), (250, 235, 244), (240, 240, 240)], numpy.uint8)
+    noise = numpy.random.default_rng(0).integers(0, 256, (20, 80, 3), numpy.uint8)
+    pixels = numpy.concatenate([bands.repeat(40, 0)[:, None].repeat(80, 1), noise])
+    found = numpy.asarray(Image.open(io.BytesIO(pictures.shrunk(png(pixels)))).convert("RGB")).astype(int)
+    assert abs(found[:160] - pixels[:160]).max() <= 8

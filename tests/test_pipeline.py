@@ -163,6 +163,7 @@ def test_two_at_a_time_are_one_too_many(study):
         ("PROFILE=smok", "study.yaml: unknown profile 'smok': valid are smoke, quick, first, cifar, paper"),
         ("DEVICE=gpu", "unknown device 'gpu': valid are auto, cpu, cuda"),
         ("JOBS=0", "JOBS='0' is not a whole number, 1 or more"),
+        ("PROFLE=smoke", "unknown variable PROFLE: valid are PROFILE SEEDS DEVICE"),
         ("GPUS=two", "GPUS='two' is not a whole number, 1 or more: write GPUS=2"),
         ("RUNS_PER_GPU=0", "RUNS_PER_GPU='0' is not a whole number, 1 or more"),
         ("CLUSTER=foo", "unknown cluster 'foo': valid are slurm, or none for this machine"),
