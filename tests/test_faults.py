@@ -324,7 +324,7 @@ def test_nothing_is_unpickled_or_run_from_text():
 @pytest.fixture
 def lab(study, tmp_path):
     """What `make lab` starts, without a browser and the settings of whoever runs the tests."""
-    (line,) = [line for line in study.make("lab", "MAKEFLAGS=n").stdout.splitlines() if "jupyterlab" in line]
+    (line,) = [line for line in study.make("lab", "-n").stdout.splitlines() if "jupyterlab" in line]
     environment = study.environment | {
         name: os.fspath(tmp_path)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
