@@ -80,7 +80,7 @@ test: $(READY) ## run all tests, with every notebook on the smoke profile
 quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
 	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
 	@cat results/quickstart/quickstart.txt
-	@echo results/quickstart/quickstart.ipynb
+	@ls results/quickstart/*-half.safetensors results/quickstart/quickstart.ipynb
 
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
 	@"$(PYTHON)" tests/soak.py
