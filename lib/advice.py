@@ -4,19 +4,19 @@ Enters: tables that notebooks save, without those that a profile has not. Leaves
 from a table. Means are over trained networks, draws of examples averaged first; nothing here is tested.
 """
 
-from collections.abc import Sequence
+from itertools import takewhile
 
 import pandas
 
 from lib import analysis, study
 from lib.analysis import SCORED
+from lib.answers import NOTHING, listed
 from lib.claims import RECOMMENDED
 
 ENOUGH = 0.99  # of what all images give, or of the accuracy, counts as all of it
 LABELS = {"sq:norm": "the same length for every image", "taylorfo": "the lengths that they have"}
 PROBES = {RECOMMENDED: "1", "sq:rand@4:norm": "4", "sq:rand@16:norm": "16", "sq:exact": "one per class (`sq:exact`)"}
 BY_WEIGHTS = ("l2", "l2:layer", "bn-scale:layer")
-NOTHING = pandas.DataFrame()
 
 
 def advice(
@@ -46,10 +46,8 @@ def _images(scarcity: pandas.DataFrame) -> str:
         return ""
     own = means[RECOMMENDED].dropna()
     enough = own.index[own >= ENOUGH * own.iloc[-1]][0]
-    said = (
-        f"**How many images?** `{RECOMMENDED}` on {_and(f'{number:,}' for number in own.index)} of them has a relative "
-    )
-    said += f"auc of {_numbers(own)}"
+    numbers = listed(f"{number:,}" for number in own.index)
+    said = f"**How many images?** `{RECOMMENDED}` on {numbers} of them has a relative auc of {_numbers(own)}"
     if enough < own.index[-1]:
         said += f": {enough:,} give {100 * own[enough] / own.iloc[-1]:.1f} % of what {own.index[-1]:,} do"
     return f"{said}."
@@ -63,13 +61,13 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     means = means[[*there, RECOMMENDED]].dropna()
     own, numbers = means[RECOMMENDED], [f"{number:,}" for number in means.index]
     gains = [
-        f"`{name}` (label gradients with {LABELS[name]}) gains " + _and(f"{gain:+.3f}" for gain in means[name] - own)
+        f"`{name}` (label gradients with {LABELS[name]}) gains " + listed(f"{gain:+.3f}" for gain in means[name] - own)
         for name in there
     ]
-    said = f"**When do labels help?** Over `{RECOMMENDED}` on {_and(numbers)} images, {'; '.join(gains)}."
-    fewer = [number for number in means.index[:-1] if (means.loc[number, there] < own.iloc[-1]).all()]
+    said = f"**When do labels help?** Over `{RECOMMENDED}` on {listed(numbers)} images, {'; '.join(gains)}."
+    fewer = list(takewhile(lambda number: (means.loc[number, there] < own.iloc[-1]).all(), means.index[:-1]))
     if fewer:
-        said += f" All {numbers[-1]} without labels are better than up to {max(fewer):,} with labels, whichever way."
+        said += f" All {numbers[-1]} without labels are better than up to {fewer[-1]:,} with labels, whichever way."
     elif len(own) > 1:
         said += f" All {numbers[-1]} without labels are no better than {numbers[0]} with labels."
     return said
@@ -82,8 +80,8 @@ def _vectors(sources: pandas.DataFrame) -> str:
         return ""
     known = means[list(there)].dropna()
     return (
-        f"**How many random vectors per image?** On {known.index[-1]:,} images {_and(there.values())} have a relative "
-        f"auc of {_numbers(known.iloc[-1])}; each takes a backward pass more."
+        f"**How many random vectors per image?** On {known.index[-1]:,} images {listed(there.values())} have a "
+        f"relative auc of {_numbers(known.iloc[-1])}; each takes a backward pass more."
     )
 
 
@@ -103,7 +101,7 @@ def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
     means = free.groupby("criterion")["auc_relative"].mean() if len(free) else {}
     there = [name for name in BY_WEIGHTS if name in means]
     if RECOMMENDED in means and there:
-        answer += f" In relative auc {_and(f'`{name}` has {means[name]:.3f}' for name in [*there, RECOMMENDED])}."
+        answer += f" In relative auc {listed(f'`{name}` has {means[name]:.3f}' for name in [*there, RECOMMENDED])}."
     return answer
 
 
@@ -119,7 +117,7 @@ def _cost(seconds: pandas.DataFrame) -> str:
     there = [name for name in (RECOMMENDED, "sq:exact", "synflow", "l2") if name in by_name]
     if RECOMMENDED not in there:
         return ""
-    times = _and(f"{1000 * by_name[name]:.3g} ms by `{name}`" for name in there)
+    times = listed(f"{1000 * by_name[name]:.3g} ms by `{name}`" for name in there)
     return (
         f"**What does it cost?** On up to {SCORED} images and with the first network scoring takes {times}, on the "
         "machine of this report, where other notebooks may have run."
@@ -136,9 +134,4 @@ def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _numbers(values: pandas.Series) -> str:
-    return _and(f"{value:.3f}" for value in values)
-
-
-def _and(parts: Sequence[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
+    return listed(f"{value:.3f}" for value in values)

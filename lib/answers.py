@@ -49,7 +49,7 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
     sides = {"better": [name for name in there if own > means[name]]}
     sides |= {"no better": [name for name in there if name not in sides["better"]]}
     answer = [
-        f"{side} than " + _and(f"by {there[name]} (`{name}`: {means[name]:.3f})" for name in names)
+        f"{side} than " + listed(f"by {there[name]} (`{name}`: {means[name]:.3f})" for name in names)
         for side, names in sides.items()
         if names
     ]
@@ -124,7 +124,7 @@ def _what_can_go(free: pandas.DataFrame) -> str:
         return ""
     own = free[free["criterion"] == RECOMMENDED]
     kept = {share: (own[f"accuracy_{share}pct"] / own["accuracy_unpruned"]).mean() for share in (10, 25, 50)}
-    shares, left = _and(map(str, kept)), _and(f"{100 * value:.0f}" for value in kept.values())
+    shares, left = listed(map(str, kept)), listed(f"{100 * value:.0f}" for value in kept.values())
     return (
         f"**Which can go?** Those that it ranks lowest: with {shares} % of all units off a network keeps on average "
         f"{left} % of its accuracy."
@@ -186,12 +186,12 @@ def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
         + (f" ({', '.join(f'`{name}`: {100 * row[name]:.1f}' for name in there)})" if there else "")
         for panel, row in after.iterrows()
     ]
-    ahead = _and(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
+    ahead = listed(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
     said = "**After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of "
-    said += f"{_and(shown)}."
+    said += f"{listed(shown)}."
     if "parameters" in tuned:
         left = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="parameters", sort=False)
-        sizes = _and(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there) if there else ""
+        sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there) if there else ""
         said += f" They are not alike in size: per parameter that it keeps, {sizes}." if sizes else ""
     return f"{said} It is ahead of {ahead}, of {_panels(after)}." if ahead else said
 
@@ -203,7 +203,7 @@ def _alarm(together: pandas.DataFrame) -> str:
     if own.empty:
         return ""
     most = own[analysis.TOGETHER].max()
-    where = _and(own["dataset"] + ", " + own["network"])
+    where = listed(own["dataset"] + ", " + own["network"])
     return (
         f"**An alarm**: units that it ranks lowest matter together. With a tenth of all units off at once the squared "
         f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
@@ -225,7 +225,8 @@ def _signed(value: float) -> str:
     return f"{rounded:+.3f}" if rounded else "0.000"
 
 
-def _and(parts: Iterable[str]) -> str:
+def listed(parts: Iterable[str]) -> str:
+    """The parts as one lists them in words: "a, b and c"."""
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
 
