@@ -2,7 +2,7 @@
 # JOBS=2: how many notebooks run at a time (as many as there are cores for, each with its profile's threads).
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
-# CHECKPOINTS=results/published/cifar takes up the trainings in that folder.
+# CHECKPOINTS=results/published/cifar takes up the trainings in that folder, MEASURED=... what was measured there too.
 # make benchmark QUICK=1 takes a minute and saves nothing; THREADS=1 computes with so many (2). It needs an idle machine.
 # PYTHON=... uses that interpreter as it is, without any set-up.
 
@@ -15,16 +15,17 @@ GPUS ?=
 RUNS_PER_GPU ?=
 CLUSTER ?=
 CHECKPOINTS ?=
+MEASURED ?=
 QUICK ?=
 THREADS ?=
 
-KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK THREADS PYTHON
+KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED QUICK THREADS PYTHON
 UNKNOWN := $(strip $(foreach name,$(filter-out $(KNOWN) PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
 $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS QUICK THREADS,$(eval override export $(name) := $$(value $(name))))
+$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED QUICK THREADS,$(eval override export $(name) := $$(value $(name))))
 export PYTHONPATH := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
 
@@ -66,7 +67,7 @@ $(VENV):
 	@cp requirements.lock $(VENV)/finished.lock
 
 reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
-	@"$(PYTHON)" -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS"
+	@"$(PYTHON)" -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
 
 report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
 	@"$(PYTHON)" -m lib.reproduce $(ASKED) --report

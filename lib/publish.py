@@ -18,18 +18,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib import execute, profiles, readme, report, reproduce
+from lib import execute, profiles, readme, report, reproduce, reuse
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but the networks' weights: room for two networks in ten notebooks
-SCORES, WEIGHTS = MIB, 8 * MIB  # left out where all of a kind weigh more
+WEIGHTS = 8 * MIB  # which are left out where they weigh more
 OPTIONAL = ("scores.parquet", "checkpoint.safetensors")
 READABLE = (".html", ".md", ".csv", ".svg", ".ipynb", ".json")
 SUMS = "SHA256SUMS"
 
 
 def publish(profile: profiles.Profile) -> tuple[Path, int]:
-    """Publishes the profile, with the seeds that its report covers; returns the published folder and its size in bytes.
+    """Publishes the profile, with the seeds that its report covers, and with no more than the trainings of its other
+    seeds, where they are finished; returns the published folder and its size in bytes.
 
     Raises FileNotFoundError or ValueError, one line, where the profile is not finished, its report is not of what is
     there, a file names a place on this machine, or all is too large; what was published before stays as it was.
@@ -39,8 +40,9 @@ def publish(profile: profiles.Profile) -> tuple[Path, int]:
         raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
     with reproduce.alone(profile):
         seeds = report.read_record(record)["parameters"]["seeds"]
+        others = [run for run in profile.runs if run.seed not in seeds]
         profile = replace(profile, seeds=tuple(seeds))
-        files = chosen(profile)
+        files = chosen(profile, others)
         if not report.is_current(profile):
             raise ValueError(f"{profile.report} is not of the results that are there now: {_again(profile)}")
         for path in files:
@@ -48,24 +50,27 @@ def publish(profile: profiles.Profile) -> tuple[Path, int]:
         return _replace_published(profile, files), _size(files)
 
 
-def chosen(profile: profiles.Profile) -> list[Path]:
-    """The files of a finished profile that are published.
+def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> list[Path]:
+    """The files of a finished profile that are published, with the trainings of those `others` that are finished.
 
     Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
     """
     files = [profile.report, profile.report.with_suffix(".md")]
     for notebook in (*profile.notebooks, report.FRONT):
         files += [profile.executed(notebook), profile.record(notebook)]
-    for run in profile.runs:
-        files += [run.training, run.curves]
-        files += [path for notebook in report.PER_RUN for path in (run.executed(notebook), run.record(notebook))]
+    trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
+    files += [path for run in profile.runs for notebook in report.PER_RUN for path in reuse.outputs(run, notebook)]
+    files += [path for run in trained for path in reuse.outputs(run, reuse.TRAIN)]
+    files = [path for path in files if path.name not in OPTIONAL]
     if missing := [path for path in files if not path.exists()]:
         raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
     files += report.tables_and_figures(profile)
     _require_small(files)
-    scores, weights = ([path for run in profile.runs if (path := run.folder / name).exists()] for name in OPTIONAL)
-    files += scores if _size(scores) <= min(SCORES, LIMIT - _size(files)) else []
-    return files + (weights if _size(weights) <= WEIGHTS else [])
+    scores = [run.scores for run in profile.runs if run.scores.exists()]
+    weights = [run.checkpoint for run in [*profile.runs, *trained] if run.checkpoint.exists()]
+    files += scores if _size(scores) <= LIMIT - _size(files) else []
+    files += weights if _size(weights) <= WEIGHTS else []
+    return files
 
 
 def _again(profile: profiles.Profile) -> str:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lib import cluster, execute, gpus, profiles
+from lib import cluster, execute, gpus, profiles, reuse
 
 if TYPE_CHECKING:  # takes seconds
     from lib.datasets import ImageSet
@@ -271,13 +271,16 @@ def configure(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
     return str(path)
 
 
-def take(profile: profiles.Profile, folder: str, digests: Mapping[str, list[str | None]], where: Place) -> None:
-    """Takes up what is trained already in `folder`, and has Snakemake forget what it knew of those trainings."""
-    from lib import checkpoints  # takes seconds
-
-    for run in checkpoints.take(profile, folder):
-        snakemake(profile, digests, where, "--cleanup-metadata", *map(str, checkpoints.outputs(run)))
-        print(f"{run.label}: trained already, in {folder}", flush=True)
+def take(asked: argparse.Namespace, profile: profiles.Profile, digests: Mapping, where: Place) -> None:
+    """Takes up what is finished in the folders that the command line names, and has Snakemake forget what it knew of
+    those files."""
+    parts = {"CHECKPOINTS": (asked.checkpoints, reuse.TRAIN), "MEASURED": (asked.measured, reuse.TRAIN, reuse.MEASURE)}
+    for name, (folder, *notebooks) in parts.items():
+        taken = reuse.take(profile, folder, name, *notebooks) if folder else []
+        for run, notebook in taken:
+            files = map(str, reuse.outputs(run, notebook))
+            snakemake(profile, digests, where, "--cleanup-metadata", *files)
+            print(f"{run.label}: {reuse.DONE[notebook]} already, in {folder}", flush=True)
 
 
 def _check_folders(**named: str) -> None:
@@ -288,7 +291,7 @@ def _check_folders(**named: str) -> None:
 
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
-    _check_folders(DATA=asked.data, CHECKPOINTS=asked.checkpoints)
+    _check_folders(DATA=asked.data, CHECKPOINTS=asked.checkpoints, MEASURED=asked.measured)
     folders = (os.path.relpath(asked.data), os.path.relpath(asked.results))
     profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *folders)
     if asked.cluster:
@@ -306,8 +309,7 @@ def reproduce(asked: argparse.Namespace) -> int:
             shutil.rmtree(profile.folder)
             return 0
         digests = data_digests(profile)
-        if asked.checkpoints:
-            take(profile, asked.checkpoints, digests, where)
+        take(asked, profile, digests, where)
         if not asked.report and (old := stale(profile, digests)):
             more += ["--forcerun", *old]
         if asked.cluster and not asked.dry_run:
@@ -333,6 +335,7 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--data", default="data", help="folder of the data sets")
     parser.add_argument("--results", default="results")
     parser.add_argument("--checkpoints", default="", help="folder of trainings to take up as they are")
+    parser.add_argument("--measured", default="", help="folder of trainings and measurements to take up")
     parser.add_argument("--report", action="store_true", help="train and measure nothing: report what is measured")
     parser.add_argument("--clean", action="store_true", help="delete the profile's results")
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")

@@ -17,7 +17,7 @@ import toys
 from test_execute import PARAMETERS, write_notebook
 from torch import nn
 
-from lib import checkpoints, execute, importance, profiles, pruning, publish, records, reproduce, study, training
+from lib import execute, importance, profiles, pruning, publish, records, reproduce, reuse, study, training
 
 RUN = "digits-resnet8/seed-0"
 
@@ -110,10 +110,10 @@ def test_a_results_folder_on_a_read_only_disk(disk, folder, capsys, monkeypatch)
     assert line == "out/smoke: Read-only file system: make it writable, then start again to go on"
 
 
-@pytest.mark.parametrize(("name", "option"), [("DATA", "--data"), ("CHECKPOINTS", "--checkpoints")])
-def test_a_folder_that_is_named_but_not_there(folder, capsys, name, option):
+@pytest.mark.parametrize("name", ["DATA", "CHECKPOINTS", "MEASURED"])
+def test_a_folder_that_is_named_but_not_there(folder, capsys, name):
     assert (
-        refused([option, "/nowhere"], capsys)
+        refused([f"--{name.lower()}", "/nowhere"], capsys)
         == f"{name}=/nowhere: there is no such folder: make it first, or leave {name} out"
     )
     assert os.listdir(folder) == ["data"]
@@ -411,7 +411,7 @@ def of_cell(table, cell):
 def test_seed_1_does_not_depend_on_whether_seed_0_ran(measured):
     second = replace(measured, seed=1)
     second.folder.mkdir(parents=True)
-    for source, copy in zip(checkpoints.outputs(measured), checkpoints.outputs(second), strict=True):
+    for source, copy in zip(*(reuse.outputs(run, "00-train") for run in (measured, second)), strict=True):
         shutil.copy(source, copy)
     cells = [study.Cell("sq:rand:norm", 40), study.Cell("taylorfo", 10)]
     alone = study.measure(second, cells, "cpu")

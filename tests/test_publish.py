@@ -22,6 +22,8 @@ PER_RUN = [
     "10-measure.json",
     "training.parquet",
     "curves.parquet",
+    "oracle.parquet",
+    "finetuning.parquet",
 ]
 
 
@@ -74,7 +76,7 @@ def test_every_link_of_the_published_report_leads_somewhere(plan):
     ("large", "kept"),
     [
         ({"checkpoint.safetensors": 4.1}, ["scores.parquet"]),
-        ({"scores.parquet": 0.6}, ["checkpoint.safetensors"]),
+        ({"scores.parquet": 3.6}, ["checkpoint.safetensors"]),
         ({"checkpoint.safetensors": 1.9, "scores.parquet": 0.4}, ["checkpoint.safetensors", "scores.parquet"]),
         ({"scores.parquet": 0.4, "curves.parquet": 2.5}, ["checkpoint.safetensors", "scores.parquet"]),
         ({"checkpoint.safetensors": 3.9, "scores.parquet": 0.4, "curves.parquet": 3.2}, ["checkpoint.safetensors"]),
@@ -136,10 +138,12 @@ def test_a_report_older_than_its_tables_is_refused(plan):
         publish.publish(plan)
 
 
-def test_the_seeds_are_those_of_the_report(plan):
+def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan):
     shutil.copytree(plan.runs[1].folder, plan.runs[1].folder.with_name("seed-2"))
-    folder, _ = publish.publish(replace(plan, seeds=(0, 1, 2)))
-    assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1"]
+    folder, _ = publish.publish(replace(plan, seeds=(0, 1, 2, 3)))
+    assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1", "seed-2"]
+    training = ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"]
+    assert names(folder / "digits-resnet8/seed-2") == training
 
 
 @pytest.mark.parametrize(

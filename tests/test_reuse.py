@@ -1,0 +1,150 @@
+"""Finished runs of others, taken up as they are."""
+
+import json
+import shutil
+
+import pytest
+
+from lib import profiles, reuse
+
+FILES = {
+    "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
+    "10-measure": ["10-measure.ipynb", "10-measure.json", "curves.parquet", "finetuning.parquet"],
+}
+FILES["10-measure"] += ["oracle.parquet", "scores.parquet"]
+BOTH = sorted(FILES["00-train"] + FILES["10-measure"])
+
+
+@pytest.fixture
+def offered(study, tmp_path):
+    """A folder that holds the smoke profile's training and measurements of seed 0 and nothing else."""
+    folder = tmp_path / "offered/digits-resnet8/seed-0"
+    folder.mkdir(parents=True)
+    for name in BOTH:
+        shutil.copy(study.smoke / "digits-resnet8/seed-0" / name, folder)
+    return tmp_path / "offered"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return profiles.load("smoke", results=tmp_path / "results", data=tmp_path / "data", device="cpu")
+
+
+def take(plan, offered, *notebooks):
+    return reuse.take(plan, offered, "MEASURED", *(notebooks or FILES))
+
+
+def in_seed_0(folder):
+    return sorted(path.name for path in (folder / "digits-resnet8/seed-0").glob("*"))
+
+
+def change(offered, notebook, **fields):
+    path = offered / f"digits-resnet8/seed-0/{notebook}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("notebooks", [["00-train"], ["00-train", "10-measure"]])
+def test_what_is_finished_is_copied_as_it_is(plan, offered, notebooks):
+    (run,) = plan.runs
+    assert take(plan, offered, *notebooks) == [(run, notebook) for notebook in notebooks]
+    names = sorted(name for notebook in notebooks for name in FILES[notebook])
+    assert in_seed_0(plan.folder) == names
+    for name in names:
+        copy = (plan.folder / "digits-resnet8/seed-0" / name).read_bytes()
+        assert copy == (offered / "digits-resnet8/seed-0" / name).read_bytes()
+    assert take(plan, offered, *notebooks) == []
+
+
+def test_what_is_only_trained_there_is_taken_up_as_a_training(plan, offered):
+    (offered / "digits-resnet8/seed-0/10-measure.ipynb").unlink()
+    assert take(plan, offered) == [(plan.runs[0], "00-train")]
+    assert in_seed_0(plan.folder) == FILES["00-train"]
+
+
+def test_what_the_profile_has_itself_stays(plan, offered):
+    (run,) = plan.runs
+    run.folder.mkdir(parents=True)
+    run.executed("00-train").write_text("mine")
+    assert take(plan, offered, "00-train") == []
+    assert in_seed_0(plan.folder) == ["00-train.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("notebook", "fields", "error"),
+    [
+        ("00-train", {"checkpoint": "0" * 64}, r"\.safetensors is not the one that .*00-train\.json tells of"),
+        ("00-train", {"data": ["0", "1"]}, "00-train.json is of other images than those of digits"),
+        ("00-train", {"settings": {"training": {}}}, "00-train.json tells of epochs=None, not 3, "),
+        ("00-train", {"settings": 7}, r"00-train\.json is no record of 00-train \(TypeError"),
+        ("10-measure", {"checkpoint": "0" * 64}, r"\.safetensors is not the one that .*10-measure\.json tells"),
+        ("10-measure", {"data": "0"}, "10-measure.json is of other images than those of digits"),
+        ("10-measure", {"settings": {"measuring": {}}}, "10-measure.json tells of points=None, not 5, "),
+        ("10-measure", {"code": "old"}, r"tells of code='old', not '[0-9a-f]{64}': measure digits-resnet8 seed 0 anew"),
+        ("10-measure", {"device": {"type": "cuda"}}, "tells of device='cuda', not 'cpu': "),
+        ("10-measure", {"versions": {}}, r"10-measure\.json is no record of 10-measure \(KeyError"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_copied(plan, offered, notebook, fields, error):
+    change(offered, notebook, **fields)
+    with pytest.raises(ValueError, match=error):
+        take(plan, offered)
+    assert not plan.folder.exists()
+
+
+def test_of_a_training_neither_code_nor_versions_are_asked(plan, offered):
+    path = offered / "digits-resnet8/seed-0/00-train.json"
+    versions = json.loads(path.read_text())["versions"]
+    change(offered, "00-train", code="old", device={"type": "cuda"}, versions=versions | {"torch": "1.0"})
+    assert take(plan, offered, "00-train") == [(plan.runs[0], "00-train")]
+
+
+def test_measurements_of_another_network_than_the_own_are_refused(plan, offered):
+    (run,) = plan.runs
+    run.folder.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"mine")
+    run.executed("00-train").write_text("mine")
+    with pytest.raises(ValueError, match=r"results.*\.safetensors is not the one that .*10-measure\.json tells"):
+        take(plan, offered)
+    assert in_seed_0(plan.folder) == ["00-train.ipynb", "checkpoint.safetensors"]
+
+
+def test_measurements_with_a_version_that_the_lock_has_not_are_refused(plan, offered):
+    versions = json.loads((offered / "digits-resnet8/seed-0/10-measure.json").read_text())["versions"]
+    change(offered, "10-measure", versions=versions | {"torch": "1.0"})
+    with pytest.raises(ValueError, match=r"10-measure\.json tells of torch='1\.0', not '2\.\d+\.\d+': measure"):
+        take(plan, offered)
+
+
+def test_measurements_without_one_of_their_tables_are_refused(plan, offered):
+    (offered / "digits-resnet8/seed-0/scores.parquet").unlink()
+    with pytest.raises(ValueError, match=r"scores\.parquet is missing, without which 10-measure of "):
+        take(plan, offered)
+    assert not plan.folder.exists()
+
+
+def test_a_folder_without_any_of_its_runs_is_refused(plan, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"MEASURED=.*: nothing there of 00-train of digits-resnet8 seed 0"):
+        take(plan, tmp_path, "00-train")
+
+
+def test_a_folder_that_is_not_there_is_called_as_it_was_given(plan):
+    with pytest.raises(FileNotFoundError, match=r"^MEASURED=/nowhere: there is no such folder$"):
+        take(plan, "/nowhere")
+
+
+def test_taken_up_by_make_they_are_not_trained_again_whatever_was_trained_there_before(own_study, offered):
+    own_study.change("lib/training.py", lambda text: f"{text}\n# changed\n")
+    shutil.rmtree(own_study.smoke / "digits-resnet8")
+    assert "00-train digits-resnet8 seed 0" in own_study.plan()
+    told, *steps = own_study.plan("--checkpoints", str(offered))[::-1]
+    assert told.startswith("digits-resnet8 seed 0: trained already, in ")
+    assert "10-measure digits-resnet8 seed 0" in steps and "00-train digits-resnet8 seed 0" not in steps
+
+
+def test_taken_up_by_make_they_are_not_measured_again_either(own_study, offered):
+    shutil.rmtree(own_study.smoke)
+    told = [line for line in own_study.plan("--measured", str(offered)) if "seed 0" in line]
+    assert [line.partition(",")[0] for line in told] == [
+        "digits-resnet8 seed 0: measured already",
+        "digits-resnet8 seed 0: trained already",
+    ]
