@@ -70,8 +70,7 @@ def _require_fit(run: profiles.Run, notebook: str, profile: profiles.Profile, fo
     try:
         record = json.loads(path.read_text())
         settings, data, digest = record["settings"][section], record["data"], record["checkpoint"]
-        versions = {name: record["versions"][name] for name in profiles.PACKAGES}
-        told = {"code": record["code"], "device": record["device"]["type"]}
+        told = {"code": record["code"], "device": record["device"]["type"], **record["versions"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{path} is no record of {notebook}"
         raise ValueError(f"{problem} ({type(error).__name__}: {error})") from error
@@ -85,11 +84,10 @@ def _require_fit(run: profiles.Run, notebook: str, profile: profiles.Profile, fo
         raise ValueError(f"{network} is not the one that {path} tells of (SHA-256): {instead}")
     if notebook == MEASURE:  # notebooks set it beside what they measure themselves
         now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type}
-        _require_alike(path, told, now, instead)
         lock = (profiles.ROOT / profiles.LOCK).read_text()  # names one version for each Python
         pins = {name: re.findall(rf"^{name}==([^\s;\\]+)", lock, re.MULTILINE) for name in profiles.PACKAGES}
-        allowed = {name: then if (then := versions[name]) in pins[name] else pins[name][-1] for name in pins}
-        _require_alike(path, versions, allowed, instead)
+        now |= {name: then if (then := told.get(name)) in pins[name] else pins[name][-1] for name in pins}
+        _require_alike(path, told, now, instead)
 
 
 def _require_alike(path: Path, then: Mapping[str, object], now: Mapping[str, object], instead: str) -> None:
