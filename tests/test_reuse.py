@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from lib import profiles, reuse
+from lib import datasets, profiles, reuse
 
 FILES = {
     "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
@@ -55,16 +56,18 @@ def test_what_is_finished_is_copied_as_it_is(plan, offered, notebooks):
     assert take(plan, offered, *notebooks) == []
 
 
-@pytest.mark.parametrize("versions", [{}, {"torch": "2.0.0"}])
-def test_trainings_are_taken_whatever_versions_made_them(plan, offered, versions):
-    change(offered, "00-train", versions=versions)
-    assert take(plan, offered, "00-train") == [(plan.runs[0], "00-train")]
-
-
 def test_what_is_only_trained_there_is_taken_up_as_a_training(plan, offered):
     (offered / "digits-resnet8/seed-0/10-measure.ipynb").unlink()
     assert take(plan, offered) == [(plan.runs[0], "00-train")]
     assert in_seed_0(plan.folder) == FILES["00-train"]
+
+
+def test_the_published_trainings_can_be_taken_up(tmp_path, monkeypatch):
+    published, plan = profiles.ROOT / "results/published/cifar", profiles.load("cifar", results=tmp_path, device="cpu")
+    record = json.loads(next(published.rglob("00-train.json")).read_text())
+    digests = dict(zip(datasets.SPLITS, record["data"], strict=True))
+    monkeypatch.setattr(datasets, "load", lambda name, split, folder: SimpleNamespace(digest=digests[split]))
+    assert reuse.take(plan, published, "CHECKPOINTS", "00-train") == [(run, "00-train") for run in plan.runs]
 
 
 def test_what_the_profile_has_itself_stays(plan, offered):
@@ -98,9 +101,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_copied(plan, offered, n
 
 
 def test_of_a_training_neither_code_nor_versions_are_asked(plan, offered):
-    path = offered / "digits-resnet8/seed-0/00-train.json"
-    versions = json.loads(path.read_text())["versions"]
-    change(offered, "00-train", code="old", device={"type": "cuda"}, versions=versions | {"torch": "1.0"})
+    change(offered, "00-train", code="old", device={"type": "cuda"}, versions={"torch": "1.0"})
     assert take(plan, offered, "00-train") == [(plan.runs[0], "00-train")]
 
 
