@@ -24,6 +24,9 @@ def in_short(
     behind: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     together: pandas.DataFrame = NOTHING,
+    agreement: pandas.DataFrame = NOTHING,
+    sides: pandas.DataFrame = NOTHING,
+    single: pandas.DataFrame = NOTHING,
 ) -> str:
     """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels; "" where they
     say nothing of it.
@@ -34,9 +37,11 @@ def in_short(
         verdicts, behind: of `claims.verdicts` and `claims.secondary`.
         tuned: of `finetuning.recovery`.
         together: of `analysis.interaction_means`.
+        agreement, single: of `paper.agreement` and `paper.single_runs`.
+        sides: of `claims.beside_paper`.
     """
     said = [_standing(free, labelled), _what_can_go(free), _normalising(verdicts, behind), _labels(verdicts)]
-    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
+    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts), _beside_paper(agreement, sides, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -218,6 +223,29 @@ def _claims(verdicts: pandas.DataFrame) -> str:
         if len(here):
             said.append(f"{verdict}: " + "; ".join(here["label"] + " (" + here["claim"] + ")"))
     return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
+
+
+def _beside_paper(agreement: pandas.DataFrame, sides: pandas.DataFrame, single: pandas.DataFrame) -> str:
+    if agreement.empty:
+        return ""
+    said = f"**Do the paper's curves come out again?** In {len(agreement)} of its panels (a network and a number of "
+    said += f"examples) its criteria's aucs and ours have a rank correlation of {_range(agreement['spearman'], '.2f')}."
+    shown = sides[sides["paper"].notna()] if len(sides) else sides
+    if len(shown):
+        same = int((shown["effect"] * shown["paper"] > 0).sum())
+        other = shown[(shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1)]
+        where = [f"{row.claim}, {row.label}, on {row.examples:,}" for row in other.itertuples()]
+        said += f" Of {len(shown)} mean differences that its curves show for the claims, {same} have our sign"
+        said += f"; all runs here have the other sign in {len(where)} ({'; '.join(where)})." if where else "."
+    hidden = 100 * single["hidden"].dropna() if len(single) else []
+    if len(hidden):
+        said += f" One network each cannot tell {_range(hidden, '.0f')} % of the pairs of its criteria apart: they "
+        said += "differ by less than such differences vary here from one trained network to the next."
+    return said
+
+
+def _range(values: pandas.Series, form: str) -> str:
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
 
 
 def _signed(value: float) -> str:

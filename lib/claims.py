@@ -7,12 +7,13 @@ after a first look at the digits, is exploratory; it gives C8 no threshold, and 
 rules of the verdicts are in `lib.statistics`.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import pandas
 
-from lib import analysis, profiles, statistics
+from lib import analysis, paper, profiles, statistics
 from lib.importance import MINIBATCH
 from lib.study import NO_GRADIENT, RUN, Cell
 
@@ -27,7 +28,8 @@ class Claim:
     examples minus at the most.
 
     Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
-    pairs of criteria that are reported beside the secondary rows, but have no part in the contrast.
+    pairs of criteria that are reported beside the secondary rows, but have no part in the contrast (`short_apart`: in
+    few words).
     """
 
     text: str
@@ -41,6 +43,7 @@ class Claim:
     pair_by: str = "examples"
     more: tuple[str, ...] = ()
     apart: tuple[tuple[str, str], ...] = ()
+    short_apart: str = ""
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -54,6 +57,7 @@ CLAIMS: dict[str, Claim] = {
         tuple(f"{reduction}:norm" for reduction in _REDUCTIONS),
         _REDUCTIONS,
         apart=tuple((f"{reduction}:rand:norm", f"{reduction}:rand") for reduction in _REDUCTIONS),
+        short_apart="normalised random, against plain",
     ),
     "C2": Claim(
         "Absolute values or squares beat the signed mean",
@@ -222,6 +226,45 @@ def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
         uneven = analysis.all_against_few(summary, claim.a[0], [*claim.b, "sq:norm"])
         rows += uneven.assign(part="apart").to_dict("records")
     return rows
+
+
+def beside_paper(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """The sides of the claims in the paper's own curves, one run each, and in ours: one row per claim, panel of the
+    paper's that `summary` (of 15-replication) has, too, and set of pairs, of which the paper shows all or none.
+
+    Columns: claim, label, dataset, network, examples, criteria (those before *minus*), paper (mean difference over the
+    pairs, NaN where it shows none), effect, lowest and highest (the same in ours: mean over runs, and their range),
+    blocks. A claim about two numbers of examples has its difference at each.
+    """
+    theirs, rows = paper.auc().pivot(index=paper.PANEL, columns="criterion", values="auc_relative"), []
+    panels = {panel: here for panel, here in _without_twins(summary).groupby(paper.PANEL) if panel in theirs.index}
+    for (claim, label, pairs), (panel, here) in product(_sides_of_the_paper(theirs.columns), panels.items()):
+        present = [pair for pair in pairs if set(pair) <= set(here["criterion"])]
+        if present:
+            a, b = zip(*present, strict=True)
+            curves = theirs.loc[panel].reindex([*a, *b])  # NaN where the paper shows none
+            named = {"claim": claim, "label": label, **dict(zip(paper.PANEL, panel, strict=True))}
+            named |= {"criteria": ", ".join(dict.fromkeys(a))}
+            named |= {"paper": curves[: len(a)].mean() - curves[len(a) :].mean()}
+            both = statistics.sides(here, a, b)
+            ours = both["a"] - both["b"]
+            found = {"effect": ours.mean(), "lowest": ours.min(), "highest": ours.max(), "blocks": len(ours)}
+            rows.append(named | found)
+    columns = ["claim", "label", *paper.PANEL, "criteria", "paper", "effect", "lowest", "highest", "blocks"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def _sides_of_the_paper(shown: Iterable[str]) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Claim, label and pairs of criteria, of every claim of which the paper shows a pair: those it shows, those it does
+    not."""
+    for name, claim in CLAIMS.items():
+        parts = {claim.short: claim.pairs, claim.short_apart: claim.apart}
+        if claim.ends:
+            parts = {f"{a}, against {b}": [(a, b)] for a, b in claim.pairs}
+        for label, pairs in parts.items():
+            inside = [pair for pair in pairs if set(pair) <= set(shown)]
+            outside = [pair for pair in pairs if pair not in inside]
+            yield from ((name, label, some) for some in (inside, outside) if inside and some)
 
 
 def _claims_of(plan: profiles.Profile) -> dict[str, Claim]:

@@ -224,6 +224,44 @@ def against(table: pandas.DataFrame, x: str, y: str, *, hue: str, xlabel: str, y
     return figure
 
 
+def beside_paper(table: pandas.DataFrame) -> Figure:
+    """The rows of `claims.beside_paper`: a plot per contrast and data set with network, the number of examples across;
+    open circles are the paper's single runs, the others the mean of ours, with their range."""
+    shown = _with_panels(table)
+    plots = list(shown.groupby(["label", "panel"], sort=False))
+    several, columns = shown["panel"].nunique() > 1, min(4, len(plots))
+    lines = math.ceil(len(plots) / columns)
+    size = 3.3 * columns, 2.5 * lines + 0.4
+    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    alike, other = _palette(2)
+    for axes, ((label, panel), here) in zip(grid.flat, plots, strict=False):
+        numbers = sorted(here["examples"].unique())
+        axes.axhline(0, color="0.4", linewidth=1)
+        for aside, in_paper, colour, marker, words in (
+            (0, True, alike, "o", "the same criteria here"),
+            (0.2, False, other, "s", "here, criteria that the paper does not show"),
+        ):
+            part = here[here["paper"].notna() == in_paper]
+            places = numpy.array([numbers.index(number) for number in part["examples"]]) + aside
+            reach = [part["effect"] - part["lowest"], part["highest"] - part["effect"]]
+            look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2, "linestyle": "none"}
+            axes.errorbar(places, part["effect"], yerr=reach, label=words, **look)
+            if in_paper:
+                look = {"color": "0.2", "markersize": 6, "fillstyle": "none", "label": "the paper, one run"}
+                axes.plot(places - 0.2, part["paper"], "o", **look)
+        axes.set_title(label + (f"\n{panel}" if several else ""), fontsize=10)
+        axes.set_xticks(range(len(numbers)), [f"{number:,}" for number in numbers])
+        axes.tick_params(labelsize=10)
+        axes.grid(axis="x", visible=False)
+        axes.set_xlim(-0.5, len(numbers) - 0.5)
+    for axes in grid.flat[len(plots) :]:
+        axes.remove()
+    figure.supxlabel(LABELS["examples"], fontsize=11)
+    figure.supylabel("difference in relative auc", fontsize=11)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
 def training(log: pandas.DataFrame) -> Figure:
     """Training loss and test accuracy by epoch, a colour per data set and network, a line per run."""
     shown = _with_panels(log)

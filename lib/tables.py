@@ -37,6 +37,12 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "difference": "mean difference in auc",
     "criteria": "criteria compared",
     "pairs": "pairs of draws",
+    "paper": "in the paper",
+    "compared": "pairs of criteria",
+    "sd": "SD of their differences between networks",
+    "hidden": "differences of the paper's below 1.96 SD (%)",
+    "twins": "pairs that are one ranking",
+    "twins_differ": "their differences in the paper (rms)",
     "probes": "random vectors per example",
     "vectors": "kind of vectors",
     "top_1%": "squared length held by the longest 1 %",
@@ -109,7 +115,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
-SHARES = ("before", "after", "rise")  # of the test images, as are all columns accuracy...; shown in percent
+SHARES = ("before", "after", "rise", "hidden")  # shown in percent, as are all columns accuracy...
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 

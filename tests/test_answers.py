@@ -164,3 +164,25 @@ def test_all_verdicts_are_listed():
     assert said == (
         "- **What holds up?** Supported: what C2 says (C2); what C10 says (C10). Contradicted: what C4 says (C4)."
     )
+
+
+def test_the_paper_is_set_beside_ours_by_order_by_signs_and_by_what_one_run_can_tell():
+    agreement = pandas.DataFrame({"spearman": [0.5, 0.756]})
+    sides = pandas.DataFrame(
+        [
+            ("C1", "normalised, against plain", 2, 0.1, 0.2, 0.1, 0.3),  # as in the paper
+            ("C1", "normalised, against plain", 50000, 0.1, -0.01, -0.2, 0.1),  # the other sign, not in every run
+            ("C2", "abs, against signed", 1000, -0.1, 0.2, 0.1, 0.3),  # in every run
+            ("C2", "abs, against signed", 2, float("nan"), 0.2, 0.1, 0.3),  # not in the paper
+        ],
+        columns=["claim", "label", "examples", "paper", "effect", "lowest", "highest"],
+    )
+    single = pandas.DataFrame({"hidden": [0.25, 0.5]})
+    said = answers.in_short(agreement=agreement, sides=sides, single=single)
+    assert "In 2 of its panels" in said and "a rank correlation of 0.50 to 0.76." in said
+    assert "Of 3 mean differences that its curves show for the claims, 1 have our sign; all runs here" in said
+    assert "the other sign in 1 (C2, abs, against signed, on 1,000)." in said
+    assert "cannot tell 25 to 50 % of the pairs of its criteria apart" in said
+    alike = answers.in_short(agreement=agreement[:1], sides=sides[:1], single=single.assign(hidden=float("nan")))
+    assert alike.endswith(" 0.50. Of 1 mean differences that its curves show for the claims, 1 have our sign.")
+    assert answers.in_short(agreement=agreement[:0], sides=sides, single=single) == ""

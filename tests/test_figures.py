@@ -85,3 +85,27 @@ def test_criteria_of_most_figures_have_the_same_colour_in_all():
     assert {name for name in first if colours[0][name] == colours[1].get(name)} == {"l2", "sq:rand:norm"}
     many = [f"c{number}" for number in range(12)]
     assert len(set(figures._colours(many))) == 12
+
+
+def test_the_paper_and_ours_stand_side_by_side_in_a_plot_per_contrast():
+    rows = [
+        ("C1", "norm, against plain", 2, 0.1, 0.2, 0.15, 0.3),
+        ("C1", "norm, against plain", 50000, 0.2, 0.1, 0.1, 0.1),
+        ("C1", "norm, against plain", 50000, numpy.nan, -0.1, -0.2, 0.0),  # which the paper does not show
+        ("C2", "sq, against signed", 2, 0.3, 0.4, 0.4, 0.5),
+    ]
+    columns = ["claim", "label", "examples", "paper", "effect", "lowest", "highest"]
+    table = pandas.DataFrame(rows, columns=columns).assign(dataset="cifar100", network="resnet20")
+    figure = figures.beside_paper(table)
+    figure.canvas.draw()
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["norm, against plain", "sq, against signed"]
+    assert [tick.get_text() for tick in first.get_xticklabels()] == ["2", "50,000"]
+    shown = {line.get_label(): list(line.get_ydata()) for line in first.lines}
+    assert shown["the paper, one run"] == [0.1, 0.2]
+    same, other = first.containers
+    assert list(same[0].get_ydata()) == [0.2, 0.1] and list(other[0].get_ydata()) == [-0.1]
+    assert same[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.15, 0.3])
+    assert len(figure.legends) == 1 and len(second.containers) == 2
+    both = figures.beside_paper(pandas.concat([table, table.assign(network="vgg19")]))
+    assert both.axes[2].get_title() == "norm, against plain\ncifar100, vgg19"
