@@ -81,7 +81,7 @@ def _vectors(sources: pandas.DataFrame) -> str:
     known = means[list(there)].dropna()
     return (
         f"**How many random vectors per image?** On {known.index[-1]:,} images {listed(there.values())} have a "
-        f"relative auc of {_numbers(known.iloc[-1])}; each takes a backward pass more."
+        f"relative auc of {_numbers(known.iloc[-1])}; each vector takes a backward pass."
     )
 
 

@@ -62,7 +62,7 @@ def test_random_vectors_are_counted():
     table = summary({(OWN, 10): 0.5, ("sq:rand@4:norm", 10): 0.6, ("sq:exact", 10): 0.65, ("sq", 10): 0.1})
     assert said(sources=table) == (
         "- **How many random vectors per image?** On 10 images 1, 4 and one per class (`sq:exact`) have a relative "
-        "auc of 0.500, 0.600 and 0.650; each takes a backward pass more."
+        "auc of 0.500, 0.600 and 0.650; each vector takes a backward pass."
     )
 
 
