@@ -56,13 +56,15 @@ def agreement(both: pandas.DataFrame) -> pandas.DataFrame:
 def single_runs(summary: pandas.DataFrame) -> pandas.DataFrame:
     """What one run per curve can tell, as in the paper: one row per panel of the paper's that `summary` has, too.
 
-    Two criteria differ by more in one trained network than in another, and one network cannot say by how much.
+    Two criteria differ by more in one run than in another, each with a trained network, examples and random vectors of
+    its own, and one run cannot say by how much.
 
-    Columns: dataset, network, examples; compared (pairs of the paper's criteria, without those that are one and the
-    same by construction); sd (of the difference of a pair's relative aucs, from one of our trained networks to another:
-    root mean square over pairs, NaN for a single network); hidden (the share of the pairs whose difference in the paper
-    is below the normal 95 % quantile of that); twins (pairs of the paper's curves that are of one and the same ranking)
-    and twins_differ (by how much their relative aucs differ all the same: root mean square).
+    Columns: dataset, network, examples; blocks (our trained networks); compared (pairs of the paper's criteria, without
+    those that are one and the same by construction); sd (of the difference of a pair's relative aucs, from one of our
+    trained networks to another: root mean square over pairs, NaN for a single network); hidden (the share of the pairs
+    whose difference in the paper is below the normal 95 % quantile of that); twins (pairs of the paper's curves that
+    are of one and the same ranking) and twins_differ (by how much their relative aucs differ all the same: root mean
+    square).
     """
     rows, reach = [], stats.norm.ppf(1 - LEVEL / 2)
     for panel, theirs in auc().groupby(PANEL, sort=False):
@@ -73,10 +75,11 @@ def single_runs(summary: pandas.DataFrame) -> pandas.DataFrame:
             values, curve = block_values(ours, shared), theirs.set_index("criterion")["auc_relative"]
             spread = pandas.Series([(values[a] - values[b]).std() for a, b in pairs])
             sd, apart = _rms(spread), numpy.array([abs(curve[a] - curve[b]) for a, b in pairs])
-            found = {"compared": len(pairs), "sd": sd, "hidden": (apart < reach * sd).mean() if sd == sd else numpy.nan}
+            found = {"blocks": len(values), "compared": len(pairs), "sd": sd}
+            found |= {"hidden": (apart < reach * sd).mean() if sd == sd else numpy.nan}
             found |= {"twins": len(twins), "twins_differ": _rms([curve[a] - curve[b] for a, b in twins])}
             rows.append(dict(zip(PANEL, panel, strict=True)) | found)
-    columns = [*PANEL, "compared", "sd", "hidden", "twins", "twins_differ"]
+    columns = [*PANEL, "blocks", "compared", "sd", "hidden", "twins", "twins_differ"]
     return pandas.DataFrame(rows, columns=columns).sort_values(PANEL, ignore_index=True)
 
 
