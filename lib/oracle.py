@@ -76,11 +76,11 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
     counts = [int(k) for k in counts]
-    joint, singles = [0.0] * len(counts), None
+    offs, joint, singles = [(order, k) for k in counts], [0.0] * len(counts), None
     with torch.inference_mode(False), torch.no_grad():
         for images, _ in _examples(model, batches):
             singles = singles or _Singles(model, images, order[: max(counts, default=0)])
-            joint = [a + b for a, b in zip(joint, _joint(model, order, counts, images, singles.layers), strict=True)]
+            joint = [a + b for a, b in zip(joint, _joint(model, offs, images, singles.layers), strict=True)]
             singles.add(images, None)
     change = singles.results()["output"][order.cpu()]
     table = pandas.DataFrame({"pruned": counts, "joint": joint})
@@ -90,21 +90,21 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     return table
 
 
-def joint(model: nn.Module, order: Tensor, counts: Sequence[int], batches: Iterable[Batch]) -> list[float]:
-    """Only the joint changes of `interactions`, one per k in `counts`; arguments and errors as there."""
-    total, examples, layers = [0.0] * len(counts), 0, None
+def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[Batch]) -> list[float]:
+    """Only the joint changes of `interactions`, for the first `k` units of each of `orders`; errors as there."""
+    offs, total, examples, layers = [(order, k) for order in orders], [0.0] * len(orders), 0, None
     with torch.inference_mode(False), torch.no_grad():
         for images, _ in _examples(model, batches):
             layers = layers or units(model, images[:1])
-            total = [a + b for a, b in zip(total, _joint(model, order, counts, images, layers), strict=True)]
+            total = [a + b for a, b in zip(total, _joint(model, offs, images, layers), strict=True)]
             examples += len(images)
     return [change / examples for change in total]
 
 
-def _joint(model: nn.Module, order: Tensor, counts: Sequence[int], images: Tensor, layers) -> list[float]:
-    """Summed over images: |f(x) - f(x; the first k off)|^2."""
+def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor, layers) -> list[float]:
+    """Summed over images: |f(x) - f(x; the first k of the order off)|^2, for each (order, k) in `offs`."""
     intact, changes = _logits(model, images), []
-    for k in counts:
+    for order, k in offs:
         with masked(model, order, k, layers):
             changes.append(_squared_distance(_logits(model, images), intact).sum().item())
     return changes

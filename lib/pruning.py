@@ -71,51 +71,60 @@ def steps(total: int, points: int) -> list[int]:
     return [int(k) for k in numpy.linspace(0, total / 2, points)]
 
 
-def curve(
+def curve(model: nn.Module, order: Tensor, images: Tensor, labels: Tensor, points: int = 31, **options):
+    """Accuracy as units go, from none to half of them: the one table of `curves` for `order` (N,)."""
+    (table,) = curves(model, [order], images, labels, points, **options)
+    return table
+
+
+def curves(
     model: nn.Module,
-    order: Tensor,
+    orders: Sequence[Tensor],
     images: Tensor,
     labels: Tensor,
     points: int = 31,
     *,
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
-) -> pandas.DataFrame:
-    """Accuracy as units go, from none to half of them.
+) -> list[pandas.DataFrame]:
+    """Accuracy as units go, from none to half of them, a table for each order; the whole model answers only once.
 
     Arguments:
-        order: (N,) unit indices, least important first.
+        orders: of (N,) unit indices, least important first.
         images, labels: (M, C, H, W), normalised as for training, and (M,).
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
         batch: images at once; without it, as many as suit the device.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
-    curve.
+    curves.
 
-    Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
-        groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
+    Returns for each order one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each
+        of the groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
         `lib.footprint`).
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     layers, parts = units(model, images[:1].to(next(model.parameters()).device)), {"accuracy": torch.ones(len(labels))}
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
-    numbers, members = steps(len(order), points), torch.stack([*parts.values()]).double()  # (G, M)
+    members = torch.stack([*parts.values()]).double()  # (G, M)
+    mine = slice(*ranks.bounds(len(labels), *ranks.place()))
     with ranks.together():
-        right = _right(_Pruned(model, order, layers, images, batch), numbers, labels.cpu(), members)  # (points, G)
-    accuracy = dict(zip(parts, (ranks.total(right) / members.sum(1)).T.tolist(), strict=True))
-    emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
-    left = footprint.remaining(model, order, numbers, images[:1], layers)
-    table = pandas.DataFrame({"pruned": numbers} | accuracy | {"emptied": emptied})
-    return table.assign(macs=left["macs"], parameters=left["parameters"])
+        pruned = _Pruned(model, layers, images[mine], batch)
+        right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
+    tables = []
+    for order, found in zip(orders, right, strict=True):
+        numbers, accuracy = steps(len(order), points), (ranks.total(found) / members.sum(1)).T.tolist()
+        emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
+        left = footprint.remaining(model, order, numbers, images[:1], layers)
+        table = pandas.DataFrame({"pruned": numbers} | dict(zip(parts, accuracy, strict=True)) | {"emptied": emptied})
+        tables.append(table.assign(macs=left["macs"], parameters=left["parameters"]))
+    return tables
 
 
-def _right(pruned: "_Pruned", numbers: Sequence[int], labels: Tensor, members: Tensor) -> Tensor:
-    """How many of this rank's share of the images are answered with their labels (M,), with so many units off, in each
-    of the groups (G, M): (points, G) float64."""
-    start, end = ranks.bounds(len(labels), *ranks.place())
-    found = [members[:, start:end] @ (pruned.predict(k, start, end) == labels[start:end]).double() for k in numbers]
-    return torch.stack(found)
+def _right(pruned: "_Pruned", order: Tensor, points: int, labels: Tensor, members: Tensor) -> Tensor:
+    """How many of the images in each of the groups (G, M) are answered with their labels (M,): (points, G) float64."""
+    answers = (pruned.predict(order, k) for k in steps(len(order), points))
+    return torch.stack([members @ (found == labels).double() for found in answers])
 
 
 def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
@@ -129,35 +138,43 @@ def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
 class _Pruned:
     """The model's answers with the first k units off; what is zero then is not computed, where that can be had."""
 
-    def __init__(self, model: nn.Module, order: Tensor, layers: Sequence[Unit], images: Tensor, batch: int | None):
-        self._model, self._order, self._layers = model, order, layers
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, batch: int | None):
+        self._model, self._layers = model, layers
         place = next(model.parameters())
         pixels = _PIXELS.get(place.device.type, _PIXELS["cuda"])
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
         self._images, self._batch = images, batch
         self._few = images[:_CHECKED].to(place.device, place.dtype)
+        self._whole = None  # what the model answers with nothing off
         self._compact = None
         with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])
 
-    def predict(self, k: int, start: int, end: int) -> Tensor:
-        """The classes (end - start,) of those images without the first `k` units."""
-        if start == end:
+    def predict(self, order: Tensor, k: int) -> Tensor:
+        """The classes (M,) of the images without the first `k` units of `order`."""
+        if not len(self._images):  # a rank without a share
             return torch.empty(0)
-        mask = partial(masked, self._model, self._order, k, self._layers)
+        if k:
+            return self._predict(order, k)
+        if self._whole is None:
+            self._whole = self._predict(order, 0)
+        return self._whole
+
+    def _predict(self, order: Tensor, k: int) -> Tensor:
+        mask = partial(masked, self._model, order, k, self._layers)
         with torch.no_grad(), full_precision(), mask():
             truth = self._model(self._few)
-        if self._switches_off(k, truth):
-            return predict(self._compact, self._images[start:end], batch=self._batch)
+        if self._switches_off(order, k, truth):
+            return predict(self._compact, self._images, batch=self._batch)
         with mask():
-            return predict(self._model, self._images[start:end], batch=self._batch)
+            return predict(self._model, self._images, batch=self._batch)
 
-    def _switches_off(self, k: int, truth: Tensor) -> bool:
+    def _switches_off(self, order: Tensor, k: int, truth: Tensor) -> bool:
         """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
         if self._compact is None:
             return False
         with attempted(), torch.no_grad(), full_precision():
-            self._compact.switch_off(*_off(self._order, [k]))
+            self._compact.switch_off(*_off(order, [k]))
             return alike(self._compact(self._few), truth)
         return False
 

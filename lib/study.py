@@ -236,18 +236,17 @@ def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas
 
 
 def _evaluate(run, data, model, judged, scored: pandas.DataFrame, some: Sequence[Cell]) -> pandas.DataFrame:
-    """A row per point of the curves of `some` cells, which are among those `scored`."""
-    tables, points = [], run.settings["measuring"]["points"]
-    for cell in some:
-        rows = scored[scored["criterion"] == cell.criterion]
-        order = pruning.order(torch.from_numpy(rows["score"].to_numpy(copy=True)))
-        seed = _seed(cell.sample, run.seed, cell.draw)
-        tailed = cell.sample == "long-tailed"
-        groups = _bands(data.test_labels, len(data.train.classes), seed) if tailed else None
-        found = pruning.curve(model, order, data.test_images, data.test_labels, points, groups=groups)
-        (joint,) = oracle.joint(model, order, [tenth(len(rows))], judged)
-        tables.append(found.assign(joint=joint, **rows.drop(columns=["unit", "score"]).iloc[0]))
-    return _tidy(tables)
+    """A row per point of the curves of `some` cells, which are among those `scored`: they differ in criterion only."""
+    rows = [scored[scored["criterion"] == cell.criterion] for cell in some]
+    orders = [pruning.order(torch.from_numpy(here["score"].to_numpy(copy=True))) for here in rows]
+    sample, seed = some[0].sample, _seed(some[0].sample, run.seed, some[0].draw)
+    groups = _bands(data.test_labels, len(data.train.classes), seed) if sample == "long-tailed" else None
+    points = run.settings["measuring"]["points"]
+    found = pruning.curves(model, orders, data.test_images, data.test_labels, points, groups=groups)
+    joint = oracle.joint(model, orders, tenth(len(orders[0])), judged)
+    keys = [here.drop(columns=["unit", "score"]).iloc[0] for here in rows]
+    tables = zip(found, joint, keys, strict=True)
+    return _tidy([table.assign(joint=change, **columns) for table, change, columns in tables])
 
 
 def _now_and_then(report: Callable[[str], object]) -> Callable[[str], None]:

@@ -350,9 +350,13 @@ def test_interactions_are_means_over_all_batches_in_the_given_order():
 def test_joint_changes_alone_are_those_of_interactions():
     model, (images, _) = toys.make(toys.Residual), toys.examples(toys.Residual, 8)
     order, batches = torch.arange(13).flip(0), [(images[:3], None), (images[3:], None)]
-    found = oracle.joint(model, order, [0, 4, 13], batches)
-    assert found == pytest.approx(oracle.interactions(model, order, [0, 4, 13], batches)["joint"].tolist(), rel=1e-12)
-    assert found[0] == 0 < found[1] < found[2]
+    orders = [order, torch.arange(13)]
+    for k in (0, 4, 13):
+        alone = [oracle.interactions(model, each, [k], batches)["joint"].item() for each in orders]
+        assert oracle.joint(model, orders, k, batches) == pytest.approx(alone, rel=1e-12)
+    assert oracle.joint(model, orders, 0, batches) == [0, 0]
+    passes, _ = whole_passes(model, lambda: oracle.joint(model, orders, 4, batches), count=3)
+    assert passes == 2 * (1 + 2)  # on each batch one intact pass for both
 
 
 def test_interactions_measure_only_the_units_that_they_need():

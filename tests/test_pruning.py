@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lib import pruning
 from lib.importance import contributions, score
-from lib.pruning import auc, curve, masked, order, steps, summarise
+from lib.pruning import auc, curve, curves, masked, order, steps, summarise
 from lib.units import tapped, units
 
 steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
@@ -223,6 +224,20 @@ def test_summary_by_hand():
         "accuracy_10pct": 0.6, "accuracy_25pct": 0.35, "accuracy_50pct": 0.1,  # of 20 units: at 2, 5 and 10
     }  # fmt: skip
     assert summarise(points, 20) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_curves_are_those_of_each_order_and_ask_the_whole_model_once(compact, monkeypatch):
+    model, layers, images, labels = toy()
+    total, asked, original = sum(unit.size for unit in layers), [], pruning._Pruned._predict
+    if not compact:
+        monkeypatch.setattr(pruning, "Compact", None)
+    expected = [curve(model, each, images, labels, 4) for each in (torch.arange(total), torch.arange(total).flip(0))]
+    monkeypatch.setattr(pruning._Pruned, "_predict", lambda self, order, k: asked.append(k) or original(self, order, k))
+    found = curves(model, [torch.arange(total), torch.arange(total).flip(0)], images, labels, 4)
+    for one, other in zip(found, expected, strict=True):
+        pandas.testing.assert_frame_equal(one, other)
+    assert asked == steps(total, 4) + steps(total, 4)[1:]
 
 
 def test_curve_says_what_is_left_of_the_network():
