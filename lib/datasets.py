@@ -224,7 +224,7 @@ def _read_archive(name: str, split: str, root: Path) -> tuple[np.ndarray, np.nda
     except (OSError, RuntimeError, HTTPException) as error:
         raise FileNotFoundError(
             f"no images of {name!r}: neither {root / name}/{LAYOUT} nor intact files in {root / ARCHIVES[name]}, "
-            f"and the download failed ({error}): connect to the network or put the images there"
+            f"and the download failed ({error}): connect to the network or put the images there (data/README.md)"
         ) from error
 
 

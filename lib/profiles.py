@@ -423,10 +423,10 @@ def text_digest(notebook: str) -> str:
     return hashlib.sha256(json.dumps(_cells(notebook)).encode()).hexdigest()
 
 
-def pins() -> dict[str, str]:
-    """The versions that the lock names of the packages that can change a number."""
-    pinned = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / LOCK).read_text(), re.MULTILINE))
-    return {name: pinned[name] for name in PACKAGES}
+def pins() -> dict[str, list[str]]:
+    """The versions that the lock names, one for each Python, of the packages that can change a number."""
+    lock = (ROOT / LOCK).read_text()
+    return {name: re.findall(rf"^{re.escape(name)}==([^\s;\\]+)", lock, re.MULTILINE) for name in PACKAGES}
 
 
 def _cells(notebook: str) -> list[tuple[str, str]]:

@@ -71,9 +71,35 @@ def steps(total: int, points: int) -> list[int]:
     return [int(k) for k in numpy.linspace(0, total / 2, points)]
 
 
-def curve(model: nn.Module, order: Tensor, images: Tensor, labels: Tensor, points: int = 31, **options):
-    """Accuracy as units go, from none to half of them: the one table of `curves` for `order` (N,)."""
-    (table,) = curves(model, [order], images, labels, points, **options)
+def curve(
+    model: nn.Module,
+    order: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    points: int = 31,
+    *,
+    groups: Mapping[str, Tensor] | None = None,
+    batch: int | None = None,
+) -> pandas.DataFrame:
+    """Accuracy as units go, from none to half of them.
+
+    Arguments:
+        order: (N,) unit indices, least important first.
+        images, labels: (M, C, H, W), normalised as for training, and (M,).
+        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
+        batch: images at once; without it, as many as suit the device.
+
+    Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
+    curve.
+
+    Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
+        groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
+        `lib.footprint`).
+
+    Raises ValueError where images and labels are not as many, or none, where `order` is not a permutation of the
+    units, or for fewer than 2 points.
+    """
+    (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch)
     return table
 
 
@@ -87,20 +113,9 @@ def curves(
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
 ) -> list[pandas.DataFrame]:
-    """Accuracy as units go, from none to half of them, a table for each order; the whole model answers only once.
+    """A `curve` for each of `orders`, which costs less than one by one: they share what is computed with nothing off.
 
-    Arguments:
-        orders: of (N,) unit indices, least important first.
-        images, labels: (M, C, H, W), normalised as for training, and (M,).
-        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
-        batch: images at once; without it, as many as suit the device.
-
-    Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
-    curves.
-
-    Returns for each order one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each
-        of the groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
-        `lib.footprint`).
+    Arguments, result and errors as there.
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
@@ -109,20 +124,27 @@ def curves(
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
     with ranks.together():
-        pruned = _Pruned(model, layers, images[mine], batch)
+        pruned = _Pruned(model, layers, images[mine], batch) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
-    tables = []
-    for order, found in zip(orders, right, strict=True):
-        numbers, accuracy = steps(len(order), points), (ranks.total(found) / members.sum(1)).T.tolist()
-        emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
-        left = footprint.remaining(model, order, numbers, images[:1], layers)
-        table = pandas.DataFrame({"pruned": numbers} | dict(zip(parts, accuracy, strict=True)) | {"emptied": emptied})
-        tables.append(table.assign(macs=left["macs"], parameters=left["parameters"]))
-    return tables
+    accuracies = [(ranks.total(found) / members.sum(1)).T.tolist() for found in right]
+    tables = [pandas.DataFrame(dict(zip(parts, accuracy, strict=True))) for accuracy in accuracies]
+    pairs = zip(orders, tables, strict=True)
+    return [_with_what_is_left(table, model, order, points, images[:1], layers) for order, table in pairs]
 
 
-def _right(pruned: "_Pruned", order: Tensor, points: int, labels: Tensor, members: Tensor) -> Tensor:
+def _with_what_is_left(table: pandas.DataFrame, model, order: Tensor, points: int, example: Tensor, layers):
+    """A table of accuracies as `curve` returns it."""
+    numbers = steps(len(order), points)
+    emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
+    left = footprint.remaining(model, order, numbers, example, layers)
+    table.insert(0, "pruned", numbers)
+    return table.assign(emptied=emptied, macs=left["macs"], parameters=left["parameters"])
+
+
+def _right(pruned: "_Pruned | None", order: Tensor, points: int, labels: Tensor, members: Tensor) -> Tensor:
     """How many of the images in each of the groups (G, M) are answered with their labels (M,): (points, G) float64."""
+    if not len(labels):  # a rank without a share
+        return members.new_zeros(points, len(members))
     answers = (pruned.predict(order, k) for k in steps(len(order), points))
     return torch.stack([members @ (found == labels).double() for found in answers])
 
@@ -145,15 +167,12 @@ class _Pruned:
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
         self._images, self._batch = images, batch
         self._few = images[:_CHECKED].to(place.device, place.dtype)
-        self._whole = None  # what the model answers with nothing off
-        self._compact = None
+        self._whole = self._compact = None  # what the model answers with nothing off; the model without its zeros
         with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])
 
     def predict(self, order: Tensor, k: int) -> Tensor:
         """The classes (M,) of the images without the first `k` units of `order`."""
-        if not len(self._images):  # a rank without a share
-            return torch.empty(0)
         if k:
             return self._predict(order, k)
         if self._whole is None:

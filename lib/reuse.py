@@ -9,7 +9,6 @@ same.
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,8 +83,7 @@ def _require_fit(run: profiles.Run, notebook: str, profile: profiles.Profile, fo
         raise ValueError(f"{network} is not the one that {path} tells of (SHA-256): {instead}")
     if notebook == MEASURE:  # notebooks set it beside what they measure themselves
         now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type}
-        lock = (profiles.ROOT / profiles.LOCK).read_text()  # names one version for each Python
-        pins = {name: re.findall(rf"^{name}==([^\s;\\]+)", lock, re.MULTILINE) for name in profiles.PACKAGES}
+        pins = profiles.pins()
         now |= {name: then if (then := told.get(name)) in pins[name] else pins[name][-1] for name in pins}
         _require_alike(path, told, now, instead)
 
