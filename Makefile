@@ -2,7 +2,7 @@
 # JOBS=2: how many notebooks run at a time (as many as there are cores for, each with its profile's threads).
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
-# CHECKPOINTS=results/published/cifar takes up the trainings in that folder, MEASURED=... what was measured there too.
+# CHECKPOINTS=results/published/cifar takes up the trainings in that folder, MEASURED=... trainings and measurements.
 # make benchmark QUICK=1 takes a minute and saves nothing; THREADS=1 computes with so many (2). It needs an idle machine.
 # PYTHON=... uses that interpreter as it is, without any set-up.
 

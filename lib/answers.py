@@ -1,7 +1,8 @@
 """The report's question answered in words: sentences made of its tables.
 
 Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
-from a table or from the rules of the verdicts, and every judgement from a verdict or from which number is larger.
+from a table or from the rules of the verdicts, and every judgement from a verdict or from which number is larger or has
+which sign.
 """
 
 from collections.abc import Iterable
@@ -25,11 +26,11 @@ def in_short(
     tuned: pandas.DataFrame = NOTHING,
     together: pandas.DataFrame = NOTHING,
     agreement: pandas.DataFrame = NOTHING,
-    sides: pandas.DataFrame = NOTHING,
+    contrasts: pandas.DataFrame = NOTHING,
     single: pandas.DataFrame = NOTHING,
 ) -> str:
-    """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels; "" where they
-    say nothing of it.
+    """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels, of the claims
+    and of the paper's curves; "" where they say nothing of it.
 
     Arguments:
         free, labelled: summaries (as of `study.summaries`) of criteria that need no labels, and of those that do, on as
@@ -38,10 +39,11 @@ def in_short(
         tuned: of `finetuning.recovery`.
         together: of `analysis.interaction_means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
-        sides: of `claims.beside_paper`.
+        contrasts: of `claims.beside_paper`.
     """
     said = [_standing(free, labelled), _what_can_go(free), _normalising(verdicts, behind), _labels(verdicts)]
-    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts), _beside_paper(agreement, sides, single)]
+    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
+    said += [_beside_paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -225,23 +227,50 @@ def _claims(verdicts: pandas.DataFrame) -> str:
     return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
 
 
-def _beside_paper(agreement: pandas.DataFrame, sides: pandas.DataFrame, single: pandas.DataFrame) -> str:
-    if agreement.empty:
+def _beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
+    shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
+    if shown.empty:
         return ""
-    said = f"**Do the paper's curves come out again?** In {len(agreement)} of its panels (a network and a number of "
-    said += f"examples) its criteria's aucs and ours have a rank correlation of {_range(agreement['spearman'], '.2f')}."
-    shown = sides[sides["paper"].notna()] if len(sides) else sides
-    if len(shown):
-        same = int((shown["effect"] * shown["paper"] > 0).sum())
-        other = shown[(shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1)]
-        where = [f"{row.claim}, {row.label}, on {row.examples:,}" for row in other.itertuples()]
-        said += f" Of {len(shown)} mean differences that its curves show for the claims, {same} have our sign"
-        said += f"; all runs here have the other sign in {len(where)} ({'; '.join(where)})." if where else "."
-    hidden = 100 * single["hidden"].dropna() if len(single) else []
-    if len(hidden):
-        said += f" One network each cannot tell {_range(hidden, '.0f')} % of the pairs of its criteria apart: they "
-        said += "differ by less than such differences vary here from one trained network to the next."
+    panels = [
+        f"{listed(f'{rho:.2f}' for rho in here['spearman'])} on {_numbers(here['examples'])} ({', '.join(names)})"
+        for names, here in shown.groupby(["dataset", "network"], sort=False)
+    ]
+    said = "**Do the paper's curves come out again?** Its criteria's aucs and ours have a rank correlation of "
+    return " ".join(filter(None, [f"{said}{'; '.join(panels)}.", _signs(contrasts), _single_runs(single)]))
+
+
+def _signs(contrasts: pandas.DataFrame) -> str:
+    """Which differences between criteria have the paper's sign, of those that a claim is about."""
+    if contrasts.empty:
+        return ""
+    deciding = (contrasts["part"] == "contrast") & (contrasts["kind"] == "difference")
+    shown = contrasts[deciding & contrasts["paper"].notna()]
+    if shown.empty:
+        return ""
+    same, names = int((shown["effect"] * shown["paper"] > 0).sum()), listed(shown["claim"].unique())
+    said = f"Of {len(shown)} differences that its curves show for claims ({names}), {same} have the same sign here."
+    surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
+    for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
+        where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())
+        said += f" All {blocks} {network} here have the other sign in {len(other)}: {where}."
     return said
+
+
+def _single_runs(single: pandas.DataFrame) -> str:
+    shown = single.dropna(subset=["disagree"]) if len(single) else single
+    if shown.empty:
+        return ""
+    here, there = (_range(100 * shown[column], ".0f") for column in ("disagree", "disagree_paper"))
+    return (
+        f"One run per curve tells little of small differences: that between two criteria varies from one of our "
+        f"networks to the next with a standard deviation of {_range(shown['sd'], '.3f')} in relative auc. Two of our "
+        f"networks put {here} % of the pairs of the paper's criteria in opposite orders, the paper's run and one of "
+        f"ours {there} % (from one number of images to another)."
+    )
+
+
+def _numbers(examples: Iterable[int]) -> str:
+    return f"{listed(f'{number:,}' for number in examples)} images"
 
 
 def _range(values: pandas.Series, form: str) -> str:

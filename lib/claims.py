@@ -1,7 +1,8 @@
 """The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
 
 Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, and the
-secondary rows behind it, one a pair of criteria and number of examples. The contrasts are those of the study's design,
+secondary rows behind it, one a pair of criteria and number of examples, and the contrasts beside those of the paper's
+own curves. The contrasts are those of the study's design,
 fixed before anything was measured, but for two: it leaves C7 to estimates and ranks, and the contrast here, settled
 after a first look at the digits, is exploratory; it gives C8 no threshold, and "above 0" was chosen for this study. The
 rules of the verdicts are in `lib.statistics`.
@@ -14,7 +15,6 @@ from itertools import product
 import pandas
 
 from lib import analysis, paper, profiles, statistics
-from lib.importance import MINIBATCH
 from lib.study import NO_GRADIENT, RUN, Cell
 
 _REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
@@ -228,43 +228,47 @@ def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
     return rows
 
 
-def beside_paper(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """The sides of the claims in the paper's own curves, one run each, and in ours: one row per claim, panel of the
+def beside_paper(summary: pandas.DataFrame, theirs: pandas.DataFrame) -> pandas.DataFrame:
+    """The claims' contrasts in the paper's own curves, one run each, and in ours: one row per claim, panel of the
     paper's that `summary` (of 15-replication) has, too, and set of pairs, of which the paper shows all or none.
 
-    Columns: claim, label, dataset, network, examples, criteria (those before *minus*), paper (mean difference over the
-    pairs, NaN where it shows none), effect, lowest and highest (the same in ours: mean over runs, and their range),
-    blocks. A claim about two numbers of examples has its difference at each.
+    Columns: claim, label, kind (of the claim), part ("contrast" or "apart", as in `secondary`; apart is also the gain
+    at each number of examples, for a claim about how it changes with them), dataset, network, examples, differences
+    (the pairs), paper (their mean difference in relative auc, NaN where it shows none), effect, lowest and highest (the
+    same in ours: mean over runs, and their range), blocks.
+
+    Arguments:
+        theirs: `paper.auc` over as many points as our curves have.
     """
-    theirs, rows = paper.auc().pivot(index=paper.PANEL, columns="criterion", values="auc_relative"), []
-    panels = {panel: here for panel, here in _without_twins(summary).groupby(paper.PANEL) if panel in theirs.index}
-    for (claim, label, pairs), (panel, here) in product(_sides_of_the_paper(theirs.columns), panels.items()):
+    theirs, rows = theirs.pivot(index=paper.PANEL, columns="criterion", values="auc_relative"), []
+    panels = {panel: here for panel, here in paper.without_twins(summary).groupby(paper.PANEL) if panel in theirs.index}
+    for (named, pairs), (panel, here) in product(_pairs_beside(theirs.columns), panels.items()):
         present = [pair for pair in pairs if set(pair) <= set(here["criterion"])]
         if present:
             a, b = zip(*present, strict=True)
             curves = theirs.loc[panel].reindex([*a, *b])  # NaN where the paper shows none
-            named = {"claim": claim, "label": label, **dict(zip(paper.PANEL, panel, strict=True))}
-            named |= {"criteria": ", ".join(dict.fromkeys(a))}
-            named |= {"paper": curves[: len(a)].mean() - curves[len(a) :].mean()}
+            found = {"differences": ", ".join(f"{first} − {second}" for first, second in present)}
+            found |= {"paper": curves[: len(a)].mean() - curves[len(a) :].mean()}
             both = statistics.sides(here, a, b)
             ours = both["a"] - both["b"]
-            found = {"effect": ours.mean(), "lowest": ours.min(), "highest": ours.max(), "blocks": len(ours)}
-            rows.append(named | found)
-    columns = ["claim", "label", *paper.PANEL, "criteria", "paper", "effect", "lowest", "highest", "blocks"]
-    return pandas.DataFrame(rows, columns=columns)
+            found |= {"effect": ours.mean(), "lowest": ours.min(), "highest": ours.max(), "blocks": len(ours)}
+            rows.append(named | dict(zip(paper.PANEL, panel, strict=True)) | found)
+    columns = ["claim", "label", "kind", "part", *paper.PANEL, "differences", "paper", "effect", "lowest", "highest"]
+    return pandas.DataFrame(rows, columns=[*columns, "blocks"])
 
 
-def _sides_of_the_paper(shown: Iterable[str]) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
-    """Claim, label and pairs of criteria, of every claim of which the paper shows a pair: those it shows, those it does
-    not."""
+def _pairs_beside(shown: Iterable[str]) -> Iterator[tuple[dict[str, str], list[tuple[str, str]]]]:
+    """What names a row of `beside_paper`, and its pairs, of every claim of which the paper shows a pair: those it
+    shows, those it does not."""
     for name, claim in CLAIMS.items():
-        parts = {claim.short: claim.pairs, claim.short_apart: claim.apart}
+        parts = [(claim.short, "contrast", claim.pairs), (claim.short_apart, "apart", claim.apart)]
         if claim.ends:
-            parts = {f"{a}, against {b}": [(a, b)] for a, b in claim.pairs}
-        for label, pairs in parts.items():
+            parts = [(f"{a}, against {b}", "apart", [(a, b)]) for a, b in claim.pairs]
+        for label, part, pairs in parts:
             inside = [pair for pair in pairs if set(pair) <= set(shown)]
             outside = [pair for pair in pairs if pair not in inside]
-            yield from ((name, label, some) for some in (inside, outside) if inside and some)
+            named = {"claim": name, "label": label, "kind": claim.kind, "part": part}
+            yield from ((named, some) for some in (inside, outside) if inside and some)
 
 
 def _claims_of(plan: profiles.Profile) -> dict[str, Claim]:
@@ -284,10 +288,4 @@ def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
             raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
         tables.append(pandas.read_csv(path))
     summary = pandas.concat(tables).drop_duplicates([*RUN, *Cell._fields])
-    return _without_twins(summary[summary["sample"] != "stratified"])  # which takes labels to draw
-
-
-def _without_twins(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """Without molchanov-bn on a single minibatch, where it ranks as taylorfo by construction."""
-    twins = summary["criterion"].str.startswith("molchanov-bn") & summary["examples"].between(1, MINIBATCH)
-    return summary[~twins]
+    return paper.without_twins(summary[summary["sample"] != "stratified"])  # which takes labels to draw

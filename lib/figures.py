@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 import pandas
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -233,33 +234,37 @@ def beside_paper(table: pandas.DataFrame) -> Figure:
     lines = math.ceil(len(plots) / columns)
     size = 3.3 * columns, 2.5 * lines + 0.4
     figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    alike, other = _palette(2)
     for axes, ((label, panel), here) in zip(grid.flat, plots, strict=False):
-        numbers = sorted(here["examples"].unique())
-        axes.axhline(0, color="0.4", linewidth=1)
-        for aside, in_paper, colour, marker, words in (
-            (0, True, alike, "o", "the same criteria here"),
-            (0.2, False, other, "s", "here, criteria that the paper does not show"),
-        ):
-            part = here[here["paper"].notna() == in_paper]
-            places = numpy.array([numbers.index(number) for number in part["examples"]]) + aside
-            reach = [part["effect"] - part["lowest"], part["highest"] - part["effect"]]
-            look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2, "linestyle": "none"}
-            axes.errorbar(places, part["effect"], yerr=reach, label=words, **look)
-            if in_paper:
-                look = {"color": "0.2", "markersize": 6, "fillstyle": "none", "label": "the paper, one run"}
-                axes.plot(places - 0.2, part["paper"], "o", **look)
+        _contrast_beside_paper(axes, here)
         axes.set_title(label + (f"\n{panel}" if several else ""), fontsize=10)
-        axes.set_xticks(range(len(numbers)), [f"{number:,}" for number in numbers])
-        axes.tick_params(labelsize=10)
-        axes.grid(axis="x", visible=False)
-        axes.set_xlim(-0.5, len(numbers) - 0.5)
     for axes in grid.flat[len(plots) :]:
         axes.remove()
     figure.supxlabel(LABELS["examples"], fontsize=11)
     figure.supylabel("difference in relative auc", fontsize=11)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
+
+
+def _contrast_beside_paper(axes: Axes, table: pandas.DataFrame) -> None:
+    numbers = sorted(table["examples"].unique())
+    axes.axhline(0, color="0.4", linewidth=1)
+    alike, other = _palette(2)
+    for aside, in_paper, colour, marker, words in (
+        (0, True, alike, "o", "the same criteria here"),
+        (0.2, False, other, "s", "here, criteria that the paper does not show"),
+    ):
+        part = table[table["paper"].notna() == in_paper]
+        places = numpy.array([numbers.index(number) for number in part["examples"]]) + aside
+        ends = numpy.array([part["effect"] - part["lowest"], part["highest"] - part["effect"]])
+        look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2, "linestyle": "none"}
+        axes.errorbar(places, part["effect"], yerr=ends.clip(0), label=words, **look)  # a mean may be off by rounding
+        if in_paper:
+            circle = {"color": "0.2", "markersize": 6, "fillstyle": "none", "label": "the paper, one run"}
+            axes.plot(places - 0.2, part["paper"], "o", **circle)
+    axes.set_xticks(range(len(numbers)), [f"{number:,}" for number in numbers])
+    axes.tick_params(labelsize=10)
+    axes.grid(axis="x", visible=False)
+    axes.set_xlim(-0.5, len(numbers) - 0.5)
 
 
 def training(log: pandas.DataFrame) -> Figure:

@@ -4,15 +4,12 @@ Enters: data/paper/auc.csv and curves.csv, read off Figures 1 and 2 of arXiv 231
 tables with the study's column names, how well two sets of aucs agree, and what one run per curve can tell.
 """
 
-from itertools import combinations
-
 import numpy
 import pandas
-from scipy import stats
 
-from lib import profiles
+from lib import profiles, pruning
 from lib.importance import MINIBATCH
-from lib.statistics import LEVEL, block_values, rank_agreement
+from lib.statistics import block_values, rank_agreement
 
 PANEL = ["dataset", "network", "examples"]
 
@@ -22,74 +19,93 @@ def curves() -> pandas.DataFrame:
     return pandas.read_csv(profiles.from_here("data/paper/curves.csv"))
 
 
-def auc() -> pandas.DataFrame:
-    """Their summaries: dataset, network, units, examples, criterion, accuracy_unpruned, auc, accuracy_10pct, _25pct,
-    _50pct, auc_relative."""
-    table = pandas.read_csv(profiles.from_here("data/paper/auc.csv"))
+def auc(points: int = 31) -> pandas.DataFrame:
+    """Their summaries over so many points of each, to be set beside curves of ours with as many: dataset, network,
+    units, examples, criterion, accuracy_unpruned, auc, auc_relative."""
+    table, rows = pandas.read_csv(profiles.from_here("data/paper/auc.csv")), []
+    keys = [*PANEL, "criterion"]
+    for key, curve in curves().groupby([*keys, "units"]):
+        numbers = pruning.steps(key[-1], points)
+        rows.append((*key[:-1], pruning.auc(numbers, numpy.interp(numbers, curve["pruned"], curve["accuracy"]))))
+    found = pandas.DataFrame(rows, columns=[*keys, "auc"])
+    table = table[[*PANEL, "units", "criterion", "accuracy_unpruned"]].merge(found, on=keys)
     return table.assign(auc_relative=table["auc"] / table["accuracy_unpruned"])
 
 
-def beside(summary: pandas.DataFrame) -> pandas.DataFrame:
+def without_twins(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Without the rows of molchanov-bn on a single minibatch, where it ranks as taylorfo does by construction."""
+    twins = table["criterion"].str.startswith("molchanov-bn") & table["examples"].between(1, MINIBATCH)
+    return table[~twins]
+
+
+def beside(summary: pandas.DataFrame, theirs: pandas.DataFrame) -> pandas.DataFrame:
     """Our auc (mean over runs) beside the paper's, one row per panel and criterion that both have; empty where none is.
 
     Columns: dataset, network, examples, criterion, auc_ours, auc_paper, and both relative to the unpruned accuracy.
+
+    Arguments:
+        theirs: `auc` over as many points as our curves have.
     """
     keys = [*PANEL, "criterion"]
     ours = summary.groupby(keys, as_index=False, observed=True)[["auc", "auc_relative"]].mean()
-    both = ours.merge(auc(), on=keys, suffixes=("_ours", "_paper"))
+    both = ours.merge(theirs, on=keys, suffixes=("_ours", "_paper"))
     return both[[*keys, "auc_ours", "auc_paper", "auc_relative_ours", "auc_relative_paper"]]
 
 
 def agreement(both: pandas.DataFrame) -> pandas.DataFrame:
-    """How alike the two order the criteria, panel by panel: criteria (their number), Spearman's rho, mean difference
-    in auc."""
+    """How alike the two order the criteria, panel by panel: criteria (their number, each ranking counted once),
+    Spearman's rho, mean difference in auc (ours minus the paper's)."""
     rows = []
-    for panel, table in both.groupby(PANEL):
+    for panel, table in without_twins(both).groupby(PANEL):
         rho = rank_agreement(table[["auc_ours", "auc_paper"]], ["spearman"])["spearman"].iloc[0, 1]
-        gap = (table["auc_ours"] - table["auc_paper"]).mean()
-        rows.append(
-            dict(zip(PANEL, panel, strict=True)) | {"criteria": len(table), "spearman": rho, "difference": gap}
-        )
+        found = {"criteria": len(table), "spearman": rho, "difference": (table["auc_ours"] - table["auc_paper"]).mean()}
+        rows.append(dict(zip(PANEL, panel, strict=True)) | found)
     return pandas.DataFrame(rows, columns=[*PANEL, "criteria", "spearman", "difference"])
 
 
-def single_runs(summary: pandas.DataFrame) -> pandas.DataFrame:
+SINGLE_RUNS = [*PANEL, "blocks", "compared", "sd", "disagree", "disagree_paper", "twins", "twins_differ"]
+
+
+def single_runs(summary: pandas.DataFrame, theirs: pandas.DataFrame) -> pandas.DataFrame:
     """What one run per curve can tell, as in the paper: one row per panel of the paper's that `summary` has, too.
 
-    Two criteria differ by more in one run than in another, each with a trained network, examples and random vectors of
-    its own, and one run cannot say by how much.
-
-    Columns: dataset, network, examples; blocks (our trained networks); compared (pairs of the paper's criteria, without
-    those that are one and the same by construction); sd (of the difference of a pair's relative aucs, from one of our
-    trained networks to another: root mean square over pairs, NaN for a single network); hidden (the share of the pairs
-    whose difference in the paper is below the normal 95 % quantile of that); twins (pairs of the paper's curves that
-    are of one and the same ranking) and twins_differ (by how much their relative aucs differ all the same: root mean
-    square).
+    Columns: dataset, network, examples; blocks (our trained networks, each a single run with examples and random
+    vectors of its own); compared (pairs of the paper's criteria, each ranking counted once); sd (of a pair's difference
+    in relative auc, from one of our networks to another: root mean square over pairs); disagree (the share of pairs
+    that one of our networks puts in the opposite order of another; mean over pairs of networks), disagree_paper (the
+    same for the paper's run and one of ours); twins (pairs of the paper's curves that would be one ranking on the same
+    examples and random vectors) and twins_differ (by how much their relative aucs differ all the same: root mean
+    square). What takes two networks is NaN with one.
     """
-    rows, reach = [], stats.norm.ppf(1 - LEVEL / 2)
-    for panel, theirs in auc().groupby(PANEL, sort=False):
+    rows = []
+    for panel, curves_there in theirs.groupby(PANEL, sort=False):
         ours = summary[(summary[PANEL] == list(panel)).all(axis=1)]
-        shared = sorted(set(theirs["criterion"]) & set(ours["criterion"]))
-        twins, pairs = _pairs(shared, panel[-1])
-        if pairs:
-            values, curve = block_values(ours, shared), theirs.set_index("criterion")["auc_relative"]
-            spread = pandas.Series([(values[a] - values[b]).std() for a, b in pairs])
-            sd, apart = _rms(spread), numpy.array([abs(curve[a] - curve[b]) for a, b in pairs])
-            found = {"blocks": len(values), "compared": len(pairs), "sd": sd}
-            found |= {"hidden": (apart < reach * sd).mean() if sd == sd else numpy.nan}
-            found |= {"twins": len(twins), "twins_differ": _rms([curve[a] - curve[b] for a, b in twins])}
+        names = sorted(set(curves_there["criterion"]) & set(ours["criterion"]))
+        if len(names) > 1:
+            curve = curves_there.set_index("criterion")["auc_relative"]
+            values = block_values(without_twins(ours), set(names) & set(without_twins(ours)["criterion"])).dropna()
+            alike = numpy.array([curve[a] - curve[b] for a, b in _twins(names, panel[-1])])
+            found = _orders(values.to_numpy(), curve[values.columns].to_numpy())
+            found |= {"twins": len(alike), "twins_differ": _rms(alike)}
             rows.append(dict(zip(PANEL, panel, strict=True)) | found)
-    columns = [*PANEL, "blocks", "compared", "sd", "hidden", "twins", "twins_differ"]
-    return pandas.DataFrame(rows, columns=columns).sort_values(PANEL, ignore_index=True)
+    return pandas.DataFrame(rows, columns=SINGLE_RUNS).sort_values(PANEL, ignore_index=True)
 
 
-def _pairs(criteria: list[str], examples: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Pairs of criteria that are one by construction on so many examples (a single minibatch), and all others."""
-    twins = [(name, name.replace("molchanov-bn", "taylorfo")) for name in criteria if examples <= MINIBATCH]
-    twins = [(a, b) for a, b in twins if a != b and b in criteria]
-    rest = [name for name in criteria if name not in {twin for twin, _ in twins}]
-    return twins, list(combinations(rest, 2))
+def _twins(names: list[str], examples: int) -> list[tuple[str, str]]:
+    twins = [(name, name.replace("molchanov-bn", "taylorfo")) for name in names if examples <= MINIBATCH]
+    return [(a, b) for a, b in twins if a != b and b in names]
 
 
-def _rms(values: list[float] | pandas.Series) -> float:
-    return float(numpy.sqrt(numpy.mean(numpy.square(values)))) if len(values) else numpy.nan
+def _orders(values: numpy.ndarray, curve: numpy.ndarray) -> dict[str, float]:
+    """What `single_runs` says of values (networks, criteria) and those of the paper's curves (criteria,)."""
+    first, second = numpy.triu_indices(len(curve), 1)
+    ours, paper = values[:, first] - values[:, second], curve[first] - curve[second]  # (networks, pairs), (pairs,)
+    found = {"blocks": len(ours), "compared": len(paper), "sd": numpy.nan, "disagree": numpy.nan}
+    if len(ours) > 1:
+        one, other = numpy.triu_indices(len(ours), 1)
+        found |= {"sd": _rms(ours.std(axis=0, ddof=1)), "disagree": (ours[one] * ours[other] < 0).mean()}
+    return found | {"disagree_paper": (ours * paper < 0).mean()}
+
+
+def _rms(values: numpy.ndarray) -> float:
+    return float(numpy.sqrt(numpy.square(values).mean())) if len(values) else numpy.nan

@@ -2,9 +2,10 @@
 
     python -m lib.publish --profile quick --results results
 
-Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places without
-large ones that can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes
-what is published. The copy is made aside, and replaces what was published before as a whole.
+Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
+single precision, without what is too large and can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks
+them), and a README that quotes what is published. The copy is made aside, and replaces what was published before as a
+whole; trainings of seeds that the report does not cover stay.
 """
 
 import argparse
@@ -18,40 +19,72 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas
+
 from lib import execute, profiles, readme, report, reproduce, reuse
 
 MIB = 2**20
-LIMIT = 7 * MIB  # of all files together but the networks' weights: room for two networks in ten notebooks
-WEIGHTS = 8 * MIB  # which are left out where they weigh more
-OPTIONAL = ("scores.parquet", "checkpoint.safetensors")
+LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
+OPTIONAL = {"checkpoint.safetensors": 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
 READABLE = (".html", ".md", ".csv", ".svg", ".ipynb", ".json")
 SUMS = "SHA256SUMS"
 
 
-def publish(profile: profiles.Profile) -> tuple[Path, int]:
+def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
     """Publishes the profile, with the seeds that its report covers, and with no more than the trainings of its other
-    seeds, where they are finished; returns the published folder and its size in bytes.
+    seeds, where they are finished; returns the published folder, its size in bytes and the names of what was left out.
 
     Raises FileNotFoundError or ValueError, one line, where the profile is not finished, its report is not of what is
-    there, a file names a place on this machine, or all is too large; what was published before stays as it was.
+    there, a file names a place on this machine, all is too large, or what was published of another seed was trained
+    with other settings or images; what was published before stays as it was.
     """
     record = profile.record(report.FRONT)
     if not record.exists():
         raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
     with reproduce.alone(profile):
         seeds = report.read_record(record)["parameters"]["seeds"]
-        others = [run for run in profile.runs if run.seed not in seeds]
+        others = replace(profile, seeds=tuple(seed for seed in profile.seeds if seed not in seeds))
         profile = replace(profile, seeds=tuple(seeds))
-        files = chosen(profile, others)
+        _finish_interrupted(profile)
+        _keep_published(others)
+        files = chosen(profile, others.runs)
         if not report.is_current(profile):
             raise ValueError(f"{profile.report} is not of the results that are there now: {_again(profile)}")
         for path in files:
             _require_no_places(path)
-        return _replace_published(profile, files), _size(files)
+        aside = _laid_out(profile, files)
+        left_out = _leave_out(aside)
+        _write_sums(aside)
+        size = _size(aside.rglob("*"))
+        return _replace_published(profile, aside), size, left_out
+
+
+def _published(profile: profiles.Profile) -> Path:
+    return profiles.from_here(Path(profile.results) / "published" / profile.name)
+
+
+def _finish_interrupted(profile: profiles.Profile) -> None:
+    """Puts back what was published before, where a kill came between the two renames of `_replace_published`."""
+    old = _before(profile)
+    if old.exists() and not _published(profile).exists():
+        os.replace(old, _published(profile))
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _before(profile: profiles.Profile) -> Path:
+    return profile.folder / ".published-before"
+
+
+def _keep_published(others: profiles.Profile) -> None:
+    """Takes up the published trainings of seeds that have none here, so that they are published again."""
+    folder = _published(others)
+    if any((folder / run.executed(reuse.TRAIN).relative_to(others.folder)).exists() for run in others.runs):
+        reuse.take(others, folder, "published", reuse.TRAIN)
 
 
 def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> list[Path]:
-    """The files of a finished profile that are published, with the trainings of those `others` that are finished.
+    """The files of a finished profile that are published, with the trainings of those `others` that are finished; of
+    `OPTIONAL` those that are there.
 
     Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
     """
@@ -61,24 +94,21 @@ def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> li
     trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
     files += [path for run in profile.runs for notebook in report.PER_RUN for path in reuse.outputs(run, notebook)]
     files += [path for run in trained for path in reuse.outputs(run, reuse.TRAIN)]
-    files = [path for path in files if path.name not in OPTIONAL]
+    optional = [path for path in files if path.name in OPTIONAL]
+    files = [path for path in files if path not in optional]
     if missing := [path for path in files if not path.exists()]:
         raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
     files += report.tables_and_figures(profile)
     _require_small(files)
-    scores = [run.scores for run in profile.runs if run.scores.exists()]
-    weights = [run.checkpoint for run in [*profile.runs, *trained] if run.checkpoint.exists()]
-    files += scores if _size(scores) <= LIMIT - _size(files) else []
-    files += weights if _size(weights) <= WEIGHTS else []
-    return files
+    return [*files, *(path for path in optional if path.exists())]
 
 
 def _again(profile: profiles.Profile) -> str:
     return f"run make reproduce PROFILE={profile.name}"
 
 
-def _size(files: Sequence[Path]) -> int:
-    return sum(path.stat().st_size for path in files)
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _require_small(files: Sequence[Path]) -> None:
@@ -99,20 +129,46 @@ def _require_no_places(path: Path) -> None:
         raise ValueError(f"{path} names a place on this machine, {found[0]!r}: mend the notebook that wrote it")
 
 
-def _replace_published(profile: profiles.Profile, files: Sequence[Path]) -> Path:
-    target = profiles.from_here(Path(profile.results) / "published" / profile.name)
-    aside, old = (profile.folder / f".{state}" for state in ("to-publish", "published-before"))
-    if old.exists() and not target.exists():  # a kill came between the two renames below
-        os.replace(old, target)
-    for folder in (aside, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    sums = []
+def _laid_out(profile: profiles.Profile, files: Iterable[Path]) -> Path:
+    aside = profile.folder / ".to-publish"
+    shutil.rmtree(aside, ignore_errors=True)
     for path in files:
-        name = path.relative_to(profile.folder).as_posix()
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, aside / name)
-        sums.append(f"{hashlib.sha256((aside / name).read_bytes()).hexdigest()}  {name}\n")
-    (aside / SUMS).write_text("".join(sorted(sums, key=lambda line: line.split("  ")[1])))
+        target = aside / path.relative_to(profile.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.name == "scores.parquet":
+            _copy_in_single_precision(path, target)
+        else:
+            shutil.copyfile(path, target)
+    return aside
+
+
+def _copy_in_single_precision(path: Path, target: Path) -> None:
+    table = pandas.read_parquet(path)
+    table = table.assign(score=table["score"].astype("float32"))
+    encoded = {"column_encoding": {"score": "BYTE_STREAM_SPLIT"}, "use_dictionary": [*table.columns.drop("score")]}
+    table.to_parquet(target, index=False, compression="zstd", **encoded)
+
+
+def _leave_out(folder: Path) -> list[str]:
+    """Removes those of `OPTIONAL` of which there is too much; returns their names."""
+    too_large = []
+    for name, limit in OPTIONAL.items():
+        found = list(folder.rglob(name))
+        if _size(found) > limit:
+            too_large.append(name)
+            for path in found:
+                path.unlink()
+    return too_large
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _replace_published(profile: profiles.Profile, aside: Path) -> Path:
+    target, old = _published(profile), _before(profile)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         os.replace(target, old)
@@ -130,13 +186,13 @@ def main(words: Iterable[str] | None = None) -> int:
     results = os.path.relpath(asked.results)
     os.chdir(profiles.ROOT)
     try:
-        folder, size = publish(profiles.load(asked.profile, results=results))
+        folder, size, left_out = publish(profiles.load(asked.profile, results=results))
         if folder == profiles.from_here("results/published") / asked.profile:
             readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, results), file=sys.stderr)
         return 1
-    print(f"{folder}: {size / MIB:.2f} MiB")
+    print(f"{folder}: {size / MIB:.2f} MiB" + "".join(f", without any {name}: too large" for name in left_out))
     return 0
 
 

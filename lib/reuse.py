@@ -63,29 +63,42 @@ def _require_fit(run: profiles.Run, notebook: str, profile: profiles.Profile, fo
         raise ValueError(f"{missing[0]} is missing, without which {notebook} of {run.label} cannot be taken up")
     from lib import datasets, records  # takes seconds
 
-    path = _offered(run.record(notebook), profile, folder)
     section, instead = {TRAIN: ("training", "train"), MEASURE: ("measuring", "measure")}[notebook]
     instead = f"{instead} {run.label} anew, without {folder}"
+    path = _offered(run.record(notebook), profile, folder)
+    told = _told(path, notebook, section)
+    _require_alike(path, told["settings"], run.settings[section], instead)
+    images = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
+    if told["data"] != (images if notebook == TRAIN else images[0]):
+        raise ValueError(f"{path} is of other images than those of {run.dataset} in {run.data_folder}: {instead}")
+    own = notebook == MEASURE and run.executed(TRAIN).exists()
+    network = run.checkpoint if own else _offered(run.checkpoint, profile, folder)
+    if told["checkpoint"] != records.digest(network):
+        raise ValueError(f"{network} is not the one that {path} tells of (SHA-256): {instead}")
+    if notebook == MEASURE:  # notebooks set it beside what they measure themselves
+        _require_alike(
+            path, told["made by"], _now(run, told["made by"]), f"{instead} (CHECKPOINTS takes networks alone)"
+        )
+
+
+def _told(path: Path, notebook: str, section: str) -> dict:
+    """What a record says that must fit: settings, data, checkpoint, and what measured by."""
     try:
         record = json.loads(path.read_text())
-        settings, data, digest = record["settings"][section], record["data"], record["checkpoint"]
-        told = {"code": record["code"], "device": record["device"]["type"], **record["versions"]}
+        told = {"settings": dict(record["settings"][section]), "data": record["data"]}
+        made_by = {"code": record["code"], "device": record["device"]["type"], "threads": record["threads"]}
+        return told | {"checkpoint": record["checkpoint"], "made by": made_by | dict(record["versions"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{path} is no record of {notebook}"
         raise ValueError(f"{problem} ({type(error).__name__}: {error})") from error
-    _require_alike(path, settings, run.settings[section], instead)
-    images = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
-    if data != (images if notebook == TRAIN else images[0]):
-        raise ValueError(f"{path} is of other images than those of {run.dataset} in {run.data_folder}: {instead}")
-    own = notebook == MEASURE and run.checkpoint.exists()
-    network = run.checkpoint if own else _offered(run.checkpoint, profile, folder)
-    if digest != records.digest(network):
-        raise ValueError(f"{network} is not the one that {path} tells of (SHA-256): {instead}")
-    if notebook == MEASURE:  # notebooks set it beside what they measure themselves
-        now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type}
-        pins = profiles.pins()
-        now |= {name: then if (then := told.get(name)) in pins[name] else pins[name][-1] for name in pins}
-        _require_alike(path, told, now, instead)
+
+
+def _now(run: profiles.Run, then: Mapping[str, object]) -> dict[str, object]:
+    """What would measure today; of a package's versions in the lock, one for each Python, that of `then` if there."""
+    now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type, "threads": run.threads}
+    for name, versions in profiles.pins().items():
+        now[name] = then[name] if then.get(name) in versions else versions[-1]
+    return now
 
 
 def _require_alike(path: Path, then: Mapping[str, object], now: Mapping[str, object], instead: str) -> None:

@@ -39,9 +39,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "pairs": "pairs of draws",
     "paper": "in the paper",
     "compared": "pairs of criteria",
-    "sd": "SD of their differences between networks",
-    "hidden": "differences of the paper's below 1.96 SD (%)",
-    "twins": "pairs that are one ranking",
+    "sd": "SD of a pair's difference over our networks",
+    "disagree": "pairs in opposite orders, two of our networks (%)",
+    "disagree_paper": "pairs in opposite orders, the paper and one of ours (%)",
+    "twins": "pairs that are one ranking on the same examples",
     "twins_differ": "their differences in the paper (rms)",
     "probes": "random vectors per example",
     "vectors": "kind of vectors",
@@ -115,7 +116,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
-SHARES = ("before", "after", "rise", "hidden")  # shown in percent, as are all columns accuracy...
+SHARES = ("before", "after", "rise", "disagree", "disagree_paper")  # shown in percent, as are all columns accuracy...
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 

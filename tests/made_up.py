@@ -27,7 +27,7 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
         for path in (run.oracle, run.finetuning):
             pandas.DataFrame({"accuracy": [0.9]}).to_parquet(path)
         run.checkpoint.write_bytes(b"weights" * 100)
-        run.scores.write_bytes(b"scores" * 100)
+        pandas.DataFrame({"criterion": "sq", "unit": [0, 1], "score": [0.1, 1 / 3]}).to_parquet(run.scores)
     for notebook in notebooks:
         write_ablation(made, notebook)
     return made

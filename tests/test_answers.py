@@ -166,23 +166,49 @@ def test_all_verdicts_are_listed():
     )
 
 
-def test_the_paper_is_set_beside_ours_by_order_by_signs_and_by_what_one_run_can_tell():
-    agreement = pandas.DataFrame({"spearman": [0.5, 0.756]})
-    sides = pandas.DataFrame(
-        [
-            ("C1", "normalised, against plain", 2, 0.1, 0.2, 0.1, 0.3),  # as in the paper
-            ("C1", "normalised, against plain", 50000, 0.1, -0.01, -0.2, 0.1),  # the other sign, not in every run
-            ("C2", "abs, against signed", 1000, -0.1, 0.2, 0.1, 0.3),  # in every run
-            ("C2", "abs, against signed", 2, float("nan"), 0.2, 0.1, 0.3),  # not in the paper
-        ],
-        columns=["claim", "label", "examples", "paper", "effect", "lowest", "highest"],
+BESIDE = {"dataset": "cifar100", "network": "resnet20"}
+
+
+def contrasts(*rows):
+    columns = ["claim", "label", "kind", "part", "examples", "paper", "effect", "lowest", "highest"]
+    return pandas.DataFrame(rows, columns=columns).assign(blocks=3, **BESIDE)
+
+
+def test_the_paper_is_set_beside_ours_by_the_order_of_criteria_panel_by_panel():
+    agreement = pandas.DataFrame({"examples": [2, 50000], "spearman": [0.5, 0.756]}).assign(**BESIDE)
+    said = answers.in_short(agreement=agreement)
+    assert said.endswith(" have a rank correlation of 0.50 and 0.76 on 2 and 50,000 images (cifar100, resnet20).")
+    both = pandas.concat([agreement, agreement[:1].assign(network="vgg19")])
+    assert answers.in_short(agreement=both).endswith("(cifar100, resnet20); 0.50 on 2 images (cifar100, vgg19).")
+    assert answers.in_short(agreement=agreement.assign(spearman=float("nan"))) == ""
+    assert answers.in_short(agreement=agreement[:0]) == ""
+
+
+def test_of_the_papers_differences_those_count_that_a_claim_of_a_difference_is_about():
+    agreement, missing = pandas.DataFrame({"examples": [2], "spearman": [0.5]}).assign(**BESIDE), float("nan")
+    table = contrasts(
+        ("C1", "normalised, against plain", "difference", "contrast", 2, 0.1, 0.2, 0.1, 0.3),  # as in the paper
+        ("C1", "normalised, against plain", "difference", "contrast", 50000, 0.1, -0.01, -0.2, 0.1),  # in some runs
+        ("C2", "abs, against signed", "difference", "contrast", 1000, -0.1, 0.2, 0.1, 0.3),  # in all runs
+        ("C2", "abs, against signed", "difference", "contrast", 2, missing, 0.2, 0.1, 0.3),  # not in the paper
+        ("C1", "random normalised", "difference", "apart", 2, -0.1, 0.2, 0.1, 0.3),
+        ("C3", "random, against labels", "equivalence", "contrast", 2, -0.1, 0.2, 0.1, 0.3),
     )
-    single = pandas.DataFrame({"hidden": [0.25, 0.5]})
-    said = answers.in_short(agreement=agreement, sides=sides, single=single)
-    assert "In 2 of its panels" in said and "a rank correlation of 0.50 to 0.76." in said
-    assert "Of 3 mean differences that its curves show for the claims, 1 have our sign; all runs here" in said
-    assert "the other sign in 1 (C2, abs, against signed, on 1,000)." in said
-    assert "cannot tell 25 to 50 % of the pairs of its criteria apart" in said
-    alike = answers.in_short(agreement=agreement[:1], sides=sides[:1], single=single.assign(hidden=float("nan")))
-    assert alike.endswith(" 0.50. Of 1 mean differences that its curves show for the claims, 1 have our sign.")
-    assert answers.in_short(agreement=agreement[:0], sides=sides, single=single) == ""
+    said = answers.in_short(agreement=agreement, contrasts=table)
+    assert said.endswith(
+        " Of 3 differences that its curves show for claims (C1 and C2), 1 have the same sign here. "
+        "All 3 resnet20 here have the other sign in 1: abs, against signed, on 1,000 images (C2)."
+    )
+    one_each = answers.in_short(agreement=agreement, contrasts=table.assign(blocks=1))
+    assert one_each.endswith("1 have the same sign here.")
+    assert "differences" not in answers.in_short(agreement=agreement, contrasts=table.assign(part="apart"))
+
+
+def test_what_one_run_per_curve_can_tell_takes_two_of_ours():
+    agreement = pandas.DataFrame({"examples": [2], "spearman": [0.5]}).assign(**BESIDE)
+    single = pandas.DataFrame({"sd": [0.03, 0.0201], "disagree": [0.25, 0.1], "disagree_paper": [0.3, 0.3]})
+    said = answers.in_short(agreement=agreement, single=single)
+    assert "with a standard deviation of 0.020 to 0.030 in relative auc." in said
+    assert "put 10 to 25 % of the pairs of the paper's criteria in opposite orders" in said
+    assert said.endswith("and one of ours 30 % (from one number of images to another).")
+    assert "One run" not in answers.in_short(agreement=agreement, single=single.assign(disagree=float("nan")))

@@ -185,23 +185,26 @@ def test_draws_that_take_labels_do_not_count(plan):
 def test_beside_the_paper_a_claim_has_the_pairs_that_it_shows_and_apart_from_them_the_others():
     seeds = {"taylorfo": [0.1, 0.2, 0.3], "taylorfo:norm": [0.2, 0.3, 0.4], "sq": [0.5] * 3, "sq:norm": [0.5, 0.6, 0.4]}
     ours = table({(name, number): values for name, values in seeds.items() for number in (103, 7)})
-    found = claims.beside_paper(ours.assign(dataset="cifar100", network="resnet20"))
+    found = claims.beside_paper(ours.assign(dataset="cifar100", network="resnet20"), paper.auc())
     theirs = paper.auc().query("network == 'resnet20' and examples == 103").set_index("criterion")["auc_relative"]
-    rows = found.set_index(["claim", "criteria"])
+    rows = found.set_index(["claim", "differences"])
     assert list(rows.index) == [
-        ("C1", "taylorfo:norm"),
-        ("C1", "sq:norm"),
-        ("C2", "sq:norm"),
-        ("C2", "sq"),
+        ("C1", "taylorfo:norm − taylorfo"),
+        ("C1", "sq:norm − sq"),
+        ("C2", "sq:norm − taylorfo:norm"),
+        ("C2", "sq − taylorfo"),
     ]  # no panel has 7 examples
+    assert set(rows["part"]) == {"contrast"} and set(rows["kind"]) == {"difference"}
     numbers = ["paper", "effect", "lowest", "highest", "blocks"]
-    assert rows.loc[("C1", "taylorfo:norm"), numbers].tolist() == pytest.approx(
+    assert rows.loc[("C1", "taylorfo:norm − taylorfo"), numbers].tolist() == pytest.approx(
         [theirs["taylorfo:norm"] - theirs["taylorfo"], 0.1, 0.1, 0.1, 3]
     )
-    plain = rows.loc[("C1", "sq:norm"), numbers].tolist()
+    plain = rows.loc[("C1", "sq:norm − sq"), numbers].tolist()
     assert plain[1:] == pytest.approx([0, -0.1, 0.1, 3]) and pandas.isna(plain[0])  # the paper has no "sq"
-    assert rows.loc[("C2", "sq:norm"), "paper"] == pytest.approx(theirs["sq:norm"] - theirs["taylorfo:norm"])
-    assert claims.beside_paper(ours).empty
+    assert rows.loc[("C2", "sq:norm − taylorfo:norm"), "paper"] == pytest.approx(
+        theirs["sq:norm"] - theirs["taylorfo:norm"]
+    )
+    assert claims.beside_paper(ours, paper.auc()).empty
 
 
 def test_beside_the_paper_one_ranking_under_two_names_counts_once():
@@ -209,15 +212,14 @@ def test_beside_the_paper_one_ranking_under_two_names_counts_once():
     few, many = (
         table({(f"{name}{end}", number): [0.1] for name in names for end in ("", ":norm")}) for number in (10, 103)
     )
-    found = claims.beside_paper(pandas.concat([few, many]).assign(dataset="cifar100", network="resnet20"))
-    assert found.query("claim == 'C1'")["criteria"].tolist() == [
-        "taylorfo:norm, molchanov-group:norm",
-        "taylorfo:norm, molchanov-bn:norm, molchanov-group:norm",
+    found = claims.beside_paper(pandas.concat([few, many]).assign(dataset="cifar100", network="resnet20"), paper.auc())
+    assert found.query("claim == 'C1'")["differences"].tolist() == [
+        ", ".join(f"{name}:norm − {name}" for name in there) for there in ([names[0], names[2]], names)
     ]
 
 
 def test_beside_the_paper_the_claim_about_few_examples_has_its_difference_at_each_number():
     values = {(name, number): [0.1] for name in ("sq:rand:norm", "taylorfo") for number in (2, 10, 103)}
-    found = claims.beside_paper(table(values).assign(dataset="cifar100", network="resnet20"))
+    found = claims.beside_paper(table(values).assign(dataset="cifar100", network="resnet20"), paper.auc())
     assert found.query("claim == 'C4'")["examples"].tolist() == [2, 10, 103]
-    assert set(found["label"]) == {"sq:rand:norm, against taylorfo"}
+    assert set(found["label"]) == {"sq:rand:norm, against taylorfo"} and set(found["part"]) == {"apart"}

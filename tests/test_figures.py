@@ -107,5 +107,7 @@ def test_the_paper_and_ours_stand_side_by_side_in_a_plot_per_contrast():
     assert list(same[0].get_ydata()) == [0.2, 0.1] and list(other[0].get_ydata()) == [-0.1]
     assert same[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.15, 0.3])
     assert len(figure.legends) == 1 and len(second.containers) == 2
+    rounded = numpy.mean([0.1] * 3)
+    figures.beside_paper(table.assign(effect=rounded, lowest=rounded, highest=numpy.nextafter(rounded, 0)))
     both = figures.beside_paper(pandas.concat([table, table.assign(network="vgg19")]))
     assert both.axes[2].get_title() == "norm, against plain\ncifar100, vgg19"

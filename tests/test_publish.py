@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import made_up
+import pandas
 import pytest
 
-from lib import profiles, publish, report
+from lib import profiles, publish, reuse
 
 PER_RUN = [
     "00-train.ipynb",
@@ -51,50 +52,50 @@ def test_a_finished_profile_is_published_with_its_sums(plan):
     junk = [".lock", "report.html.part", "notebooks/30-sign.failed.ipynb", "figures/x.part.png", "tables/x.csv.part"]
     for name in [*junk, "digits-resnet8/seed-0/training-state.safetensors"]:
         (plan.folder / name).write_text("junk")
-    folder, size = publish.publish(plan)
-    assert folder.resolve() == Path(plan.results).resolve() / "published/smoke"
+    folder, size, left_out = publish.publish(plan)
+    assert left_out == [] and folder.resolve() == Path(plan.results).resolve() / "published/smoke"
     published = expected("checkpoint.safetensors", "scores.parquet")
     assert names(folder) == sorted([*published, "SHA256SUMS"])
-    assert size == sum((folder / name).stat().st_size for name in published)
+    assert size == sum((folder / name).stat().st_size for name in names(folder))
     sums = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
     assert [name for _, name in sums] == sorted(published)
     for digest, name in sums:
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        assert (folder / name).read_bytes() == (plan.folder / name).read_bytes()
+        if not name.endswith("scores.parquet"):
+            assert (folder / name).read_bytes() == (plan.folder / name).read_bytes()
     assert not list(plan.folder.glob(".to-publish")) and not list(plan.folder.glob(".published-before"))
 
 
 def test_every_link_of_the_published_report_leads_somewhere(plan):
-    folder, _ = publish.publish(plan)
+    folder, *_ = publish.publish(plan)
     for pattern, page in ((r'href="([^#"][^"]*)"', "report.html"), (r"\]\(([^#)][^)]*)\)", "report.md")):
         links = [link for link in re.findall(pattern, (folder / page).read_text()) if not link.startswith("data:")]
         assert len(links) > 10
         assert [link for link in links if not (folder / unquote(link)).is_file()] == []
 
 
-@pytest.mark.parametrize(
-    ("large", "kept"),
-    [
-        ({"checkpoint.safetensors": 4.1}, ["scores.parquet"]),
-        ({"scores.parquet": 3.6}, ["checkpoint.safetensors"]),
-        ({"checkpoint.safetensors": 1.9, "scores.parquet": 0.4}, ["checkpoint.safetensors", "scores.parquet"]),
-        ({"scores.parquet": 0.4, "curves.parquet": 2.5}, ["checkpoint.safetensors", "scores.parquet"]),
-        ({"checkpoint.safetensors": 3.9, "scores.parquet": 0.4, "curves.parquet": 3.2}, ["checkpoint.safetensors"]),
-    ],
-)
-def test_large_files_that_can_be_made_again_are_left_out(plan, large, kept):
-    for run in plan.runs:
-        for name, mib in large.items():
-            (run.folder / name).write_bytes(bytes(int(mib * publish.MIB)))
-    report.write(plan, [report.Text("# What was found")])
-    folder, size = publish.publish(plan)
-    assert names(folder) == sorted([*expected(*kept), "SHA256SUMS"])
-    weights = sum((folder / name).stat().st_size for name in names(folder) if name.endswith(".safetensors"))
-    assert size - weights <= publish.LIMIT and weights <= publish.WEIGHTS
+@pytest.mark.parametrize("large", [[], ["scores.parquet"], ["checkpoint.safetensors", "scores.parquet"]])
+def test_large_files_that_can_be_made_again_are_left_out(plan, large, monkeypatch):
+    both = ["checkpoint.safetensors", "scores.parquet"]
+    whole, *_ = publish.publish(plan)
+    weight = {name: sum(path.stat().st_size for path in whole.rglob(name)) for name in both}
+    monkeypatch.setattr(publish, "OPTIONAL", {name: weight[name] - (name in large) for name in both})
+    folder, size, left_out = publish.publish(plan)
+    assert left_out == large
+    assert names(folder) == sorted([*expected(*(name for name in both if name not in large)), "SHA256SUMS"])
+    assert size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_scores_are_published_in_single_precision(plan):
+    folder, *_ = publish.publish(plan)
+    for path in folder.rglob("scores.parquet"):
+        score = pandas.read_parquet(path)["score"]
+        assert score.dtype == "float32" and score.tolist() == pytest.approx([0.1, 1 / 3], rel=1e-7)
+    assert pandas.read_parquet(plan.runs[0].scores)["score"].tolist() == [0.1, 1 / 3]
 
 
 def test_too_much_is_refused_with_the_largest_named_and_the_old_one_stays(plan):
-    folder, _ = publish.publish(plan)
+    folder, *_ = publish.publish(plan)
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     (plan.tables / "30-sign-large.csv").write_bytes(bytes(7 * publish.MIB))
     with pytest.raises(
@@ -140,7 +141,7 @@ def test_a_report_older_than_its_tables_is_refused(plan):
 
 def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan):
     shutil.copytree(plan.runs[1].folder, plan.runs[1].folder.with_name("seed-2"))
-    folder, _ = publish.publish(replace(plan, seeds=(0, 1, 2, 3)))
+    folder, *_ = publish.publish(replace(plan, seeds=(0, 1, 2, 3)))
     assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1", "seed-2"]
     training = ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"]
     assert names(folder / "digits-resnet8/seed-2") == training
@@ -171,7 +172,7 @@ def test_what_only_looks_like_a_place_is_not(plan):
 
 
 def test_the_old_one_is_replaced_as_a_whole(plan):
-    folder, _ = publish.publish(plan)
+    folder, *_ = publish.publish(plan)
     (folder / "tables/of-yore.csv").write_text("old")
     (folder / "report.md").write_text("old")
     assert publish.publish(plan)[0] == folder
@@ -180,7 +181,7 @@ def test_the_old_one_is_replaced_as_a_whole(plan):
 
 
 def test_a_copy_that_fails_leaves_the_old_one(plan, monkeypatch):
-    folder, _ = publish.publish(plan)
+    folder, *_ = publish.publish(plan)
     (folder / "report.md").write_text("old")
 
     def full(source, target):
@@ -196,7 +197,7 @@ def test_a_copy_that_fails_leaves_the_old_one(plan, monkeypatch):
 
 
 def test_a_kill_between_old_and_new_loses_neither(plan, monkeypatch):
-    folder, _ = publish.publish(plan)
+    folder, *_ = publish.publish(plan)
     folder.rename(plan.folder / ".published-before")
     monkeypatch.setattr(shutil, "copyfile", lambda source, target: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -209,6 +210,19 @@ def test_a_profile_that_is_being_run_is_refused(plan):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RuntimeError, match="PROFILE=smoke is being run already"):
             publish.publish(plan)
+
+
+def test_published_trainings_of_seeds_that_are_not_here_any_more_stay(plan, monkeypatch):
+    monkeypatch.setattr(reuse, "_require_fit", lambda *told: None)  # made up as they are
+    for name in ("00-train.ipynb", "00-train.json", "training.parquet", "checkpoint.safetensors"):
+        for seed in (3, 4):
+            made_up_file = Path(plan.results) / f"published/smoke/digits-resnet8/seed-{seed}/{name}"
+            made_up_file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(plan.folder / "digits-resnet8/seed-0" / name, made_up_file)
+    (Path(plan.results) / "published/smoke/digits-resnet8/seed-4/10-measure.ipynb").write_text("of other code")
+    folder, *_ = publish.publish(replace(plan, seeds=(0, 1, 2, 3, 4)))
+    assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == [f"seed-{n}" for n in (0, 1, 3, 4)]
+    assert len(list((folder / "digits-resnet8/seed-4").iterdir())) == 4
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
@@ -228,5 +242,10 @@ def test_the_smoke_profile_is_published_by_make(own_study):
     done = own_study.make("publish")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"results/published/smoke: [0-6]\.\d\d MiB\n", done.stdout)
+    taken = profiles.load("smoke", results=own_study.root / "again", data=own_study.root / "data", device="cpu")
+    both = [reuse.TRAIN, reuse.MEASURE]
+    assert reuse.take(taken, own_study.root / "results/published/smoke", "MEASURED", *both) == [
+        (taken.runs[0], notebook) for notebook in both
+    ]
     record = json.loads((own_study.root / "results/published/smoke/notebooks/90-report.json").read_text())
     assert record["parameters"]["profile"] == "smoke"

@@ -90,6 +90,8 @@ def test_what_the_profile_has_itself_stays(plan, offered):
         ("10-measure", {"settings": {"measuring": {}}}, "10-measure.json tells of points=None, not 5, "),
         ("10-measure", {"code": "old"}, r"tells of code='old', not '[0-9a-f]{64}': measure digits-resnet8 seed 0 anew"),
         ("10-measure", {"device": {"type": "cuda"}}, "tells of device='cuda', not 'cpu': "),
+        ("10-measure", {"threads": 7}, "tells of threads=7, not 1: "),
+        ("10-measure", {"settings": {"measuring": 7}}, r"10-measure\.json is no record of 10-measure \(TypeError"),
         ("10-measure", {"versions": {}}, r"10-measure\.json tells of torch=None, not '[0-9.]+', "),
     ],
 )
@@ -113,6 +115,14 @@ def test_measurements_of_another_network_than_the_own_are_refused(plan, offered)
     with pytest.raises(ValueError, match=r"results.*\.safetensors is not the one that .*10-measure\.json tells"):
         take(plan, offered)
     assert in_seed_0(plan.folder) == ["00-train.ipynb", "checkpoint.safetensors"]
+
+
+def test_an_own_training_that_is_not_finished_gives_way_to_the_one_that_was_measured(plan, offered):
+    (run,) = plan.runs
+    run.folder.mkdir(parents=True)
+    run.checkpoint.write_bytes(b"mine, half trained")
+    assert take(plan, offered) == [(run, "00-train"), (run, "10-measure")]
+    assert in_seed_0(plan.folder) == BOTH and run.checkpoint.read_bytes() != b"mine, half trained"
 
 
 def test_measurements_with_a_version_that_the_lock_has_not_are_refused(plan, offered):
