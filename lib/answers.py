@@ -41,8 +41,8 @@ def in_short(
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
-    said = [_standing(free, labelled), _what_can_go(free), _normalising(verdicts, behind), _labels(verdicts)]
-    said += [_after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
+    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free), _normalising(verdicts, behind)]
+    said += [_labels(verdicts), _after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
     said += [_beside_paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
@@ -63,8 +63,15 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
     opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
     said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
     said += f"{free['used'].max():,} images."
-    parts = [said, _best_by_weights(free, own), _place(means), _by_cost(free), _best_with_labels(own, labelled)]
-    return " ".join(filter(None, parts))
+    return " ".join(filter(None, [said, _best_with_labels(own, labelled)]))
+
+
+def _anything_better(free: pandas.DataFrame) -> str:
+    if not _has_recommended(free) or free["criterion"].nunique() < 2:
+        return ""
+    means = _means(free)
+    parts = [_place(means), _best_by_weights(free, means[RECOMMENDED]), _by_cost(free)]
+    return f"**Is anything better without labels?** {' '.join(filter(None, parts))}"
 
 
 def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
@@ -89,10 +96,8 @@ def _panels(table: pandas.DataFrame) -> str:
 def _place(means: pandas.Series) -> str:
     best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
     if best == RECOMMENDED:
-        return f"It is the best of {len(means)} criteria without labels."
-    return (
-        f"Among {len(means)} criteria without labels it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
-    )
+        return f"Not in the mean: it is the best of {len(means)} criteria."
+    return f"Among {len(means)} criteria it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
 
 
 def _by_cost(free: pandas.DataFrame) -> str:

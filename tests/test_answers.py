@@ -39,14 +39,16 @@ def test_without_tables_nothing_is_said():
 
 def test_the_recommended_criterion_is_placed_among_those_without_labels_and_beside_the_best_with_them():
     said = answers.in_short(free=free(own=0.7, l2=0.5, random=0.3, act_std=0.8), labelled=free(sq=0.9, abs=0.6))
-    first, second = said.splitlines()
+    first, second, third = said.splitlines()
     assert first == (
         "- **Can you tell without labels?** Better than by the size of weights (`l2`: 0.500) and by chance (`random`: "
-        "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700, scored on 10 images. Among "
-        "4 criteria without labels it is in place 2; the best, `act-std`, has 0.800. Of 2 that need labels, the best, "
-        "`sq`, has 0.900, more than it."
+        "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700, scored on 10 images. Of 2 that "
+        "need labels, the best, `sq`, has 0.900, more than it."
     )
     assert second == (
+        "- **Is anything better without labels?** Among 4 criteria it is in place 2; the best, `act-std`, has 0.800."
+    )
+    assert third == (
         "- **Which can go?** Those that it ranks lowest: with 10, 25 and 50 % of all units off a network keeps on "
         "average 100, 75 and 25 % of its accuracy."
     )
@@ -67,9 +69,9 @@ def test_the_answer_is_chosen_by_what_is_larger(means, words):
 
 def test_the_best_is_said_to_be_the_best():
     said = answers.in_short(free=free(own=0.7, l2=0.5), labelled=free(sq=0.6))
-    assert (
-        "It is the best of 2 criteria without labels. Of 1 that need labels, the best, `sq`, has 0.600, no more" in said
-    )
+    assert "Of 1 that need labels, the best, `sq`, has 0.600, no more" in said
+    assert "**Is anything better without labels?** Not in the mean: it is the best of 2 criteria." in said
+    assert "anything better" not in answers.in_short(free=free(own=0.7))
 
 
 def test_it_is_set_beside_the_best_that_looks_at_weights_alone():
