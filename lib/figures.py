@@ -219,7 +219,10 @@ def against(table: pandas.DataFrame, x: str, y: str, *, hue: str, xlabel: str, y
     figure, axes = pyplot.subplots(figsize=(4.6, 4.2))
     ends = [min(table[x].min(), table[y].min()) - 0.02, max(table[x].max(), table[y].max()) + 0.02]
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    seaborn.scatterplot(table, x=x, y=y, hue=hue, style=hue, palette=_palette(table[hue].nunique()), ax=axes)
+    names = {value: f"{value:,}" if isinstance(value, int) else value for value in sorted(table[hue].unique().tolist())}
+    looks = {"hue": hue, "hue_order": names.values(), "style": hue, "style_order": names.values()}
+    palette = _palette(len(names))
+    seaborn.scatterplot(table.assign(**{hue: table[hue].map(names)}), x=x, y=y, **looks, palette=palette, ax=axes)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
     seaborn.move_legend(axes, "center left", bbox_to_anchor=(1, 0.5), title=LABELS.get(hue, hue))
     return figure
