@@ -257,7 +257,7 @@ def _signs(contrasts: pandas.DataFrame) -> str:
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
     for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
         where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())
-        said += f" All {blocks} {network} here have the other sign in {len(other)}: {where}."
+        said += f" Each of our {blocks} {network}s has the other sign in {len(other)}: {where}."
     return said
 
 

@@ -199,7 +199,7 @@ def test_of_the_papers_differences_those_count_that_a_claim_of_a_difference_is_a
     said = answers.in_short(agreement=agreement, contrasts=table)
     assert said.endswith(
         " Of 3 differences that its curves show for claims (C1 and C2), 1 have the same sign here. "
-        "All 3 resnet20 here have the other sign in 1: abs, against signed, on 1,000 images (C2)."
+        "Each of our 3 resnet20s has the other sign in 1: abs, against signed, on 1,000 images (C2)."
     )
     one_each = answers.in_short(agreement=agreement, contrasts=table.assign(blocks=1))
     assert one_each.endswith("1 have the same sign here.")
