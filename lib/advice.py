@@ -6,6 +6,7 @@ from a table. Means are over trained networks, draws of examples averaged first;
 
 from itertools import takewhile
 
+import numpy
 import pandas
 
 from lib import analysis, study
@@ -13,7 +14,8 @@ from lib.analysis import SCORED
 from lib.answers import NOTHING, listed
 from lib.claims import RECOMMENDED
 
-ENOUGH = 0.99  # of what all images give, or of the accuracy, counts as all of it
+ENOUGH = 0.99  # of what all images give counts as all of it
+KEPT = 0.95  # of the accuracy: as far as one would go
 LABELS = {"sq:norm": "the same length for every image", "taylorfo": "the lengths that they have"}
 PROBES = {RECOMMENDED: "1", "sq:rand@4:norm": "4", "sq:rand@16:norm": "16", "sq:exact": "one per class (`sq:exact`)"}
 BY_WEIGHTS = ("l2", "l2:layer", "bn-scale:layer")
@@ -92,11 +94,9 @@ def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
     said = []
     for panel, part in most.groupby(analysis.PANEL, sort=False):
         gone = {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, "l2")}
-        said.append(f"{gone[RECOMMENDED]:g} % of the units by `{RECOMMENDED}`, {gone['l2']:g} % by `l2`")
+        said.append(f"{gone[RECOMMENDED]:.1f} % of the units by `{RECOMMENDED}`, {gone['l2']:.1f} % by `l2`")
         said[-1] += f" ({', '.join(panel)})"
-    answer = (
-        f"**When is the size of weights enough?** With {100 * ENOUGH:.0f} % of the accuracy left one can switch off "
-    )
+    answer = f"**When is the size of weights enough?** With {100 * KEPT:.0f} % of the accuracy left one can switch off "
     answer += f"{'; '.join(said)}."
     means = free.groupby("criterion")["auc_relative"].mean() if len(free) else {}
     there = [name for name in BY_WEIGHTS if name in means]
@@ -106,10 +106,14 @@ def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
 
 
 def _kept_until(line: pandas.DataFrame) -> float:
-    """How much (%) can go before the accuracy first falls below nearly all of it."""
-    line = line.sort_values("gone")
-    below = line["accuracy"] < ENOUGH * line["accuracy"].iloc[0]
-    return float(line["gone"][~below.cummax()].iloc[-1])
+    """How much (%) can go before the accuracy first falls below `KEPT` of what it was; straight between two points."""
+    gone, accuracy = line.sort_values("gone")[["gone", "accuracy"]].to_numpy().T
+    least = KEPT * accuracy[0]
+    below = accuracy < least
+    if not below.any():
+        return float(gone[-1])
+    first = below.argmax()
+    return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
 
 
 def _cost(seconds: pandas.DataFrame) -> str:
@@ -117,11 +121,15 @@ def _cost(seconds: pandas.DataFrame) -> str:
     there = [name for name in (RECOMMENDED, "sq:exact", "synflow", "l2") if name in by_name]
     if RECOMMENDED not in there:
         return ""
-    times = listed(f"{1000 * by_name[name]:.3g} ms by `{name}`" for name in there)
+    times = listed(f"{_time(by_name[name])} by `{name}`" for name in there)
     return (
         f"**What does it cost?** On up to {SCORED} images and with the first network scoring takes {times}, on the "
         "machine of this report, where other notebooks may have run."
     )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
