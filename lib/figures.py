@@ -62,8 +62,8 @@ def save(figure: Figure, folder: Path, name: str, *, shown: bool = True) -> None
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         aside = folder / f"{name}.part.{kind}"
         figure.savefig(aside, bbox_inches="tight", metadata=metadata)
-        if kind == "png":
-            aside.write_bytes(pictures.shrunk(aside.read_bytes()))
+        smaller = {"png": pictures.shrunk, "svg": pictures.rounded}[kind]
+        aside.write_bytes(smaller(aside.read_bytes()))
         os.replace(aside, folder / f"{name}.{kind}")
     if not shown:
         pyplot.close(figure)

@@ -1,6 +1,8 @@
-"""Pictures of charts, made small: PNG in at most 256 colours, which no chart here exceeds by much."""
+"""Pictures of charts, made small: PNG in at most 256 colours, which no chart here exceeds by much, SVG to a hundredth
+of a point."""
 
 import io
+import re
 
 
 def shrunk(png: bytes) -> bytes:
@@ -15,3 +17,13 @@ def shrunk(png: bytes) -> bytes:
     small = io.BytesIO()
     whole.quantize(256, dither=Image.Dither.NONE, **how).save(small, "PNG", optimize=True)
     return min(small.getvalue(), png, key=len)
+
+
+def rounded(svg: bytes) -> bytes:
+    """The drawing with places to a hundredth of a point, without indentation; scales and all else as they are."""
+
+    def to_hundredths(found: re.Match) -> bytes:
+        return re.sub(rb"(\.\d\d)\d+", rb"\1", found[0])
+
+    svg = re.sub(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)', to_hundredths, svg)
+    return re.sub(rb"\n +", b"\n", svg)
