@@ -376,19 +376,19 @@ def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(meas
 
 def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured, monkeypatch):
     cells = [study.Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [study.Cell("l2", 0)]
-    undisturbed, real, seen = study.measure(measured, cells, "cpu"), pruning.curve, []
+    undisturbed, real, seen = study.measure(measured, cells, "cpu"), pruning.curves, []
     monkeypatch.setattr(study, "AT_A_TIME", 2)
 
-    def interrupted(*arguments, **settings):
+    def interrupted(model, orders, *arguments, **settings):
         if len(seen) == 4:
             raise KeyboardInterrupt
-        seen.append(arguments)
-        return real(*arguments, **settings)
+        seen.extend(orders)
+        return real(model, orders, *arguments, **settings)
 
-    monkeypatch.setattr(pruning, "curve", interrupted)
+    monkeypatch.setattr(pruning, "curves", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study.measure(measured, cells, "cpu", study.parts_of(measured, "cpu"))
-    monkeypatch.setattr(pruning, "curve", lambda *given, **settings: seen.append(given) or real(*given, **settings))
+    monkeypatch.setattr(pruning, "curves", lambda *given, **settings: seen.extend(given[1]) or real(*given, **settings))
     parts = study.parts_of(measured, "cpu")
     for found, truth in zip(study.measure(measured, cells, "cpu", parts), undisturbed, strict=True):
         pandas.testing.assert_frame_equal(found, truth, check_exact=True)
