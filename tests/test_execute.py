@@ -131,7 +131,8 @@ def start(folder):
         write_notebook(folder / "a.ipynb", PARAMETERS, touch, "import time\ntime.sleep(60)")
         command = [*before, sys.executable, "-m", "lib.execute", "a.ipynb", "out/b.ipynb"]
         environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(execute.__file__))}
-        began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # jobs in the background ignore it
+        began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **heard))
         until(lambda: os.path.exists("begun") or began[0].poll() is not None)
         return began[0]
 
