@@ -62,7 +62,7 @@ def save(figure: Figure, folder: Path, name: str, *, shown: bool = True) -> None
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         aside = folder / f"{name}.part.{kind}"
         figure.savefig(aside, bbox_inches="tight", metadata=metadata)
-        smaller = {"png": pictures.shrunk, "svg": pictures.rounded}[kind]
+        smaller = {"png": pictures.shrunk, "svg": pictures.trimmed}[kind]
         aside.write_bytes(smaller(aside.read_bytes()))
         os.replace(aside, folder / f"{name}.{kind}")
     if not shown:
@@ -213,16 +213,14 @@ def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str 
 
 
 def against(table: pandas.DataFrame, x: str, y: str, *, hue: str, xlabel: str, ylabel: str) -> Figure:
-    """A scatter of column `y` against `x` with the diagonal, colour and marker by `hue`."""
+    """A scatter of column `y` against `x` with the diagonal, colour and marker by the numbers in `hue`."""
     import seaborn
 
     figure, axes = pyplot.subplots(figsize=(4.6, 4.2))
     ends = [min(table[x].min(), table[y].min()) - 0.02, max(table[x].max(), table[y].max()) + 0.02]
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    names = {value: f"{value:,}" if isinstance(value, int) else value for value in sorted(table[hue].unique().tolist())}
-    looks = {"hue": hue, "hue_order": names.values(), "style": hue, "style_order": names.values()}
-    palette = _palette(len(names))
-    seaborn.scatterplot(table.assign(**{hue: table[hue].map(names)}), x=x, y=y, **looks, palette=palette, ax=axes)
+    shown = table.sort_values(hue).assign(**{hue: lambda rows: rows[hue].map("{:,}".format)})
+    seaborn.scatterplot(shown, x=x, y=y, hue=hue, style=hue, palette=_palette(shown[hue].nunique()), ax=axes)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
     seaborn.move_legend(axes, "center left", bbox_to_anchor=(1, 0.5), title=LABELS.get(hue, hue))
     return figure

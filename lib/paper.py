@@ -79,21 +79,17 @@ def single_runs(summary: pandas.DataFrame, theirs: pandas.DataFrame) -> pandas.D
     """
     rows = []
     for panel, curves_there in theirs.groupby(PANEL, sort=False):
-        ours = summary[(summary[PANEL] == list(panel)).all(axis=1)]
-        names = sorted(set(curves_there["criterion"]) & set(ours["criterion"]))
+        curve = curves_there.set_index("criterion")["auc_relative"]
+        ours = summary[(summary[PANEL] == list(panel)).all(axis=1) & summary["criterion"].isin(curve.index)]
+        names = sorted(without_twins(ours)["criterion"].unique())
         if len(names) > 1:
-            curve = curves_there.set_index("criterion")["auc_relative"]
-            values = block_values(without_twins(ours), set(names) & set(without_twins(ours)["criterion"])).dropna()
-            alike = numpy.array([curve[a] - curve[b] for a, b in _twins(names, panel[-1])])
+            values = block_values(ours, names).dropna()
+            twins = sorted(set(ours["criterion"]) - set(names))
+            alike = numpy.array([curve[name] - curve[name.replace("molchanov-bn", "taylorfo")] for name in twins])
             found = _orders(values.to_numpy(), curve[values.columns].to_numpy())
             found |= {"twins": len(alike), "twins_differ": _rms(alike)}
             rows.append(dict(zip(PANEL, panel, strict=True)) | found)
     return pandas.DataFrame(rows, columns=SINGLE_RUNS).sort_values(PANEL, ignore_index=True)
-
-
-def _twins(names: list[str], examples: int) -> list[tuple[str, str]]:
-    twins = [(name, name.replace("molchanov-bn", "taylorfo")) for name in names if examples <= MINIBATCH]
-    return [(a, b) for a, b in twins if a != b and b in names]
 
 
 def _orders(values: numpy.ndarray, curve: numpy.ndarray) -> dict[str, float]:

@@ -19,8 +19,8 @@ def shrunk(png: bytes) -> bytes:
     return min(small.getvalue(), png, key=len)
 
 
-def rounded(svg: bytes) -> bytes:
-    """The drawing with places to a hundredth of a point, without indentation; scales and all else as they are."""
+def trimmed(svg: bytes) -> bytes:
+    """The drawing with places cut to a hundredth of a point, without indentation; scales and all else as they are."""
 
     def to_hundredths(found: re.Match) -> bytes:
         return re.sub(rb"(\.\d\d)\d+", rb"\1", found[0])

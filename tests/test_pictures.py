@@ -35,12 +35,12 @@ def test_pale_colours_are_kept_apart_among_many():
     assert abs(found[:160] - pixels[:160]).max() <= 8
 
 
-def test_drawings_are_rounded_in_their_places_and_nowhere_else():
+def test_drawings_are_cut_short_in_their_places_and_nowhere_else():
     svg = b"""<g transform="translate(1.23456 7) scale(0.015625)">
    <path d="M 0.129 1 L 3.14159 2" style="width: 0.8125"/>
    <use x="-12.3456" y="5" xlink:href="#m0.12345"/>
 </g>"""
-    assert pictures.rounded(svg) == (
+    assert pictures.trimmed(svg) == (
         b'<g transform="translate(1.23 7) scale(0.015625)">\n<path d="M 0.12 1 L 3.14 2" style="width: 0.8125"/>'
         b'\n<use x="-12.34" y="5" xlink:href="#m0.12345"/>\n</g>'
     )
