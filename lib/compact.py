@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.folding import channels_last, layout
+from lib.folding import layout
 from lib.graphs import Graph
+from lib.models import channels_last
 from lib.units import Unit, along
 
 # operations that work on each channel by itself, and make zeros of zeros

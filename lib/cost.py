@@ -8,7 +8,6 @@ release (scratch space inside one operation is not seen; the size of the process
 blur, is not asked).
 """
 
-import copy
 import math
 import time
 import weakref
@@ -23,7 +22,8 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib.units import LAYERS
+from lib import models
+from lib.uses import Use, Uses
 
 MB = 2**20  # bytes
 QUARTILES = (25, 75)  # percent: the spread that goes with a median
@@ -78,24 +78,22 @@ def parameters(model: nn.Module) -> int:
 
 
 def multiply_adds(model: nn.Module, example: Tensor) -> int:
-    """Multiplications with a weight, each with its addition, in one pass of `example`: convolutions and linear layers.
+    """Multiplications with a weight, each with its addition, in one pass of `example`: convolutions, transposed ones
+    and linear layers, called as modules or as functions.
 
-    A layer used twice counts twice; biases, BatchNorm, activations and pooling do not count.
+    A layer used twice counts twice; biases, BatchNorm, activations and pooling do not count, nor do products of
+    activations or what is within MultiheadAttention.
     """
-    total = 0
-
-    def count(layer: nn.Module, _, output: Tensor) -> None:
-        nonlocal total
-        outputs = layer.weight.shape[0]
-        total += output.numel() // outputs * layer.weight.numel()
-
-    handles = [layer.register_forward_hook(count) for layer in model.modules() if isinstance(layer, LAYERS)]
-    try:
+    with _Sum() as counted, models.as_written():
         _inference(model, example)()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+    return counted.multiply_adds
+
+
+class _Sum(Uses):
+    multiply_adds = 0
+
+    def use(self, use: Use) -> None:
+        self.multiply_adds += use.multiply_adds
 
 
 def size_on_disk(model: nn.Module) -> int:
@@ -159,6 +157,10 @@ class _Alive(TorchDispatchMode):
         for tensor in present:
             self._see(tensor)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # it would be imported for nothing, which takes seconds
+
     def __torch_dispatch__(self, operation, types, arguments=(), named=None):
         output = operation(*arguments, **(named or {}))
         for value in tree_leaves(output):
@@ -183,7 +185,7 @@ class _TrainingStep:
     """Runs a step of training on a copy of `model` when called; keeps everything that lasts between steps."""
 
     def __init__(self, model: nn.Module, images: Tensor):
-        self.model = copy.deepcopy(model).train().requires_grad_(True)
+        self.model = models.copied(model).train().requires_grad_(True)
         self.images = _beside(model, images)
         self.labels = torch.zeros(len(images), dtype=torch.long, device=self.images.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
@@ -216,7 +218,7 @@ def _beside(model: nn.Module, images: Tensor) -> Tensor:
 def _in_the_same_layout(model: nn.Module, example: Tensor) -> nn.Module:
     """A copy in the memory format of the images."""
     laid_out = {"memory_format": torch.channels_last} if example.ndim == 4 else {}
-    return copy.deepcopy(model).to(**laid_out)
+    return models.copied(model).to(**laid_out)
 
 
 def _state(model: nn.Module) -> list[Tensor]:

@@ -6,13 +6,13 @@ model itself where such a copy cannot be had, or a check of the logits of an exa
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from lib.models import alike, channels_last, copied
 from lib.units import Tap, Unit, tapped
 
 _SMALL_MAP = 16  # pixels, below which the weights are most of what a convolution reads, and the default layout wins
@@ -38,7 +38,7 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> tuple[n
         pair = example.repeat_interleave(2, 0)  # one alone would fit views that more do not
         with torch.no_grad(), full_precision():
             truth, shapes = _seen(model, pair)
-            copy = _sharing(model)
+            copy = copied(model, sharing=True)
             for unit in layers:
                 _fold(copy, unit, shapes)
             for module in copy.modules():
@@ -111,31 +111,10 @@ def merged(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that does what the two do in eval mode, one after the other."""
     moments = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     weight, bias = fuse_conv_bn_weights(layer.weight.detach(), layer.bias, *moments)
-    both = _sharing(layer)
+    both = copied(layer, sharing=True)
     both.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
     both.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return both
-
-
-def _sharing(model: nn.Module) -> nn.Module:
-    """A copy of the model with the same tensors."""
-    return deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """The same images in the layout in which convolutions are fastest."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
-
-
-def alike(found: Tensor, truth: Tensor) -> bool:
-    """Whether logits computed in another way are the same but for rounding.
-
-    By 1,000 times the precision of their numbers, of the largest logit: sums taken in another order through many
-    layers differ by far less (1e-6 of it in float32, where this is 1e-4), a network that is another one by far more.
-    In half precision that would let everything pass, so there it is one percent.
-    """
-    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
-    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
 
 
 @contextmanager

@@ -1,35 +1,41 @@
 """What is left of a network whose units are off: the share of its multiply-adds and of its parameters.
 
 Enters: a model, its units, an order of them and numbers of units that are off. Leaves: shares between 0 and 1 for each
-number. Multiply-adds are those of convolutions and linear layers; parameters are theirs and BatchNorm's. With a unit go
-the weights that make it, and an input of a later layer goes once every unit that could reach it is off, or receives
-nothing itself: on a residual stream, once all that write to the channel are. What nothing uses any more stays. A mask
-may empty a layer, and separate units whose channels must go together where layers really shrink: so structural pruning
-at the same number of units leaves another share.
+number. A weight counts if changing it can change a logit, whatever the other weights are. So with a unit go the weights
+that make it, what only it had a use for, and those that would multiply its zeros: on a residual stream, once all that
+write to the channel are off. What is not zero stays: a bias, or what BatchNorm makes of a channel that is. A pair of an
+output and an input channel counts with its whole kernel. Multiply-adds are those of convolutions, transposed ones and
+linear layers, called as modules or as functions; not those between activations, nor any within MultiheadAttention. A
+mask may empty a layer, and separate units whose channels must go together where layers really shrink: so structural
+pruning at the same number of units leaves another share.
 
-What reaches what is found by one pass of ones through a copy in which every weight is 1 and every layer's output is
-cut to 0 or 1, all numbers of units at once, each as an example of its own. An input is gone where it is exactly 0.
+What reaches what is found by a pass of one image, and one back from the logits, through a copy with random positive
+weights in which activation functions are the identity and maxima are sums: there nothing cancels and nothing is stuck,
+so an input is gone where it is exactly 0, and an output where the derivative of the logits is. All numbers of units go
+through at once, each as an example of its own.
 """
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from math import prod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import pandas
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils._pytree import tree_leaves
 
-from lib.units import LAYERS, Unit, tapped, units
+from lib import models
+from lib.units import Unit, tapped, units
+from lib.uses import Use, Uses
 
-_NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm)
+# activation functions, by name: those that make zero of zero, and those that do not
+_KEEP_ZERO = {"celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6", "rrelu", "selu"}
+_KEEP_ZERO |= {"silu", "softsign", "tanh", "threshold", "clamp", "clamp_min", "clamp_max", "clip"}
+_NEVER_ZERO = {"hardsigmoid", "sigmoid", "softplus"}
+_OF_TWO = {"maximum", "minimum", "fmax", "fmin", "max", "min"}
 
 
-@torch.inference_mode(False)  # whatever the caller's: a copy's weights are written to
-@torch.no_grad()
 def remaining(
     model: nn.Module, order: Tensor, counts: Sequence[int], example: Tensor, layers: Sequence[Unit] | None = None
 ) -> pandas.DataFrame:
@@ -41,110 +47,182 @@ def remaining(
 
     Returns one row per k: pruned (k), macs and parameters (shares of the whole network's, 0 to 1).
     """
-    layers = units(model, example) if layers is None else layers
-    keep = torch.ones(len(counts) + 1, len(order), dtype=torch.bool)  # the first row: nothing is off
-    for row, k in enumerate(counts, start=1):
-        keep[row, order[:k].cpu()] = False
-    keep = keep.to(next(model.parameters()).device)
-    network, ones = _all_ones(model), torch.ones(len(keep), *example.shape[1:], device=keep.device)
-    count = _Count(layers, keep)
-    masks = [keep[:, unit.slice].float() for unit in layers]
-
-    def switch_off(number, tap, value):
-        shape = [1] * value.ndim
-        shape[0], shape[tap.axis] = masks[number].shape
-        return value * masks[number].view(shape)
-
-    with _cut_to_ones(network), tapped(network, list(layers), switch_off), count.watching(network):
-        network(ones)
-    macs, parameters = count.macs.cpu(), count.parameters().cpu()
-    left = {"pruned": list(counts), "macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
-    return pandas.DataFrame(left)
+    return Footprint(model, example, layers).remaining(order, counts)
 
 
-def _all_ones(model: nn.Module) -> nn.Module:
-    network = copy.deepcopy(model).float()
+class Footprint:
+    """A model whose weights can be counted for many orders; arguments as for `remaining`."""
+
+    @torch.inference_mode(False)  # whatever the caller's: a copy's weights are written to
+    def __init__(self, model: nn.Module, example: Tensor, layers: Sequence[Unit] | None = None):
+        self._layers = list(units(model, example) if layers is None else layers)
+        generator = torch.Generator().manual_seed(0)
+        self._network = _with_random_weights(models.inside(model), generator)
+        self._image = _positive(example[:1].shape, generator).to(models.place(self._network)[0])
+        trial = self._passed(torch.ones(3, sum(unit.size for unit in self._layers)))
+        self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
+
+    @torch.inference_mode(False)
+    def remaining(self, order: Tensor, counts: Sequence[int]) -> pandas.DataFrame:
+        """As the function `remaining`."""
+        keep = torch.ones(len(counts) + 1, len(order))  # the first row: nothing is off
+        for row, k in enumerate(counts, start=1):
+            keep[row, order[:k].cpu()] = 0.0
+        found = [self._passed(rows).left() for rows in keep.split(len(keep) if self._by_row else 1)]
+        macs, parameters = (torch.cat(values).cpu() for values in zip(*found, strict=True))
+        left = {"macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
+        return pandas.DataFrame({"pruned": list(counts)} | {name: share.tolist() for name, share in left.items()})
+
+    @torch.enable_grad()
+    def _passed(self, keep: Tensor) -> "_Watch":
+        """What runs with those units on that `keep` (rows, N) has at 1, each row for an example of its own."""
+        masks = [keep[:, unit.slice].to(self._image) for unit in self._layers]
+
+        def switch_off(number: int, tap, value: Tensor) -> Tensor:
+            shape = [1] * value.ndim
+            shape[0], shape[tap.axis] = (len(keep) if len(value) == len(keep) else 1), masks[number].shape[1]
+            return value * (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
+
+        watch = _Watch(len(keep), list(self._network.parameters()))
+        with tapped(self._network, self._layers, switch_off), watch:
+            watch.logits = self._network(self._image.repeat_interleave(len(keep), 0))
+        return watch
+
+
+@torch.no_grad()
+def _with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    network = models.copied(model).float()
+    for parameter in network.parameters():
+        inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
+        parameter.copy_(_positive(parameter.shape, generator) / inputs)
     for module in network.modules():
-        if isinstance(module, LAYERS):
-            module.weight.fill_(1)
-            if module.bias is not None:
-                module.bias.zero_()
-    return network
+        if isinstance(module, _BatchNorm):
+            module.running_mean.copy_(-_positive(module.running_mean.shape, generator))
+            module.running_var.fill_(1)
+    return network.requires_grad_()
 
 
-@contextmanager
-def _cut_to_ones(network: nn.Module) -> Iterator[None]:
-    """Layers say only whether anything reaches them, lest long products leave the range of floats; norms do nothing."""
-    handles = []
-    for module in network.modules():
-        if isinstance(module, LAYERS):
-            handles.append(module.register_forward_hook(lambda module, inputs, output: (output > 0).to(output.dtype)))
-        elif isinstance(module, _NORMS):  # a copy: the activation that follows may overwrite it
-            handles.append(module.register_forward_hook(lambda module, inputs, output: inputs[0].clone()))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _positive(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
 
 
-class _Count:
-    """Adds up what is left in each row of `keep` (rows, N) while the layers of a network run.
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What is kept of one use of weights."""
 
-    `macs` (rows,) grows with every use of a layer; its parameters are those that any use needs.
-    """
+    weight: Tensor | None
+    vectors: tuple[Tensor, ...]
+    transposed: bool
+    axis: int  # of channels
+    taken: Tensor  # (rows, I) bool: which inputs are not always zero
+    positions: float  # at which the weight is applied, in one example
+    made: GradientEdge  # of the output, whatever may overwrite it later
+    width: int  # O
+    by_row: bool  # whether examples are along the first axis of the output
 
-    def __init__(self, layers: Sequence[Unit], keep: Tensor):
-        self._made = {unit.name: keep[:, unit.slice] for unit in layers}
-        self._rows, self._taken, self._norms, self._modules = len(keep), {}, {}, {}
-        self.macs = torch.zeros(len(keep), dtype=torch.float64, device=keep.device)
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """By group of channels: `outputs` (rows, groups, O), `taken` (rows, groups, I), and how many entries that are
+        not always zero each kernel between them has (groups, O, I)."""
+        weight, each = self.weight.detach(), self.weight.shape[1]
+        groups = (outputs if self.transposed else self.taken).shape[1] // each
+        entries = (weight != 0).flatten(2).sum(2) if weight.ndim > 2 else weight != 0
+        entries = entries.double().unflatten(0, (groups, -1))
+        entries = entries.mT if self.transposed else entries
+        return outputs.unflatten(1, (groups, -1)), self.taken.unflatten(1, (groups, -1)), entries
 
-    @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
-        """To be opened last, so that it sees outputs as they go on."""
-        self._modules = dict(network.named_modules())
-        handles = []
-        for name, module in self._modules.items():
-            if isinstance(module, LAYERS):
-                handles.append(module.register_forward_hook(partial(self._layer, name)))
-            elif isinstance(module, _BatchNorm) and module.affine:
-                handles.append(module.register_forward_hook(partial(self._norm, name)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def parameters(self) -> Tensor:
-        total = 2 * sum(used.sum(1) for used in self._norms.values())  # gamma and beta
-        for name, taken in self._taken.items():
-            layer = self._modules[name]
-            total = total + self._weights(name, taken) * prod(layer.weight.shape[2:])
-            total = total + (0 if layer.bias is None else self._kept(name).sum(1))
-        return total.double()
-
-    def _layer(self, name: str, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        taken = _reached(inputs[0], -1 if isinstance(layer, nn.Linear) else 1)
-        self._taken[name] = taken | self._taken.get(name, False)
-        places = output[0].numel() // len(layer.weight)
-        self.macs += self._weights(name, taken) * prod(layer.weight.shape[2:]) * places
-
-    def _norm(self, name: str, norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        self._norms[name] = _reached(output, 1) | self._norms.get(name, False)
-
-    def _kept(self, name: str) -> Tensor:
-        weight = self._modules[name].weight
-        everything = torch.ones(self._rows, len(weight), dtype=torch.bool, device=weight.device)  # of the classifier
-        return self._made.get(name, everything)
-
-    def _weights(self, name: str, taken: Tensor) -> Tensor:
-        """How many pairs of an output and an input that reaches it are left, (rows,)."""
-        groups = getattr(self._modules[name], "groups", 1)
-        made, taken = (each.unflatten(1, (groups, -1)).sum(2) for each in (self._kept(name), taken))
-        return (made * taken).sum(1)
+    def count(self, outputs: Tensor) -> Tensor:
+        """How many entries of the weight connect what is not always zero with `outputs` (rows, O): (rows,)."""
+        outputs, taken, entries = self.parts(outputs)
+        return torch.einsum("rgo,goi,rgi->r", outputs.double(), entries, taken.double())
 
 
-def _reached(values: Tensor, axis: int) -> Tensor:
-    """Which channels are not 0 everywhere: (rows, channels)."""
-    channels = values.movedim(axis, 1)
-    return channels.reshape(*channels.shape[:2], -1).ne(0).any(2)
+class _Watch(Uses):
+    """While open, notes every use of weights, and has activation functions be the identity and maxima sums."""
+
+    def __init__(self, rows: int, parameters: Sequence[Tensor]):
+        super().__init__()
+        self.uses, self.logits = [], torch.empty(0)
+        self._rows, self._parameters = rows, parameters
+        self._known, self._elsewhere = {id(parameter) for parameter in parameters}, set()
+
+    def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
+        name = getattr(function, "__name__", "").rstrip("_")
+        if args and name in _KEEP_ZERO:
+            return args[0]
+        if args and name in _NEVER_ZERO:
+            return args[0] + 0.5
+        if len(args) == 2 and name in _OF_TWO and isinstance(args[1], Tensor):
+            return args[0] + args[1]
+        return function(*args, **kwargs)
+
+    def use(self, use: Use) -> None:
+        taken, by_row = self._anywhere(use.taken.detach(), use.axis), len(use.made) == self._rows
+        where, width = get_gradient_edge(use.made), use.made.shape[use.axis]
+        positions, kept = use.positions / self._rows, (use.weight, use.vectors, use.transposed, use.axis)
+        self.uses.append(_Seen(*kept, taken, positions, where, width, by_row))
+
+    def other(self, taken: Iterable, made: object) -> None:
+        if any(isinstance(value, Tensor) for value in tree_leaves(made)):  # and not a size, say
+            self._elsewhere |= self._known & {id(value) for value in tree_leaves(list(taken))}
+
+    def left(self) -> tuple[Tensor, Tensor]:
+        """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
+        edges = [use.made for use in self.uses]
+        deltas = torch.autograd.grad(_mixed(self.logits), edges, retain_graph=True, allow_unused=True)
+        nothing = torch.zeros(self._rows, 1, dtype=torch.bool, device=self.logits.device)
+        outputs = [
+            nothing.expand(-1, use.width) if delta is None else self._anywhere(delta, use.axis)
+            for use, delta in zip(self.uses, deltas, strict=True)
+        ]
+        macs = self.logits.new_zeros(self._rows, dtype=torch.float64)
+        for use, reached in zip(self.uses, outputs, strict=True):
+            macs += 0 if use.weight is None else use.count(reached) * use.positions
+        return macs, self._parameters_left(outputs)
+
+    def _anywhere(self, values: Tensor, axis: int) -> Tensor:
+        """In which channels of each row something is not 0: (rows, channels)."""
+        by_row = len(values) == self._rows
+        others = [other for other in range(int(by_row), values.ndim) if other != axis % values.ndim]
+        found = values.ne(0).any(others) if others else values.ne(0)
+        return found if by_row else found[None]
+
+    def _parameters_left(self, outputs: Sequence[Tensor]) -> Tensor:
+        total, plain = self.logits.new_zeros(self._rows, dtype=torch.float64), self._used_as_they_are(outputs)
+        for uses in plain.values():
+            total += _entries_left(uses)
+        rest = [parameter for parameter in self._parameters if id(parameter) not in plain]
+        return total + self._entries_one_by_one(rest) if rest else total
+
+    def _used_as_they_are(self, outputs: Sequence[Tensor]) -> dict[int, list[tuple[_Seen, Tensor, bool]]]:
+        """The uses of each parameter as weight or vector, with the outputs that count and whether it is the weight;
+        but not of parameters that something else takes in, too."""
+        found: dict[int, list] = {}
+        for use, reached in zip(self.uses, outputs, strict=True):
+            for tensor in (use.weight, *use.vectors):
+                if id(tensor) in self._known - self._elsewhere:
+                    found.setdefault(id(tensor), []).append((use, reached, tensor is use.weight))
+        return found
+
+    def _entries_one_by_one(self, parameters: Sequence[Tensor]) -> Tensor:
+        """On how many entries of these parameters the logits depend, (rows,)."""
+        counts = []
+        for logits in self.logits.split(len(self.logits) // self._rows):
+            found = torch.autograd.grad(_mixed(logits), parameters, retain_graph=True, allow_unused=True)
+            counts.append(sum(int((delta != 0).sum()) for delta in found if delta is not None))
+        return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)
+
+
+def _entries_left(uses: Sequence[tuple[_Seen, Tensor, bool]]) -> Tensor:
+    """How many entries of one parameter any of its uses needs, (rows,)."""
+    if not all(as_weight for *_, as_weight in uses):  # a vector
+        return torch.stack([reached for _, reached, _ in uses]).any(0).sum(1)
+    if len(uses) == 1:
+        return uses[0][0].count(uses[0][1])
+    parts = [use.parts(reached) for use, reached, _ in uses]
+    union = (torch.stack([made[..., None] & taken[:, :, None] for made, taken, _ in parts])).any(0)
+    return (union * parts[0][2]).sum((1, 2, 3))
+
+
+def _mixed(logits: Tensor) -> Tensor:
+    """A sum of all logits in which they do not cancel."""
+    return (logits * _positive(logits.shape[1:], torch.Generator().manual_seed(1)).to(logits)).sum()

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib.folding import can_merge, channels_last, merged
+from lib.folding import can_merge, merged
+from lib.models import channels_last
 from lib.units import LAYERS
 
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}

@@ -17,9 +17,10 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from lib import ranks
+from lib import models, ranks
 from lib.criteria import REDUCTIONS, Criterion, parse
-from lib.folding import channels_last, folded
+from lib.detached import Detached
+from lib.folding import folded
 from lib.lean import Lean
 from lib.noise import Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
@@ -37,7 +38,7 @@ Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 def score(
     model: nn.Module,
     batches: Iterable[Batch],
-    criteria: Iterable[str | Criterion],
+    criteria: str | Criterion | Iterable[str | Criterion],
     *,
     seed: int = 0,
     precision: str = "float32",
@@ -78,8 +79,9 @@ def score(
 def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
     """The contributions (M, N), float64, of all units on the examples `images` (M, C, H, W) for the cotangents (M,
     K)."""
+    model = models.inside(model)
     with _frozen(model):
-        images = _plain(images)
+        images = models.ready(model, images)
         passed = _Pass(model, units(model, images[:1]), images, {"sum"})
         return passed.send_back(vectors)["sum"]
 
@@ -106,13 +108,13 @@ class Scoring:
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        place, self._wanted = next(model.parameters(), example), _by_name(criteria)
-        self.model, self.seed, self.device, self.dtype = model, seed, place.device, place.dtype
+        self.model, self.seed, self._wanted = models.inside(model), seed, _by_name(criteria)
+        self.device, _ = models.place(self.model)
         low = partial(torch.autocast, self.device.type, torch.bfloat16)
         self.casting = low if precision == "bfloat16" else nullcontext
-        with _frozen(model):
-            self.example = _plain(example).to(place.device, place.dtype, copy=True)  # or it would hold all its batch
-            self.layers = units(model, self.example)
+        with _frozen(self.model):
+            self.example = models.ready(self.model, example).clone()  # or it would hold all its batch
+            self.layers = units(self.model, self.example)
             self._plan(self._wanted.values())
 
     def add(self, batches: Iterable[Batch], report: Callable[[int], object] = lambda examples: None) -> None:
@@ -167,9 +169,11 @@ class Scoring:
         self.by_minibatch = any(_works_on_minibatches(c) for c in gradient)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS and c.reduction not in WEIGHT_RIVALS]
         self.needs_examples = bool(gradient or seen)
+        self.plain = models.with_plain_weights(self.model) if self.by_weights else self.model
         self.fast, self.taps = self.model, self.layers
         if self.by_rows or seen:
             self.fast, self.taps = folded(self.model, self.layers, self.example)
+        self.lean = self._rehearsed() if gradient else False
         self.activations = Activations(self.fast, self.taps, self.example, seen)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
         size = sum(unit.size for unit in self.layers)
@@ -179,6 +183,25 @@ class Scoring:
             for probe in range(_probes(criterion))
         }
 
+    def _rehearsed(self) -> bool:
+        """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network."""
+        pair = self.example.repeat_interleave(2, 0)
+        with Detached() as detached, models.as_written():
+            output = self.model(pair.clone().requires_grad_().clone())
+        if detached.reaches(output):
+            raise ValueError(
+                f"{type(self.model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad():"
+                f" scores by gradients would miss what goes through there"
+            )
+        try:
+            passed = _Pass(self.fast, self.taps, pair, self.kinds, lean=True)
+            passed.send_back(torch.ones_like(passed.logits), last=True)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # such as where something overwrites what a ReLU has taken in
+            return False
+        return True
+
     def _totals(self) -> list[Tensor]:
         return [*self.sums.values(), *self.activations.sums.values()]
 
@@ -187,13 +210,13 @@ class Scoring:
 
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
-        images = _plain(images).to(self.device, self.dtype, non_blocking=True)
-        images = images if self.fast is self.model else channels_last(images)
+        images = models.ready(self.model, images)
+        images = images if self.fast is self.model else models.channels_last(images)
         with self.activations.watching():
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(_one_tensor(self.fast(images)), labels)
+                self._checked(self.fast(images), labels, len(images))
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -217,8 +240,8 @@ class Scoring:
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self.casting():
-            passed = _Pass(self.fast, self.taps, images, self.kinds)
-        logits, labels = self._checked(passed.logits, labels)
+            passed = _Pass(self.fast, self.taps, images, self.kinds, lean=self.lean)
+        logits, labels = self._checked(passed.logits, labels, len(images))
         *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)
@@ -260,11 +283,11 @@ class Scoring:
         return _lengths_after(normalisation, lengths)[:, None]
 
     def _add_weight_gradients(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        modules = [self.model.get_submodule(unit.name) for unit in self.layers]
+        modules = [self.plain.get_submodule(unit.name) for unit in self.layers]
         parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
-        with _requiring_grad(parameters):
-            graph = _differentiable(self.model(images))
-            logits, labels = self._checked(graph.detach(), labels)
+        with _requiring_grad(parameters), models.as_written():
+            graph = _differentiable(self.plain(images), len(images))
+            logits, labels = self._checked(graph.detach(), labels, len(images))
             for criteria in self.by_weights.values():
                 for probe, vectors in enumerate(self._cotangents(criteria, logits, labels, indices)):
                     lengths = vectors.norm(dim=1)
@@ -277,20 +300,15 @@ class Scoring:
                         row = torch.cat([_sum_over_weights(m, gradients, term) for m in modules])
                         self.sums[criterion, probe] += row * len(images)
 
-    def _checked(self, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if logits.ndim != 2:
-            raise ValueError(f"the model gives an output of shape {tuple(logits.shape)}, not logits (M, K)")
+    def _checked(self, output: object, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+        """Logits in float64, and labels beside them, of a batch of `count` images."""
+        logits = models.logits(output, count)
         self.finite &= logits.isfinite().all()
         if self.labelled is None:  # but a caller's own cotangent may look at them
             return logits.double(), None if labels is None else labels.to(self.device)
         if labels is None:
             raise ValueError(f"criterion {self.labelled} needs labels, but a batch comes without them")
-        whole = labels.shape == logits.shape[:1] and not labels.is_floating_point()
-        if not whole or labels.min() < 0 or labels.max() >= logits.shape[1]:
-            raise ValueError(
-                f"labels must be {len(logits)} whole numbers from 0 to {logits.shape[1] - 1}, one per image"
-            )
-        return logits.double(), labels.to(self.device, torch.int64)
+        return logits.double(), models.labels(labels, count, logits.shape[1]).to(self.device)
 
     def _cotangents(
         self, criteria: Sequence[Criterion], logits: Tensor, labels: Tensor | None, indices: Tensor
@@ -310,11 +328,11 @@ class Scoring:
 class _Pass:
     """One forward pass with every tap watched; can send any number of cotangents back."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str]):
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str], *, lean: bool = True):
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
-        with tapped(model, layers, self._watch), Lean():
-            self._graph = _differentiable(model(images))
+        with tapped(model, layers, self._watch), Lean() if lean else nullcontext():
+            self._graph = _differentiable(model(images), len(images))
         self.logits = self._graph.detach()
 
     def send_back(self, vectors: Tensor, *, last: bool = False) -> dict[str, Tensor]:
@@ -337,14 +355,8 @@ class _Pass:
         return value.clone() if tap.overwritten else value
 
 
-def _one_tensor(output: object) -> Tensor:
-    if not isinstance(output, Tensor):
-        raise ValueError(f"the model gives a {type(output).__name__}, not one tensor of logits (M, K)")
-    return output
-
-
-def _differentiable(output: object) -> Tensor:
-    if not _one_tensor(output).requires_grad:
+def _differentiable(output: object, count: int) -> Tensor:
+    if not models.logits(output, count).requires_grad:
         raise ValueError("the logits do not depend on any unit of the network")
     return output
 
@@ -356,9 +368,9 @@ def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) ->
         total[:, here] += terms.sum(space, dtype=torch.promote_types(terms.dtype, torch.float32)) if space else terms
 
 
-def _by_name(criteria: Iterable[str | Criterion]) -> dict[str, Criterion]:
+def _by_name(criteria: str | Criterion | Iterable[str | Criterion]) -> dict[str, Criterion]:
     found = {}
-    for given in criteria:
+    for given in [criteria] if isinstance(criteria, (str, Criterion)) else criteria:
         criterion = given if isinstance(given, Criterion) else parse(given)
         if found.setdefault(str(given), criterion) != criterion:
             raise ValueError(f"two different criteria are named {given}: give their cotangents different __name__s")
@@ -458,10 +470,17 @@ def _peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
 
 
 def _checked_batch(batch: object) -> Batch:
-    if isinstance(batch, Sequence) and len(batch) in (2, 3) and isinstance(batch[0], Tensor):
-        return batch
-    what = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, Sequence) else type(batch).__name__
-    raise ValueError(f"a batch must be (images, labels or None) or (images, labels or None, indices), not a {what}")
+    form = "a batch must be (images, labels or None) or (images, labels or None, indices)"
+    if isinstance(batch, Tensor):
+        raise ValueError(f"{form}, not a tensor: give [(images, None)]")
+    if not (isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (2, 3)):
+        size = f" of {len(batch)}" if isinstance(batch, Sequence) else ""
+        raise ValueError(f"{form}, not a {type(batch).__name__}{size}")
+    for part in batch[:2]:
+        if not (isinstance(part, Tensor) or (part is None and part is not batch[0])):
+            from_numpy = ": torch.from_numpy(...) makes one of it" if type(part).__module__ == "numpy" else ""
+            raise ValueError(f"{form}, all tensors, not a {type(part).__name__}{from_numpy}")
+    return batch
 
 
 def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
@@ -513,7 +532,3 @@ def _regrouped(
 
 def _joined(old: Tensor | None, new: Tensor | None) -> Tensor | None:
     return None if old is None or new is None else torch.cat([old, new])
-
-
-def _plain(images: Tensor) -> Tensor:
-    return images.clone() if images.is_inference() else images.detach()

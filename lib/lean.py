@@ -26,9 +26,10 @@ class Lean(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def _needs_only_input(taken: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, *rest) -> bool:
+def _needs_only_input(taken: Tensor, weight: Tensor, bias: Tensor | None, *settings) -> bool:
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    as_is = not isinstance(padding, str) and not torch.is_autocast_enabled(taken.device.type)  # that would cast weights
+    spelt_out = all(isinstance(setting, tuple) for setting in settings[:3])  # as modules do; not 1 or "same"
+    as_is = spelt_out and not torch.is_autocast_enabled(taken.device.type)  # that would cast weights
     return taken.requires_grad and taken.ndim == 4 and frozen and as_is
 
 

@@ -22,8 +22,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib.folding import alike, channels_last, full_precision
+from lib import models
+from lib.folding import full_precision
 from lib.graphs import Graph, descendants
+from lib.models import alike, channels_last
 from lib.pruning import masked
 from lib.units import Unit, units
 
@@ -54,7 +56,8 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are
     not finite, or a model that is in training mode or has no units.
     """
-    with torch.inference_mode(False), torch.no_grad():
+    model = models.inside(model)
+    with torch.inference_mode(False), torch.no_grad(), models.as_written():
         singles = None
         for images, labels in _examples(model, batches):
             singles = singles or _Singles(model, images)
@@ -75,9 +78,9 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
 
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
-    counts = [int(k) for k in counts]
+    model, counts = models.inside(model), [int(k) for k in counts]
     offs, joint, singles = [(order, k) for k in counts], [0.0] * len(counts), None
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), models.as_written():
         for images, _ in _examples(model, batches):
             singles = singles or _Singles(model, images, order[: max(counts, default=0)])
             joint = [a + b for a, b in zip(joint, _joint(model, offs, images, singles.layers), strict=True)]
@@ -92,8 +95,9 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
 
 def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[Batch]) -> list[float]:
     """Only the joint changes of `interactions`, for the first `k` units of each of `orders`; errors as there."""
+    model = models.inside(model)
     offs, total, examples, layers = [(order, k) for order in orders], [0.0] * len(orders), 0, None
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), models.as_written():
         for images, _ in _examples(model, batches):
             layers = layers or units(model, images[:1])
             total = [a + b for a, b in zip(total, _joint(model, offs, images, layers), strict=True)]
@@ -103,30 +107,21 @@ def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[
 
 def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor, layers) -> list[float]:
     """Summed over images: |f(x) - f(x; the first k of the order off)|^2, for each (order, k) in `offs`."""
-    intact, changes = _logits(model, images), []
+    intact, changes = model(images), []
     for order, k in offs:
         with masked(model, order, k, layers):
-            changes.append(_squared_distance(_logits(model, images), intact).sum().item())
+            changes.append(_squared_distance(model(images), intact).sum().item())
     return changes
 
 
 def _examples(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
-    place, empty = next(model.parameters()), True
+    empty = True
     for images, labels, *_ in batches:
-        if labels is not None and labels.shape != images.shape[:1]:
-            raise ValueError(f"a batch has {len(images)} images, but labels of shape {tuple(labels.shape)}")
         if len(images):
             empty = False
-            yield images.to(place.device, place.dtype), None if labels is None else labels.to(place.device)
+            yield models.ready(model, images), labels
     if empty:
         raise ValueError("there are no examples to judge units on: `batches` is empty")
-
-
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    logits = model(images)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise ValueError(f"{type(model).__name__} gives {getattr(logits, 'shape', type(logits))}, not logits (M, K)")
-    return logits
 
 
 def _squared_distance(changed: Tensor, intact: Tensor) -> Tensor:
@@ -154,7 +149,7 @@ class _Singles:
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
         intact = self._passes.intact(images)
-        self._check(intact, labels)
+        labels = self._checked(models.logits(intact, len(images)), labels)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
         loss = torch.zeros_like(output)
@@ -173,15 +168,14 @@ class _Singles:
             raise ValueError("logits are not finite with a unit off; check the model's weights")
         return means
 
-    def _check(self, logits: Tensor, labels: Tensor | None) -> None:
+    def _checked(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        """The labels, beside the logits (M, K)."""
         if not logits.isfinite().all():
             raise ValueError("logits are not finite; check the model's weights and its inputs")
         if self._labelled not in (None, labels is not None):
             raise ValueError("some batches have labels and others have none: give them for all or for none")
         self._labelled = labels is not None
-        classes = logits.shape[1]
-        if labels is not None and (labels.is_floating_point() or labels.min() < 0 or labels.max() >= classes):
-            raise ValueError(f"labels must be {len(logits)} whole numbers from 0 to {classes - 1}, one per image")
+        return models.labels(labels, *logits.shape).to(logits.device) if self._labelled else None
 
 
 class _OneByOne:
@@ -192,7 +186,7 @@ class _OneByOne:
 
     def intact(self, images: Tensor) -> Tensor:
         """The logits (M, K) with every unit on."""
-        return _logits(self._model, images)
+        return self._model(images)
 
     def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Numbers of units (R,) and of examples (R,), and the logits (R, K) of each example with that unit off."""

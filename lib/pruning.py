@@ -15,11 +15,12 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import footprint, ranks
+from lib import models, ranks
 from lib.compact import Compact
-from lib.folding import alike, attempted, full_precision
+from lib.folding import attempted, full_precision
+from lib.footprint import Footprint
+from lib.models import alike, predict
 from lib.structure import slim as slim  # for whoever prunes
-from lib.training import predict
 from lib.units import Unit, along, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
@@ -35,31 +36,37 @@ def order(scores: Tensor) -> Tensor:
 
     Raises ValueError where scores are not one finite number per unit.
     """
-    if scores.ndim != 1 or not scores.isfinite().all():
-        raise ValueError(f"scores must be a vector of finite numbers, one per unit, not of shape {tuple(scores.shape)}")
+    models.require_scores(scores)
     return torch.argsort(scores, stable=True)
 
 
 @contextmanager
-def masked(model: nn.Module, order: Tensor, k: int, layers: Sequence[Unit] | None = None) -> Iterator[None]:
+def masked(
+    model: nn.Module, order: Tensor, k: int, layers: Sequence[Unit] | None = None, *, example: Tensor | None = None
+) -> Iterator[None]:
     """While open, the first `k` units of `order` (N,) are off: their tapped outputs are multiplied by zero.
+
+    Meanwhile nothing that torch.compile has compiled runs compiled, and activation checkpointing holds what it would
+    compute again, so that masks act in every pass, training included.
 
     Arguments:
         layers: `units(model)`, where it is known already.
+        example: one input, for `units`; not needed with `layers`, or where the model takes images of a usual size.
 
-    Raises ValueError where `order` is not a permutation of the units or `k` is not between 0 and N.
+    Raises ValueError where `order` is not a permutation of the units or `k` is not between 0 and N, and as `units`
+    does.
     """
-    layers = units(model) if layers is None else layers
+    layers = units(model, example) if layers is None else layers
     total = sum(unit.size for unit in layers)
-    if not torch.equal(order.sort().values.cpu(), torch.arange(total)):
+    if not torch.equal(torch.as_tensor(order).sort().values.cpu(), torch.arange(total)):
         raise ValueError(f"order must name each of the {total} units once, but has {len(order)} entries")
     if not 0 <= k <= total:
         raise ValueError(f"k={k} units cannot be off: there are {total}")
     keep = torch.ones(total)
     keep[order[:k].cpu()] = 0.0
     touched = [unit for unit in layers if not keep[unit.slice].all()]
-    place = next(model.parameters())
-    masks = [keep[unit.slice].to(place.device, place.dtype) for unit in touched]
+    device, dtype = models.place(model)
+    masks = [keep[unit.slice].to(device, dtype) for unit in touched]
     with tapped(model, touched, lambda number, tap, value: value * along(masks[number], tap.axis, value)):
         yield
 
@@ -119,24 +126,29 @@ def curves(
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
-    layers, parts = units(model, images[:1].to(next(model.parameters()).device)), {"accuracy": torch.ones(len(labels))}
+    model, example = models.inside(model), models.ready(model, images[:1])
+    with torch.no_grad():
+        labels = models.labels(labels, len(images), models.logits(model(example), 1).shape[1])
+    layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
-    with ranks.together():
+    with ranks.together(), models.as_written():
         pruned = _Pruned(model, layers, images[mine], batch) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
     accuracies = [(ranks.total(found) / members.sum(1)).T.tolist() for found in right]
     tables = [pandas.DataFrame(dict(zip(parts, accuracy, strict=True))) for accuracy in accuracies]
-    pairs = zip(orders, tables, strict=True)
-    return [_with_what_is_left(table, model, order, points, images[:1], layers) for order, table in pairs]
+    whole = Footprint(model, example, layers)
+    return [
+        _with_what_is_left(table, order, points, whole, layers) for order, table in zip(orders, tables, strict=True)
+    ]
 
 
-def _with_what_is_left(table: pandas.DataFrame, model, order: Tensor, points: int, example: Tensor, layers):
+def _with_what_is_left(table: pandas.DataFrame, order: Tensor, points: int, whole: Footprint, layers):
     """A table of accuracies as `curve` returns it."""
     numbers = steps(len(order), points)
     emptied = [sum(bool(off[unit.slice].all()) for unit in layers) for off in _off(order, numbers)]
-    left = footprint.remaining(model, order, numbers, example, layers)
+    left = whole.remaining(order, numbers)
     table.insert(0, "pruned", numbers)
     return table.assign(emptied=emptied, macs=left["macs"], parameters=left["parameters"])
 
@@ -162,11 +174,10 @@ class _Pruned:
 
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, batch: int | None):
         self._model, self._layers = model, layers
-        place = next(model.parameters())
-        pixels = _PIXELS.get(place.device.type, _PIXELS["cuda"])
+        pixels = _PIXELS.get(models.place(model)[0].type, _PIXELS["cuda"])
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
         self._images, self._batch = images, batch
-        self._few = images[:_CHECKED].to(place.device, place.dtype)
+        self._few = models.ready(model, images[:_CHECKED])
         self._whole = self._compact = None  # what the model answers with nothing off; the model without its zeros
         with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])

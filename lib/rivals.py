@@ -9,7 +9,6 @@ this network, with its own settings (found by running one example, whether the f
 itself); where none does, as before a residual sum, through ReLU.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from lib import models
 from lib.noise import Noise
 from lib.units import LAYERS, Tap, Unit, along, tapped
 
@@ -106,7 +106,7 @@ def _synflow(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: in
 
 @torch.no_grad()
 def _positive_copy(model: nn.Module) -> nn.Module:
-    network = copy.deepcopy(model).double()
+    network = models.copied(model).double()
     for parameter in network.parameters():
         parameter.abs_()
     for module in network.modules():

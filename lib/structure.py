@@ -12,7 +12,6 @@ import warnings
 from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +22,11 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import training
-from lib.folding import alike, full_precision
+from lib import models, training
+from lib.folding import full_precision
+from lib.models import alike
 from lib.units import LAYERS, Unit, along, tapped, units
+from lib.uses import Use, Uses
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 _SHRINKABLE = (*LAYERS, _BatchNorm)
@@ -91,10 +92,11 @@ class Slimming:
         does with the same channels off, as where a network reorders channels or has their number in its code; also
         where the plan is for another network.
         """
+        model = models.inside(model)
         total = sum(parameter.numel() for parameter in model.parameters())
         if total != self.before["parameters"]:
             raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")
-        result = deepcopy(model)
+        result = models.copied(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             _narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
         self._try(model, result)
@@ -105,6 +107,7 @@ class Slimming:
         """While open, the channels that would go are zero: at their taps, at the output of every BatchNorm that they
         reach after a sum or a concatenation, and where a layer takes them (which differs only where an activation does
         not keep zero)."""
+        model = models.inside(model)
         with ExitStack() as stack:
             for name in dict.fromkeys([*self.kept, *self.inputs]):
                 module = model.get_submodule(name)
@@ -113,7 +116,7 @@ class Slimming:
                     stack.callback(handle.remove)
                 elif name in self.inputs:
                     before = _silencing(module, _widths(module)[1], self.inputs[name])
-                    handle = module.register_forward_pre_hook(lambda m, x, before=before: before(m, x, x[0]))
+                    handle = module.register_forward_pre_hook(_first_argument(before), with_kwargs=True)
                     stack.callback(handle.remove)
             keep = torch.ones(sum(unit.size for unit in self.layers))
             keep[self.removed] = 0
@@ -124,9 +127,8 @@ class Slimming:
 
     @torch.no_grad()
     def _try(self, model: nn.Module, smaller: nn.Module) -> None:
-        place = next(model.parameters())
-        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(0)).to(place.device, place.dtype)
-        with full_precision():
+        noise = models.ready(model, torch.randn(self.shape, generator=torch.Generator().manual_seed(0)))
+        with full_precision(), models.as_written():
             with self.masked(model):
                 expected = model(noise)
             try:
@@ -136,7 +138,7 @@ class Slimming:
             except Exception as error:  # a user's code may fail in any way
                 raise ValueError(
                     f"{type(model).__name__} cannot shrink: it does not run without the channels that go, perhaps since"
-                    f" its code counts on their number ({_first_line(error)})"
+                    f" its code counts on their number ({models.first_line(error)})"
                 ) from error
         if not alike(found, expected):
             raise ValueError(
@@ -178,6 +180,7 @@ class Structure:
     layers: tuple[Unit, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
     parameters: int
+    elsewhere: int  # multiply-adds of what does not shrink
     _parts: tuple[_Part, ...] = field(repr=False)
     # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
@@ -205,11 +208,7 @@ class Structure:
         )
 
     def _order(self, scores: Tensor) -> list[int]:
-        total = len(self.groups)
-        if scores.shape != (total,):
-            raise ValueError(f"scores must be one for each of the {total} units, not of shape {tuple(scores.shape)}")
-        if not scores.isfinite().all():
-            raise ValueError(f"scores must be finite, but {int((~scores.isfinite()).sum())} of {total} are not")
+        models.require_scores(scores, len(self.groups))
         free = self.groups >= 0
         worth = torch.zeros(self._size, dtype=torch.float64)
         worth.index_add_(0, self.groups[free], scores.detach().cpu().double()[free])
@@ -228,7 +227,7 @@ class Structure:
         return found
 
     def _totals(self) -> dict[str, int]:
-        macs = sum(part.cost(part.outputs, part.inputs)[1] for part in self._parts)
+        macs = self.elsewhere + sum(part.cost(part.outputs, part.inputs)[1] for part in self._parts)
         return {"units": len(self.groups), "parameters": self.parameters, "macs": macs}
 
     def _remove(self, members: list[tuple[int, int]], widths: list[int], counts: dict[str, int]) -> None:
@@ -266,10 +265,10 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     Raises ValueError where the model is in training mode, has no units or has parts that cannot shrink: LayerNorm,
     GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm.
     """
-    example = example.detach().to(next((p.device for p in model.parameters()), example.device))
-    _refuse_parts(model)
+    model, example = models.inside(model), models.ready(models.inside(model), example)
     found = units(model, example)
-    parts = _parts(model, example, {unit.name for unit in found})
+    _refuse_parts(model)
+    parts, elsewhere = _parts(model, example, {unit.name for unit in found})
     starts = numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
     ties, fixed = _ties(model, example, parts, starts)
     graph = coo_array((numpy.ones(ties.shape[1]), ties), (starts[-1], starts[-1]))
@@ -279,7 +278,9 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     groups = _numbered(of_units, labels[fixed], len(labels))
     ends = tuple(groups[labels[_end(starts, end)]] for end in range(len(starts) - 1))
     total = sum(parameter.numel() for parameter in model.parameters())
-    return Structure(torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, parts, ends)
+    return Structure(
+        torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends
+    )
 
 
 def _numbered(of_units: numpy.ndarray, fixed: numpy.ndarray, count: int) -> numpy.ndarray:
@@ -315,23 +316,38 @@ def _refuse_parts(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[_Part, ...]:
-    """All that can shrink, and as a last one, without name or cost, the channels of the image."""
+def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[tuple[_Part, ...], int]:
+    """All that can shrink, and as a last one, without name or cost, the channels of the image; and the multiply-adds of
+    what is not among it, such as fixed filters."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, _SHRINKABLE)}
-    positions = dict.fromkeys(modules, 0)
-
-    def see(name: str):
-        def run(module, inputs, output):
-            positions[name] += output.numel() // len(example) // _widths(module)[0]
-
-        return run
-
-    with ExitStack() as stack:
-        for name, module in modules.items():
-            stack.callback(module.register_forward_hook(see(name)).remove)
+    with _Positions(modules) as seen, models.as_written():
         model(example)
-    found = [_part(name, module, positions[name], name in with_units) for name, module in modules.items()]
-    return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1]))
+    found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
+    return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere
+
+
+class _Positions(Uses):
+    """While open, counts at how many positions the weights of each layer are applied, for one example.
+
+    Weights that are computed from a layer's own, as those of a cosine classifier, are the layer's.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]):
+        super().__init__()
+        self.positions, self.elsewhere = dict.fromkeys(modules, 0), 0
+        self._owners = {id(module.weight): (name, module.weight) for name, module in modules.items()}
+
+    def use(self, use: Use) -> None:
+        if id(use.weight) in self._owners:
+            self.positions[self._owners[id(use.weight)][0]] += use.positions
+        else:
+            self.elsewhere += use.multiply_adds
+
+    def other(self, taken: Iterable, made: object) -> None:
+        for value in taken:
+            owner = self._owners.get(id(value))
+            if owner and isinstance(made, Tensor) and made.shape == value.shape:
+                self._owners[id(made)] = owner[0], made  # held, so that no other takes its id
 
 
 def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> _Part:
@@ -377,16 +393,12 @@ def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
     try:
         return torch_pruning.DependencyGraph().build_dependency(traced, [example.clone()], verbose=False)
     except Exception as error:  # whatever of its many parts meets what it does not know
-        raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {models.first_line(error)}") from error
 
 
 def _ties(model: nn.Module, example: Tensor, parts: tuple[_Part, ...], starts: numpy.ndarray):
     """Pairs (2, ...) of channels that are tied, and the channels (...,) that must stay."""
-    copy, inlet = deepcopy(model), _Inlet(parts[-1].outputs).eval()
+    copy, inlet = models.copied(model), _Inlet(parts[-1].outputs).eval()
     nodes = _graph(copy, inlet, example).module2node
     modules = [*(copy.get_submodule(part.name) for part in parts[:-1]), inlet]
     numbers = {id(nodes[module]): number for number, module in enumerate(modules) if module in nodes}
@@ -481,6 +493,16 @@ def _silencing(module: nn.Module, width: int, kept: Tensor):
     return run
 
 
+def _first_argument(change):
+    """A hook that changes what a layer takes in, whether that is given by position or by name."""
+
+    def run(module, taken, named):
+        values = [change(module, taken, value) for value in (*taken, *named.values())]
+        return tuple(values[: len(taken)]), dict(zip(named, values[len(taken) :], strict=True))
+
+    return run
+
+
 def _fraction(before: Mapping[str, int], after: Mapping[str, int], of: str) -> float:
     return (before[of] - after[of]) / before[of]
 
@@ -500,7 +522,7 @@ def load(model: nn.Module, path: Path) -> nn.Module:
     `model` is left as it was; the result is on its device, in eval mode. Raises ValueError naming the file where it is
     damaged or no slimmed network of this architecture.
     """
-    path, full, result = Path(path), _all_widths(model), deepcopy(model)
+    path, full, result = Path(path), _all_widths(model), models.copied(model)
     widths = _recipe(path)
     if widths.keys() != full.keys():
         name = min(widths.keys() ^ full.keys())

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib import datasets
+from lib.models import predict
 
 _log = logging.getLogger(__name__)
 
@@ -125,14 +126,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 5
             f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, and at least one"
         )
     return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
-    """The class of the largest logit for each of `images` (M, C, H, W), normalised: (M,) on the CPU."""
-    device = next(model.parameters()).device
-    chunks = (chunk.to(device, memory_format=torch.channels_last, non_blocking=True) for chunk in images.split(batch))
-    return torch.cat([model(chunk).argmax(1) for chunk in chunks]).cpu()
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:

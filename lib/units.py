@@ -2,22 +2,30 @@
 
 Enters: any `nn.Module` of convolutions, linear layers and BatchNorm, in eval mode. Leaves: its units, layer by layer
 in the order in which the layers run, and a way to see every unit's value during a forward pass. A unit is one
-output channel of a convolution or one output of a linear layer; the last layer to run (the classifier) has none.
-It is tapped at the output of the BatchNorm that directly consumes the layer, if there is one, else at the layer's
-own output, as in arXiv 2310.20203. What feeds what is found by running one example and following the tensors
-themselves.
+output channel of a convolution or one output of a linear layer; classifiers have none: layers whose channels are those
+of the logits, since nothing mixes them on the way. A unit is tapped at the output of the BatchNorm that directly
+consumes the layer, if there is one and nothing else consumes it, else at the layer's own output, as in arXiv
+2310.20203. What feeds what is found by running one example and following the tensors themselves.
+
+What cannot be vouched for is refused: a network that draws random numbers in eval mode, one whose layers hooks do not
+reach (as in TorchScript), one that runs a layer more often than it did for the example.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lib import models
+from lib.flow import Flow
+
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
+_PARALLEL = 0.999  # cosine: logits that change by other channels than their own do so in proportion, in a softmax say
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Tap:
-    """Where one use of a layer is read: the output of the `call`-th run of `module` within a forward pass.
+    """Where one use of a layer is read: the output of the `call`-th run of `module`, of `calls` within a forward pass.
 
     `axis` is the one along which the units lie; `overwritten` says that a later in-place operation destroys the value.
     """
 
     module: str
     call: int
+    calls: int
     axis: int
     overwritten: bool
 
@@ -56,33 +65,37 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
 
-    Raises ValueError where the model is in training mode, has nothing to prune or takes none of the usual inputs.
+    Raises ValueError where the model is in training mode, has nothing to prune, takes none of the usual inputs, gives
+    something else than logits (1, K), is random although in eval mode, or has layers that hooks do not reach.
     """
+    model = models.inside(model)
     _refuse_training_mode(model)
     trace = _trace(model, example) if example is not None else _trace_usual_sizes(model)
-    runs = trace.layer_runs[:-1]
-    classifier = trace.layer_runs[-1][0] if trace.layer_runs else None
-    found: dict[str, list[_Run]] = {}
-    for name, run in runs:
-        if name != classifier:
-            found.setdefault(name, []).append(run)
+    found = _with_units(trace, _classifiers(model, trace))
     if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no units: it needs a convolution or linear layer before its last one"
-        )
+        raise ValueError(_without_units(model))
     result, start = [], 0
     for name, uses in found.items():
         size = _width(model.get_submodule(name))
-        result.append(Unit(name, size, start, uses[0].norm, tuple(use.tap() for use in uses)))
+        result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses)))
         start += size
+    _refuse_hooks_without_effect(model, trace, result)
     return result
 
 
 @contextmanager
-def tapped(model: nn.Module, layers: list[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]) -> Iterator[None]:
+def tapped(
+    model: nn.Module, layers: Sequence[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]
+) -> Iterator[None]:
     """While open, every tap's value passes through `see(position in layers, tap, value)`; what it returns replaces
-    the value."""
+    the value.
+
+    A pass that runs a tapped module more often than the example's did raises ValueError, since what that would be a
+    use of is not known; so do layers that are called by themselves, but for once, between passes of the model.
+    """
+    model = models.inside(model)
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
+    known = {tap.module: tap.calls for _, tap in points.values()}
     calls: dict[str, int] = {}
 
     def restart(*_):
@@ -91,17 +104,19 @@ def tapped(model: nn.Module, layers: list[Unit], see: Callable[[int, Tap, Tensor
     def hook(name: str):
         def run(module, inputs, output):
             call = calls[name] = calls.get(name, -1) + 1
+            if call >= known[name]:
+                raise ValueError(_again(name, known[name]))
             return see(*points[name, call], output) if (name, call) in points else None
 
         return run
 
-    handles = [model.register_forward_pre_hook(restart)]
-    handles += [model.get_submodule(name).register_forward_hook(hook(name)) for name in {name for name, _ in points}]
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(models.as_written())
+        stack.callback(model.register_forward_pre_hook(restart).remove)
+        stack.callback(model.register_forward_hook(restart, always_call=True).remove)
+        for name in known:
+            stack.callback(model.get_submodule(name).register_forward_hook(hook(name)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def along(values: Tensor, axis: int, like: Tensor) -> Tensor:
@@ -109,6 +124,22 @@ def along(values: Tensor, axis: int, like: Tensor) -> Tensor:
     shape = [1] * like.ndim
     shape[axis] = -1
     return values.view(shape)
+
+
+def _again(name: str, calls: int) -> str:
+    return (
+        f"{name} runs more often than the {calls} time{'s' * (calls != 1)} it did for the example: call the model"
+        " itself, which must run the same layers in every pass, and none again during the backward pass to save memory"
+    )
+
+
+def _without_units(model: nn.Module) -> str:
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+    remedy = "; hooks cannot see into TorchScript: give the module that it was made from" if scripted else ""
+    return (
+        f"{type(model).__name__} has no units: it needs a convolution or linear layer before its last one, run as a"
+        f" module{remedy}"
+    )
 
 
 def _refuse_training_mode(model: nn.Module) -> None:
@@ -123,76 +154,180 @@ def _width(layer: nn.Module) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
+# ---- one example, followed ------------------------------------------------------------------------------------------
+
+
 @dataclass
 class _Run:
     """One use of a layer in the traced pass: the tensor that is tapped and where it came from."""
 
-    module: str
-    call: int
-    axis: int
-    value: Tensor
+    layer: str
+    call: int  # of the layer
+    value: Tensor  # that the layer gave
     version: int
+    done: int  # operations when it was given
+    axis: int
     norm: str | None = None
+    norm_call: int = 0
+    norm_value: Tensor | None = None
+    norm_version: int = 0
 
-    def tap(self) -> Tap:
-        return Tap(self.module, self.call, self.axis, overwritten=self.value._version != self.version)
 
+class _Trace:
+    """One pass of `example`: the runs of layers, and the BatchNorms that alone take in what one of them gave."""
 
-class _Tracer:
-    """Follows the outputs of layers into the BatchNorms that take them."""
+    def __init__(self, model: nn.Module, example: Tensor):
+        self.example, self.runs, self.calls = example, [], {}
+        self.flow, self._producers, self._norms = Flow(), {}, []
+        with ExitStack() as stack:
+            stack.enter_context(models.as_written())
+            for name, module in model.named_modules():
+                for handle in self._watch(name, module):
+                    stack.callback(handle.remove)
+            with self.flow:
+                output = model(example)
+        self.logits = models.logits(output, len(example))
+        self._assign_norms()
 
-    def __init__(self):
-        self.layer_runs: list[tuple[str, _Run]] = []
-        self._calls: dict[str, int] = {}
-        self._producers: dict[int, _Run] = {}
+    def tap(self, run: _Run) -> Tap:
+        """Where this use of a layer is tapped."""
+        if run.norm is None:
+            overwritten = run.value._version != run.version
+            return Tap(run.layer, run.call, self.calls[run.layer], run.axis, overwritten)
+        return Tap(run.norm, run.norm_call, self.calls[run.norm], 1, run.norm_value._version != run.norm_version)
 
-    def layer(self, name: str, module: nn.Module, output: Tensor) -> None:
+    def _watch(self, name: str, module: nn.Module) -> list:
+        if isinstance(module, LAYERS):
+            return [module.register_forward_hook(lambda m, taken, made: self._layer(name, m, made))]
+        if isinstance(module, _BatchNorm):
+            began = []
+            before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
+            see = lambda m, x, named, made: self._norm(name, *x, *named.values(), made, began.pop())  # noqa: E731
+            return [before, module.register_forward_hook(see, with_kwargs=True)]
+        return []
+
+    def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
         axis = -1 if isinstance(module, nn.Linear) else 1
-        run = _Run(name, self._count(name), axis, output, output._version)
-        self.layer_runs.append((name, run))
-        self._producers[id(output)] = run  # the run keeps the tensor, so its id stays taken
+        run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
+        self.runs.append(run)
+        self._producers[id(made)] = run  # the run keeps the tensor, so its id stays taken
 
-    def norm(self, name: str, value: Tensor, output: Tensor) -> None:
-        call = self._count(name)
-        run = self._producers.get(id(value))
-        if run is not None and run.norm is None and value._version == run.version:
-            run.module, run.call, run.axis, run.norm = name, call, 1, name
-            run.value, run.version = output, output._version
+    def _norm(self, name: str, taken: Tensor, made: Tensor, began: int) -> None:
+        call, run = self._count(name), self._producers.get(id(taken))
+        if run is not None and run.axis % taken.ndim == 1 and taken._version == run.version:
+            self._norms.append((run, name, call, made, made._version, range(began, len(self.flow))))
+
+    def _assign_norms(self) -> None:
+        relevant = self.flow.leading_to(self.logits)
+        for run, name, call, made, version, within in self._norms:
+            readers = self.flow.readers(run.value, run.done)
+            if all(number in within for number in relevant.intersection(readers) or readers):
+                run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
 
     def _count(self, name: str) -> int:
-        self._calls[name] = self._calls.get(name, -1) + 1
-        return self._calls[name]
+        self.calls[name] = self.calls.get(name, 0) + 1
+        return self.calls[name] - 1
 
 
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
 @torch.no_grad()
-def _trace(model: nn.Module, example: Tensor) -> _Tracer:
-    tracer, handles = _Tracer(), []
-    for name, module in model.named_modules():
-        if isinstance(module, LAYERS):
-            handles.append(module.register_forward_hook(lambda m, i, out, name=name: tracer.layer(name, m, out)))
-        elif isinstance(module, _BatchNorm):
-            handles.append(module.register_forward_hook(lambda m, i, out, name=name: tracer.norm(name, i[0], out)))
-    try:
-        model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return tracer
+def _trace(model: nn.Module, example: Tensor) -> _Trace:
+    """Of two copies of the example, which a network that is not random answers alike."""
+    pair = models.ready(model, example[:1]).repeat_interleave(2, 0)
+    with models.random_state_kept() as is_untouched:
+        trace = _Trace(model, pair)
+        one, other = trace.logits
+        if trace.logits.isfinite().all() and not (is_untouched() and models.alike(one, other)):
+            _refuse_random(model, trace)
+    return trace
 
 
-def _trace_usual_sizes(model: nn.Module) -> _Tracer:
+def _refuse_random(model: nn.Module, trace: _Trace) -> None:
+    with models.as_written():
+        again = torch.cat([model(trace.example) for _ in range(4)])
+    if not models.alike(again, trace.logits[:1].expand_as(again)):
+        raise ValueError(
+            f"{type(model).__name__} is random although in eval mode, one example gets different logits: give"
+            f" functional.dropout and the like training=self.training"
+        )
+
+
+def _trace_usual_sizes(model: nn.Module) -> _Trace:
     first = next((module for module in model.modules() if isinstance(module, LAYERS)), None)
     if first is None:
-        return _Tracer()
+        raise ValueError(_without_units(model))
     like = first.weight
     if isinstance(first, nn.Linear):
         shapes = [(1, first.in_features)]
     else:
         shapes = [(1, first.in_channels, *[size] * (like.ndim - 2)) for size in _TRIED_SIZES]
     for shape in shapes:
+        example = torch.zeros(shape, dtype=like.dtype, device=like.device)
         try:
-            return _trace(model, torch.zeros(shape, dtype=like.dtype, device=like.device))
+            with torch.no_grad():
+                model(example)
         except (RuntimeError, ValueError, AssertionError) as error:
-            last = str(error).splitlines()[0] if str(error) else type(error).__name__
+            last = models.first_line(error)
+            continue
+        return _trace(model, example)
     raise ValueError(f"{type(model).__name__} takes none of the usual inputs ({last}): give one as `example`")
+
+
+# ---- what has units -------------------------------------------------------------------------------------------------
+
+
+def _with_units(trace: _Trace, classifiers: set[str]) -> dict[str, list[_Run]]:
+    found: dict[str, list[_Run]] = {}
+    for run in trace.runs:
+        if run.layer not in classifiers:
+            found.setdefault(run.layer, []).append(run)
+    return found
+
+
+def _classifiers(model: nn.Module, trace: _Trace) -> set[str]:
+    """The layers whose channels are those of the logits."""
+    unmixed = trace.flow.unmixed([(run.value, run.done) for run in trace.runs], trace.logits)
+    candidates = [run for run, straight in zip(trace.runs, unmixed, strict=True) if straight]
+    return {run.layer for run in candidates if run.value is trace.logits or _is_tied(model, trace, run)}
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _is_tied(model: nn.Module, trace: _Trace, run: _Run) -> bool:
+    """Whether each channel of this layer changes one logit alone, or others in proportion, whichever channel it is, as
+    in front of a softmax."""
+    width, classes = run.value.shape[run.axis], trace.logits.shape[1]
+    changes = [_changed(model, trace, run, channel) for channel in sorted({0, width // 2, width - 1})]
+    noise = 0.02 * max(float(change.abs().max()) for change in changes)
+    if all(int((change.abs() > noise).sum()) <= 1 for change in changes):
+        return True
+    if min(width, classes) < 4:  # too few others to tell
+        return width == classes
+    own = {int(change.abs().argmax()) for change in changes}
+    rest = [change[[k for k in range(classes) if k not in own]] for change in changes]
+    rest = [part / part.norm() for part in rest if part.norm() > noise]
+    return all(float((a @ b).abs()) >= _PARALLEL for a, b in combinations(rest, 2))
+
+
+def _changed(model: nn.Module, trace: _Trace, run: _Run, channel: int) -> Tensor:
+    """What the logits (K,) of the example become with more of this channel, less what they are."""
+    step = torch.zeros(run.value.shape[run.axis], dtype=run.value.dtype, device=run.value.device)
+    step[channel] = run.value.abs().max() + 1
+    tap = Tap(run.layer, run.call, trace.calls[run.layer], run.axis, False)
+    layer = Unit(run.layer, len(step), 0, None, (tap,))
+    with tapped(model, [layer], lambda number, tap, value: value + along(step, tap.axis, value)):
+        return (model(trace.example)[0] - trace.logits[0]).double()
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _refuse_hooks_without_effect(model: nn.Module, trace: _Trace, layers: list[Unit]) -> None:
+    """Masks, scores and the oracle rest on taps: with other values there a network must answer otherwise."""
+    for instead in (0, 10, -10):  # what is silent for this example alone, behind a ReLU say, is not so for all three
+        with tapped(model, layers, lambda number, tap, value, instead=instead: torch.full_like(value, instead)):
+            if not torch.equal(model(trace.example), trace.logits):
+                return
+    raise ValueError(
+        f"{type(model).__name__} gives the same logits whatever its units do: they do not depend on any, or hooks on"
+        f" modules have no effect in it"
+    )

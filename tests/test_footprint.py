@@ -4,6 +4,8 @@ import pytest
 import torch
 import toys
 from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
 
 from lib import networks
 from lib.footprint import remaining
@@ -43,8 +45,8 @@ class Stream(nn.Module):
         ([0, 2], 144 + 16 + 32 + 6, 11 + 2 + 4 + 9),  # now none has written channel 0 when block two reads it
         ([0, 2, 4], 144 + 16 + 16 + 3, 11 + 2 + 2 + 6),  # nor when the classifier does
         ([2, 4], 288 + 32 + 32 + 6, 22 + 3 + 3 + 9),  # the stem wrote it
-        ([0, 1], 0, 0 + 2 + 2 + 3),  # nothing comes in: what is left of the blocks and the classifier are biases
-        ([0, 1, 2, 3], 0, 0 + 0 + 2 + 3),
+        ([0, 1], 0 + 0 + 64 + 6, 0 + 2 + 6 + 9),  # block one takes zeros in: its biases go on, which block two reads
+        ([0, 1, 2, 3], 0 + 0 + 0 + 6, 0 + 0 + 2 + 9),
         ([0, 1, 2, 3, 4, 5], 0, 3),
     ],
 )
@@ -59,7 +61,8 @@ def test_a_channel_of_a_residual_stream_goes_when_all_that_write_to_it_are_off(o
         ([1], 864 + 324 + 36, 60 + 84 + 39),
         ([4], 1152 + 288 + 24, 80 + 74 + 27),  # four inputs of the classifier, one for each place of the map
         ([1, 4], 864 + 216 + 24, 60 + 56 + 27),
-        ([0, 1, 2, 3], 0 + 0 + 0, 0 + 3 + 3),  # nothing reaches the logits
+        ([0, 1, 2, 3], 0 + 0 + 36, 0 + 3 + 39),  # what reaches the logits are biases
+        ([4, 5, 6], 0 + 0 + 0, 0 + 0 + 3),  # and the first layer has no use then
     ],
 )
 def test_a_chain_by_hand(off, macs, parameters):
@@ -80,13 +83,11 @@ def test_groups_and_a_norm_behind_a_concatenation_by_hand():
             return self.classifier(self.third(self.norm(x).relu_()).mean((2, 3)))
 
     example = torch.zeros(1, 2, 1, 1)  # so that multiply-adds are weights: 4 + 2 + 2 groups of 2 + 4; 8 in the norm
-    assert left(Joined(), [0], example) == (
-        11 / 14,
-        17 / 22,
-    )  # two of the first layer, one of the third
-    assert left(Joined(), [3], example) == (12 / 14, 18 / 22)  # the one weight of its group, one of the third layer
-    assert left(Joined(), [4], example) == (10 / 14, 18 / 22)  # a group of the third layer; what it read stays
-    assert left(Joined(), [0, 1], example) == (6 / 14, 10 / 22)  # both inputs of the first group: it makes nothing
+    # what is off becomes -mean * gamma + beta in the norm: a constant, which the third layer's weights multiply
+    assert left(Joined(), [0], example) == (12 / 14, 20 / 22)  # without two weights of the first layer
+    assert left(Joined(), [3], example) == (13 / 14, 21 / 22)  # the one weight of its group
+    assert left(Joined(), [4], example) == (6 / 14, 10 / 22)  # a group of the third layer, and all that only it read
+    assert left(Joined(), [0, 1], example) == (10 / 14, 18 / 22)
 
 
 def test_a_layer_used_twice_counts_twice_in_multiply_adds_and_once_in_parameters():
@@ -121,3 +122,102 @@ def test_what_is_left_of_a_chain_is_what_a_smaller_network_has():
 
     size = [sum(parameter.numel() for parameter in chain(*widths).parameters()) for widths in ((4, 5), (3, 3))]
     assert left(chain(4, 5), [2, 4, 8], torch.zeros(1, 2, 9, 9))[1] == size[1] / size[0]
+
+
+class Branches(nn.Module):
+    """Two convolutions of 2 channels whose results are joined, and one of 2 that takes in what that gives."""
+
+    def __init__(self, join, width=2, beside=nn.Identity):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+        self.join, self.beside, self.third = join, beside(), nn.Conv2d(width, 2, 1)
+        self.classifier = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.classifier(self.third(self.join(self, self.one(x), self.other(x))).relu().mean((2, 3)))
+
+
+def crelu(net, a, b):
+    return torch.cat([a.relu(), (-a).relu(), b], 1)
+
+
+def with_a_signed_scale(net, a, b):
+    return (a + b) * net.beside.weight.view(1, 2, 1, 1)
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([-1.0, 0.0]))  # of either sign, or none
+
+
+@pytest.mark.parametrize(
+    ("net", "off", "third", "classifier"),
+    [  # on images of one pixel, where multiply-adds are weights: 2 and 2 of the branches, 4 or 12 of the third layer, 6
+        (Branches(lambda net, a, b: a.relu() - b.relu()), [0], 4, 6),
+        (Branches(lambda net, a, b: a.relu() - b.relu()), [0, 2], 2, 6),
+        (Branches(lambda net, a, b: (-a).relu() + b), [0], 4, 6),
+        (Branches(crelu, 6), [0], 8, 6),  # both of its channels
+        (Branches(lambda net, a, b: a * b), [0], 2, 6),  # and what it is multiplied with
+        (Branches(lambda net, a, b: (a + b) - (a + b).mean(1, keepdim=True)), [0, 2], 4, 6),  # minus the other's half
+        (Branches(with_a_signed_scale, beside=Scale), [0, 2], 2, 6),
+        (Branches(lambda net, a, b: torch.maximum(a, b)), [0, 2], 2, 6),
+    ],
+)
+def test_nothing_cancels(net, off, third, classifier):
+    branches = 4 - len(off) - (2 - len(off) if third == 2 and len(off) == 1 else 0)
+    whole = 4 + net.third.weight.numel() + 6
+    assert left(net, off, torch.zeros(1, 1, 1, 1))[0] == (branches + third + classifier) / whole
+
+
+def test_transposed_convolutions_count_where_they_take_in():
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 1), nn.ConvTranspose2d(3, 2, 2, stride=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)
+    )
+    # on 2 x 2 images: 4 * 3, 4 * 3 * 2 * 4, 32 * 3; 3 + 3, 24, 96 + 3
+    example = torch.zeros(1, 1, 2, 2)
+    assert left(model, [1], example) == ((8 + 64 + 96) / (12 + 96 + 96), (4 + 16 + 99) / (6 + 24 + 99))
+
+
+def test_masked_entries_of_pruned_weights_never_count_and_parametrized_weights_do():
+    def net():
+        return nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(2, 3, bias=False))
+
+    pruned, example = net(), torch.zeros(1, 2, 1, 1)
+    prune.custom_from_mask(pruned[0], "weight", torch.tensor([[1.0, 0], [1, 1]]).view(2, 2, 1, 1))
+    assert left(pruned, [0], example) == (5 / 9, 5 / 9)
+    normed = net()
+    parametrizations.weight_norm(normed[0])
+    assert left(normed, [0], example) == (5 / 10, 6 / 12)  # a length for each unit besides
+
+
+def test_products_of_functions_and_parameters_of_the_models_own_count():
+    class Cosine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.scale = nn.Conv2d(1, 2, 1), nn.Parameter(torch.ones(2))
+            self.prototypes = nn.Parameter(torch.randn(3, 2))
+
+        def forward(self, x):
+            x = functional.normalize(self.conv(x).flatten(1) * self.scale)
+            return functional.linear(x, functional.normalize(self.prototypes))
+
+    # 2 and 6 multiply-adds, 4 + 2 + 6 parameters; those of a prototype matter through its length, too
+    assert left(Cosine(), [0], torch.zeros(1, 1, 1, 1)) == (4 / 8, 9 / 12)
+
+
+def test_examples_along_another_axis():
+    class Tokens(nn.Module):
+        """Its tokens are (T, M, F)."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.token, self.classifier = nn.Conv2d(1, 3, 1), nn.Linear(3, 2), nn.Linear(2, 4)
+
+        def forward(self, x):
+            x = self.conv(x).flatten(2).permute(2, 0, 1)
+            return self.classifier(self.token(x).relu().mean(0))
+
+    example = torch.zeros(1, 1, 2, 2)  # 4 * 3, 4 * 6, 8
+    assert left(Tokens(), [], example) == (1, 1)
+    assert left(Tokens(), [0, 3], example)[0] == (8 + 8 + 4) / 44

@@ -673,7 +673,7 @@ def passes(monkeypatch, names, batches, model):
 def test_one_forward_and_one_backward_pass_per_distinct_cotangent(monkeypatch, names, backwards):
     model, images, labels = toy(count=64)
     forwards, found = passes(monkeypatch, names, split(images, labels, 32), model)
-    assert forwards == [1, 32, 32]  # the first finds the units
+    assert forwards == [2, 2, 2, 32, 32]  # those of two find the units and try one pass
     assert found == 2 * backwards
 
 

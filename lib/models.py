@@ -1,0 +1,210 @@
+"""Somebody's model, as everything here runs it: the module inside its wrappers, run as it is written.
+
+Enters: any `nn.Module`. Leaves: the module that does the work, without what compiles or replicates it; a context in
+which nothing is compiled and no part of a forward pass runs again during the backward pass; copies; and its images,
+logits and labels, checked in one way for everybody, each fault in one line.
+"""
+
+import pickle
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils import checkpoint
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile`, `DataParallel` or `DistributedDataParallel` has wrapped; else `model`."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):  # as torch.compile calls it
+            model = model._orig_mod
+        else:
+            return model
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """While open, what was compiled runs as it is written, so that hooks run; and what torch would run again during
+    the backward pass, to hold less meanwhile, is run once and held (activation checkpointing)."""
+    compiler = "torch._dynamo" in sys.modules  # nothing can have been compiled without it, and it takes a second
+    eager = torch.compiler.set_stance("force_eager") if compiler else nullcontext()
+    before = getattr(checkpoint, "_checkpoint_impl", None)
+    try:
+        if before is not None:  # elsewhere `units.tapped` notices what runs again
+            checkpoint._checkpoint_impl = lambda function, args, named, **settings: function(*args, **named)
+        with eager:
+            yield
+    finally:
+        if before is not None:
+            checkpoint._checkpoint_impl = before
+
+
+@contextmanager
+def random_state_kept() -> Iterator[Callable[[], bool]]:
+    """Afterwards every generator that code can draw from without being given one is as before. Yields a function that
+    tells whether it still is."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+
+    def states() -> list[bytes]:
+        found = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+        return [
+            pickle.dumps(numpy.random.get_state()),
+            pickle.dumps(random.getstate()),
+            *(x.numpy().tobytes() for x in found),
+        ]
+
+    theirs, own, before = numpy.random.get_state(), random.getstate(), states()
+    with torch.random.fork_rng(devices):
+        try:
+            yield lambda: states() == before
+        finally:
+            numpy.random.set_state(theirs)
+            random.setstate(own)
+
+
+def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """A copy of the model; with `sharing`, one with the same parameters and buffers. Activations that it keeps, which
+    `deepcopy` refuses, come along without their history."""
+    known = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                known[id(value)] = value.detach().clone()
+    if sharing:
+        known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return deepcopy(model, known)
+
+
+def with_plain_weights(model: nn.Module) -> nn.Module:
+    """The model, if its weights are parameters; if some are computed from others (as by weight_norm, spectral_norm or
+    torch.nn.utils.prune), a copy in which they are parameters of the same values. To be called after a forward pass."""
+    computed = [name for name, module in model.named_modules() if _computes(module)]
+    if not computed:
+        return model
+    result = copied(model)
+    for module in map(result.get_submodule, computed):
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        for name in _kept_by_hooks(module):
+            value = vars(module).pop(name)
+            module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                del module._forward_pre_hooks[number]
+    return result
+
+
+def _computes(module: nn.Module) -> bool:
+    return parametrize.is_parametrized(module) or bool(_kept_by_hooks(module))
+
+
+def _kept_by_hooks(module: nn.Module) -> list[str]:
+    return [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
+
+
+def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where images have to be for this model, and of which type."""
+    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
+    return like.device, like.dtype
+
+
+def ready(model: nn.Module, images: Tensor) -> Tensor:
+    """Normalised images (M, ...) as the model takes them: on its device, of its type, out of inference mode.
+
+    Raises ValueError for what cannot be normalised images: arrays, whole numbers.
+    """
+    if not isinstance(images, Tensor):
+        remedy = "torch.from_numpy(...)" if isinstance(images, numpy.ndarray) else "a tensor"
+        raise ValueError(f"images must be a tensor (M, C, H, W), not {type(images).__name__}: give {remedy}")
+    if not images.is_floating_point():
+        raise ValueError(f"images are {str(images.dtype).removeprefix('torch.')}, not normalised as for training: "
+                         "datasets.normalise(images, mean, std) does it")  # fmt: skip
+    images = images.clone() if images.is_inference() else images.detach()
+    return images.to(*place(model), non_blocking=True)
+
+
+def logits(output: object, count: int) -> Tensor:
+    """The output of a model for `count` images, if it is logits (M, K); ValueError in one line if not."""
+    if not isinstance(output, Tensor):
+        raise ValueError(f"the model gives a {type(output).__name__}, not one tensor of logits (M, K): wrap it in a "
+                         "module that returns these alone")  # fmt: skip
+    if output.ndim != 2 or len(output) != count:
+        squeezed = ": it drops the axis of a batch of one, as squeeze() does without a number" if count == 1 else ""
+        raise ValueError(f"the model gives an output of shape {tuple(output.shape)} for {count} "
+                         f"image{'s' * (count != 1)}, not logits (M, K){squeezed}")  # fmt: skip
+    if not output.is_floating_point():
+        raise ValueError(f"the model gives {str(output.dtype).removeprefix('torch.')} numbers, not logits (M, K)")
+    return output
+
+
+def labels(given: Tensor, count: int, classes: int) -> Tensor:
+    """Labels (M,) as int64, if they are labels of `count` images in so many classes; ValueError in one line if not."""
+    if not isinstance(given, Tensor) or given.shape != (count,):
+        shape = f"of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+        raise ValueError(f"labels must be a tensor ({count},), one per image, not {shape}")
+    whole = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
+    if not whole or (len(given) and (given.min() < 0 or given.max() >= classes)):
+        raise ValueError(f"labels must be {count} whole numbers from 0 to {classes - 1}, one per image")
+    return given.to(torch.int64)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images in the layout in which convolutions are fastest."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
+    """The class of the largest logit for each of `images` (M, ...), normalised: (M,) on the CPU."""
+    laid_out = channels_last if _takes(model, channels_last(ready(model, images[:1]))) else lambda chunk: chunk
+    return torch.cat([model(laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    """Whether it runs for images in this layout, in which some views of them cannot be had."""
+    try:
+        model(images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return False
+    return True
+
+
+def require_scores(scores: Tensor, total: int | None = None) -> None:
+    """Raises ValueError, in one line, where `scores` are not a vector of finite numbers, one for each of `total`
+    units."""
+    if isinstance(scores, Mapping):
+        name = next(iter(scores), "sq:rand:norm")
+        raise ValueError(f"scores must be those of one criterion, not a dict of {len(scores)}: give scores[{name!r}]")
+    if not isinstance(scores, Tensor):
+        raise ValueError(f"scores must be a tensor (N,), one per unit, not {type(scores).__name__}")
+    if scores.ndim != 1 or (total is not None and len(scores) != total):
+        units = "one per unit" if total is None else f"one for each of the {total} units"
+        raise ValueError(f"scores must be a vector, {units}, not of shape {tuple(scores.shape)}")
+    if not scores.isfinite().all():
+        raise ValueError(f"scores must be finite, but {int((~scores.isfinite()).sum())} of {len(scores)} are not")
+
+
+def alike(found: Tensor, truth: Tensor) -> bool:
+    """Whether logits computed in another way are the same but for rounding.
+
+    By 1,000 times the precision of their numbers, of the largest logit: sums taken in another order through many
+    layers differ by far less (1e-6 of it in float32, where this is 1e-4), a network that is another one by far more.
+    In half precision that would let everything pass, so there it is one percent.
+    """
+    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
+    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
