@@ -7,13 +7,26 @@ depend on values behind such a cut. What is cut off and used for nothing, such a
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from lib import models
+
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
 _CHANGES_ITS_FIRST = ("__setitem__", "copy_")
+
+
+def refuse_cut_gradients(model: nn.Module, images: Tensor) -> None:
+    """Raises ValueError where the logits for `images` (M, ...) depend on something without a gradient of its own."""
+    with Detached() as detached, models.as_written():
+        output = model(images.clone().requires_grad_().clone())
+    if detached.reaches(output):
+        raise ValueError(
+            f"{type(model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad(): scores by"
+            f" gradients would miss what goes through there"
+        )
 
 
 class Detached(TorchFunctionMode):

@@ -10,9 +10,9 @@ mask may empty a layer, and separate units whose channels must go together where
 pruning at the same number of units leaves another share.
 
 What reaches what is found by a pass of one image, and one back from the logits, through a copy with random positive
-weights in which activation functions are the identity and maxima are sums: there nothing cancels and nothing is stuck,
-so an input is gone where it is exactly 0, and an output where the derivative of the logits is. All numbers of units go
-through at once, each as an example of its own.
+weights in which activation functions are lines of random slope and maxima are sums: there nothing cancels that does not
+always, and nothing is stuck, so an input is gone where it is exactly 0, and an output where the derivative of the
+logits is. All numbers of units go through at once, each as an example of its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,16 +22,18 @@ import pandas
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from lib import models
 from lib.units import Unit, tapped, units
-from lib.uses import Use, Uses
+from lib.uses import Use, Uses, bound, linear
 
 # activation functions, by name: those that make zero of zero, and those that do not
 _KEEP_ZERO = {"celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6", "rrelu", "selu"}
 _KEEP_ZERO |= {"silu", "softsign", "tanh", "threshold", "clamp", "clamp_min", "clamp_max", "clip"}
+_KEEP_ZERO |= {"detach"}
 _NEVER_ZERO = {"hardsigmoid", "sigmoid", "softplus"}
 _OF_TWO = {"maximum", "minimum", "fmax", "fmin", "max", "min"}
 
@@ -85,7 +87,8 @@ class Footprint:
 
         watch = _Watch(len(keep), list(self._network.parameters()))
         with tapped(self._network, self._layers, switch_off), watch:
-            watch.logits = self._network(self._image.repeat_interleave(len(keep), 0))
+            images = self._image.repeat_interleave(len(keep), 0).requires_grad_()
+            watch.logits = self._network(images.clone())
         return watch
 
 
@@ -102,7 +105,7 @@ def _with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Mod
     return network.requires_grad_()
 
 
-def _positive(shape: torch.Size, generator: torch.Generator) -> Tensor:
+def _positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
 
 
@@ -137,33 +140,52 @@ class _Seen:
 
 
 class _Watch(Uses):
-    """While open, notes every use of weights, and has activation functions be the identity and maxima sums."""
+    """While open, notes every use of weights, and has activation functions be lines and maxima sums."""
 
     def __init__(self, rows: int, parameters: Sequence[Tensor]):
         super().__init__()
         self.uses, self.logits = [], torch.empty(0)
-        self._rows, self._parameters = rows, parameters
+        self._rows, self._parameters, self._generator = rows, parameters, torch.Generator().manual_seed(2)
         self._known, self._elsewhere = {id(parameter) for parameter in parameters}, set()
+        self._origins = {id(parameter): (id(parameter), parameter) for parameter in parameters}
+        self._entries: dict[int, Tensor] = {}  # of parameters that weights are made of: which are not always zero
 
+    @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = getattr(function, "__name__", "").rstrip("_")
         if args and name in _KEEP_ZERO:
-            return args[0]
+            return linear(function, args, kwargs, self._slope())
         if args and name in _NEVER_ZERO:
-            return args[0] + 0.5
+            return linear(function, args, kwargs, self._slope(), 0.5)
+        if function is functional.normalize:  # which of a single value leaves nothing but the sign
+            value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
+            return value / (1 + value.norm(dim=dim, keepdim=True))
+        if name == "softmax":  # whose derivative may be too small for numbers
+            value, dim = bound(args, kwargs, "input", "dim")
+            return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
         if len(args) == 2 and name in _OF_TWO and isinstance(args[1], Tensor):
             return args[0] + args[1]
         return function(*args, **kwargs)
+
+    def _slope(self) -> float:
+        """Of an activation function: another one each time, so that two of them cancel no more than they really do."""
+        return float(_positive((), self._generator))
 
     def use(self, use: Use) -> None:
         taken, by_row = self._anywhere(use.taken.detach(), use.axis), len(use.made) == self._rows
         where, width = get_gradient_edge(use.made), use.made.shape[use.axis]
         positions, kept = use.positions / self._rows, (use.weight, use.vectors, use.transposed, use.axis)
         self.uses.append(_Seen(*kept, taken, positions, where, width, by_row))
+        if use.weight is not None and id(use.weight) in self._origins:
+            self._entries[self._origins[id(use.weight)][0]] = use.weight.detach() != 0
 
     def other(self, taken: Iterable, made: object) -> None:
-        if any(isinstance(value, Tensor) for value in tree_leaves(made)):  # and not a size, say
-            self._elsewhere |= self._known & {id(value) for value in tree_leaves(list(taken))}
+        if not any(isinstance(value, Tensor) for value in tree_leaves(made)):  # but a size, say
+            return
+        for value in tree_leaves(list(taken)):
+            self._elsewhere |= self._known & {id(value)}
+            if id(value) in self._origins and isinstance(made, Tensor) and made.shape == value.shape:
+                self._origins[id(made)] = self._origins[id(value)][0], made  # held, so that no other takes its id
 
     def left(self) -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
@@ -187,40 +209,36 @@ class _Watch(Uses):
         return found if by_row else found[None]
 
     def _parameters_left(self, outputs: Sequence[Tensor]) -> Tensor:
-        total, plain = self.logits.new_zeros(self._rows, dtype=torch.float64), self._used_as_they_are(outputs)
-        for uses in plain.values():
-            total += _entries_left(uses)
-        rest = [parameter for parameter in self._parameters if id(parameter) not in plain]
-        return total + self._entries_one_by_one(rest) if rest else total
+        total, used_once = self.logits.new_zeros(self._rows, dtype=torch.float64), self._used_once(outputs)
+        for use, reached, as_weight in used_once.values():
+            total += use.count(reached) if as_weight else reached.sum(1)
+        rest = [parameter for parameter in self._parameters if id(parameter) not in used_once]
+        return total + self._one_by_one(rest) if rest else total
 
-    def _used_as_they_are(self, outputs: Sequence[Tensor]) -> dict[int, list[tuple[_Seen, Tensor, bool]]]:
-        """The uses of each parameter as weight or vector, with the outputs that count and whether it is the weight;
-        but not of parameters that something else takes in, too."""
-        found: dict[int, list] = {}
+    def _used_once(self, outputs: Sequence[Tensor]) -> dict[int, tuple[_Seen, Tensor, bool]]:
+        """The use of each parameter, with the outputs that count and whether it is the weight; but not of parameters
+        that something else takes in, too, or that are used again: what that does could cancel."""
+        found, again = {}, set(self._elsewhere)
         for use, reached in zip(self.uses, outputs, strict=True):
             for tensor in (use.weight, *use.vectors):
-                if id(tensor) in self._known - self._elsewhere:
-                    found.setdefault(id(tensor), []).append((use, reached, tensor is use.weight))
-        return found
+                again |= found.keys() & {id(tensor)}
+                if id(tensor) in self._known:
+                    found[id(tensor)] = use, reached, tensor is use.weight
+        return {name: use for name, use in found.items() if name not in again}
 
-    def _entries_one_by_one(self, parameters: Sequence[Tensor]) -> Tensor:
+    def _one_by_one(self, parameters: Sequence[Tensor]) -> Tensor:
         """On how many entries of these parameters the logits depend, (rows,)."""
         counts = []
         for logits in self.logits.split(len(self.logits) // self._rows):
-            found = torch.autograd.grad(_mixed(logits), parameters, retain_graph=True, allow_unused=True)
-            counts.append(sum(int((delta != 0).sum()) for delta in found if delta is not None))
+            deltas = torch.autograd.grad(_mixed(logits), parameters, retain_graph=True, materialize_grads=True)
+            counts.append(sum(self._count(*pair) for pair in zip(parameters, deltas, strict=True)))
         return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)
 
-
-def _entries_left(uses: Sequence[tuple[_Seen, Tensor, bool]]) -> Tensor:
-    """How many entries of one parameter any of its uses needs, (rows,)."""
-    if not all(as_weight for *_, as_weight in uses):  # a vector
-        return torch.stack([reached for _, reached, _ in uses]).any(0).sum(1)
-    if len(uses) == 1:
-        return uses[0][0].count(uses[0][1])
-    parts = [use.parts(reached) for use, reached, _ in uses]
-    union = (torch.stack([made[..., None] & taken[:, :, None] for made, taken, _ in parts])).any(0)
-    return (union * parts[0][2]).sum((1, 2, 3))
+    def _count(self, parameter: Tensor, delta: Tensor) -> int:
+        matters = delta != 0
+        if parameter.ndim > 2 and id(parameter) in self._entries:  # a whole kernel, but for what is always zero
+            matters = matters.flatten(2).any(2, keepdim=True) & self._entries[id(parameter)].flatten(2)
+        return int(matters.sum())
 
 
 def _mixed(logits: Tensor) -> Tensor:

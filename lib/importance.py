@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lib import models, ranks
 from lib.criteria import REDUCTIONS, Criterion, parse
-from lib.detached import Detached
+from lib.detached import refuse_cut_gradients
 from lib.folding import folded
 from lib.lean import Lean
 from lib.noise import Noise
@@ -82,7 +82,9 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
     model = models.inside(model)
     with _frozen(model):
         images = models.ready(model, images)
-        passed = _Pass(model, units(model, images[:1]), images, {"sum"})
+        layers = units(model, images[:1])
+        refuse_cut_gradients(model, images[:1])
+        passed = _Pass(model, layers, images, {"sum"}, lean=False)
         return passed.send_back(vectors)["sum"]
 
 
@@ -186,13 +188,7 @@ class Scoring:
     def _rehearsed(self) -> bool:
         """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network."""
         pair = self.example.repeat_interleave(2, 0)
-        with Detached() as detached, models.as_written():
-            output = self.model(pair.clone().requires_grad_().clone())
-        if detached.reaches(output):
-            raise ValueError(
-                f"{type(self.model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad():"
-                f" scores by gradients would miss what goes through there"
-            )
+        refuse_cut_gradients(self.model, pair)
         try:
             passed = _Pass(self.fast, self.taps, pair, self.kinds, lean=True)
             passed.send_back(torch.ones_like(passed.logits), last=True)
@@ -328,7 +324,7 @@ class Scoring:
 class _Pass:
     """One forward pass with every tap watched; can send any number of cotangents back."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str], *, lean: bool = True):
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str], *, lean: bool):
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
         with tapped(model, layers, self._watch), Lean() if lean else nullcontext():

@@ -91,22 +91,27 @@ def with_plain_weights(model: nn.Module) -> nn.Module:
         return model
     result = copied(model)
     for module in map(result.get_submodule, computed):
-        for name in list(getattr(module, "parametrizations", ())):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-        for name in _kept_by_hooks(module):
-            value = vars(module).pop(name)
-            module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+        values = {
+            name: getattr(module, name) for name in (*getattr(module, "parametrizations", ()), *_computed(module))
+        }
+        if parametrize.is_parametrized(module):  # not removed: the original has the same class, which would lose them
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
         for number, hook in list(module._forward_pre_hooks.items()):
             if type(hook).__module__.startswith("torch.nn.utils."):
                 del module._forward_pre_hooks[number]
+        for name, value in values.items():
+            vars(module).pop(name, None)
+            module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
     return result
 
 
 def _computes(module: nn.Module) -> bool:
-    return parametrize.is_parametrized(module) or bool(_kept_by_hooks(module))
+    return parametrize.is_parametrized(module) or bool(_computed(module))
 
 
-def _kept_by_hooks(module: nn.Module) -> list[str]:
+def _computed(module: nn.Module) -> list[str]:
+    """By hooks before each pass."""
     return [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
 
 

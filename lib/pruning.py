@@ -127,9 +127,9 @@ def curves(
     if len(images) != len(labels) or not len(labels):
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     model, example = models.inside(model), models.ready(model, images[:1])
-    with torch.no_grad():
-        labels = models.labels(labels, len(images), models.logits(model(example), 1).shape[1])
     layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
+    with torch.no_grad():
+        labels = models.labels(labels, len(images), model(example).shape[-1])
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))

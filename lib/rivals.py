@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from lib import models
 from lib.noise import Noise
 from lib.units import LAYERS, Tap, Unit, along, tapped
+from lib.uses import linear
 
 GATES = {"hardsigmoid", "sigmoid"}
 ACTIVATIONS = GATES | {
@@ -121,7 +122,7 @@ def _positive_copy(model: nn.Module) -> nn.Module:
 class _WithoutActivations(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if args and _plain_name(function) in ACTIVATIONS - GATES:
-            return args[0]
+            return linear(function, args, kwargs or {})
         return function(*args, **(kwargs or {}))
 
 

@@ -335,7 +335,7 @@ class _Positions(Uses):
     def __init__(self, modules: Mapping[str, nn.Module]):
         super().__init__()
         self.positions, self.elsewhere = dict.fromkeys(modules, 0), 0
-        self._owners = {id(module.weight): (name, module.weight) for name, module in modules.items()}
+        self._owners = {id(m.weight): (name, m.weight) for name, m in modules.items() if m.weight is not None}
 
     def use(self, use: Use) -> None:
         if id(use.weight) in self._owners:

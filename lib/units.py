@@ -69,6 +69,8 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     something else than logits (1, K), is random although in eval mode, or has layers that hooks do not reach.
     """
     model = models.inside(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(_without_units(model))
     _refuse_training_mode(model)
     trace = _trace(model, example) if example is not None else _trace_usual_sizes(model)
     found = _with_units(trace, _classifiers(model, trace))
@@ -323,7 +325,7 @@ def _changed(model: nn.Module, trace: _Trace, run: _Run, channel: int) -> Tensor
 @torch.no_grad()
 def _refuse_hooks_without_effect(model: nn.Module, trace: _Trace, layers: list[Unit]) -> None:
     """Masks, scores and the oracle rest on taps: with other values there a network must answer otherwise."""
-    for instead in (0, 10, -10):  # what is silent for this example alone, behind a ReLU say, is not so for all three
+    for instead in (0, 10, -10, torch.nan):  # no ReLU is silent for all of them, no weight of zero hides the last one
         with tapped(model, layers, lambda number, tap, value, instead=instead: torch.full_like(value, instead)):
             if not torch.equal(model(trace.example), trace.logits):
                 return

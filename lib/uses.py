@@ -50,13 +50,13 @@ class Uses(TorchFunctionMode):
         kwargs = kwargs or {}
         made = self.call(function, args, kwargs)
         if function in _CONVOLUTIONS or function in _TRANSPOSED:
-            taken, weight, bias = _bound(args, kwargs, "input", "weight", "bias")
+            taken, weight, bias = bound(args, kwargs, "input", "weight", "bias")
             self.use(Use(taken, made, 1, weight, _present(bias), function in _TRANSPOSED))
         elif function is functional.linear:
-            taken, weight, bias = _bound(args, kwargs, "input", "weight", "bias")
+            taken, weight, bias = bound(args, kwargs, "input", "weight", "bias")
             self.use(Use(taken, made, -1, weight, _present(bias)))
         elif function is functional.batch_norm:
-            taken, _, _, gamma, beta = _bound(args, kwargs, "input", "running_mean", "running_var", "weight", "bias")
+            taken, _, _, gamma, beta = bound(args, kwargs, "input", "running_mean", "running_var", "weight", "bias")
             self.use(Use(taken, made, 1, None, _present(gamma, beta)))
         else:
             self.other(chain(args, kwargs.values()), made)
@@ -72,7 +72,15 @@ class Uses(TorchFunctionMode):
         pass
 
 
-def _bound(args: tuple, kwargs: dict, *names: str) -> list:
+def linear(function: Callable, args: tuple, kwargs: dict, slope: float = 1.0, shift: float = 0.0) -> Tensor:
+    """`slope` times what an activation function is called for, plus `shift`: in place where the function would be."""
+    value = args[0]
+    in_place = function.__name__.endswith("_") or kwargs.get("inplace") is True or any(arg is True for arg in args[1:])
+    return value.mul_(slope).add_(shift) if in_place else value * slope + shift
+
+
+def bound(args: tuple, kwargs: dict, *names: str) -> list:
+    """What a function is given for its first arguments `names`, by position or by name; None where it is not."""
     return [args[place] if len(args) > place else kwargs.get(name) for place, name in enumerate(names)]
 
 

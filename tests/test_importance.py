@@ -673,7 +673,14 @@ def passes(monkeypatch, names, batches, model):
 def test_one_forward_and_one_backward_pass_per_distinct_cotangent(monkeypatch, names, backwards):
     model, images, labels = toy(count=64)
     forwards, found = passes(monkeypatch, names, split(images, labels, 32), model)
-    assert forwards == [2, 2, 2, 32, 32]  # those of two find the units and try one pass
+    assert forwards == [
+        2,
+        2,
+        2,
+        2,
+        32,
+        32,
+    ]  # the first two find the units, the others see whether gradients get through
     assert found == 2 * backwards
 
 
@@ -681,7 +688,7 @@ def test_weight_gradients_cost_a_forward_pass_and_a_backward_pass_for_each_norma
     model, images, labels = toy(count=64)
     names = ["molchanov-group", "molchanov-group:norm", "molchanov-group:rand", "molchanov-group:rand:layer", "sq"]
     forwards, backwards = passes(monkeypatch, names, whole(images, labels), model)
-    assert forwards == [1, 64, 32, 32]
+    assert forwards == [2, 2, 2, 2, 64, 32, 32]
     assert backwards == 1 + 2 * 3
 
 
@@ -698,11 +705,19 @@ def labels_of(*values):
         (lambda x: whole(x), ["sq:rnd"], "criterion 'sq:rnd': unknown token 'rnd', did you mean 'rand'?"),
         (lambda x: [], ["sq"], "no examples to score on: `batches` is empty"),
         (lambda x: [x], ["sq:rand"], "a batch must be (images, labels or None) or (images, "),
-        (lambda x: x, ["sq:rand"], ", labels or None, indices), not a Tensor"),
+        (lambda x: x, ["sq:rand"], ", labels or None, indices), not a tensor: give [(images, None)]"),
         (lambda x: [(x,)], ["sq:rand"], "not a tuple of 1"),
         (lambda x: [{"images": x, "labels": None}], ["sq:rand"], "not a dict"),
-        (lambda x: iter([(x, None), x]), ["sq:rand"], ", labels or None, indices), not a Tensor"),
-        (lambda x: [(x, None), x], ["molchanov-bn:rand"], ", labels or None, indices), not a Tensor"),
+        (
+            lambda x: iter([(x, None), x]),
+            ["sq:rand"],
+            ", labels or None, indices), not a tensor: give [(images, None)]",
+        ),
+        (
+            lambda x: [(x, None), x],
+            ["molchanov-bn:rand"],
+            ", labels or None, indices), not a tensor: give [(images, None)]",
+        ),
         (lambda x: iter([(x[:0], None)]), ["sq:rand", "molchanov-bn:rand"], "no examples to score on"),
         (lambda x: whole(x), ["sq:rand", "abs"], "criterion abs needs labels, but a batch comes without them"),
         (lambda x: whole(x), ["molchanov-group:norm"], "criterion molchanov-group:norm needs labels"),
@@ -718,7 +733,11 @@ def labels_of(*values):
         ),
         (lambda x: whole(x, labels_of(0, 1, 2, -1)), ["sq"], "labels must be 4 whole numbers from 0 to 2"),
         (lambda x: whole(x, labels_of(0.0, 1, 2, 1)), ["sq"], "labels must be 4 whole numbers"),
-        (lambda x: whole(x, torch.eye(4, 3).long()), ["sq"], "labels must be 4 whole numbers"),
+        (
+            lambda x: whole(x, torch.eye(4, 3).long()),
+            ["sq"],
+            "labels must be a tensor (4,), one per image, not of shape (4, 3)",
+        ),
         (
             lambda x: whole(x, labels_of(0, 1)),
             ["sq:rand"],
@@ -776,8 +795,8 @@ class Odd(nn.Module):
     [
         (Odd(lambda x, z: z).train(), "Odd is in training mode: call model.eval() first"),
         (Odd(lambda x, z: (z, z)).eval(), "the model gives a tuple, not one tensor of logits (M, K)"),
-        (Odd(lambda x, z: z[:, 0]).eval(), "the model gives an output of shape (4,), not logits (M, K)"),
-        (Odd(lambda x, z: x).eval(), "the logits do not depend on any unit of the network"),
+        (Odd(lambda x, z: z[:, 0]).eval(), "the model gives an output of shape (2,) for 2 images, not logits (M, K)"),
+        (Odd(lambda x, z: x).eval(), "Odd gives the same logits whatever its units do"),
         (Odd(lambda x, z: z / 0).eval(), "logits or scores are not finite"),
         (Odd(lambda x, z: (z - z).sqrt()).eval(), "logits or scores are not finite"),  # only the gradient is infinite
         (nn.Linear(2, 2).eval(), "Linear has no units"),

@@ -371,7 +371,12 @@ def test_interactions_measure_only_the_units_that_they_need():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0, 2], "from 0 to 1"), ([-1, 0], "from 0 to 1"), ([0.0, 1.0], "whole numbers"), ([0], r"2 images.* \(1,\)")],
+    [
+        ([0, 2], "from 0 to 1"),
+        ([-1, 0], "from 0 to 1"),
+        ([0.0, 1.0], "whole numbers"),
+        ([0], r"one per image, not of shape \(1,\)"),
+    ],
 )
 def test_refuses_wrong_labels(labels, message):
     model, images = toys.make(toys.Mlp), toys.examples(toys.Mlp, 2)[0]
@@ -415,7 +420,7 @@ def test_refuses_training_mode_and_outputs_that_are_no_logits():
         oracle.score(model.train(), [(images, None)])
 
     maps = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)).eval()
-    with pytest.raises(ValueError, match=r"Sequential gives .* not logits"):
+    with pytest.raises(ValueError, match=r"the model gives .* not logits"):
         oracle.score(maps, [(torch.ones(1, 1, 2, 2), None)])
 
 
