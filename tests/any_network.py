@@ -40,7 +40,6 @@ class Case:
     """A network with images, and what is to be found."""
 
     recipe: Recipe
-    count: int = EXAMPLES
     faults: list[str] = field(default_factory=list)
 
     @cached_property
@@ -52,11 +51,18 @@ class Case:
 
     @cached_property
     def model(self) -> nn.Module:
-        return WRAPPERS[self.recipe.wrapper](self.inner, self.own_images)
+        return self.wrapped(self.inner)
+
+    @torch.no_grad()
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model in the recipe's wrapper; it has run once, which may be when it is compiled."""
+        model = WRAPPERS[self.recipe.wrapper](model, self.own_images)
+        model(self.own_images[:3])
+        return model
 
     @cached_property
     def images(self) -> Tensor:
-        return examples(self.recipe, self.count)
+        return examples(self.recipe, EXAMPLES + self.recipe.many * importance.MINIBATCH)
 
     @cached_property
     def own_images(self) -> Tensor:
@@ -148,7 +154,7 @@ def contributions(case: Case) -> None:
 @torch.no_grad()
 def masks(case: Case) -> None:
     layers = importance.units(case.model, case.example)
-    other = WRAPPERS[case.recipe.wrapper](_with_other_rows(case), case.own_images)
+    other = case.wrapped(_with_other_rows(case))
     for k in {0, case.recipe.total // 3, case.recipe.total // 2, case.recipe.total}:
         right = case.truth.masked(case.images, case.off(k))
         with pruning.masked(case.model, case.order, k, layers):
@@ -243,7 +249,8 @@ def _multiply_adds(model: nn.Module, example: Tensor) -> int:
 
 
 CHECKS: Mapping[str, Callable[[Case], None]] = {
-    "units": names_and_sizes, "score": scores, "contributions": contributions, "masked": masks, "curve": curve, "oracle": oracles, "slim": slimmed,
+    "units": names_and_sizes, "score": scores, "contributions": contributions, "masked": masks, "curve": curve,
+    "oracle": oracles, "slim": slimmed,
 }  # fmt: skip
 
 
@@ -301,17 +308,19 @@ def _refusal(case: Case, name: str) -> str:
         lines = str(error).splitlines() or [""]
         case.expect(len(lines) == 1, f"refused in {len(lines)} lines: {lines[0]}")
         return lines[0]
-    except Exception as error:  # which nobody expects
+    except (Exception, Endless) as error:  # which nobody expects
         case.expect(False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
     return ""
 
 
+class Endless(BaseException):
+    """Something takes too long; what passes over failures does not pass over this."""
+
+
 @contextmanager
 def _limit(seconds: int) -> Iterator[None]:
-    """Stops what never ends."""
-
     def stop(*_):
-        raise TimeoutError(f"no end after {seconds} s")
+        raise Endless(f"no end after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
@@ -365,11 +374,12 @@ def _state(case: Case) -> dict[str, object]:
 
 def smallest(recipe: Recipe, name: str) -> Recipe:
     """What is left of a network when as much as can be is taken away and the check `name` still fails alike."""
-    kinds = {_kind(fault) for fault in check(recipe).failed[name]}
+    names = tuple(CHECKS) if name == "refusal" else (name,)
+    kinds = {_kind(fault) for fault in check(recipe, names).failed[name]}
 
     def fails(other: Recipe) -> bool:
         try:
-            return bool(other.layers) and not kinds.isdisjoint(map(_kind, check(other).failed.get(name, [])))
+            return bool(other.layers) and not kinds.isdisjoint(map(_kind, check(other, names).failed.get(name, [])))
         except Exception:  # no network at all
             return False
 
@@ -419,7 +429,8 @@ def _without(recipe: Recipe, number: int, instead: int) -> Recipe:
     if any(first > last or first < 1 for first, last, _ in blocks):
         raise Misfit
     parametrized = [(renumbered(step), how) for step, how in recipe.parametrized if step != number]
-    return replace(recipe, steps=tuple(steps), blocks=tuple(blocks), parametrized=tuple(parametrized))
+    more = {"blocks": tuple(blocks), "parametrized": tuple(parametrized)}
+    return replace(recipe, steps=tuple(steps), alias=(recipe.alias != number) * renumbered(recipe.alias), **more)
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
@@ -446,6 +457,18 @@ def many(count: int, seed: int, progress: Callable[[str], object]) -> tuple[Coun
     return refused, kinds, failed
 
 
+def one(recipe: Recipe) -> bool:
+    """Prints a network and what becomes of it, with smaller ones that fail alike; whether it fails."""
+    print(source(recipe))
+    outcome = check(recipe)
+    for name, reason in outcome.refused.items():
+        print(f"refused by {name}: {reason}")
+    print(report(outcome) if outcome.failed else "right")
+    for name in outcome.failed:
+        print(f'{name} fails alike with --recipe "{smallest(recipe, name)}"')
+    return bool(outcome.failed)
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Holds lib against slow references on random networks.")
     parser.add_argument("count", type=int, nargs="?", default=1000)
@@ -454,16 +477,12 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if given.recipe:
-        recipe = Recipe.parse(given.recipe)
-        print(source(recipe))
-        outcome = check(recipe)
-        print(report(outcome) if outcome.failed else "right", *outcome.refused.items(), sep="\n")
-        return bool(outcome.failed)
+        return one(Recipe.parse(given.recipe))
     refused, kinds, failed = many(given.count, given.seed, lambda text: print(text, flush=True))
-    for name, found in (("refused", refused), ("failed", kinds)):
+    for what, found in (("refused", refused), ("failed", kinds)):
         for reason, times in found.most_common():
-            print(f"{times:6d} {name} {reason}")
-    print(f"{given.count} networks run, {len(failed)} failed, refusals {sum(refused.values())}")
+            print(f"{times:6d} {what} {reason}")
+    print(f"{given.count} networks run, {len(failed)} failed, {sum(refused.values())} refusals")
     return bool(failed)
 
 

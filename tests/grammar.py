@@ -23,6 +23,7 @@ class Draft:
         self.rng, self.input, self.steps, self.blocks = rng, first, [], []
 
     def __call__(self, name: str, *rest) -> int:
+        require(name != "subtract" or rest[0] != rest[1])
         self.steps.append((name, *rest))
         at = self.at(-1)  # raises where it does not fit
         require(at.channels <= MOST_CHANNELS or name == "flatten")
@@ -276,7 +277,8 @@ def tokens(d: Draft, x: int) -> int:
 IDIOMS: Mapping[Callable[[Draft, int], int], int] = {  # how often people do it, more or less
     plain: 10, norm_after_activation: 2, residual: 6, projected: 4, before_activation: 4, beside: 4, dense: 3,
     two_branches: 4, squeeze: 4, both_signs: 4, centred: 3, halves: 4, shuffled: 2, separable: 3, once_more: 5,
-    siamese: 3, scaled: 4, in_space: 7, among_tokens: 3, own_weights: 1, kept: 1, block: 2, odd: 3, vector: 2, tokens: 1,
+    siamese: 3, scaled: 4, in_space: 7, among_tokens: 3, own_weights: 1, kept: 1, block: 2, odd: 3, vector: 2,
+    tokens: 1,
 }  # fmt: skip
 
 
@@ -347,7 +349,7 @@ def _finished(d: Draft, seed: int) -> Recipe:
         parametrized=tuple((number, rng.choice([*PARAMETRIZED])) for number in some if number not in tied),
         double=rng.choices([0, 1, 2], [50, 45, 5])[0], frozen=rng.choice([0] * 8 + [1, 2]),
         backwards=int(d.chance(30)), alias=rng.choice(of_modules) if of_modules and d.chance(3) else 0,
-        wrapper="" if flaw else rng.choices([*wrappers], [*wrappers.values()])[0], flaw=flaw,
+        many=int(d.chance(1)), wrapper="" if flaw else rng.choices([*wrappers], [*wrappers.values()])[0], flaw=flaw,
     ), rng)  # fmt: skip
 
 

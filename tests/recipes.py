@@ -64,7 +64,8 @@ class Recipe:
     `input` is the shape of an example: kind, channels, space. `blocks` (first step, last, how) run in an entry of
     `BLOCKS`, `parametrized` (step, how) get a parametrization, `frozen` are no (0), all (1) or every other (2)
     parameter, `backwards` registers modules in the opposite order, `alias` registers that step's once more, `wrapper`
-    is an entry of `WRAPPERS`, `flaw` of `FLAWS`. A network is of `double` precision (1), with images of single (2).
+    is an entry of `WRAPPERS`, `flaw` of `FLAWS`. A network is of `double` precision (1), with images of single (2);
+    with `many`, there are more of them than in a minibatch.
     """
 
     seed: int
@@ -76,6 +77,7 @@ class Recipe:
     frozen: int = 0
     backwards: int = 0
     alias: int = 0
+    many: int = 0
     wrapper: str = ""
     flaw: str = ""
 
@@ -177,7 +179,7 @@ BLOCKS = {
 }
 FLAWS = {  # what a network returns instead of logits
     "tuple": "({z}, {z})", "dict": "{{'logits': {z}}}", "three axes": "{z}[:, :, None]",
-    "training": "{z}", "no statistics": "{z}",
+    "training": "{z}", "no statistics": "self.unsteady({z})",
 }  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def _flawed(recipe: Recipe, model: nn.Module) -> nn.Module:
     if recipe.flaw == "training":
         last.train()
     if recipe.flaw == "no statistics":
-        model.add_module("unsteady", nn.BatchNorm1d(2, track_running_stats=False).eval())
+        model.unsteady = nn.BatchNorm1d(recipe.shapes[-1].channels, track_running_stats=False).eval()
     return model
 
 

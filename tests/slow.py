@@ -66,8 +66,9 @@ class Program:
             at, sources = self.recipe.shapes[operation.sources[0]], [values[n] for n in operation.sources]
             own = self.weights(operation.module, (weights or {}).get(operation.module))
             if uses and operation.number in uses:
-                own.weight = _stretched(uses[operation.number], own.weight) * own.weight
-                own.itself = own.weight
+                own.use = _stretched(uses[operation.number], own.weight)
+                if operation.name != "cosine":  # where it comes after what is done to the weight
+                    own.itself = own.weight = own.use * own.weight
             pure = GENERIC.get(operation.name, operation.step.pure) if self.generic else operation.step.pure
             value = pure(own, at, *sources, *operation.args)
             if gates and operation.number in gates:
@@ -79,7 +80,7 @@ class Program:
         """The parameters and buffers of a module, the weight as it is used; `itself` where it is a parameter."""
         own = {name: self.state.get(f"{module}.{name}") for name in ("bias", "running_mean", "running_var")}
         found = SimpleNamespace(**own, weight=self.effective(module) if weight is None else weight)
-        found.itself = self.state.get(module)
+        found.itself, found.use = self.state.get(module), 1.0
         if found.weight is None:
             found.weight = found.itself
         return found
@@ -89,10 +90,11 @@ class Program:
         part = f"{module}.parametrizations.weight."
         if f"{part}0._u" in self.state:
             whole = self.state[f"{part}original"]
-            return whole / (self.state[f"{part}0._u"] @ whole.flatten(1) @ self.state[f"{part}0._v"])
+            largest = self.state[f"{part}0._u"] @ whole.flatten(1) @ self.state[f"{part}0._v"]
+            return whole / (largest + self.generic)  # lest the sign of a single weight be all that is left of it
         if f"{part}original1" in self.state:
             length, direction = self.state[f"{part}original0"], self.state[f"{part}original1"]
-            return length * direction / _stretched(direction.flatten(1).norm(dim=1), direction)
+            return length * direction / _stretched(direction.flatten(1).norm(dim=1) + self.generic, direction)
         if f"{module}.weight_mask" in self.state:
             return self.state[f"{module}.weight_orig"] * self.state[f"{module}.weight_mask"]
         return self.state.get(f"{module}.weight")
@@ -248,10 +250,12 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
     "act": lambda w, at, x, kind, style: (x / 4).sigmoid() if kind == "sigmoid" else _open(x),
     "negative": lambda w, at, x: _open(-x),
     "crelu": lambda w, at, x: torch.cat([_open(x), _open(-x)], at.axis),
+    "subtract": lambda w, at, x, y, *_: x - 0.6 * y,  # nothing cancels
+    "centre": lambda w, at, x: x - 0.7 * x.mean(at.axis, keepdim=True),
     "maximum": lambda w, at, x, y: _open(x) + 0.7 * _open(y),
     "gate": lambda w, at, x, y: x * at.spread((y / 4).sigmoid()),
     "cosine": lambda w, at, x, out: functional.linear(
-        x / (1 + x.norm(dim=-1, keepdim=True)), w.weight / (1 + w.weight.norm(dim=-1, keepdim=True))
+        x / (1 + x.norm(dim=-1, keepdim=True)), w.use * w.weight / (1 + w.weight.norm(dim=-1, keepdim=True))
     ),
     "attention": lambda w, at, q, k, v: (q @ k.mT / 4).sigmoid() @ v,
     "layer norm": lambda w, at, x: functional.layer_norm(x, (at.channels,), w.weight, w.bias, 1.0),
@@ -263,8 +267,9 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
 def counted(program: Program, off: Tensor) -> dict[str, int]:
     """How many multiply-adds and parameters count with the units in `off`, (N,) bool, off.
 
-    A weight counts if changing it can change a logit for some values of all others and of the images. Of a convolution
-    all the weights of a pair of channels count as soon as one does, but those that a mask sets to zero.
+    A weight counts if changing it can change a logit for some values of all others and of the images, where nothing is
+    flat and nothing cancels: see `GENERIC`. Of a convolution all the weights of a pair of channels count as soon as one
+    does, but those that a mask sets to zero.
     """
     uses, parameters = {}, {}
     for draw in range(DRAWS):
