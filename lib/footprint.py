@@ -10,9 +10,9 @@ mask may empty a layer, and separate units whose channels must go together where
 pruning at the same number of units leaves another share.
 
 What reaches what is found by a pass of one image, and one back from the logits, through a copy with random positive
-weights in which activation functions are lines of random slope and maxima are sums: there nothing cancels that does not
-always, and nothing is stuck, so an input is gone where it is exactly 0, and an output where the derivative of the
-logits is. All numbers of units go through at once, each as an example of its own.
+weights in which activation functions are lines of random slopes, bent at 0, and maxima are sums. There nothing cancels
+that does not always, and nothing is stuck: an input is gone where it is exactly 0, and an output where the derivative
+of the logits is. All numbers of units go through at once, each as an example of its own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -140,7 +140,7 @@ class _Seen:
 
 
 class _Watch(Uses):
-    """While open, notes every use of weights, and has activation functions be lines and maxima sums."""
+    """While open, notes every use of weights, and has activation functions be bent lines and maxima sums."""
 
     def __init__(self, rows: int, parameters: Sequence[Tensor]):
         super().__init__()
@@ -154,9 +154,9 @@ class _Watch(Uses):
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = getattr(function, "__name__", "").rstrip("_")
         if args and name in _KEEP_ZERO:
-            return linear(function, args, kwargs, self._slope())
+            return linear(function, args, kwargs, **self._slopes())
         if args and name in _NEVER_ZERO:
-            return linear(function, args, kwargs, self._slope(), 0.5)
+            return linear(function, args, kwargs, **self._slopes(), shift=0.5)
         if function is functional.normalize:  # which of a single value leaves nothing but the sign
             value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
             return value / (1 + value.norm(dim=dim, keepdim=True))
@@ -165,11 +165,13 @@ class _Watch(Uses):
             return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
         if len(args) == 2 and name in _OF_TWO and isinstance(args[1], Tensor):
             return args[0] + args[1]
-        return function(*args, **kwargs)
+        made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
+        return made.clone() if function is functional.linear and made._is_view() else made
 
-    def _slope(self) -> float:
-        """Of an activation function: another one each time, so that two of them cancel no more than they really do."""
-        return float(_positive((), self._generator))
+    def _slopes(self) -> dict[str, float]:
+        """Of an activation function: others each time, so that what is not always the same does not cancel."""
+        above, below = _positive((2,), self._generator).tolist()
+        return {"above": above, "below": below}
 
     def use(self, use: Use) -> None:
         taken, by_row = self._anywhere(use.taken.detach(), use.axis), len(use.made) == self._rows

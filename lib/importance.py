@@ -83,7 +83,7 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
     with _frozen(model):
         images = models.ready(model, images)
         layers = units(model, images[:1])
-        refuse_cut_gradients(model, images[:1])
+        refuse_cut_gradients(model, images[:2])
         passed = _Pass(model, layers, images, {"sum"}, lean=False)
         return passed.send_back(vectors)["sum"]
 
@@ -176,7 +176,7 @@ class Scoring:
         if self.by_rows or seen:
             self.fast, self.taps = folded(self.model, self.layers, self.example)
         self.lean = self._rehearsed() if gradient else False
-        self.activations = Activations(self.fast, self.taps, self.example, seen)
+        self.activations = Activations(self.fast, self.taps, self.example.repeat_interleave(2, 0), seen)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
         size = sum(unit.size for unit in self.layers)
         self.sums = {
@@ -212,7 +212,7 @@ class Scoring:
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(self.fast(images), labels, len(images))
+                self._checked(models.answers(self.fast, images), labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -237,7 +237,7 @@ class Scoring:
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self.casting():
             passed = _Pass(self.fast, self.taps, images, self.kinds, lean=self.lean)
-        logits, labels = self._checked(passed.logits, labels, len(images))
+        logits, labels = self._checked(passed.logits, labels)
         *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():
             drawn = self._cotangents(criteria, logits, labels, indices)
@@ -282,8 +282,8 @@ class Scoring:
         modules = [self.plain.get_submodule(unit.name) for unit in self.layers]
         parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
         with _requiring_grad(parameters), models.as_written():
-            graph = _differentiable(self.plain(images), len(images))
-            logits, labels = self._checked(graph.detach(), labels, len(images))
+            graph = _differentiable(models.answers(self.plain, images))
+            logits, labels = self._checked(graph.detach(), labels)
             for criteria in self.by_weights.values():
                 for probe, vectors in enumerate(self._cotangents(criteria, logits, labels, indices)):
                     lengths = vectors.norm(dim=1)
@@ -296,15 +296,14 @@ class Scoring:
                         row = torch.cat([_sum_over_weights(m, gradients, term) for m in modules])
                         self.sums[criterion, probe] += row * len(images)
 
-    def _checked(self, output: object, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
-        """Logits in float64, and labels beside them, of a batch of `count` images."""
-        logits = models.logits(output, count)
+    def _checked(self, logits: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits (M, K) in float64, and labels beside them."""
         self.finite &= logits.isfinite().all()
         if self.labelled is None:  # but a caller's own cotangent may look at them
             return logits.double(), None if labels is None else labels.to(self.device)
         if labels is None:
             raise ValueError(f"criterion {self.labelled} needs labels, but a batch comes without them")
-        return logits.double(), models.labels(labels, count, logits.shape[1]).to(self.device)
+        return logits.double(), models.labels(labels, *logits.shape).to(self.device)
 
     def _cotangents(
         self, criteria: Sequence[Criterion], logits: Tensor, labels: Tensor | None, indices: Tensor
@@ -328,7 +327,7 @@ class _Pass:
         self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
         with tapped(model, layers, self._watch), Lean() if lean else nullcontext():
-            self._graph = _differentiable(model(images), len(images))
+            self._graph = _differentiable(models.answers(model, images))
         self.logits = self._graph.detach()
 
     def send_back(self, vectors: Tensor, *, last: bool = False) -> dict[str, Tensor]:
@@ -351,10 +350,10 @@ class _Pass:
         return value.clone() if tap.overwritten else value
 
 
-def _differentiable(output: object, count: int) -> Tensor:
-    if not models.logits(output, count).requires_grad:
+def _differentiable(logits: Tensor) -> Tensor:
+    if not logits.requires_grad:
         raise ValueError("the logits do not depend on any unit of the network")
-    return output
+    return logits
 
 
 def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) -> None:

@@ -150,6 +150,22 @@ def logits(output: object, count: int) -> Tensor:
     return output
 
 
+def answers(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits (M, K) of a pass of images as the model takes them.
+
+    Raises ValueError, in one line, for another output, and where a model does not take a single image, as one that
+    squeezes its values.
+    """
+    try:
+        output = model(images)
+    except (IndexError, RuntimeError) as error:
+        if len(images) != 1 or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(f"{type(model).__name__} does not take a single image ({first_line(error)}): give batches of"
+                         " two images or more, or have its squeeze() name an axis") from error  # fmt: skip
+    return logits(output, len(images))
+
+
 def labels(given: Tensor, count: int, classes: int) -> Tensor:
     """Labels (M,) as int64, if they are labels of `count` images in so many classes; ValueError in one line if not."""
     if not isinstance(given, Tensor) or given.shape != (count,):
@@ -169,8 +185,8 @@ def channels_last(images: Tensor) -> Tensor:
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
     """The class of the largest logit for each of `images` (M, ...), normalised: (M,) on the CPU."""
-    laid_out = channels_last if _takes(model, channels_last(ready(model, images[:1]))) else lambda chunk: chunk
-    return torch.cat([model(laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
+    laid_out = channels_last if _takes(model, channels_last(ready(model, images[:2]))) else lambda chunk: chunk
+    return torch.cat([answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:

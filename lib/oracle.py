@@ -107,10 +107,10 @@ def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[
 
 def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor, layers) -> list[float]:
     """Summed over images: |f(x) - f(x; the first k of the order off)|^2, for each (order, k) in `offs`."""
-    intact, changes = model(images), []
+    intact, changes = models.answers(model, images), []
     for order, k in offs:
         with masked(model, order, k, layers):
-            changes.append(_squared_distance(model(images), intact).sum().item())
+            changes.append(_squared_distance(models.answers(model, images), intact).sum().item())
     return changes
 
 
@@ -149,7 +149,7 @@ class _Singles:
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
         intact = self._passes.intact(images)
-        labels = self._checked(models.logits(intact, len(images)), labels)
+        labels = self._checked(intact, labels)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
         loss = torch.zeros_like(output)
@@ -186,7 +186,7 @@ class _OneByOne:
 
     def intact(self, images: Tensor) -> Tensor:
         """The logits (M, K) with every unit on."""
-        return self._model(images)
+        return models.answers(self._model, images)
 
     def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Numbers of units (R,) and of examples (R,), and the logits (R, K) of each example with that unit off."""
@@ -194,7 +194,7 @@ class _OneByOne:
         for number in wanted.nonzero().flatten().tolist():
             first = torch.arange(len(wanted)).roll(-number)  # an order that begins with this unit
             with masked(self._model, first, 1, self._layers):
-                yield torch.full_like(examples, number), examples, self._model(images)
+                yield torch.full_like(examples, number), examples, models.answers(self._model, images)
 
 
 def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Replay | None":

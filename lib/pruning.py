@@ -129,7 +129,7 @@ def curves(
     model, example = models.inside(model), models.ready(model, images[:1])
     layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
     with torch.no_grad():
-        labels = models.labels(labels, len(images), model(example).shape[-1])
+        labels = models.labels(labels, len(images), model(example.repeat_interleave(2, 0)).shape[1])
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))

@@ -1,6 +1,6 @@
 """The criteria that need no gradient: from weights alone, or from activations on unlabelled images.
 
-Enters: a model, its units, one example (1, ...) and, for activations, forward passes to watch. Leaves: one score per
+Enters: a model, its units, an example (1, ...) and, for activations, forward passes to watch. Leaves: one score per
 unit, float64 on the CPU, higher is more important. Each criterion is an entry of `RIVALS`, with its source; adding one
 is one entry and one test.
 
@@ -101,7 +101,7 @@ def _synflow(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: in
         gates = [ones.new_ones(unit.size).requires_grad_() for unit in layers]
         gated = tapped(network, list(layers), lambda n, tap, value: value * along(gates[n], tap.axis, value))
         with gated, _WithoutActivations():
-            flow = network(ones).sum()
+            flow = models.answers(network, ones).sum()
         return torch.cat(torch.autograd.grad(flow, gates, materialize_grads=True)).cpu()
 
 

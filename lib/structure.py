@@ -9,7 +9,7 @@ go in the order of their worth, the least first, until the network is first with
 
 import json
 import warnings
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from lib.uses import Use, Uses
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 _SHRINKABLE = (*LAYERS, _BatchNorm)
+_MOST_VISITS = 1000  # of one operation by the channels of one layer; more go round in a circle
 _Channel = namedtuple("_Channel", "idx root_idx")  # as torch-pruning's index mappings take and make them
 
 
@@ -265,7 +266,8 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     Raises ValueError where the model is in training mode, has no units or has parts that cannot shrink: LayerNorm,
     GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm.
     """
-    model, example = models.inside(model), models.ready(models.inside(model), example)
+    model = models.inside(model)
+    example = models.ready(model, example[:1]).repeat_interleave(2, 0)  # for some models do not take a single image
     found = units(model, example)
     _refuse_parts(model)
     parts, elsewhere = _parts(model, example, {unit.name for unit in found})
@@ -320,7 +322,7 @@ def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[tup
     """All that can shrink, and as a last one, without name or cost, the channels of the image; and the multiply-adds of
     what is not among it, such as fixed filters."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, _SHRINKABLE)}
-    with _Positions(modules) as seen, models.as_written():
+    with _Positions(modules, len(example)) as seen, models.as_written():
         model(example)
     found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
     return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere
@@ -332,16 +334,17 @@ class _Positions(Uses):
     Weights that are computed from a layer's own, as those of a cosine classifier, are the layer's.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module]):
+    def __init__(self, modules: Mapping[str, nn.Module], examples: int):
         super().__init__()
+        self.examples = examples
         self.positions, self.elsewhere = dict.fromkeys(modules, 0), 0
         self._owners = {id(m.weight): (name, m.weight) for name, m in modules.items() if m.weight is not None}
 
     def use(self, use: Use) -> None:
         if id(use.weight) in self._owners:
-            self.positions[self._owners[id(use.weight)][0]] += use.positions
+            self.positions[self._owners[id(use.weight)][0]] += use.positions // self.examples
         else:
-            self.elsewhere += use.multiply_adds
+            self.elsewhere += use.multiply_adds // self.examples
 
     def other(self, taken: Iterable, made: object) -> None:
         for value in taken:
@@ -399,6 +402,9 @@ def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
 def _ties(model: nn.Module, example: Tensor, parts: tuple[_Part, ...], starts: numpy.ndarray):
     """Pairs (2, ...) of channels that are tied, and the channels (...,) that must stay."""
     copy, inlet = models.copied(model), _Inlet(parts[-1].outputs).eval()
+    for module in copy.modules():
+        if getattr(module, "padding_mode", "zeros") != "zeros":
+            module.padding_mode = "zeros"  # which ties channels as any other does, and is followed
     nodes = _graph(copy, inlet, example).module2node
     modules = [*(copy.get_submodule(part.name) for part in parts[:-1]), inlet]
     numbers = {id(nodes[module]): number for number, module in enumerate(modules) if module in nodes}
@@ -432,7 +438,7 @@ def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int
 
     Yields an end, None for that of the network, and (2, ...): channels there, and the node's own that meet them.
     """
-    start, seen = [_Channel(channel, channel) for channel in range(width)], set()
+    start, seen, visits = [_Channel(channel, channel) for channel in range(width)], set(), Counter()
     stack = [(dependency, False, start) for dependency in node.dependencies[len(node.inputs) :]]
     while stack:
         dependency, upward, channels = stack.pop()
@@ -443,6 +449,9 @@ def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int
             yield 2 * numbers[id(target)] + upward, numpy.array(channels, int).reshape(-1, 2).T
         elif channels and state not in seen:
             seen.add(state)
+            visits[id(target)] += 1
+            if visits[id(target)] > _MOST_VISITS:
+                raise ValueError(f"the channels of {node.name} cannot be followed, so they cannot shrink")
             if not target.outputs:
                 yield None, numpy.array(channels, int).T
             # A node's dependencies are on its inputs, then on its outputs, in their order.

@@ -72,10 +72,14 @@ class Uses(TorchFunctionMode):
         pass
 
 
-def linear(function: Callable, args: tuple, kwargs: dict, slope: float = 1.0, shift: float = 0.0) -> Tensor:
-    """`slope` times what an activation function is called for, plus `shift`: in place where the function would be."""
+def linear(
+    function: Callable, args: tuple, kwargs: dict, *, above: float = 1.0, below: float = 1.0, shift: float = 0.0
+) -> Tensor:
+    """What an activation function is called for times `above`, or `below` where it is negative, plus `shift`: in place
+    where the function would be."""
     value = args[0]
     in_place = function.__name__.endswith("_") or kwargs.get("inplace") is True or any(arg is True for arg in args[1:])
+    slope = above if above == below else torch.where(value.detach() > 0, above, below)
     return value.mul_(slope).add_(shift) if in_place else value * slope + shift
 
 

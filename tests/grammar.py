@@ -69,7 +69,7 @@ def shrinking(d: Draft, x: int) -> int:
 
 def norm(d: Draft, x: int) -> int:
     if d.at(x).kind == "tokens":
-        return d("layer norm", x) if d.chance(20) else x
+        return d("layer norm", x) if d.at(x).channels > 1 and d.chance(20) else x  # one alone is always 0
     how = d.rng.choices(["", "keyword", "function"], [92, 4, 4])[0]
     return d("norm", x, int(d.chance(85)), *([how] if how else []))
 

@@ -269,6 +269,7 @@ def _flawed(recipe: Recipe, model: nn.Module) -> nn.Module:
         last.train()
     if recipe.flaw == "no statistics":
         model.unsteady = nn.BatchNorm1d(recipe.shapes[-1].channels, track_running_stats=False).eval()
+        model.unsteady.to(next(model.parameters()).dtype)
     return model
 
 

@@ -199,6 +199,7 @@ def shares_positive(program: Program, images: Tensor, margin: float) -> tuple[Te
             if any(always) != all(always):
                 return None
             value = values[tap].movedim(program.recipe.shapes[tap].axis, 1).reshape(len(images), layer.size, -1)
+            value = value / value.abs().max().clamp(min=1)
             low.append((value > margin).double().mean((0, 2)) if not any(always) else torch.ones(layer.size))
             high.append((value > -margin).double().mean((0, 2)) if not any(always) else torch.ones(layer.size))
         bounds.append(torch.stack([torch.stack(low).mean(0), torch.stack(high).mean(0)]))
@@ -250,7 +251,6 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
     "act": lambda w, at, x, kind, style: (x / 4).sigmoid() if kind == "sigmoid" else _open(x),
     "negative": lambda w, at, x: _open(-x),
     "crelu": lambda w, at, x: torch.cat([_open(x), _open(-x)], at.axis),
-    "subtract": lambda w, at, x, y, *_: x - 0.6 * y,  # nothing cancels
     "centre": lambda w, at, x: x - 0.7 * x.mean(at.axis, keepdim=True),
     "maximum": lambda w, at, x, y: _open(x) + 0.7 * _open(y),
     "gate": lambda w, at, x, y: x * at.spread((y / 4).sigmoid()),
@@ -268,8 +268,8 @@ def counted(program: Program, off: Tensor) -> dict[str, int]:
     """How many multiply-adds and parameters count with the units in `off`, (N,) bool, off.
 
     A weight counts if changing it can change a logit for some values of all others and of the images, where nothing is
-    flat and nothing cancels: see `GENERIC`. Of a convolution all the weights of a pair of channels count as soon as one
-    does, but those that a mask sets to zero.
+    flat: see `GENERIC`. What cancels whatever the values are does not count. Of a convolution all the weights of a pair
+    of channels count as soon as one does, but those that a mask sets to zero.
     """
     uses, parameters = {}, {}
     for draw in range(DRAWS):

@@ -209,7 +209,7 @@ COUNTS = [
     ("a cosine classifier", [0], (54 * 16 + 9, 57 + 12)),  # by whose length all weights are divided
     ("the difference of two branches", [0, 3], (72 * 16 + 8 * 16 + 12, 76 + 12 + 15)),
     ("the difference of two branches", [0], (90 * 16 + 12 * 16 + 12, 95 + 16 + 15)),
-    ("one layer used on two inputs", [0], (2 * 18 * 16 + 6, 20 + 9)),
+    ("one layer used on two inputs", [0], (2 * 18 * 16 + 6, 18 + 9)),  # whose biases are subtracted from themselves
     ("a transposed convolution", [0], (4 * 16 + 24 * 16 + 9, 6 + 27 + 12)),
     ("constants behind what is gone", [0], (9, 3 + 6 + 12)),  # the second convolution's biases
     ("constants behind what is gone", [0, 1, 2, 3], (0, 3)),

@@ -40,12 +40,20 @@ def test_order_is_pythons_stable_sort(scores):
     assert order(torch.tensor(scores, dtype=torch.float64)).tolist() == expected
 
 
-@pytest.mark.parametrize("scores", [[1, math.nan], [math.inf, 0], [[1.0, 2.0]]])
-def test_order_refuses_scores_that_are_not_finite_numbers(scores):
-    with pytest.raises(
-        ValueError, match="scores must be (finite, but 1 of 2 are not|a vector, one per unit, not of shape)"
-    ):
-        order(torch.tensor(scores))
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (torch.tensor([1, math.nan]), "scores must be finite, but 1 of 2 are not"),
+        (torch.tensor([math.inf, 0]), "scores must be finite, but 1 of 2 are not"),
+        (torch.ones(1, 2), "scores must be a vector, one per unit, not of shape (1, 2)"),
+        ([1.0, 2.0], "scores must be a tensor (N,), one per unit, not list"),
+        ({"sq": torch.ones(2)}, "scores must be those of one criterion, not a dict of 1: give scores['sq']"),
+    ],
+)
+def test_order_refuses_what_are_no_scores(scores, message):
+    with pytest.raises(ValueError) as caught:
+        order(scores)
+    assert str(caught.value) == message
 
 
 # Masks
