@@ -4,11 +4,7 @@ Enters: a forward pass, run while a `Detached` is open, of images that require g
 depend on values behind such a cut. What is cut off and used for nothing, such as a copy that is kept, does not matter.
 """
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -34,37 +30,26 @@ class Detached(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        self._behind: dict[int, Tensor] = {}  # held, so that no other takes their ids
-        self._apply = Function.__dict__["apply"]
-
-    def __enter__(self):
-        Function.apply = classmethod(lambda cls, *args, **kwargs: _unseen(self._apply.__get__(None, cls), args, kwargs))
-        return super().__enter__()
-
-    def __exit__(self, *error):
-        Function.apply = self._apply
-        return super().__exit__(*error)
+        self._behind: dict[int, tuple[Tensor, bool]] = {}  # held, so that no other takes their ids
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        made = _unseen(function, args, kwargs or {})
+        made = function(*args, **(kwargs or {}))
         taken, name = _tensors((args, kwargs)), getattr(function, "__name__", "")
-        behind = any(id(tensor) in self._behind for tensor in taken)
+        behind = any(self.reaches(tensor) for tensor in taken)
         cuts = any(tensor.requires_grad for tensor in taken) and not name.endswith(_OF_A_SHAPE_ALONE)
         changed = args[:1] if name in _CHANGES_ITS_FIRST else ()
         for tensor in (*_tensors(made), *_tensors(changed)):
             if behind or (cuts and not tensor.requires_grad):
-                self._behind[id(tensor)] = tensor
+                self._behind[id(tensor)] = tensor, tensor.requires_grad
         return made
 
-    def reaches(self, output: Tensor) -> bool:
-        """Whether `output` depends on something without a gradient of its own."""
-        return id(output) in self._behind
+    def reaches(self, value: Tensor) -> bool:
+        """Whether `value` depends on something without a gradient of its own.
 
-
-def _unseen(function: Callable, args: tuple, kwargs: dict) -> object:
-    """Calls it as one: what a custom `autograd.Function` does inside it does without gradients, for instance."""
-    with torch._C.DisableTorchFunction():
-        return function(*args, **kwargs)
+        What a custom `autograd.Function` makes requires one only when it is handed back.
+        """
+        tensor, required = self._behind.get(id(value), (None, False))
+        return tensor is not None and tensor.requires_grad == required
 
 
 def _tensors(values: object) -> list[Tensor]:

@@ -324,7 +324,7 @@ class _Pass:
     """One forward pass with every tap watched; can send any number of cotangents back."""
 
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str], *, lean: bool):
-        self._layers, self._kinds, self._leaves, self._rows = layers, kinds, [], {}
+        self._model, self._layers, self._kinds, self._leaves, self._rows = model, layers, kinds, [], {}
         self._shape = len(images), sum(unit.size for unit in layers)
         with tapped(model, layers, self._watch), Lean() if lean else nullcontext():
             self._graph = _differentiable(models.answers(model, images))
@@ -336,7 +336,8 @@ class _Pass:
         for kind in self._kinds:
             self._rows[kind] = torch.zeros(self._shape, dtype=torch.float64, device=vectors.device)
         vectors = vectors.to(self._graph)
-        torch.autograd.grad(self._graph, self._leaves, vectors, retain_graph=not last, allow_unused=True)
+        with tapped(self._model, self._layers, lambda *_: None):  # which notices what runs again
+            torch.autograd.grad(self._graph, self._leaves, vectors, retain_graph=not last, allow_unused=True)
         if "sq-pixel" in self._rows:
             self._rows["sq-pixel"].sqrt_()
         return dict(self._rows)

@@ -86,7 +86,7 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
 def with_plain_weights(model: nn.Module) -> nn.Module:
     """The model, if its weights are parameters; if some are computed from others (as by weight_norm, spectral_norm or
     torch.nn.utils.prune), a copy in which they are parameters of the same values. To be called after a forward pass."""
-    computed = [name for name, module in model.named_modules() if _computes(module)]
+    computed = [name for name, module in model.named_modules() if computes_weights(module)]
     if not computed:
         return model
     result = copied(model)
@@ -106,7 +106,8 @@ def with_plain_weights(model: nn.Module) -> nn.Module:
     return result
 
 
-def _computes(module: nn.Module) -> bool:
+def computes_weights(module: nn.Module) -> bool:
+    """Whether a module's own weights are computed from others in every pass."""
     return parametrize.is_parametrized(module) or bool(_computed(module))
 
 

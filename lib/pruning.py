@@ -128,7 +128,7 @@ def curves(
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     model, example = models.inside(model), models.ready(model, images[:1])
     layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
-    with torch.no_grad():
+    with torch.no_grad(), models.as_written():
         labels = models.labels(labels, len(images), model(example.repeat_interleave(2, 0)).shape[1])
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)

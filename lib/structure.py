@@ -203,6 +203,11 @@ class Structure:
             gone.append(group)
             if _fraction(before, after, of) >= budget:
                 return self._slimming(budget, of, gone, before, after, skipped)
+        if not gone:
+            raise ValueError(
+                "nothing can go: every unit is tied to the network's input or output, or together with all others of"
+                " its layer"
+            )
         raise ValueError(
             f"a budget of {budget:g} of all {of} cannot be reached: {_fraction(before, after, of):.4f} of them are gone"
             f" when every layer is down to channels that must stay"
@@ -307,6 +312,11 @@ def _refuse_parts(model: nn.Module) -> None:
             )
     for name, module in modules.items():
         own, name = list(module.parameters(recurse=False)), name or type(model).__name__
+        if models.computes_weights(module):
+            raise ValueError(
+                f"{name} computes its weights from others, as weight_norm and prune do, so it cannot shrink: make them"
+                f" permanent first (parametrize.remove_parametrizations, prune.remove)"
+            )
         if not isinstance(module, _SHRINKABLE) and any(parameter.numel() > 1 for parameter in own):
             raise ValueError(
                 f"{name} has parameters of its own, so it cannot shrink: only convolutions, linear layers and BatchNorm"
@@ -394,7 +404,8 @@ def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
         import torch_pruning
     traced = nn.Sequential(inlet, model).requires_grad_().to(example.device, example.dtype)
     try:
-        return torch_pruning.DependencyGraph().build_dependency(traced, [example.clone()], verbose=False)
+        with models.as_written():
+            return torch_pruning.DependencyGraph().build_dependency(traced, [example.clone()], verbose=False)
     except Exception as error:  # whatever of its many parts meets what it does not know
         raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {models.first_line(error)}") from error
 
@@ -422,6 +433,13 @@ def _ties(model: nn.Module, example: Tensor, parts: tuple[_Part, ...], starts: n
     return numpy.concatenate(pairs, axis=1), numpy.concatenate(fixed)
 
 
+def _lost(name: str) -> str:
+    return (
+        f"the channels of {name} are split, reshaped or reordered behind it, where torch-pruning cannot follow them, so"
+        f" the network cannot shrink"
+    )
+
+
 def _aligned(part: _Part, other: _Part, width: int, channels: numpy.ndarray) -> bool:
     """Whether a tie is one of channel with channel; one channel that is spread over many is tied to none of them."""
     if 1 in (part.outputs, width):
@@ -430,7 +448,7 @@ def _aligned(part: _Part, other: _Part, width: int, channels: numpy.ndarray) -> 
         return True
     if "" in (part.name, other.name):  # an image whose channels are not along axis 1
         return False
-    raise ValueError(f"the channels of {part.name} cannot be followed to {other.name}, so they cannot shrink")
+    raise ValueError(_lost(part.name))
 
 
 def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int | None, numpy.ndarray]]:
@@ -451,7 +469,7 @@ def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int
             seen.add(state)
             visits[id(target)] += 1
             if visits[id(target)] > _MOST_VISITS:
-                raise ValueError(f"the channels of {node.name} cannot be followed, so they cannot shrink")
+                raise ValueError(_lost(node.name.split()[0]))
             if not target.outputs:
                 yield None, numpy.array(channels, int).T
             # A node's dependencies are on its inputs, then on its outputs, in their order.

@@ -156,7 +156,8 @@ def both_signs(d: Draft, x: int) -> int:
 
 
 def centred(d: Draft, x: int) -> int:
-    return maybe(d, 50, act, d("centre", maybe(d, 70, layer, x)))
+    x = maybe(d, 70, layer, x)
+    return maybe(d, 50, act, d("centre", x) if d.at(x).channels > 1 else x)  # one alone is always 0
 
 
 def halves(d: Draft, x: int) -> int:

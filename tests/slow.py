@@ -251,7 +251,6 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
     "act": lambda w, at, x, kind, style: (x / 4).sigmoid() if kind == "sigmoid" else _open(x),
     "negative": lambda w, at, x: _open(-x),
     "crelu": lambda w, at, x: torch.cat([_open(x), _open(-x)], at.axis),
-    "centre": lambda w, at, x: x - 0.7 * x.mean(at.axis, keepdim=True),
     "maximum": lambda w, at, x, y: _open(x) + 0.7 * _open(y),
     "gate": lambda w, at, x, y: x * at.spread((y / 4).sigmoid()),
     "cosine": lambda w, at, x, out: functional.linear(

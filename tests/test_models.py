@@ -1,0 +1,320 @@
+"""lib.models and lib.detached: wrapped, compiled, checkpointed, kept and odd models, and what is refused of them."""
+
+import random
+from collections.abc import Callable
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
+
+from lib import importance, models, oracle, pruning
+
+IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+class Net(nn.Module):
+    """Two convolutions, the second called by `how`, and a classifier, whose logits go through `out`."""
+
+    def __init__(self, how: Callable = lambda layer, x: layer(x), out: Callable = lambda logits: logits):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.classifier, self.how, self.out = nn.Linear(4, 4), how, out
+
+    def forward(self, x):
+        return self.out(self.classifier(self.how(self.second, self.first(x).relu()).mean((2, 3))))
+
+
+def everything(model):
+    """What the public functions say of a model."""
+    scores = importance.score(model, [(IMAGES, LABELS)], ["sq", "abs:rand:norm", "molchanov-group", "apoz", "synflow"])
+    order = pruning.order(scores["sq"])
+    with torch.no_grad(), pruning.masked(model, order, 4):
+        masked = model(IMAGES)
+    found = [*scores.values(), *oracle.score(model, [(IMAGES, LABELS)]).values(), masked]
+    curve = pruning.curve(model, order, IMAGES, LABELS, 3)
+    with models.as_written(), torch.no_grad():
+        small = pruning.slim(model, scores["sq"], IMAGES[:1], budget=0.3)(IMAGES)
+    return [*found, torch.from_numpy(curve.to_numpy()), small]
+
+
+def parts_compiled(model):
+    model.second = torch.compile(model.second, backend="eager")
+    return model
+
+
+def compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+WRAPPERS = {
+    "torch.compile": lambda model: torch.compile(model, backend="eager"),
+    "torch.compile of a part": parts_compiled,
+    "torch.compile in place": compiled_in_place,
+    "DataParallel": nn.DataParallel,
+    "both": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_a_wrapped_model_is_what_is_inside(wrap):
+    model = WRAPPERS[wrap](Net().eval())
+    with torch.no_grad():
+        model(IMAGES), model(IMAGES)  # as for measuring its accuracy first
+    for found, right in zip(everything(model), everything(Net().eval()), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_would_run_again_during_the_backward_pass_runs_once(reentrant):
+    again = Net(lambda layer, x: checkpoint(layer, x, use_reentrant=reentrant)).eval()
+    for found, right in zip(everything(again), everything(Net().eval()), strict=True):
+        assert torch.equal(found, right)
+
+
+def test_training_under_a_mask_is_right_with_checkpoints_too():
+    losses = []
+    for how in (lambda layer, x: layer(x), lambda layer, x: checkpoint(layer, x, use_reentrant=False)):
+        model = Net(how).eval()
+        with pruning.masked(model, torch.arange(8).flip(0), 3):
+            functional.cross_entropy(model(IMAGES), LABELS).backward()
+        losses.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*losses, strict=True))
+
+
+class Recomputes(torch.autograd.Function):
+    """As other libraries than torch save memory."""
+
+    @staticmethod
+    def forward(ctx, layer, x):
+        ctx.layer = layer
+        ctx.save_for_backward(x)
+        return layer(x)
+
+    @staticmethod
+    def backward(ctx, delta):
+        with torch.enable_grad():
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            return None, torch.autograd.grad(ctx.layer(x), x, delta)[0]
+
+
+def test_what_else_runs_again_is_refused():
+    with pytest.raises(ValueError, match=r"second\.0 runs more often than the 1 time it did for the example") as caught:
+        importance.score(Net(Recomputes.apply).eval(), [(IMAGES, None)], ["sq:rand"])
+    assert "\n" not in str(caught.value)
+
+
+def cut(layer, x):
+    return layer(x.detach()) + x[:, :, 1:-1, 1:-1]
+
+
+def without_gradients(layer, x):
+    with torch.no_grad():
+        x = layer(x)
+    return x * 2
+
+
+class Swish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, delta):
+        gate = torch.sigmoid(ctx.saved_tensors[0])
+        return delta * gate * (1 + ctx.saved_tensors[0] * (1 - gate))
+
+
+@pytest.mark.parametrize(
+    ("how", "refused"),
+    [
+        (cut, True),
+        (without_gradients, True),
+        (lambda layer, x: layer(x) * x.mean().data, True),
+        (lambda layer, x: layer(Swish.apply(x)), False),
+        (lambda layer, x: layer(x * (x.detach() > 0).float()), False),  # as a ReLU does
+        (lambda layer, x: layer(x + torch.zeros_like(x)), False),
+        (lambda layer, x: (x.detach().sum(), layer(x))[1], False),  # for nothing
+    ],
+)
+def test_gradients_that_are_cut_off_are_refused_by_what_needs_them_alone(how, refused):
+    model = Net(how).eval()
+    for names in ("sq", "molchanov-group"):
+        if refused:
+            with pytest.raises(ValueError, match=r"Net cuts gradients off on the way to its logits, by detach\(\)"):
+                importance.score(model, [(IMAGES, LABELS)], names)
+        else:
+            importance.score(model, [(IMAGES, LABELS)], names)
+    pruning.curve(model, torch.arange(8), IMAGES, LABELS, 2)
+    oracle.score(model, [(IMAGES, LABELS)])
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda layer, x: functional.dropout(layer(x), 0.5),
+        lambda layer, x: layer(x) * float(numpy.random.rand()),
+        lambda layer, x: layer(x) * random.random(),
+    ],
+)
+def test_randomness_in_eval_mode_is_refused_by_all_and_leaves_no_trace(noise):
+    model, before = Net(noise).eval(), (torch.get_rng_state(), numpy.random.get_state()[1].copy(), random.getstate())
+    calls = [
+        lambda: importance.units(model, IMAGES[:1]), lambda: importance.score(model, [(IMAGES, LABELS)], ["sq"]),
+        lambda: pruning.curve(model, torch.arange(8), IMAGES, LABELS, 2),
+        lambda: oracle.score(model, [(IMAGES, LABELS)]),
+        lambda: pruning.slim(model, torch.rand(8, generator=torch.Generator()), IMAGES[:1]),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match="Net is random although in eval mode"):
+            call()
+    after = torch.get_rng_state(), numpy.random.get_state()[1], random.getstate()
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+
+
+def test_randomness_that_no_logit_depends_on_is_none():
+    model = Net(lambda layer, x: (torch.rand(1), layer(x))[1]).eval()
+    assert [unit.name for unit in importance.units(model, IMAGES[:1])] == ["first", "second.0"]
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (lambda z: (z, z), "the model gives a tuple, not one tensor of logits"),
+        (lambda z: {"logits": z}, "the model gives a dict, not one tensor of logits"),
+        (lambda z: z[:, :, None], r"the model gives an output of shape \(2, 4, 1\) for 2 images, not logits"),
+        (lambda z: z.argmax(1), r"the model gives an output of shape \(2,\) for 2 images, not logits"),
+        (lambda z: z.round().long(), r"the model gives int64 numbers, not logits"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused_alike(out, message):
+    model = Net(out=out).eval()
+    calls = [
+        lambda: importance.units(model, IMAGES[:1]), lambda: importance.score(model, [(IMAGES, None)], ["sq:rand"]),
+        lambda: importance.score(model, [(IMAGES, None)], ["synflow", "l2"]),
+        lambda: oracle.score(model, [(IMAGES, None)]),
+        lambda: pruning.curve(model, torch.arange(8), IMAGES, LABELS, 2),
+        lambda: pruning.slim(model, torch.rand(8), IMAGES[:1]),
+        lambda: pruning.masked(model, torch.arange(8), 2, example=IMAGES[:1]).__enter__(),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_squeezes_is_told_of_a_last_batch_of_one():
+    model = Net(lambda layer, x: layer(x).mean((2, 3)).squeeze()[..., None, None]).eval()
+    model.forward = lambda x: model.classifier(model.second(model.first(x).relu()).mean((2, 3)).squeeze())[..., :4]
+    importance.score(model, [(IMAGES, None)], ["sq:rand", "apoz"])
+    batches = [(IMAGES[:5], None), (IMAGES[5:], None)]
+    for call in (lambda: importance.score(model, batches, ["sq:rand"]), lambda: oracle.score(model, batches)):
+        with pytest.raises(ValueError, match=r"output of shape \(4,\) for 1 image, .*drops the axis of a batch of one"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES.mul(255).to(torch.uint8), r"images are uint8, not normalised as for training: datasets.normalise\("),
+        (IMAGES.numpy(), r"all tensors, not a ndarray: torch.from_numpy\(...\) makes one of it"),
+    ],
+)
+def test_images_that_are_not_normalised_tensors_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        importance.score(Net().eval(), [(images, None)], ["sq:rand"])
+    with pytest.raises(ValueError, match=r"images (are|must be)"):
+        pruning.curve(Net().eval(), torch.arange(8), images, LABELS, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
+def test_images_are_given_the_type_of_the_model(dtype):
+    found, right = Net().eval().to(dtype), Net().eval()
+    scores = [importance.score(model, [(IMAGES, LABELS)], ["sq"])["sq"] for model in (found, right)]
+    torch.testing.assert_close(scores[0], scores[1], rtol=0.2, atol=0.05 * float(scores[1].max()))
+    oracle.score(found, [(IMAGES, LABELS)])
+    assert len(pruning.curve(found, pruning.order(scores[0]), IMAGES, LABELS, 3)) == 3
+    small = pruning.slim(found, scores[0], IMAGES[:1], budget=0.3)
+    assert next(small.parameters()).dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["sq", "sq:rand:norm"])
+def test_one_name_is_a_list_of_one(name):
+    model = Net().eval()
+    one, listed = importance.score(model, [(IMAGES, LABELS)], name), importance.score(model, [(IMAGES, LABELS)], [name])
+    assert one.keys() == {name} and torch.equal(one[name], listed[name])
+
+
+def test_labels_in_a_column_are_refused_by_all():
+    column = LABELS[:, None]
+    for call in (
+        lambda: importance.score(Net().eval(), [(IMAGES, column)], ["sq"]),
+        lambda: oracle.score(Net().eval(), [(IMAGES, column)]),
+        lambda: pruning.curve(Net().eval(), torch.arange(8), IMAGES, column, 2),
+    ):
+        with pytest.raises(ValueError, match=r"labels must be a tensor \(6,\), one per image, not of shape \(6, 1\)"):
+            call()
+
+
+def test_activations_that_a_model_keeps_are_no_hindrance():
+    model = Net().eval()
+    keep = lambda module, taken, made: vars(module).update(kept=made)  # noqa: E731
+    handle = model.second.register_forward_hook(keep)
+    model(IMAGES)
+    handle.remove()
+    assert not model.second.kept.is_leaf
+    for found, right in zip(everything(model), everything(Net().eval()), strict=True):
+        assert torch.equal(found, right)
+
+
+COMPUTED = {
+    "weight_norm": lambda layer: parametrizations.weight_norm(layer),
+    "spectral_norm": lambda layer: parametrizations.spectral_norm(layer),
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+}
+
+
+@pytest.mark.parametrize("how", COMPUTED)
+def test_the_gradient_of_computed_weights_is_that_of_the_weights_they_are(how):
+    model, plain = Net().eval(), Net().eval()
+    COMPUTED[how](model.first)
+    model.eval()(IMAGES)
+    plain.first.weight.data = model.first.weight.detach().clone()
+    names = ["sq", "molchanov-group"]
+    found, right = (importance.score(net, [(IMAGES, LABELS)], names) for net in (model, plain))
+    for name in names:
+        torch.testing.assert_close(found[name], right[name], rtol=1e-5, atol=1e-9)
+    assert "weight" not in model.first._parameters and model(IMAGES).requires_grad
+    with pytest.raises(ValueError, match=r"^first computes its weights from others, as weight_norm and prune do"):
+        pruning.slim(model, torch.rand(8), IMAGES[:1])
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)), (2, 9)),
+        (nn.Sequential(nn.Conv3d(2, 8, 2), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 3)), (2, 4, 4, 4)),
+        (nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3)), (20,)),
+    ],
+)  # fmt: skip
+def test_curves_of_networks_that_take_no_pictures(net, shape):
+    images = torch.randn(7, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = net.eval()(images).argmax(1)
+    table = pruning.curve(net, torch.arange(8), images, labels, 3)
+    for k, accuracy in zip(table["pruned"], table["accuracy"], strict=True):
+        with torch.no_grad(), pruning.masked(net, torch.arange(8), k, example=images[:1]):
+            assert accuracy == (net(images).argmax(1) == labels).double().mean().item()
+
+
+def test_copies_share_what_they_are_to_share():
+    model = Net().eval()
+    shared, own = models.copied(model, sharing=True), models.copied(model)
+    assert shared.first.weight is model.first.weight and own.first.weight is not model.first.weight
+    assert torch.equal(own.first.weight, model.first.weight)
