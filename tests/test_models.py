@@ -74,7 +74,7 @@ def test_a_wrapped_model_is_what_is_inside(wrap):
 def test_what_would_run_again_during_the_backward_pass_runs_once(reentrant):
     again = Net(lambda layer, x: checkpoint(layer, x, use_reentrant=reentrant)).eval()
     for found, right in zip(everything(again), everything(Net().eval()), strict=True):
-        assert torch.equal(found, right)
+        torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-6)
 
 
 def test_training_under_a_mask_is_right_with_checkpoints_too():
@@ -104,7 +104,7 @@ class Recomputes(torch.autograd.Function):
 
 
 def test_what_else_runs_again_is_refused():
-    with pytest.raises(ValueError, match=r"second\.0 runs more often than the 1 time it did for the example") as caught:
+    with pytest.raises(ValueError, match=r"second\.1 runs more often than the 1 time it did for the example") as caught:
         importance.score(Net(Recomputes.apply).eval(), [(IMAGES, None)], ["sq:rand"])
     assert "\n" not in str(caught.value)
 
