@@ -57,8 +57,9 @@ class Listing:
                 *(shown(self.folder), len(self.left_out), " ".join(SUFFIXES), shown(example)),
             )
 
-    def require_classes(self) -> None:
-        """Raises ValueError, naming the culprit, unless every image is in a class and every class has one."""
+    def require_classes(self, count: int | None = None) -> None:
+        """Raises ValueError, naming the culprit, unless every image is in a class, every class has one, and there are
+        as many classes as the network has (`count`), if that is known."""
         if self.loose:
             raise ValueError(
                 f"images of {shown(self.folder)} lie outside the folders of classes, such as {shown(self.loose[0])}: "
@@ -71,6 +72,11 @@ class Listing:
                 path = shown(os.path.join(self.folder, name))
                 why = "leads to a folder that is read already" if name in self.left_out else "is empty"
                 raise ValueError(f"class {path} {why}: put images ({' '.join(SUFFIXES)}) into it or remove the folder")
+        if count not in (None, len(self.classes)):
+            raise ValueError(
+                f"{shown(self.folder)} has {len(self.classes)} folders of classes, but the network has {count}: labels "
+                "are the places of folders by name, so there must be one for each class"
+            )
 
 
 def below(folder: str | os.PathLike) -> Listing:

@@ -132,14 +132,15 @@ def _in_one_line(error: Exception) -> Exception:
     return RuntimeError(f"processes that read images fail: take fewer workers ({said.removeprefix('RuntimeError: ')})")
 
 
-def stream(folder: str | os.PathLike, pixels: int, **more: object) -> Stream:
+def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, **more: object) -> Stream:
     """All images below `folder`, folder by folder and by name, scaled and cropped to `pixels` x `pixels`.
 
     Arguments:
+        classes: how many the network has, where its labels are those of the folders.
         more: of `Stream`: batch, labelled, moments, workers.
 
     Raises FileNotFoundError where there are no images; ValueError where labels are asked for and images lie outside the
-    folders of classes, or one of these is empty.
+    folders of classes, or one of these is empty, or there are fewer or more than `classes`.
     """
     found = files.below(folder) if os.path.isdir(folder) else None
     if found and ranks.place()[0] == 0:
@@ -148,29 +149,29 @@ def stream(folder: str | os.PathLike, pixels: int, **more: object) -> Stream:
     if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
     if more.get("labelled"):
-        found.require_classes()
+        found.require_classes(classes)
     sizes = [len(found.loose), *map(len, found.classes.values())]
     targets = numpy.repeat(numpy.arange(-1, len(found.classes)), sizes)
     return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(found.classes), pixels, **more)
 
 
-def image_set(folder: str | os.PathLike, pixels: int) -> ImageSet:
+def image_set(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> ImageSet:
     """All images of a folder laid out as <class>/<image> in memory, uint8 (M, 3, pixels, pixels), to train on.
 
     Raises what `stream` raises.
     """
-    found = stream(folder, pixels, labelled=True)
+    found = stream(folder, pixels, classes, labelled=True)
     images, labels, _ = (torch.cat(parts) for parts in zip(*found.raw(), strict=True))
     return ImageSet(images, labels, found.classes, Path(folder).parent.name, Path(folder).name)
 
 
-def image_sets(folder: str | os.PathLike, pixels: int) -> list[ImageSet]:
+def image_sets(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> list[ImageSet]:
     """`image_set` of <folder>/train and <folder>/test, of the same classes.
 
     Raises what `stream` raises, and ValueError for classes in only one of them.
     """
     datasets.require_same_classes(folder)
-    return [image_set(Path(folder, split), pixels) for split in datasets.SPLITS]
+    return [image_set(Path(folder, split), pixels, classes) for split in datasets.SPLITS]
 
 
 def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int | None = None) -> Path:

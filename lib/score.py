@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
                       help=f".safetensors, or a state_dict that torch.save wrote; or the word {UNTRAINED}")  # fmt: skip
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
-    made.add_argument("--labels", action="store_true", help="the folders within FOLDER are the classes, in their order")
+    made.add_argument("--labels", action="store_true", help="the folders within FOLDER are all K classes, by name")
     made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"({OUTPUT})")
     made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
@@ -203,13 +203,8 @@ def _check(asked: argparse.Namespace) -> None:
 def _stream(asked: argparse.Namespace) -> Stream:
     if not asked.folder.is_dir():
         raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
-    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers}
+    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
     stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
-    if asked.labels and len(stream.classes) != asked.classes:
-        raise ValueError(
-            f"{shown(asked.folder)} has {len(stream.classes)} folders of classes, but --classes is {asked.classes}: "
-            "labels are their places by name, so there must be one for each class"
-        )
     return stream if asked.images is None else stream.first(asked.images)
 
 
