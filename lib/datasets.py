@@ -2,8 +2,9 @@
 
 Enters: a data set's name and split. Leaves: an `ImageSet` of uint8 images (M, C, H, W) and int64 labels (M,), and what
 is drawn from one: subsets, statistics of its channels, normalised pixels. Sources: any folder
-`<root>/<name>/{train,test}/<class>/<image>`; else `digits` (UCI optdigits, embedded in scikit-learn), `cifar10` and
-`cifar100` (Krizhevsky 2009), `stl10` (Coates et al. 2011). The paper (arXiv 2310.20203) uses CIFAR-100 and STL-10.
+`<root>/<name>/{train,test}/<class>/<image>`, read by the rules of `files`; else `digits` (UCI optdigits, embedded in
+scikit-learn), `cifar10` and `cifar100` (Krizhevsky 2009), `stl10` (Coates et al. 2011). The paper (arXiv 2310.20203)
+uses CIFAR-100 and STL-10.
 """
 
 import contextlib
@@ -17,26 +18,25 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from http.client import HTTPException
 from importlib.metadata import version
-from itertools import chain
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
-from PIL import Image
 from torch import Tensor
+
+from lib import files
+from lib.files import shown
 
 SPLITS = ("train", "test")
 ARCHIVES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "stl10": "stl10_binary"}  # their folders
 NAMES = ("digits", *ARCHIVES)
 LAYOUT = "{train,test}/<class>/<image>"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # what torchvision reads
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # whatever the suffix: others, like EPS, start programs
 CHUNK = 256  # images decoded by a thread at a time
 DIGITS_TEST, DIGITS_SEED = 450, 20231020  # 45 test images of each digit, drawn by `subset` with this seed
 
@@ -74,22 +74,76 @@ class ImageSet:
 def load(name: str, split: str, root: str | Path = "data") -> ImageSet:
     """Data set `name`, `split` "train" or "test", from `<root>/<name>/<split>/<class>/<image>`, embedded or downloaded.
 
-    Decoded images are kept in `<root>/.cache`, verified by digest, and decoded again whenever the source changes.
-    `<root>/<name>` may be a link; a link inside it must not lead out of it. Raises ValueError for an unknown name or
-    split and for images that make no data set, FileNotFoundError where there are neither images nor a network,
-    RuntimeError for a damaged cache that cannot be rebuilt.
+    Decoded images are kept in `<root>/.cache`, verified by digest, and decoded again whenever the source changes. Both
+    splits have the same classes and images of one size; where both are grey images have one channel, else three.
+
+    Raises ValueError for an unknown name or split and for images that make no data set, FileNotFoundError where there
+    are neither images nor a network, RuntimeError for a damaged cache that cannot be rebuilt.
     """
     root = Path(root)
-    cache = root / ".cache" / f"{name}-{split}.safetensors"
-    _check_name(name, split, root, known=cache.exists())
+    _check_name(name, split, root, known=_cache(name, split, root).exists())
     with _only_one_process(root / ".cache" / f"{name}.lock"):
-        source = _source(name, split, root)
-        found = _read_cache(cache, source, name, split) if cache.exists() else None
-        if found is None:
-            images, labels, classes = source.read()
-            found = ImageSet(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name, split)
-            # The fingerprint from before decoding: a file replaced meanwhile makes the next load decode again.
-            _write_cache(cache, found, source.fingerprint or _source(name, split, root).fingerprint)
+        found = _load_alone(name, split, root)
+        if name in NAMES and not _is_image_folder(root / name):
+            return found
+        (other,) = set(SPLITS) - {split}
+        return _fitted(found, other, _shape(name, other, root), root / name)
+
+
+def _load_alone(name: str, split: str, root: Path) -> ImageSet:
+    cache, source = _cache(name, split, root), _source(name, split, root)
+    found = _read_cache(cache, source, name, split) if cache.exists() else None
+    if found is None:
+        images, labels, classes = source.read()
+        found = ImageSet(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name, split)
+        # The fingerprint from before decoding: a file replaced meanwhile makes the next load decode again.
+        _write_cache(cache, found, source.fingerprint or _source(name, split, root).fingerprint, source.folders)
+    elif source.folders and source.folders != _remembered(cache)[1]:  # some file came or went that is no image
+        _write_cache(cache, found, source.fingerprint, source.folders)
+    return found
+
+
+def _cache(name: str, split: str, root: Path) -> Path:
+    return root / ".cache" / f"{name}-{split}.safetensors"
+
+
+def _shape(name: str, split: str, root: Path) -> tuple[int, ...] | None:
+    """(C, H, W) of a split's images, if there are any: from the cache, where no file has come or gone since."""
+    folder = root / name / split
+    shape, folders = _remembered(_cache(name, split, root))
+    if not folder.is_dir() or (shape and folders and folders == _dates(folder, folders)):
+        return shape
+    return tuple(_load_alone(name, split, root).images.shape[1:])
+
+
+def _remembered(cache: Path) -> tuple[tuple[int, ...] | None, dict[str, int]]:
+    """The shape of the images in a cache and its folders, if it is there and whole."""
+    try:
+        with safetensors.safe_open(cache, "pt") as file:
+            return tuple(file.get_slice("images").get_shape()[1:]), json.loads(file.metadata()["folders"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        return None, {}
+
+
+def _dates(folder: Path, names: Iterable[str]) -> dict[str, int | None]:
+    """When files were last added to, removed from or renamed in folders: the dates of the folders themselves."""
+    dates = dict.fromkeys(names)
+    with contextlib.suppress(OSError):  # one that is gone
+        for name in dates:
+            dates[name] = os.stat(os.path.join(folder, name)).st_mtime_ns
+    return dates
+
+
+def _fitted(found: ImageSet, other: str, shape: tuple[int, ...] | None, folder: Path) -> ImageSet:
+    """`found` with as many channels as the data set has, whose `other` split has images of `shape`."""
+    channels, height, width = found.images.shape[1:]
+    if shape and shape[1:] != (height, width):
+        raise ValueError(
+            f"images in {shown(folder / found.split)} are {width}x{height} but in {shown(folder / other)} "
+            f"{shape[2]}x{shape[1]}: resize all images of a data set to one size"
+        )
+    if shape and shape[0] > channels:
+        return replace(found, images=found.images.repeat(1, shape[0], 1, 1))
     return found
 
 
@@ -108,19 +162,21 @@ def _check_name(name: str, split: str, root: Path, known: bool) -> None:
 class _Source:
     fingerprint: str | None  # None: not on this machine, or not yet
     read: Callable[[], tuple[np.ndarray, np.ndarray, list[str]]]  # images (M, C, H, W), labels (M,), classes
+    folders: dict[str, int] = field(default_factory=dict)  # those of images within the split's, and their dates
 
 
 def _source(name: str, split: str, root: Path) -> _Source:
     folder = root / name
     if (folder / split).is_dir():
-        files = _list_images(folder, split)
-        return _Source(_fingerprint(chain(*files.values()), folder), lambda: _read_folder(files))
+        found = _listed(folder, split)
+        dates = _dates(folder / split, found.folders)
+        return _Source(files.fingerprint(found.folder, found.images), lambda: _read_folder(found), dates)
     if name == "digits" and not _is_image_folder(folder):
         return _Source(f"scikit-learn {version('scikit-learn')}, seed {DIGITS_SEED}", lambda: _read_digits(split))
     if name in ARCHIVES and not _is_image_folder(folder):
         archive = root / ARCHIVES[name]
-        files = sorted(os.scandir(archive), key=lambda entry: entry.name) if archive.is_dir() else []
-        return _Source(_fingerprint(files, archive) if files else None, lambda: _read_archive(name, split, root))
+        there = sorted(os.listdir(archive)) if archive.is_dir() else []
+        return _Source(files.fingerprint(archive, there) if there else None, lambda: _read_archive(name, split, root))
     return _Source(
         None, lambda: _refuse(f"no {split} images of {name!r}: put them into {folder / split}/<class>/<image>")
     )
@@ -134,77 +190,64 @@ def _is_image_folder(folder: Path) -> bool:
     return any((folder / split).is_dir() for split in SPLITS)
 
 
-def _fingerprint(files: Iterable[os.DirEntry], folder: Path) -> str:
-    start = len(os.fspath(folder))  # os.path.relpath would take most of a cached load's time
-    lines = [f"{file.path[start:]}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}" for file in files]
-    return f"{len(lines)} files, {hashlib.sha256(os.fsencode(chr(0).join(lines))).hexdigest()}"
+def _listed(folder: Path, split: str) -> files.Listing:
+    require_same_classes(folder)
+    found = files.below(folder / split)
+    found.require_classes()
+    return found
 
 
-def _list_images(folder: Path, split: str) -> dict[str, list[os.DirEntry]]:
-    """The image files of each class, both in torchvision's order (by name)."""
-    splits = [entry for entry in _entries(folder, folder) if entry.name in SPLITS and entry.is_dir()]
-    classes = {entry.name: [c for c in _entries(entry.path, folder) if c.is_dir()] for entry in splits}
-    names = [{c.name for c in found} for found in classes.values()]
-    if odd := sorted(set.union(*names) - set.intersection(*names)):
-        raise ValueError(f"{folder}: classes in only one of train and test: {', '.join(odd[:5])}; give both the same")
-    if not classes[split]:
-        raise ValueError(f"{folder / split} has no classes: give it one folder of images for each class")
-    return {c.name: _images_of_class(c.path, folder) for c in classes[split]}
+def require_same_classes(folder: str | os.PathLike) -> None:
+    """Raises ValueError where a class is in only one of <folder>/{train,test}, if there are both."""
+    splits = [path for path in (Path(folder, split) for split in SPLITS) if path.is_dir()]
+    classes = [files.classes_in(path) for path in splits]
+    if odd := sorted(set.union(*classes) - set.intersection(*classes)):
+        names = ", ".join(map(shown, odd[:5]))
+        raise ValueError(f"{shown(folder)}: classes in only one of train and test: {names}; give both the same")
 
 
-def _images_of_class(path: str, folder: Path) -> list[os.DirEntry]:
-    images = [entry for entry in _entries(path, folder) if entry.name.lower().endswith(SUFFIXES)]
-    if not images:
-        raise ValueError(f"class {path} is empty: put images ({' '.join(SUFFIXES)}) into it or remove the folder")
-    for entry in images:
-        if not entry.is_file():
-            raise ValueError(f"cannot read image {entry.path} (not a file): replace or remove it")
-    return images
+def _read_folder(found: files.Listing) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    found.tell()
+    paths = [os.path.join(found.folder, name) for name in found.images]
+    labels = np.repeat(np.arange(len(found.classes)), [len(images) for images in found.classes.values()])
+    with files.quietly():  # around all threads, as that is not to be switched by one of them
+        shape = _pixels(paths[0])[0].shape
+        images = _room(len(paths), shape, found.folder)
+        with ThreadPoolExecutor() as pool:
+            starts = range(0, len(paths), CHUNK)
+            all_grey = all(list(pool.map(partial(_decode, images, paths), starts)))
+    return (images[:, :1].copy() if all_grey else images), labels, list(found.classes)
 
 
-def _entries(directory: str | Path, folder: Path) -> list[os.DirEntry]:
-    """What is in a directory, by name, hidden files left out; links must stay inside the data set's `folder`."""
-    with os.scandir(directory) as found:
-        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(folder)):
-            raise ValueError(f"{entry.path} is a link that leads outside {folder}: replace it by a copy or remove it")
-    return entries
+def _room(count: int, shape: tuple[int, ...], folder: str) -> np.ndarray:
+    try:
+        return np.empty((count, *shape), np.uint8)
+    except MemoryError as error:
+        size = f"{count:,} images of {shape[2]}x{shape[1]} pixels in {shown(folder)}"
+        needed = f"{count * math.prod(shape) / 1e9:,.1f} GB"
+        raise ValueError(f"{size} take {needed} of memory, more than there is: make them smaller or fewer") from error
 
 
-def _read_folder(files: dict[str, list[os.DirEntry]]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    paths = [entry.path for entries in files.values() for entry in entries]
-    labels = np.repeat(np.arange(len(files)), [len(entries) for entries in files.values()])
-    shape = _pixels(paths[0])[0].shape
-    images = np.empty((len(paths), *shape), np.uint8)
-
-    def decode(start: int) -> bool:
-        greys = []
-        for i, path in enumerate(paths[start : start + CHUNK], start):
-            pixels, grey = _pixels(path)
-            if pixels.shape != shape:
-                raise ValueError(
-                    f"image {path} is {pixels.shape[2]}x{pixels.shape[1]} but {paths[0]} is {shape[2]}x{shape[1]}: "
-                    "resize all images of a data set to one size"
-                )
-            images[i] = pixels
-            greys.append(grey)
-        return all(greys)
-
-    with ThreadPoolExecutor() as pool:
-        all_grey = all(list(pool.map(decode, range(0, len(paths), CHUNK))))
-    return (images[:, :1].copy() if all_grey else images), labels, list(files)
+def _decode(images: np.ndarray, paths: list[str], start: int) -> bool:
+    """Fills a chunk of `images`, from `start`; whether all of it is grey."""
+    greys = []
+    for i, path in enumerate(paths[start : start + CHUNK], start):
+        pixels, grey = _pixels(path)
+        if pixels.shape != images.shape[1:]:
+            (_, height, width), (_, right_height, right_width) = pixels.shape, images.shape[1:]
+            raise ValueError(
+                f"image {shown(path)} is {width}x{height} but {shown(paths[0])} is {right_width}x{right_height}: "
+                "resize all images of a data set to one size"
+            )
+        images[i] = pixels
+        greys.append(grey)
+    return all(greys)
 
 
 def _pixels(path: str) -> tuple[np.ndarray, bool]:
     """RGB (3, H, W) and whether the file is grey."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would clip these to 255 without a word
-                raise ValueError("more than 8 bits per pixel")
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1), image.mode in ("L", "1")
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise ValueError(f"cannot read image {path} ({error}): replace or remove it") from error
+    image, grey = files.read(path)
+    return np.asarray(image).transpose(2, 0, 1), grey
 
 
 def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -294,9 +337,10 @@ def _read_cache(cache: Path, source: _Source, name: str, split: str) -> ImageSet
     return None
 
 
-def _write_cache(cache: Path, images: ImageSet, fingerprint: str | None) -> None:
+def _write_cache(cache: Path, images: ImageSet, fingerprint: str | None, folders: dict[str, int]) -> None:
     aside = cache.with_suffix(".partial")
     about = {"classes": json.dumps(images.classes), "fingerprint": str(fingerprint), "digest": images.digest}
+    about["folders"] = json.dumps(folders)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(safetensors.torch.save({"images": images.images, "labels": images.labels}, about))

@@ -1,14 +1,17 @@
 """Folders of images of any number and size, read batch by batch.
 
-Enters: a folder: images at any depth, or ImageNet's layout, <folder>/<class>/<image>. Leaves: batches as
-`importance.score` takes them, each image resized and cropped to one size as is usual for ImageNet (the shorter side to
-8/7 of the crop, then the centre), with no more than a few batches in memory (of the other images only their names);
-or, where they are few, a `datasets.ImageSet` to train on. Under `torch.distributed` every rank has the same stream, and
-`importance.score` asks it for the rank's share, so that each rank reads and decodes its own images alone.
+Enters: a folder: images at any depth, or ImageNet's layout, <folder>/<class>/<image>; `files` says what counts as an
+image and as a class. Leaves: batches as `importance.score` takes them, each image resized and cropped to one size as is
+usual for ImageNet (the shorter side to 8/7 of the crop, then the centre), with no more than a few batches in memory (of
+the other images only their names); or, where they are few, a `datasets.ImageSet` to train on. Under
+`torch.distributed` every rank has the same stream, and `importance.score` asks it for the rank's share, so that each
+rank reads and decodes its own images alone.
 """
 
 import os
-from collections.abc import Iterator
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +20,14 @@ import numpy
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lib import datasets, ranks
-from lib.datasets import FORMATS, SUFFIXES, ImageSet
+from lib import datasets, files, ranks
+from lib.datasets import ImageSet
+from lib.files import SUFFIXES, shown
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
+AHEAD = 2  # batches that each worker makes before they are asked for, which is DataLoader's habit
 MARGIN = 8 / 7  # of the shorter side, before the crop: 256 for 224 pixels
 
 
@@ -55,14 +60,33 @@ class Stream:
             yield datasets.normalise(images, mean, std), labels if self.labelled else None, indices
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The same with images uint8, and always with `targets`."""
+        """The same with images uint8, and always with `targets`.
+
+        Raises ValueError naming an image that cannot be read, RuntimeError for workers that cannot work.
+        """
         _transforms()  # here once, and not in every worker
-        generator = torch.Generator()  # or the loader would draw from the global random state
-        workers = min(self.workers, -(-len(self) // self.batch))
         try:
-            yield from DataLoader(_Files(self), self.batch, num_workers=workers, generator=generator)
-        except ValueError as error:  # a worker's comes with where it was, line by line
-            raise ValueError(str(error).splitlines()[-1].removeprefix("ValueError: ")) from error
+            for parts in self._batches(min(self.workers, -(-len(self) // self.batch))):
+                yield tuple(map(torch.as_tensor, parts))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _in_one_line(error) from error
+
+    def _batches(self, workers: int) -> Iterator[Sequence]:
+        generator = torch.Generator()  # or the loader would draw from the global random state
+        collate = default_collate if self._fits_shared_memory(workers) else _arrays
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than it thinks wise
+            loader = DataLoader(_Files(self), self.batch, num_workers=workers, generator=generator, collate_fn=collate)
+            return iter(loader)
+
+    def _fits_shared_memory(self, workers: int) -> bool:
+        """Whether there is room for twice the batches that can be under way between processes, as tensors are."""
+        try:
+            room = shutil.disk_usage("/dev/shm").free
+        except OSError:  # a system without it does not limit it
+            return True
+        under_way = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (AHEAD * workers + 1)
+        return 2 * under_way * self.batch * 3 * self.pixels**2 <= room
 
     def first(self, count: int) -> "Stream":
         """The same with `count` of its images, evenly spread over the folder. Raises ValueError if it has fewer."""
@@ -94,44 +118,60 @@ class _Files(Dataset):
         return _pixels(path, self.stream.pixels), int(self.stream.targets[place]), int(self.stream.places[place])
 
 
-def stream(folder: str | os.PathLike, pixels: int, **more: object) -> Stream:
+def _arrays(examples: Sequence[tuple[Tensor, int, int]]) -> list[numpy.ndarray]:
+    """A batch that goes from process to process through a pipe: no shared memory, but a little slower."""
+    images, *numbers = zip(*examples, strict=True)
+    return [torch.stack(images).numpy(), *map(numpy.array, numbers)]
+
+
+def _in_one_line(error: Exception) -> Exception:
+    """A worker's error comes with where it was, line by line; one of the loader itself says nothing of a remedy."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    if isinstance(error, ValueError):
+        return ValueError(said.removeprefix("ValueError: "))
+    return RuntimeError(f"processes that read images fail: take fewer workers ({said.removeprefix('RuntimeError: ')})")
+
+
+def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, **more: object) -> Stream:
     """All images below `folder`, folder by folder and by name, scaled and cropped to `pixels` x `pixels`.
 
     Arguments:
+        classes: how many the network has, where its labels are those of the folders.
         more: of `Stream`: batch, labelled, moments, workers.
 
-    Raises FileNotFoundError where there are no images, ValueError where labels are asked for and images lie outside
-    the folders of classes.
+    Raises FileNotFoundError where there are no images; ValueError where labels are asked for and images lie outside the
+    folders of classes, or one of these is empty, or there are fewer or more than `classes`.
     """
-    folder = Path(folder)
-    names = tuple(_images_below(folder))
+    found = files.below(folder) if os.path.isdir(folder) else None
+    if found and ranks.place()[0] == 0:
+        found.tell()
+    names = tuple(found.images) if found else ()
     if not names:
-        raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {folder}: name a folder that has some")
-    classes = tuple(sorted({name.split(os.sep)[0] for name in names if os.sep in name}))
-    numbers = {name: number for number, name in enumerate(classes)}
-    targets = numpy.array([numbers.get(name.split(os.sep)[0], -1) for name in names])
-    if more.get("labelled") and (targets < 0).any():
-        raise ValueError(f"images of {folder} lie outside the folders of classes: lay it out as <class>/<image>")
-    return Stream(folder, names, numpy.arange(len(names)), targets, classes, pixels, **more)
+        raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
+    if more.get("labelled"):
+        found.require_classes(classes)
+    sizes = [len(found.loose), *map(len, found.classes.values())]
+    targets = numpy.repeat(numpy.arange(-1, len(found.classes)), sizes)
+    return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(found.classes), pixels, **more)
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    start = len(os.path.join(folder, ""))
-    for path, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield os.path.join(path, name)[start:]
-
-
-def image_set(folder: str | os.PathLike, pixels: int) -> ImageSet:
+def image_set(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> ImageSet:
     """All images of a folder laid out as <class>/<image> in memory, uint8 (M, 3, pixels, pixels), to train on.
 
     Raises what `stream` raises.
     """
-    found = stream(folder, pixels, labelled=True)
+    found = stream(folder, pixels, classes, labelled=True)
     images, labels, _ = (torch.cat(parts) for parts in zip(*found.raw(), strict=True))
     return ImageSet(images, labels, found.classes, Path(folder).parent.name, Path(folder).name)
+
+
+def image_sets(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> list[ImageSet]:
+    """`image_set` of <folder>/train and <folder>/test, of the same classes.
+
+    Raises what `stream` raises, and ValueError for classes in only one of them.
+    """
+    datasets.require_same_classes(folder)
+    return [image_set(Path(folder, split), pixels, classes) for split in datasets.SPLITS]
 
 
 def write_digits(folder: str | os.PathLike, split: str, pixels: int, count: int | None = None) -> Path:
@@ -163,15 +203,15 @@ def stand_in(folder: str | os.PathLike, pixels: int) -> Path:
 
 def _pixels(path: Path, pixels: int) -> Tensor:
     """RGB (3, pixels, pixels), uint8."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            image = image.convert("RGB")
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise ValueError(f"cannot read image {path} ({error}): replace or remove it") from error
+    with files.quietly():
+        image, _ = files.read(path)
+    shorter, longer = sorted(image.size)
+    scaled = round(MARGIN * pixels)
+    if scaled**2 * longer > files.LARGEST * shorter:
+        too_long = f"{image.width}x{image.height} is too long to be scaled to a shorter side of {scaled}"
+        raise files.unreadable(path, too_long)
     transforms = _transforms()
-    return transforms.pil_to_tensor(
-        transforms.center_crop(transforms.resize(image, round(MARGIN * pixels)), [pixels] * 2)
-    )
+    return transforms.pil_to_tensor(transforms.center_crop(transforms.resize(image, scaled), [pixels] * 2))
 
 
 def _transforms() -> ModuleType:

@@ -15,24 +15,25 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 
 import pandas
-import safetensors.torch
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from tqdm import tqdm
 
-from lib import folders, importance, networks, profiles, ranks, records, training
+from lib import files, folders, importance, networks, profiles, ranks, records, training
+from lib.checkpoints import weights
+from lib.files import shown
 from lib.folders import Stream
 from lib.importance import MINIBATCH, Scoring
 
 UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
-_WRAPPED = ("state_dict", "model")  # under which training scripts save weights beside other things
 _IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
 _EXAMPLES = """examples:
   without labels, on the training images of ImageNet, from <folder>/<class>/<image> or images at any depth:
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
                       help=f".safetensors, or a state_dict that torch.save wrote; or the word {UNTRAINED}")  # fmt: skip
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
-    made.add_argument("--labels", action="store_true", help="the folders within FOLDER are the classes, in their order")
+    made.add_argument("--labels", action="store_true", help="the folders within FOLDER are all K classes, by name")
     made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"({OUTPUT})")
     made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
@@ -97,7 +98,7 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
         model, stream = _network(asked).to(device), _stream(asked)
         example = next(iter(stream.first(1)))[0]
         scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=asked.precision)
-        _add(scoring, stream, asked, _identity(asked, model, stream, device))
+        _add(scoring, stream, asked, _identity(asked, model, device))
     scores = scoring.results()
     if ranks.place()[0] == 0:
         places = [(unit.name, number) for unit in scoring.layers for number in range(unit.size)]
@@ -115,51 +116,62 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
     if not scoring.needs_examples:
         return
     rank, count = ranks.place()
-    path = asked.output.with_name(f"{asked.output.name}.rank-{rank}-of-{count}")
-    done, size = _resume(path, scoring, identity), asked.shard * count
-    starts = range(0, len(stream), size)
-    with _progress([min(size, len(stream) - start) for start in starts], done) as progress:
-        for number, start in enumerate(starts):
-            if number >= done:
-                scoring.add(stream.part(start, start + size), progress.update)
-                progressed = {"identity": identity, "shards": str(number + 1)}
-                training.write_tensors(path, {"sums": scoring.state()}, progressed)
+    path, size = asked.output.with_name(f"{asked.output.name}.rank-{rank}-of-{count}"), asked.shard * count
+    shards = [stream.part(start, start + size) for start in range(0, len(stream), size)]
+    own = [shard.share(rank, count, MINIBATCH) for shard in shards]
+    done, seen = _resume(path, scoring, identity, own)
+    with _progress(shards, own, done) as progress:
+        for number in range(done, len(shards)):
+            seen = _seen(seen, own[number])  # before they are read: one replaced meanwhile counts as another
+            scoring.add(shards[number], progress.update)
+            progressed = {"identity": identity, "shards": str(number + 1), "images": seen}
+            training.write_tensors(path, {"sums": scoring.state()}, progressed)
 
 
-def _resume(path: Path, scoring: Scoring, identity: str) -> int:
-    """How many shards are done already; their sums are loaded."""
+def _resume(path: Path, scoring: Scoring, identity: str, own: list[Stream]) -> tuple[int, str]:
+    """How many shards are done already, their sums loaded, and which images this rank has seen in them."""
+    if not path.exists():
+        return 0, ""
     try:
         tensors, metadata = training.read_tensors(path)
         if metadata.get("identity") != identity:
-            raise ValueError("it is of other arguments, weights, images or code, or of another kind of machine")
+            raise ValueError("it is of other arguments, weights or code, or of another kind of machine")
+        done = int(metadata["shards"])
+        seen = reduce(_seen, own[:done], "")
+        if seen != metadata["images"]:
+            raise ValueError("images that it has seen are others now")
         scoring.load(tensors["sums"])
-        return int(metadata["shards"])
-    except FileNotFoundError:
-        return 0
+        return done, seen
     except (ValueError, KeyError) as error:
-        print(f"{path} is not gone on from ({error}): scoring starts anew", file=sys.stderr)
-        return 0
+        print(f"{shown(path)} is not gone on from ({error}): scoring starts anew", file=sys.stderr)
+        return 0, ""
 
 
-def _progress(shards: list[int], done: int) -> tqdm:
+def _seen(before: str, images: Stream) -> str:
+    """SHA-256 (hex) of which images these are, and those `before`."""
+    digest = hashlib.sha256(f"{before} {files.fingerprint(images.folder, images.names)}".encode())
+    digest.update(images.places.tobytes())
+    if images.labelled:
+        digest.update(images.targets.tobytes())
+    return digest.hexdigest()
+
+
+def _progress(shards: list[Stream], own: list[Stream], done: int) -> tqdm:
     """Of this rank's own images, shown by the first."""
     rank, count = ranks.place()
-    bounds = [ranks.bounds(images, rank, count, MINIBATCH) for images in shards]
-    own = [end - start for start, end in bounds]
     if done and rank == 0:
-        print(f"Going on after {sum(shards[:done])} of {sum(shards)} images", file=sys.stderr)
+        print(f"Going on after {sum(map(len, shards[:done]))} of {sum(map(len, shards))} images", file=sys.stderr)
     return tqdm(
-        total=sum(own), initial=sum(own[:done]), unit=" images", disable=rank > 0, smoothing=0.05,
+        total=sum(map(len, own)), initial=sum(map(len, own[:done])), unit=" images", disable=rank > 0, smoothing=0.05,
         desc=f"process 1 of {count}" if count > 1 else None, mininterval=0.5 if sys.stderr.isatty() else 10,
     )  # fmt: skip
 
 
-def _identity(asked: argparse.Namespace, model: nn.Module, stream: Stream, device: torch.device) -> str:
-    """SHA-256 (hex) of everything that decides what this rank's sums are; of the images only their names."""
+def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device) -> str:
+    """SHA-256 (hex) of everything that decides what this rank's sums are, but for the images."""
     settings = {name: value for name, value in vars(asked).items() if name not in _IRRELEVANT}
     machine = [device.type, records.device_name(device), torch.get_num_threads(), torch.__version__]
     digest = hashlib.sha256(json.dumps([settings, ranks.place(), machine], default=str, sort_keys=True).encode())
-    digest.update("\0".join(stream.names).encode("utf-8", "surrogateescape"))
     for name, values in model.state_dict().items():
         digest.update(f"\0{name}\0".encode())
         digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -190,13 +202,9 @@ def _check(asked: argparse.Namespace) -> None:
 
 def _stream(asked: argparse.Namespace) -> Stream:
     if not asked.folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {asked.folder}")
-    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers}
+        raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
+    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
     stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
-    if asked.labels and len(stream.classes) > asked.classes:
-        raise ValueError(
-            f"{asked.folder} has {len(stream.classes)} folders of classes, but --classes is {asked.classes}"
-        )
     return stream if asked.images is None else stream.first(asked.images)
 
 
@@ -204,40 +212,16 @@ def _network(asked: argparse.Namespace) -> nn.Module:
     """In eval mode, with its weights. Raises ValueError or OSError, naming the file, where they do not fit."""
     model = networks.build(asked.network, asked.classes)
     if asked.weights != UNTRAINED:
-        tensors = weights(asked.weights)
-        counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+        own = model.state_dict()
+        counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+        tensors = weights(asked.weights, own.keys() - counters.keys())
         try:
             # Old files do not have the counters, and eval mode does not use them.
-            training.load_weights(model, counters | dict(tensors))
+            training.load_weights(model, counters | tensors)
         except ValueError as error:
-            raise ValueError(f"{asked.weights} does not fit {asked.network} with {asked.classes} classes: {error}"
-                             ) from error  # fmt: skip
+            network = f"{asked.network} with {asked.classes} classes"
+            raise ValueError(f"{shown(asked.weights)} does not fit {network}: {error}") from error
     return model.eval()
-
-
-def weights(path: str | os.PathLike) -> Mapping[str, Tensor]:
-    """Weights and buffers by name, from a .safetensors file or one that torch.save wrote, also as a training script's
-    "state_dict" or "model", or of DistributedDataParallel. Code in the file is not run.
-
-    Raises OSError where there is none, ValueError naming the file where it holds something else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of weights {path}")
-    try:
-        if path.suffix == ".safetensors":
-            found = safetensors.torch.load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes them raise
-        raise ValueError(f"{path} cannot be read as weights: it takes .safetensors, or a state_dict by torch.save "
-                         f"({type(error).__name__})") from error  # fmt: skip
-    for name in _WRAPPED:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} holds no state_dict, names with tensors")
-    return {name.removeprefix("module."): value for name, value in found.items()}
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------
@@ -278,7 +262,8 @@ def main(words: Iterable[str] | None = None) -> int:
         return 0
     except (OSError, ValueError, RuntimeError) as error:
         if os.environ.get("RANK", "0") == "0":  # every rank has it
-            print(f"python -m lib.score: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+            said = str(error).strip() or type(error).__name__
+            print(f"python -m lib.score: {said.splitlines()[0]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last shard", file=sys.stderr)

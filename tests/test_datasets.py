@@ -112,24 +112,106 @@ def test_jpeg_is_read(tmp_path):
     assert (datasets.load("one", "train", tmp_path).images.float() - 200).abs().max() <= 2
 
 
-def test_grey_images_have_one_channel_unless_one_is_in_colour(pets):
-    shutil.rmtree(pets / "pets/train/dog")
-    shutil.rmtree(pets / "pets/test/dog")
-    for i in range(3):
-        write_image(pets / f"pets/train/cat/{i}.png", random_pixels(i, (5, 7)))
-    grey = datasets.load("pets", "train", pets)
-    assert grey.images.shape == (3, 1, 5, 7) and (grey.images[1, 0].numpy() == random_pixels(1, (5, 7))).all()
-    write_image(pets / "pets/train/cat/3.png", random_pixels(3))
-    mixed = datasets.load("pets", "train", pets)
-    assert mixed.images.shape == (4, 3, 5, 7)
-    assert (mixed.images[1] == grey.images[1]).all()  # grey became equal red, green and blue
+@pytest.fixture
+def grey(tmp_path):
+    """A data set of grey images, seeds 0 to 2 (train) and 3 (test)."""
+    for seed, name in enumerate(["train/cat/0", "train/cat/1", "train/cat/2", "test/cat/0"]):
+        write_image(tmp_path / "pets" / f"{name}.png", random_pixels(seed, (5, 7)))
+    return tmp_path
 
 
-def test_hidden_and_other_files_are_left_out(pets):
+def test_grey_images_have_one_channel(grey):
+    loaded = datasets.load("pets", "train", grey)
+    assert loaded.images.shape == (3, 1, 5, 7)
+    assert all((loaded.images[seed, 0].numpy() == random_pixels(seed, (5, 7))).all() for seed in range(3))
+    Image.fromarray(random_pixels(0, (5, 7))).convert("LA").save(grey / "pets/test/cat/1.png")
+    assert datasets.load("pets", "test", grey).images.shape == (2, 1, 5, 7)
+
+
+@pytest.mark.parametrize("coloured", datasets.SPLITS)
+@pytest.mark.parametrize("known", [(), ("train",), ("test",), ("train", "test")])
+def test_one_image_in_colour_makes_both_splits_colour(grey, coloured, known):
+    before = {split: datasets.load("pets", split, grey) for split in known}
+    write_image(grey / "pets" / coloured / "cat/9.png", random_pixels(9))
+    loaded = {split: datasets.load("pets", split, grey) for split in datasets.SPLITS}
+    assert {split: tuple(found.images.shape[1:]) for split, found in loaded.items()} == {
+        "train": (3, 5, 7),
+        "test": (3, 5, 7),
+    }
+    for split, found in before.items():
+        assert (loaded[split].images[: len(found)] == found.images).all()  # equal red, green and blue
+    assert (loaded[coloured].images[-1].numpy() == random_pixels(9).transpose(2, 0, 1)).all()
+    again = {split: datasets.load("pets", split, grey) for split in datasets.SPLITS}
+    assert all(again[split].digest == loaded[split].digest for split in datasets.SPLITS)
+    (grey / "pets" / coloured / "cat/9.png").unlink()
+    assert {datasets.load("pets", split, grey).images.shape[1] for split in datasets.SPLITS} == {1}
+
+
+def test_colour_below_a_class_of_the_other_split_counts_too(grey):
+    write_image(grey / "pets/test/cat/deep/0.png", random_pixels(5, (5, 7)))
+    assert datasets.load("pets", "train", grey).images.shape[1] == 1
+    write_image(grey / "pets/test/cat/deep/1.png", random_pixels(5))
+    assert datasets.load("pets", "train", grey).images.shape[1] == 3
+
+
+@pytest.mark.parametrize("split", datasets.SPLITS)
+def test_both_splits_have_images_of_one_size(pets, split):
+    for name in ("cat", "dog"):
+        write_image(pets / f"pets/test/{name}/0.png", random_pixels(0, (8, 6, 3)))
+    line = refused(ValueError, split=split, root=pets)
+    own, other = (f"{pets}/pets/{name}" for name in (split, *({*datasets.SPLITS} - {split})))
+    sizes = {"train": "7x5", "test": "6x8"}
+    assert line == (
+        f"images in {own} are {sizes[split]} but in {other} {sizes[({*datasets.SPLITS} - {split}).pop()]}: "
+        "resize all images of a data set to one size"
+    )
+
+
+def test_images_at_any_depth_belong_to_their_class(pets):
+    write_image(pets / "pets/train/cat/more/9.png", random_pixels(9))
+    loaded = datasets.load("pets", "train", pets)
+    assert loaded.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert (loaded.images[3].numpy() == random_pixels(9).transpose(2, 0, 1)).all()
+
+
+def test_streams_have_the_same_images_and_labels(pets):
+    from lib import folders
+
+    for name in ("cat/a/b.png", "cat/B.PNG", "dog/a-b/1.png", "dog/a/1.png"):
+        write_image(pets / "pets/train" / name, random_pixels(9))
+    (pets / "pets/train/cat/round").symlink_to("..")
+    (pets / "far").mkdir()
+    write_image(pets / "far/1.png", random_pixels(8))
+    (pets / "pets/train/dog/far").symlink_to(pets / "far")
+    stream, loaded = folders.stream(pets / "pets/train", 8, labelled=True), datasets.load("pets", "train", pets)
+    pictures = [Image.open(stream.folder / name).convert("RGB") for name in stream.names]
+    assert (loaded.images.numpy() == np.stack(pictures).transpose(0, 3, 1, 2)).all() and len(loaded) == 11
+    assert loaded.labels.tolist() == stream.targets.tolist() and loaded.classes == stream.classes
+
+
+def test_more_than_memory_holds_is_told(pets, monkeypatch):
+    def too_much(*_):
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr(np, "empty", too_much)
+    expected = f"6 images of 7x5 pixels in {pets}/pets/train take 0.0 GB of memory, more than there is"
+    assert refused(ValueError, root=pets) == f"{expected}: make them smaller or fewer"
+
+
+def test_hidden_and_other_files_are_left_out_and_that_is_said_once(pets, caplog):
     (pets / "pets/train/cat/.hidden.png").write_text("not an image")
     (pets / "pets/train/cat/notes.txt").write_text("not an image either")
     (pets / "pets/train/list.csv").write_text("cat")
-    assert len(datasets.load("pets", "train", pets)) == 6
+    for _ in range(2):
+        assert len(datasets.load("pets", "train", pets)) == 6
+    (line,) = caplog.messages
+    assert line.startswith(f"{pets}/pets/train: left out 3 that are no images (")
+    assert line.endswith("such as cat/notes.txt")
+
+
+def test_images_beside_the_classes_are_named(pets):
+    write_image(pets / "pets/train/stray.png", random_pixels(0))
+    refused(ValueError, pets / "pets/train", "outside the folders of classes, such as stray.png", root=pets)
 
 
 @pytest.mark.parametrize(("width", "height"), [(7, 6), (5, 7), (1, 1)])
@@ -161,11 +243,6 @@ def test_formats_that_start_programs_are_not_opened(pets):
     refused(ValueError, pets / "pets/train/dog/1.png", "cannot identify", root=pets)
 
 
-def test_folder_named_like_an_image_is_refused(pets):
-    (pets / "pets/train/dog/9.png").mkdir()
-    refused(ValueError, pets / "pets/train/dog/9.png", "not a file", root=pets)
-
-
 def test_empty_class_is_named(pets):
     for split in datasets.SPLITS:
         (pets / "pets" / split / "eel").mkdir()
@@ -192,21 +269,22 @@ def test_one_split_missing(pets):
     refused(FileNotFoundError, "no test images of 'pets'", pets / "pets/test", split="test", root=pets)
 
 
-@pytest.mark.parametrize("link", ["pets/train/dog/link.png", "pets/train/eel", "pets/test"])
-def test_links_out_of_the_folder_are_refused(pets, link):
-    outside = pets / "outside"
-    write_image(outside / "secret.png", random_pixels(0))
-    if link == "pets/test":
-        shutil.rmtree(pets / "pets/test")
-    (pets / link).symlink_to(outside / "secret.png" if link.endswith("png") else outside)
-    refused(ValueError, pets / link, "outside", root=pets)
-
-
-def test_links_within_the_folder_and_to_the_folder_are_followed(pets):
+def test_links_are_followed_wherever_they_lead(pets):
+    write_image(pets / "outside/far.png", random_pixels(9))
+    (pets / "pets/train/dog/8.png").symlink_to(pets / "outside/far.png")
     (pets / "pets/train/dog/9.png").symlink_to(pets / "pets/test/dog/0.png")
+    (pets / "pets/train/dog/far").symlink_to(pets / "outside")
     (pets / "animals").symlink_to(pets / "pets")
     loaded = datasets.load("animals", "train", pets)
-    assert len(loaded) == 7 and (loaded.images[6].numpy() == random_pixels(7).transpose(2, 0, 1)).all()
+    assert len(loaded) == 9
+    for place, seed in {6: 9, 7: 7, 8: 9}.items():
+        assert (loaded.images[place].numpy() == random_pixels(seed).transpose(2, 0, 1)).all()
+
+
+def test_a_class_that_is_a_link_to_another_is_named(pets):
+    for split in datasets.SPLITS:
+        (pets / "pets" / split / "hound").symlink_to("dog")
+    refused(ValueError, pets / "pets/train/hound", "leads to a folder that is read already", root=pets)
 
 
 def test_unknown_name_lists_the_valid_ones_and_leaves_nothing_behind(pets):
@@ -247,7 +325,20 @@ def test_second_load_reads_the_cache(pets, monkeypatch):
 
 def test_only_the_finished_cache_is_left(pets):
     datasets.load("pets", "train", pets)
-    assert sorted(os.listdir(pets / ".cache")) == ["pets-train.safetensors", "pets.lock"]
+    assert sorted(os.listdir(pets / ".cache")) == ["pets-test.safetensors", "pets-train.safetensors", "pets.lock"]
+
+
+def test_a_load_reads_its_own_split_alone_while_the_other_is_as_it_was(pets, monkeypatch):
+    datasets.load("pets", "train", pets)
+    source, listed = datasets._source, []
+    monkeypatch.setattr(datasets, "_source", lambda *given: listed.append(given[1]) or source(*given))
+    datasets.load("pets", "train", pets)
+    assert listed == ["train"]
+    forbid_decoding(monkeypatch)
+    (pets / "pets/test/cat/notes.txt").write_text("what is no image changes the folder's date alone")
+    for _ in range(2):
+        datasets.load("pets", "train", pets)
+    assert listed == ["train", "train", "test", "train"]
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename", "time", "size"])
@@ -275,6 +366,8 @@ def test_changed_folder_is_decoded_again(pets, change):
 def test_cache_serves_when_the_folder_is_gone(pets):
     before = datasets.load("pets", "train", pets)
     shutil.rmtree(pets / "pets")
+    assert datasets.load("pets", "train", pets).digest == before.digest
+    cache_of(pets, split="test").unlink()
     assert datasets.load("pets", "train", pets).digest == before.digest
     refused(ValueError, "unknown data set", split="test", root=pets)
 
@@ -339,10 +432,11 @@ def test_full_disk_leaves_nothing_half_written(pets, monkeypatch):
 
 def test_runs_that_start_together_decode_once(pets, monkeypatch):
     read, calls = datasets._read_folder, []
-    monkeypatch.setattr(datasets, "_read_folder", lambda files: calls.append(1) or read(files))
+    monkeypatch.setattr(datasets, "_read_folder", lambda found: calls.append(found.folder) or read(found))
     with ThreadPoolExecutor(4) as pool:
         loaded = list(pool.map(lambda _: datasets.load("pets", "train", pets), range(4)))
-    assert len(calls) == 1 and len({one.digest for one in loaded}) == 1
+    assert sorted(map(str, calls)) == [f"{pets}/pets/{split}" for split in ("test", "train")]
+    assert len({one.digest for one in loaded}) == 1
 
 
 def test_digest_depends_on_images_labels_and_classes_only(pets):

@@ -1,6 +1,9 @@
 """Folders as streams: what comes in which order, the usual resizing, and never more than a batch in memory."""
 
+import shutil
+from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 
 import numpy
 import pytest
@@ -38,6 +41,12 @@ def test_images_come_in_the_order_of_their_paths_in_batches_of_one_size(folder):
     assert torch.cat(indices).tolist() == [0, 1, 2, 3, 4]
     assert images[0][0].mean((1, 2)).tolist() == pytest.approx([1, 0, 0.2])
     assert images[0][1].mean((1, 2)).tolist() == [1, 1, 1]  # grey becomes three equal channels
+
+
+def test_what_is_left_out_is_said_once_and_not_for_every_batch(folder, caplog):
+    list(folders.stream(folder, 14, batch=2))
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}: left out 1 that are no images (") and line.endswith("such as b/note.txt")
 
 
 def test_labels_are_withheld_unless_asked_for_and_pixels_normalised_as_for_imagenet(folder):
@@ -93,6 +102,18 @@ def test_hidden_files_are_left_out_and_links_followed(folder, tmp_path):
     (tmp_path / "linked/z").symlink_to(folder / "b")
     assert len(folders.stream(folder, 8)) == 5
     assert folders.stream(tmp_path / "linked", 8).names == ("z/1.jpg", "z/2.png")
+    (folder / "a/round").symlink_to("..")
+    (folder / "b/again").symlink_to("../a")
+    assert len(folders.stream(folder, 8)) == 5  # no image twice
+
+
+def test_an_empty_class_is_named_where_labels_are_asked_for(folder):
+    (folder / "aa").mkdir()
+    assert folders.stream(folder, 8).classes == ("a", "aa", "b")
+    assert folders.stream(folder, 8).targets.tolist() == [0, 0, 0, 2, 2]
+    for call in (partial(folders.stream, labelled=True), folders.image_set):
+        with pytest.raises(ValueError, match=rf"^class {folder}/aa is empty: put images .* or remove the folder$"):
+            call(folder, 8)
 
 
 def test_what_cannot_be_read_is_named(folder, tmp_path):
@@ -101,6 +122,33 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     (folder / "a/9.bmp").write_bytes(b"BM no more")
     with pytest.raises(ValueError, match=r"cannot read image .*9.bmp .*: replace or remove it"):
         list(folders.stream(folder, 8))
+
+
+def test_deep_images_are_refused_and_not_clipped(folder):
+    Image.fromarray(numpy.full((9, 9), 40000, numpy.uint16)).save(folder / "a/9.bmp", "PNG")
+    with pytest.raises(ValueError, match=r"9.bmp \(more than 8 bits per pixel\): replace or remove it"):
+        list(folders.stream(folder, 8))
+
+
+def test_images_that_would_be_scaled_beyond_memory_are_named(folder):
+    Image.new("L", (60_000, 1)).save(folder / "a/9.bmp")
+    assert len(list(folders.stream(folder, 8))) == 1  # 540,000 x 9 pixels
+    with pytest.raises(ValueError, match=r"9.bmp \(60000x1 is too long to be scaled to a shorter side of 64\): "):
+        list(folders.stream(folder, 56))
+
+
+def test_both_sets_to_train_and_to_test_on_have_the_same_classes(tmp_path):
+    for split, count in (("train", 20), ("test", 10)):
+        folders.write_digits(tmp_path, split, 8, count)
+    train, test = folders.image_sets(tmp_path, 8)
+    assert (len(train), len(test), train.split, test.split) == (20, 10, "train", "test")
+    assert train.classes == test.classes == tuple("0123456789")
+    assert len(folders.image_sets(tmp_path, 8, 10)) == 2
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/train has 10 folders of classes, but the network has 11: "):
+        folders.image_sets(tmp_path, 8, 11)
+    shutil.rmtree(tmp_path / "test/4")
+    with pytest.raises(ValueError, match="classes in only one of train and test: 4; give both the same"):
+        folders.image_sets(tmp_path, 8)
 
 
 def test_a_labelled_folder_becomes_a_set_to_train_on(folder):
@@ -160,3 +208,41 @@ def test_workers_decode_the_same_and_name_what_cannot_be_read(folder, workers):
     (folder / "a/9.bmp").write_bytes(b"BM no more")
     with pytest.raises(ValueError, match=r"^cannot read image .*9.bmp .*: replace or remove it$"):
         list(replace(stream, workers=workers))
+
+
+@pytest.mark.parametrize(
+    ("free", "processes", "shared"), [(960, 1, True), (959, 1, False), (1920, 2, True), (1919, 2, False)]
+)
+def test_batches_do_without_shared_memory_where_it_is_small(folder, monkeypatch, free, processes, shared):
+    """Two workers, each 2 batches ahead of the one in use: 5 batches of 2 x 3 x 4 x 4 bytes, twice."""
+    stream = folders.stream(folder, 4, batch=2, labelled=True, workers=2)
+    expected, ways = list(stream.raw()), []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(free))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    loader = folders.DataLoader
+    monkeypatch.setattr(folders, "DataLoader", lambda *a, **more: ways.append(more["collate_fn"]) or loader(*a, **more))
+    for mine, theirs in zip(stream.raw(), expected, strict=True):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(mine, theirs, strict=True))
+    assert ways == [folders.default_collate if shared else folders._arrays]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_fail_otherwise_are_told_in_one_line(folder, monkeypatch, workers):
+    def full(*_):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(folders, "_pixels", full)
+    line = r"^processes that read images fail: take fewer workers \(unable to allocate .* left on device \(28\)\)$"
+    with pytest.raises(RuntimeError, match=line):
+        list(folders.stream(folder, 8, batch=2, workers=workers))
+
+
+def test_more_workers_than_cores_are_not_warned_of(folder):
+    assert len(list(folders.stream(folder, 8, batch=1, workers=5))) == 5
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_odd_name_is_told_in_one_line(folder, workers):
+    (folder / "a/new\nline.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^cannot read image .*/a/new\\nline.png \(cannot identify .*\): replace or"):
+        list(folders.stream(folder, 8, workers=workers))

@@ -46,7 +46,7 @@ def test_a_network_of_ones_own_shrinks_by_half_without_any_label(tmp_path):
 
 def test_labelled_images_given_alone_are_ranked_on_and_normalised_as_the_weights_expect(tmp_path):
     mine = tmp_path / "mine"
-    for split, count in (("train", 24), ("test", 6)):
+    for split, count in (("train", 24), ("test", 10)):
         folders.write_digits(mine, split, 16, count)
     model = networks.build("resnet8", 10, seed=3)
     training.save(model, tmp_path / "mine.safetensors", {})

@@ -1,14 +1,16 @@
 """python -m lib.score: the scores of lib.importance as a table, the same after a kill, and one line for bad input."""
 
+import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas
 import pytest
-import safetensors.torch
 import torch
 
 from lib import folders, importance, networks, score, training
@@ -126,11 +128,82 @@ def stopped(words, monkeypatch):
 def test_what_other_arguments_left_is_not_gone_on_from(stopped, changed, capsys, monkeypatch):
     assert score.main([*stopped, *changed]) == 0
     said = capsys.readouterr().err
-    assert "rank-0-of-1 is not gone on from (it is of other arguments, weights, images or code" in said
+    assert "rank-0-of-1 is not gone on from (it is of other arguments, weights or code" in said
     assert "Going on" not in said
     again = table(stopped)
     assert score.main([*stopped, *changed, "--overwrite"]) == 0
     pandas.testing.assert_frame_equal(table(stopped), again, check_exact=True)
+
+
+@pytest.fixture
+def copied(words, folder, tmp_path):
+    """The same on images of its own."""
+    shutil.copytree(folder, tmp_path / "images")
+    words[1] = str(tmp_path / "images")
+    return words
+
+
+def image(words, place):
+    return Path(words[1], folders.stream(words[1], 16).names[place])
+
+
+def anew(words, capsys):
+    """The table as it is without anything to go on from."""
+    assert score.main([*words, "--output", words[words.index("--output") + 1].replace("scores", "anew")]) == 0
+    capsys.readouterr()
+    return pandas.read_parquet(words[words.index("--output") + 1].replace("scores", "anew"))
+
+
+@pytest.mark.parametrize("mended", ["removed", "replaced", "more"])
+def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mended, capsys):
+    bad, good = image(copied, 150), image(copied, 149).read_bytes()  # in the third shard
+    bad.write_bytes(b"")
+    assert score.main(copied) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"python -m lib.score: cannot read image {bad} (") and line.endswith("replace or remove it")
+    bad.unlink() if mended == "removed" else bad.write_bytes(good)
+    if mended == "more":
+        (bad.parent / "zzz.png").write_bytes(good)
+    count = {"removed": 299, "replaced": 300, "more": 301}[mended]
+    expected = anew(copied, capsys)
+    assert score.main(copied) == 0
+    assert f"Going on after 128 of {count} images" in capsys.readouterr().err
+    pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "renamed", "before"])
+def test_images_of_finished_shards_that_have_changed_are_scored_anew(copied, change, capsys):
+    image(copied, 150).write_bytes(b"")
+    assert score.main(copied) == 1
+    image(copied, 150).unlink()
+    seen = image(copied, 100)
+    if change == "replaced":
+        seen.write_bytes(image(copied, 5).read_bytes())
+    elif change == "renamed":
+        seen.rename(seen.with_name("000.png"))
+    elif change == "before":
+        (seen.parent / "000.png").write_bytes(seen.read_bytes())
+    else:
+        seen.unlink()
+    expected = anew(copied, capsys)
+    assert score.main(copied) == 0
+    assert "rank-0-of-1 is not gone on from (images that it has seen are others now)" in capsys.readouterr().err
+    pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
+
+
+def test_images_that_come_after_the_last_shard_was_done_are_scored_with_it(copied, capsys, monkeypatch):
+    def stop(self):
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(importance.Scoring, "results", stop)
+        assert score.main(copied) == 1
+    last = image(copied, 299)
+    last.with_name("zzz.png").write_bytes(last.read_bytes())
+    expected = anew(copied, capsys)
+    assert score.main(copied) == 0
+    assert "scoring starts anew" in capsys.readouterr().err
+    pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
 
 
 def test_nor_is_what_is_damaged_and_other_workers_do_not_matter(stopped, tmp_path, capsys):
@@ -193,24 +266,21 @@ def test_processes_of_torchrun_write_one_table(words, tmp_path):
 # ---- weights ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrap", [dict, lambda w: {"state_dict": w, "epoch": 3}, lambda w: {"model": w, "args": None}])
-def test_weights_come_as_training_scripts_save_them(model, tmp_path, wrap):
-    state = model.state_dict()
-    torch.save(wrap({f"module.{name}": value for name, value in state.items()}), tmp_path / "weights.pth")
-    found = score.weights(tmp_path / "weights.pth")
-    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
-    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
-    assert score.weights(tmp_path / "weights.safetensors").keys() == state.keys()
+def test_torchvisions_own_checkpoints_are_taken(words, model, tmp_path):
+    assert score.main(words) == 0
+    options = argparse.Namespace(lr=0.1, data_path=Path("imagenet"))
+    state = {f"_orig_mod.module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"model": state, "epoch": 3, "args": options}, tmp_path / "checkpoint.pth")
+    before = table(words)
+    assert score.main([*words, "--weights", str(tmp_path / "checkpoint.pth"), "--overwrite"]) == 0
+    pandas.testing.assert_frame_equal(table(words), before, check_exact=True)
 
 
-def test_code_in_weights_is_not_run(tmp_path):
-    class Code:
-        def __reduce__(self):
-            return print, ("it ran",)
-
-    torch.save({"conv1.weight": Code()}, tmp_path / "bad.pth")
-    with pytest.raises(ValueError, match=r"bad.pth cannot be read as weights: it takes .safetensors"):
-        score.weights(tmp_path / "bad.pth")
+def test_a_whole_model_as_weights_says_what_to_save_instead(words, model, tmp_path, capsys):
+    torch.save(model, tmp_path / "model.pth")
+    assert score.main([*words, "--weights", str(tmp_path / "model.pth")]) == 1
+    said = f"{tmp_path}/model.pth: it holds a whole model: save model.state_dict() instead"
+    assert capsys.readouterr().err == f"python -m lib.score: {said}\n"
 
 
 # ---- bad input ----------------------------------------------------------------------------------------------------
@@ -225,7 +295,8 @@ def test_code_in_weights_is_not_run(tmp_path):
         (["--shard", "100"], "--shard 100 must be a multiple of 32"),
         (["--output", "scores.csv"], "--output scores.csv must end in .parquet"),
         (["--images", "301"], "cannot stream 301 images: there are 300"),
-        (["--classes", "9", "--weights", "untrained"], "has 10 folders of classes, but --classes is 9"),
+        (["--classes", "9", "--weights", "untrained"], "has 10 folders of classes, but the network has 9: labels"),
+        (["--classes", "11", "--weights", "untrained"], "has 10 folders of classes, but the network has 11: labels"),
         (["--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
         (["--weights", "README.md"], "README.md cannot be read as weights"),
         (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
@@ -264,6 +335,25 @@ def test_labels_that_nobody_asked_for_and_images_that_cannot_be_read(words, fold
     words[1] = str(tmp_path / "bad")
     assert score.main([*words, "--criteria", "sq:rand", "--workers", "1"]) == 1
     assert capsys.readouterr().err.startswith("python -m lib.score: cannot read image")
+
+
+def test_an_empty_class_shifts_no_labels(copied, tmp_path, capsys):
+    (tmp_path / "images/45").mkdir()
+    assert score.main([*copied, "--classes", "11", "--weights", "untrained"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"python -m lib.score: class {tmp_path}/images/45 is empty: put images (")
+    assert said.count("\n") == 1
+    copied.remove("--labels")
+    assert score.main([*copied, "--criteria", "l2"]) == 0
+
+
+def test_an_error_that_says_nothing_is_told_by_its_kind(words, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(score, "run", fail)
+    assert score.main(words) == 1
+    assert capsys.readouterr().err == "python -m lib.score: RuntimeError\n"
 
 
 def test_help_shows_examples_and_every_option_says_what_it_is(capsys):
