@@ -20,17 +20,34 @@ QUICK ?=
 THREADS ?=
 
 KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED QUICK THREADS PYTHON
-UNKNOWN := $(strip $(foreach name,$(filter-out $(KNOWN) PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
+GIVEN := $(strip $(foreach name,$(filter-out PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
+UNKNOWN := $(filter-out $(KNOWN),$(GIVEN))
 $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
+
+# What each target takes besides PYTHON; one that is not named here takes nothing else.
+TAKES_reproduce := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED
+TAKES_report := $(filter-out CHECKPOINTS MEASURED,$(TAKES_reproduce))
+TAKES_publish := PROFILE DATA
+TAKES_clean := PROFILE DATA
+TAKES_quickstart := DEVICE
+TAKES_benchmark := DEVICE QUICK THREADS
+TAKES_.venv := $(KNOWN)
+IDLE := $(filter-out PYTHON $(foreach goal,$(MAKECMDGOALS),$(TAKES_$(goal))),$(GIVEN))
+$(if $(IDLE),$(error make $(or $(MAKECMDGOALS),help) takes no $(firstword $(IDLE)): leave it out))
+
+# The user's make may not change this file; a variable that the user's environment has by chance is used, and said to be.
+$(if $(MAKEFILES),$(error MAKEFILES is set in the environment, and other makefiles could change this one: unset it))
+$(if $(findstring e,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),$(error make -e lets the environment change this file: leave it out))
+$(foreach name,$(if $(filter 0,$(MAKELEVEL)),$(KNOWN)),$(if $(findstring environment,$(origin $(name))),$(warning $(name)=$(value $(name)) is from the environment)))
 
 # What comes from the command line reaches programs through the environment and quotes, never as text of a command,
 # and make itself does not expand it.
-$(foreach name,PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED QUICK THREADS,$(eval override export $(name) := $$(value $(name))))
-export PYTHONPATH := $(CURDIR)
-unexport PYTHONDONTWRITEBYTECODE  # compiling what Snakemake and torch import takes longer than running it
+$(foreach name,$(filter-out PYTHON,$(KNOWN)),$(eval override export $(name) := $$(value $(name))))
+$(if $(filter-out 0 1,$(QUICK)),$(error QUICK=$(QUICK) is neither 0 nor 1: write QUICK=1))
 
 ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --gpus="$$GPUS" \
 	--runs-per-gpu="$$RUNS_PER_GPU" --cluster="$$CLUSTER" --data="$$DATA"
+CALMLY := -E -m lib.surroundings  # after an interpreter: what follows starts without what the user's environment holds
 VENV := .venv
 UV := uv==0.13.9
 AUDIT := pip-audit@2.10.1
@@ -52,52 +69,54 @@ setup: ## make .venv from requirements.lock, if it is not there or the lock has 
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
 
 complete:
-	@"$(PYTHON)" -m lib.requirements
+	@"$(PYTHON)" $(CALMLY) -m lib.requirements
 
 # The copy of the lock comes last: an environment without one is half made, and is made anew; one with another lock is
 # brought up to date, without what this lock has not.
 .PHONY: $(VENV)
 $(VENV):
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d, but the study needs 3.11 or newer: PYTHON=... names another" % sys.version_info[:2])'
+	@python3 -E -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d, but the study needs 3.11 or newer: PYTHON=... names another" % sys.version_info[:2])'
 	@echo "Setting up $(VENV) (the first time a few minutes)"
-	@rm $(VENV)/finished.lock 2>/dev/null && test -x $(VENV)/bin/python || python3 -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
-	@$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
-	@$(VENV)/bin/python -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/study.pth", "w"))'
+	@rm $(VENV)/finished.lock 2>/dev/null && test -x $(VENV)/bin/python || python3 $(CALMLY) -m venv --clear $(VENV)
+	@$(VENV)/bin/python $(CALMLY) -m pip install --quiet --disable-pip-version-check $(UV)
+	@test -x $(VENV)/bin/uv || { echo "pip has put uv elsewhere than into $(VENV): see its settings (pip config list)" >&2; exit 1; }
+	@$(VENV)/bin/python $(CALMLY) -m uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
+	@$(VENV)/bin/python -E -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/study.pth", "w"))'
 	@cp requirements.lock $(VENV)/finished.lock
 
+# exec: what ends make ends the front door, too.
 reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
-	@"$(PYTHON)" -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
+	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
 
 report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
-	@"$(PYTHON)" -m lib.reproduce $(ASKED) --report
+	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce $(ASKED) --report
 
 publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
-	@"$(PYTHON)" -m lib.publish --profile="$$PROFILE" --results=results
+	@"$(PYTHON)" $(CALMLY) -m lib.publish --profile="$$PROFILE" --data="$$DATA" --results=results
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
-	@"$(PYTHON)" -m pytest
+	@"$(PYTHON)" $(CALMLY) -m pytest
 
 quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
-	@"$(PYTHON)" -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@"$(PYTHON)" $(CALMLY) -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
 	@cat results/quickstart/quickstart.txt
 	@ls results/quickstart/*-half.safetensors results/quickstart/quickstart.ipynb
 
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
-	@"$(PYTHON)" tests/soak.py
+	@"$(PYTHON)" $(CALMLY) tests/soak.py
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
-	@"$(PYTHON)" -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
+	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
-	@"$(PYTHON)" -m lib.benchmark --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
+	@"$(PYTHON)" $(CALMLY) -m lib.benchmark --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
-	@"$(PYTHON)" -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
+	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
 
 audit: $(READY) ## look up the versions in requirements.lock among known vulnerabilities, over the network
-	@log=$$(mktemp); "$(PYTHON)" -m uv tool run --quiet $(AUDIT) $(STRICTLY) -r requirements.lock 2> "$$log" || failed=1; \
+	@log=$$(mktemp); "$(PYTHON)" $(CALMLY) -m uv tool run --quiet $(AUDIT) $(STRICTLY) -r requirements.lock 2> "$$log" || failed=1; \
 	tail -n 1 "$$log" | cut -c 1-300 >&2; rm -f "$$log"; exit $${failed:-0}
 
 clean: $(READY) ## delete what was computed for PROFILE, published results excepted
-	@"$(PYTHON)" -m lib.reproduce --clean --profile="$$PROFILE"
+	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce --clean --profile="$$PROFILE" --data="$$DATA"

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -536,9 +535,7 @@ def _facts(device: str, threads: int) -> dict[str, object]:
 
 def _commit() -> str:
     """Of the code, with a plus where it has been changed since; "" outside a clone."""
-    words = ["git", "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    return records.git("describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*") or ""
 
 
 def _shown(table: pandas.DataFrame) -> str:

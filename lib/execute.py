@@ -5,7 +5,13 @@
 Enters: a notebook, and values for its cell tagged `parameters`. Leaves: the executed copy at OUTPUT, or, where a cell
 failed, <OUTPUT>.failed.ipynb beside it and two lines on the terminal. It may be killed at any moment: the copy is made
 aside and renamed when it is whole. Where GPUs are named, the run has one of them, which no other run has meanwhile.
+Nothing of the user's environment reaches the notebook but what `lib.surroundings` lets through.
 """
+
+from lib import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.settle()
 
 import argparse
 import ast
@@ -22,20 +28,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from lib import gpus, pictures, profiles
+from lib import gpus, interruptions, pictures, profiles
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
-ENVIRONMENT = {
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures go into the notebook, whatever the user set
-    "PYTHONHASHSEED": "0",  # sets of texts in the same order every time
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # products of matrices the same every time, on CUDA
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or the debugger, which nobody uses here, warns
-}
+# Starts a kernel, for which there are no settings and no start-up files of IPython on this machine.
+LAUNCH = """
+from IPython.core import application
+application.SYSTEM_CONFIG_DIRS.clear()
+application.ENV_CONFIG_DIRS.clear()
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
 
+LONGEST = 70  # bytes of a temporary folder's name: with those of a kernel's socket there may be 107, on a Mac 103
 PATIENCE = 60  # seconds without a word, of a notebook that prints how far it is
 
 _WRITABLE = "make it writable, then start again to go on"
@@ -103,7 +112,8 @@ class _Now:
         lines = text.strip().splitlines()
         if lines and time.monotonic() - self._last >= PATIENCE:
             self._last = time.monotonic()
-            print(f"{self._label}: {lines[-1]}", flush=True)
+            with suppress(BrokenPipeError):  # which whoever has started it notices, too
+                print(f"{self._label}: {lines[-1]}", flush=True)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -154,19 +164,22 @@ def _kernel(threads: int, gpu: str | None) -> Iterator[dict[str, type]]:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    words = [sys.executable, "-c", LAUNCH, "-f", "{connection_file}"]
     words += ["--IPKernelApp.log_level=ERROR"]  # one that is interrupted as it starts would have much to say
     made = []
-    with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as folder:
-        environment = ENVIRONMENT | dict.fromkeys(POOLS, str(threads)) | {"IPYTHONDIR": folder}
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=_short(), ignore_cleanup_errors=True) as folder:
+        environment = surroundings.calm(os.environ) | dict.fromkeys(POOLS, str(threads)) | {"IPYTHONDIR": folder}
         environment |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
 
         class Kernel(AsyncKernelManager):
-            kernel_spec = KernelSpec(argv=words, env=environment, display_name="Python 3", language="python")
+            kernel_spec = KernelSpec(argv=words, display_name="Python 3", language="python")
 
             def __init__(self, **settings):
                 super().__init__(transport="ipc", connection_file=f"{folder}/kernel.json", **settings)
                 made.append(self)
+
+            async def start_kernel(self, **settings):
+                await super().start_kernel(env=environment, **settings)
 
         try:
             yield {"kernel_manager_class": Kernel}
@@ -174,6 +187,12 @@ def _kernel(threads: int, gpu: str | None) -> Iterator[dict[str, type]]:
             for kernel in made:
                 if process := getattr(kernel.provisioner, "process", None):
                     process.kill()
+
+
+def _short() -> str:
+    # A socket's path must be, and a temporary folder's may not.
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST else "/tmp"
 
 
 def _where_and_why(error: Exception, copy: Path) -> str:
@@ -242,19 +261,20 @@ def main(words: Iterable[str] | None = None) -> int:
     # jupyterlab brings a checker of web addresses that jsonschema imports, for seconds, and no notebook needs.
     sys.modules.setdefault("rfc3987_syntax", None)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say, `run` says
+    among = {"among": asked.gpus.split(",") if asked.gpus else (), "runs_per_gpu": asked.runs_per_gpu}
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if asked.parent is not None:
-            _stop_with(asked.parent)
-        among = {"among": asked.gpus.split(",") if asked.gpus else (), "runs_per_gpu": asked.runs_per_gpu}
-        run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads, **among)
-        if asked.discard:
-            shutil.rmtree(asked.discard, ignore_errors=True)
+        with interruptions.heard():
+            if asked.parent is not None:
+                _stop_with(asked.parent)
+            run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads, **among)
+            if asked.discard:
+                shutil.rmtree(asked.discard, ignore_errors=True)
     except (ValueError, OSError, RuntimeError) as error:
         print(in_one_line(error, asked.output), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{Path(asked.output).stem} interrupted", file=sys.stderr)
+        if interruptions.is_read():
+            print(f"{Path(asked.output).stem} interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -44,7 +44,7 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
         CPU accuracy is on the profile's `test_images`, and training on its `tuning_images`. No row where the profile
         has no 80-cost, since fine-tuning may take as long as all other measuring.
     """
-    if NOTEBOOK not in profiles.load(run.profile, data=run.data).notebooks:
+    if NOTEBOOK not in run.plan.notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
     model, settings = study.load_model(run, device), run.settings["measuring"]
     sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()

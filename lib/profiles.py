@@ -242,19 +242,24 @@ class Run:
     results: str = "results"
 
     def __post_init__(self):
-        grid = load(self.profile, [self.seed], self.device, self.data, self.results).grid
+        grid = self.plan.grid
         where = f"{FILE}: profiles.{self.profile}.runs: "
         _one_of(self.dataset, grid, "data set", where)
         _one_of(self.network, grid[self.dataset], f"network for {self.dataset}", where)
 
     @property
+    def plan(self) -> Profile:
+        """Its profile, with this run's seed, device and folders."""
+        return load(self.profile, [self.seed], self.device, self.data, self.results)
+
+    @property
     def settings(self) -> dict[str, dict[str, object]]:
         """{"training": {...}, "measuring": {...}}, as they are for this run's data set."""
-        return load(self.profile).settings(self.dataset)
+        return self.plan.settings(self.dataset)
 
     @property
     def threads(self) -> int:
-        return load(self.profile).threads
+        return self.plan.threads
 
     @property
     def label(self) -> str:

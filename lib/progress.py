@@ -9,19 +9,19 @@ The seconds are from the step's start, on a cluster from its submission.
 
 import re
 import sys
-import threading
 from logging import WARNING, LogRecord
 from pathlib import Path
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from lib import interruptions
+
 TARGET = "all"  # the rule that only asks for files, and is no step
 KNOWN = re.compile(  # warnings that are no news
     r"No (SLURM )?account (was )?given|Unable to guess SLURM account"  # as study.yaml says, where it says null
     r"|WorkflowError:\s+Failed to clean up metadata"  # asked to forget a training taken up, of which it never knew
 )
-interrupted = threading.Event()  # by the user, who need not be told what failed of it
 
 
 class LogHandler(LogHandlerBase):
@@ -41,8 +41,14 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         """Prints what the record has to say, if anything."""
-        if interrupted.is_set():
+        if interruptions.happened.is_set():
             return
+        try:
+            self._tell(record)
+        except BrokenPipeError:
+            interruptions.give_up()
+
+    def _tell(self, record: LogRecord) -> None:
         handle = {
             LogEvent.RUN_INFO: self._count,
             LogEvent.JOB_INFO: self._note,

@@ -8,6 +8,11 @@ them), and a README that quotes what is published. The copy is made aside, and r
 whole; trainings of seeds that the report does not cover stay.
 """
 
+from lib import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.settle()
+
 import argparse
 import hashlib
 import os
@@ -122,7 +127,8 @@ def _require_small(files: Sequence[Path]) -> None:
 def _require_no_places(path: Path) -> None:
     if path.suffix not in READABLE:
         return
-    here = {str(profiles.ROOT), str(Path.home()), sys.prefix} - {"/", "/usr"}
+    home = os.path.expanduser("~")  # anything, or nothing: whatever HOME says
+    here = {str(profiles.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
     text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures
     names = [*map(re.escape, here), re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py"]  # of a warning
     if found := re.search(rf"(?<![\w.-])({'|'.join(names)})(?![\w.-]).{{0,60}}", text):
@@ -181,12 +187,13 @@ def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.publish", description="Copy a finished profile for readers.")
     parser.add_argument("--profile", default="quick")
+    parser.add_argument("--data", default="data", help="folder of the data sets")
     parser.add_argument("--results", default="results")
     asked = parser.parse_args(words)
     results = os.path.relpath(asked.results)
     os.chdir(profiles.ROOT)
     try:
-        folder, size, left_out = publish(profiles.load(asked.profile, results=results))
+        folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=results))
         if folder == profiles.from_here("results/published") / asked.profile:
             readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:

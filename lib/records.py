@@ -25,9 +25,7 @@ from pathlib import Path
 import pandas
 import torch
 
-from lib import profiles
-
-CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # products of matrices the same every time, on CUDA
+from lib import profiles, surroundings
 
 
 @dataclass
@@ -82,7 +80,8 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
 
 
 def _be_deterministic() -> None:
-    os.environ.setdefault(*CUBLAS)  # for notebooks opened by hand; read when CUDA is first used
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    os.environ[name], _ = surroundings.SET[name]  # for notebooks opened by hand; read when CUDA is first used
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False  # or the fastest algorithm of the moment would be taken
 
@@ -120,14 +119,24 @@ def digest(path: str | os.PathLike) -> str:
 
 
 def _git() -> dict[str, object] | None:
+    commit = git("rev-parse", "HEAD")
+    return commit and {"commit": commit, "dirty": git("status", "--porcelain", "--untracked-files=normal") != ""}
+
+
+def git(*words: str) -> str | None:
+    """What git says of this repository, with no settings but the repository's own; None where git is not there or says
+    no, and where this is a folder in somebody else's repository."""
+    environment = surroundings.calm(os.environ) | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    command = ["git", "--no-optional-locks", "-c", "safe.directory=*"]  # whoever has unpacked it
+
     def ask(*words: str) -> str:
-        found = subprocess.run(["git", *words], cwd=profiles.ROOT, capture_output=True, text=True, check=True)
-        return found.stdout.strip()
+        given = {"cwd": profiles.ROOT, "env": environment, "capture_output": True, "check": True}
+        return subprocess.run([*command, *words], text=True, errors="replace", **given).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return None if ask("rev-parse", "--show-cdup") else ask(*words)
     except (OSError, subprocess.CalledProcessError):
-        return None  # not a clone, or one without commits
+        return None
 
 
 def device_name(device: torch.device) -> str:

@@ -8,24 +8,28 @@ Snakemake's own words go to .snakemake/log, and only warnings and errors to the 
 moment: the next start goes on.
 """
 
+from lib import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.settle()
+
 import argparse
 import dataclasses
 import errno
 import fcntl
 import json
 import os
-import re
 import shutil
-import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lib import cluster, execute, gpus, profiles, reuse
+from lib import cluster, execute, gpus, interruptions, profiles, reuse
 
 if TYPE_CHECKING:  # takes seconds
     from lib.datasets import ImageSet
@@ -36,8 +40,8 @@ NETWORKS = ("resnet8", "vgg8", "resnet18", "resnet20", "resnet56", "vgg19")  # n
 
 
 def parse_seeds(text: str) -> list[int] | None:
-    """The seeds in "0 1 2" or "0,1,2"; None for an empty text. Raises ValueError for anything else."""
-    words = re.split(r"[\s,]+", text.strip()) if text.strip() else []
+    """The seeds in "0 1 2"; None for an empty text. Raises ValueError for anything else."""
+    words = text.split()
     for word in words:
         if not (word.isascii() and word.isdigit()):
             raise ValueError(f'SEEDS={text!r}: {word!r} is not a whole number, 0 or more: write SEEDS="0 1 2"')
@@ -82,19 +86,22 @@ class Place:
 
 def place(asked: argparse.Namespace, profile: profiles.Profile) -> Place:
     """The place that the command line names. Raises ValueError, one line, for what is no number or is not there."""
+    texts = {"GPUS": asked.gpus, "RUNS_PER_GPU": asked.runs_per_gpu}
+    counts = {name: parse_count(name, text) for name, text in texts.items()}
+    for name in [name for name, count in counts.items() if count]:
+        if asked.cluster:
+            raise ValueError(f"{name}={texts[name]} is of this machine, but CLUSTER={asked.cluster}: leave one out")
+        if profile.device != "cuda":
+            raise ValueError(f"{name}={texts[name]}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
     if asked.cluster:
         return Place(parse_count("JOBS", asked.jobs) or cluster.AT_A_TIME, asked.cluster)
-    jobs, count = parse_jobs(asked.jobs, profile.threads), parse_count("GPUS", asked.gpus)
-    runs = parse_count("RUNS_PER_GPU", asked.runs_per_gpu) or 1
+    jobs = parse_jobs(asked.jobs, profile.threads)
     if profile.device != "cuda":
-        for name, text in (("GPUS", asked.gpus), ("RUNS_PER_GPU", asked.runs_per_gpu)):
-            if text.strip():
-                raise ValueError(f"{name}={text}, but runs are on the CPU: DEVICE says so, or no GPU can be seen")
         return Place(jobs)
     there = gpus.visible()
-    if count and count > len(there):
-        raise ValueError(f"GPUS={count}, but {len(there)} can be seen")
-    return Place(jobs, gpus=tuple(there[:count]), runs_per_gpu=runs)
+    if (counts["GPUS"] or 0) > len(there):
+        raise ValueError(f"GPUS={counts['GPUS']}, but {len(there)} can be seen")
+    return Place(jobs, gpus=tuple(there[: counts["GPUS"]]), runs_per_gpu=counts["RUNS_PER_GPU"] or 1)
 
 
 def _locked(file: IO, seconds: float = DYING) -> bool:
@@ -214,15 +221,10 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
     words += ["--profile", "none", "--workflow-profile", "none", *more]
 
-    def interrupt(*_: object) -> None:
-        progress.interrupted.set()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
     try:
         cli.main(words)
     except SystemExit as stop:
-        if progress.interrupted.is_set():
+        if interruptions.happened.is_set():
             raise KeyboardInterrupt from None
         return int(stop.code or 0)
 
@@ -283,15 +285,16 @@ def take(asked: argparse.Namespace, profile: profiles.Profile, digests: Mapping,
             print(f"{run.label}: {reuse.DONE[notebook]} already, in {folder}", flush=True)
 
 
-def _check_folders(**named: str) -> None:
-    for name, folder in named.items():
-        if folder and not os.path.isdir(folder):
+def _check_folders(asked: argparse.Namespace) -> None:
+    optional = {"CHECKPOINTS": asked.checkpoints, "MEASURED": asked.measured}
+    for name, folder in ({"DATA": asked.data} | {name: folder for name, folder in optional.items() if folder}).items():
+        if not os.path.isdir(folder):
             raise FileNotFoundError(f"{name}={folder}: there is no such folder: make it first, or leave {name} out")
 
 
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
-    _check_folders(DATA=asked.data, CHECKPOINTS=asked.checkpoints, MEASURED=asked.measured)
+    _check_folders(asked)
     folders = (os.path.relpath(asked.data), os.path.relpath(asked.results))
     profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *folders)
     if asked.cluster:
@@ -322,6 +325,20 @@ def reproduce(asked: argparse.Namespace) -> int:
     return status
 
 
+def _stop_steps() -> None:
+    # Only Ctrl-C in a terminal reaches them, too; one may be about to begin. On a cluster Snakemake cancels the jobs.
+    def stop() -> None:
+        import psutil
+
+        while interruptions.happened.is_set():
+            for child in psutil.Process().children():
+                with suppress(psutil.NoSuchProcess):
+                    child.terminate()
+            time.sleep(0.5)
+
+    threading.Thread(target=stop, daemon=True).start()
+
+
 def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.reproduce", description="Run what is missing of a profile.")
@@ -342,13 +359,18 @@ def main(words: Iterable[str] | None = None) -> int:
     asked = parser.parse_args(words)
     os.chdir(profiles.ROOT)
     try:
-        return reproduce(asked)
+        with interruptions.heard(None if asked.cluster else _stop_steps):
+            return reproduce(asked)
+    except BrokenPipeError:
+        interruptions.end_unread()
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, asked.results), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if interruptions.unread.is_set():
+            interruptions.end_unread()
         print("interrupted: start again to go on", file=sys.stderr)
-        return 130
+    return 130
 
 
 if __name__ == "__main__":

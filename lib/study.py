@@ -173,8 +173,8 @@ def cells(notebook: str, settings: Mapping[str, object], labels: Tensor) -> list
 
 def wanted(run: profiles.Run) -> list[Cell]:
     """Every curve that the ablations of the run's profile need, each once, those on the same examples together."""
-    plan, labels = profiles.load(run.profile, data=run.data), _labels(run)
-    asked = [cell for name in plan.notebooks for cell in cells(name, run.settings["measuring"], labels)]
+    labels = _labels(run)
+    asked = [cell for name in run.plan.notebooks for cell in cells(name, run.settings["measuring"], labels)]
     return sorted(dict.fromkeys(asked), key=lambda cell: cell[1:])
 
 

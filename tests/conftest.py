@@ -30,8 +30,11 @@ class Study:
         return self.root / "results/smoke"
 
     def command(self, target: str, *variables: str) -> list[str]:
-        """`make target` with this interpreter on the CPU; a later variable goes before an earlier one."""
-        return ["make", target, f"PYTHON={sys.executable}", "PROFILE=smoke", "DEVICE=cpu", "JOBS=2", *variables]
+        """`make target` with this interpreter, on the smoke profile and the CPU where the target takes that; a later
+        variable goes before an earlier one."""
+        usual = ("PROFILE=smoke", "DEVICE=cpu", "JOBS=2") if target == "reproduce" else ()
+        usual = ("PROFILE=smoke",) if target == "clean" else usual
+        return ["make", target, f"PYTHON={sys.executable}", *usual, *variables]
 
     def make(self, target: str, *variables: str) -> subprocess.CompletedProcess:
         """Runs that command."""

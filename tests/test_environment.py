@@ -1,5 +1,6 @@
 """One lock for everybody: pip and conda users get the versions of requirements.lock, and it answers pyproject.toml."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from lib.profiles import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+CLEAN = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
 
 
@@ -103,6 +105,39 @@ def test_an_old_interpreter_is_told_its_age(monkeypatch, capsys):
     monkeypatch.setattr(requirements.sys, "version_info", (3, 10, 1))
     assert requirements.main() == 1
     assert "is Python 3.10, but the study needs 3.11 or newer, or leave PYTHON out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["reproduce", "THREADS=2"], "make reproduce takes no THREADS: leave it out."),
+        (["test", "PROFILE=smoke"], "make test takes no PROFILE: leave it out."),
+        (["SEEDS=1"], "make help takes no SEEDS: leave it out."),
+        (["benchmark", "QUICK=no"], "QUICK=no is neither 0 nor 1: write QUICK=1."),
+        (["-e", "help"], "make -e lets the environment change this file: leave it out."),
+        (["help", "MAKEFILES=mine"], "unknown variable MAKEFILES: valid are PROFILE SEEDS DEVICE"),
+    ],
+)
+def test_what_make_does_not_take_is_refused_in_one_line(words, line):
+    done = subprocess.run(["make", *words], cwd=ROOT, env=CLEAN, capture_output=True, text=True)
+    assert done.returncode and done.stdout == "" and done.stderr.count("\n") == 1
+    assert line in done.stderr
+
+
+def test_what_the_environment_says_by_chance_is_used_and_said():
+    given = CLEAN | {"DATA": "$(shell touch x)", "PYTHON": sys.executable}
+    done = subprocess.run(["make", "reproduce"], cwd=ROOT, env=given, capture_output=True, text=True)
+    data, python, refused, _ = done.stderr.splitlines()
+    assert data.endswith("DATA=$(shell touch x) is from the environment")
+    assert python.endswith(f"PYTHON={sys.executable} is from the environment")
+    assert refused.startswith("DATA=$(shell touch x): there is no such folder")
+
+
+def test_other_makefiles_may_not_change_this_one(tmp_path):
+    (tmp_path / "mine").write_text("KNOWN := NOTHING\n")
+    given = CLEAN | {"MAKEFILES": f"{tmp_path}/mine"}
+    done = subprocess.run(["make", "help"], cwd=ROOT, env=given, capture_output=True, text=True)
+    assert done.returncode and "MAKEFILES is set in the environment" in done.stderr
 
 
 def test_make_help_tells_every_variable():

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,10 @@ def test_a_folder_that_is_named_but_not_there(folder, capsys, name):
         == f"{name}=/nowhere: there is no such folder: make it first, or leave {name} out"
     )
     assert os.listdir(folder) == ["data"]
+
+
+def test_an_empty_name_of_the_data_folder(folder, capsys):
+    assert refused(["--data", ""], capsys) == "DATA=: there is no such folder: make it first, or leave DATA out"
 
 
 @pytest.mark.parametrize("place", ["results", "results/smoke", f"results/smoke/{RUN.split('/')[0]}"])
@@ -251,7 +256,8 @@ def test_what_was_run_by_hand_with_other_code_settings_or_data_runs_again(own_st
 # Interruptions
 
 
-def test_ctrl_c_is_told_in_one_line_and_leaves_a_state_that_goes_on(own_study):
+@pytest.mark.parametrize("how", ["Ctrl-C in its terminal", "SIGTERM to make"])
+def test_an_interruption_is_told_in_one_line_and_leaves_a_state_that_goes_on(own_study, how):
     for path in (own_study.smoke / "notebooks").glob("*"):
         path.unlink()
     before = own_study.plan()
@@ -260,14 +266,27 @@ def test_ctrl_c_is_told_in_one_line_and_leaves_a_state_that_goes_on(own_study):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     until(lambda: run.poll() is not None or list(own_study.smoke.rglob("*.part.ipynb")))
-    os.killpg(run.pid, signal.SIGINT)
+    os.killpg(run.pid, signal.SIGINT) if how.startswith("Ctrl-C") else run.terminate()
     _, said = run.communicate(timeout=60)
     assert run.returncode != 0
     ours = [line for line in said.splitlines() if line and not line.startswith("make")]
-    assert "interrupted: start again to go on" in ours and "Traceback" not in said
-    assert [line for line in ours if not line.endswith(("interrupted", "to go on"))] == []
+    assert ours[-1] == "interrupted: start again to go on"
+    assert [line for line in ours[:-1] if not line.endswith(" interrupted")] == []
     until(lambda: not list(own_study.smoke.rglob("*.part*")))
     assert set(own_study.plan()) <= set(before) and "90-report" in own_study.plan()
+
+
+@pytest.mark.parametrize("lost", [[], ["notebooks/30-sign.ipynb"]], ids=["the last line", "a line of Snakemake's"])
+def test_who_is_not_read_any_more_ends_without_a_word(own_study, lost):
+    for name in lost:
+        (own_study.smoke / name).unlink()
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "lib.reproduce", "--profile", "smoke", "--device", "cpu", "--jobs", "2"]
+    given = {"cwd": own_study.root, "env": own_study.environment, "stdout": writing, "stderr": subprocess.PIPE}
+    done = subprocess.run([*words, *(["--dry-run"] if lost else [])], **given, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 def until(condition, seconds=120):

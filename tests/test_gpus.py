@@ -88,3 +88,5 @@ def test_runs_on_the_cpu_have_no_gpu_and_more_than_there_are_is_refused(monkeypa
             placed(monkeypatch, device, gpus="5")
     with pytest.raises(ValueError, match="GPUS=3, but 2 can be seen"):
         placed(monkeypatch, "cuda", gpus="3")
+    with pytest.raises(ValueError, match=r"^GPUS=1 is of this machine, but CLUSTER=slurm: leave one out$"):
+        placed(monkeypatch, "cuda", gpus="1", cluster="slurm")

@@ -116,6 +116,15 @@ def test_a_folder_of_images_is_a_data_set(root):
     assert profiles.load("little").grid["flowers"] == ("resnet20",)
 
 
+def test_a_folder_of_images_may_be_elsewhere(root):
+    (root / "study.yaml").write_text(LITTLE.replace("cifar10", "flowers"))
+    (root / "elsewhere/flowers/train").mkdir(parents=True)
+    plan = profiles.load("little", data="elsewhere")
+    run = plan.runs[-1]
+    assert (run.dataset, run.data, run.threads, run.plan) == ("flowers", "elsewhere", 1, plan)
+    assert run.settings == plan.settings("flowers") and run.settings["training"]["epochs"] == 7
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
@@ -309,14 +318,16 @@ def test_measured_seeds_are_those_of_which_every_run_is_there(root):
     assert reproduce.measured_seeds(profile) == [0, 2]
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("", None), (" ", None), ("0 1 2", [0, 1, 2]), ("3,1", [3, 1])])
+@pytest.mark.parametrize(("text", "seeds"), [("", None), (" ", None), ("0 1 2", [0, 1, 2]), (" 3\t1\n", [3, 1])])
 def test_seeds_are_read(text, seeds):
     assert reproduce.parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["0; touch x", "-1", "1.5", "$(touch x)", "one", "²", "٣", "0 --x"])
+@pytest.mark.parametrize(
+    "text", ["0; touch x", "-1", "1.5", "$(touch x)", "one", "²", "٣", "0 --x", "0,1", "0, 1", "0-2"]
+)
 def test_what_is_not_seeds_is_refused_in_one_line(text):
-    with pytest.raises(ValueError, match="is not a whole number") as caught:
+    with pytest.raises(ValueError, match=r'is not a whole number, 0 or more: write SEEDS="0 1 2"$') as caught:
         reproduce.parse_seeds(text)
     assert "\n" not in str(caught.value)
 

@@ -11,7 +11,7 @@ import pandas
 import pytest
 import torch
 
-from lib import execute, profiles, records
+from lib import execute, profiles, records, surroundings
 
 RUN = profiles.Run("smoke", "digits", "resnet8", 3, device="cpu")
 
@@ -81,7 +81,7 @@ def test_on_cuda_a_notebook_begins_with_deterministic_algorithms(run, imagined_c
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()  # or a network with an exception could not be used
     assert not torch.backends.cudnn.benchmark
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == execute.ENVIRONMENT["CUBLAS_WORKSPACE_CONFIG"]
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == surroundings.SET["CUBLAS_WORKSPACE_CONFIG"][0]
     del os.environ["CUBLAS_WORKSPACE_CONFIG"]
 
 
