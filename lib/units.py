@@ -299,13 +299,14 @@ def _is_tied(model: nn.Module, trace: _Trace, run: _Run) -> bool:
     """Whether each channel of this layer changes one logit alone, or others in proportion, whichever channel it is, as
     in front of a softmax."""
     width, classes = run.value.shape[run.axis], trace.logits.shape[1]
-    changes = [_changed(model, trace, run, channel) for channel in sorted({0, width // 2, width - 1})]
+    channels = sorted({0, width // 2, width - 1})
+    changes = [_changed(model, trace, run, channel) for channel in channels]
     noise = 0.02 * max(float(change.abs().max()) for change in changes)
     if all(int((change.abs() > noise).sum()) <= 1 for change in changes):
         return True
     if min(width, classes) < 4:  # too few others to tell
         return width == classes
-    own = {int(change.abs().argmax()) for change in changes}
+    own = set(channels if width == classes else (int(change.abs().argmax()) for change in changes))
     rest = [change[[k for k in range(classes) if k not in own]] for change in changes]
     rest = [part / part.norm() for part in rest if part.norm() > noise]
     return all(float((a @ b).abs()) >= _PARALLEL for a, b in combinations(rest, 2))

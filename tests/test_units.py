@@ -1,5 +1,6 @@
 """lib.units: what a unit is, which BatchNorm belongs to it, and that a tap sees the value as it was."""
 
+import warnings
 from itertools import pairwise, product
 
 import pytest
@@ -164,3 +165,111 @@ def test_an_example_helps_where_the_usual_inputs_do_not():
     assert [unit.name for unit in units(OnlyTiny().eval(), torch.zeros(1, 1, 5, 5))] == ["conv"]
     with pytest.raises(ValueError, match="Mlp takes none of the usual inputs"):
         units(toys.make(toys.Mlp))  # whose classifier is registered first
+
+
+class Head(nn.Module):
+    """A convolution of 6 channels, and what `head` makes logits of its mean over space with."""
+
+    def __init__(self, head, *layers):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 6, 3), head
+        self.one, self.other, self.gate = nn.Linear(6, 5), nn.Linear(6, 5), nn.Linear(6, 1)
+        self.prototypes = nn.Parameter(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        return self.head(self, self.conv(x).relu().mean((2, 3)))
+
+
+def cosine(net, x):
+    return functional.linear(functional.normalize(x), functional.normalize(net.one.weight))
+
+
+def nearest(net, x):
+    return -(x[:, None] - net.prototypes).square().sum(2)
+
+
+@pytest.mark.parametrize(
+    ("head", "with_units"),
+    [
+        (lambda net, x: net.one(x), ["conv"]),
+        (lambda net, x: net.one(x).log_softmax(1), ["conv"]),
+        (lambda net, x: functional.normalize(net.one(x)) * 8, ["conv"]),
+        (lambda net, x: net.one(x)[:, :4], ["conv"]),
+        (lambda net, x: (net.one(x).softmax(1) + net.other(x).softmax(1)) / 2, ["conv"]),
+        (lambda net, x: torch.cat([net.one(x), net.other(x)], 1), ["conv"]),
+        (lambda net, x: torch.maximum(net.one(x), net.other(x)), ["conv"]),
+        (lambda net, x: net.one(x) * net.gate(x).sigmoid(), ["conv", "gate"]),  # one channel for all logits
+        (lambda net, x: net.one(x) @ torch.eye(5), ["conv", "one"]),
+        (cosine, ["conv"]),
+        (nearest, ["conv"]),  # as many prototypes as channels, and no product of matrices
+        (lambda net, x: x @ net.prototypes, ["conv"]),
+    ],
+)
+def test_the_classifier_is_what_the_channels_of_the_logits_are(head, with_units):
+    torch.manual_seed(0)
+    model = Head(head).eval()
+    assert [unit.name for unit in units(model, torch.randn(1, 1, 6, 6))] == with_units
+
+
+class Beside(nn.Module):
+    """A convolution and its BatchNorm, and what else `join` does with both."""
+
+    def __init__(self, join):
+        super().__init__()
+        self.conv, self.norm, self.again, self.join = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), join
+        self.classifier = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.classifier(self.join(self, x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("join", "norm"),
+    [
+        (lambda net, x: net.norm(x), "norm"),
+        (lambda net, x: net.norm(input=x), "norm"),
+        (lambda net, x: net.norm(x) + x, None),  # a shortcut from before the norm
+        (lambda net, x: net.norm(x) + net.again(x), None),
+        (lambda net, x: net.norm(x) + 0 * x[:, :1], None),
+        (lambda net, x: (x.mean(), net.norm(x))[1], "norm"),  # for nothing
+        (lambda net, x: net.norm(x.clone()), None),
+        (lambda net, x: net.norm(x.mul_(2)), None),
+    ],
+)
+def test_a_norm_is_the_layers_where_nothing_else_takes_in_what_it_gives(join, norm):
+    model, images = Beside(join).eval(), torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    (unit,) = units(model, images[:1])
+    assert unit.norm == norm
+    with torch.no_grad(), tapped(model, [unit], lambda number, tap, value: value * 0):
+        off = model(images)
+    expected = model.classifier(torch.relu(join(model, torch.zeros(3, 4, 4, 4))).mean((2, 3)) * (norm is None))
+    close(off, expected)
+
+
+def test_a_layer_that_runs_more_often_than_for_the_example_is_refused():
+    class Often(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.classifier = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(1, 4)
+
+        def forward(self, x):
+            for _ in range(x.shape[2] // 4):
+                x = self.conv(x).relu()
+            return self.classifier(x.mean((2, 3)))
+
+    model = Often().eval()
+    layers = units(model, torch.randn(1, 1, 8, 8))
+    with tapped(model, layers, lambda *_: None):
+        model(torch.randn(2, 1, 8, 8)), model(torch.randn(2, 1, 4, 4))
+        with pytest.raises(ValueError, match="conv runs more often than the 2 times it did for the example"):
+            model(torch.randn(2, 1, 12, 12))
+
+
+def test_scripted_models_are_refused():
+    model = toys.make(toys.Plain).float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch advises against it, too
+        scripted = torch.jit.trace(model, torch.randn(1, 2, 6, 6))
+    with pytest.raises(ValueError, match="hooks cannot see into TorchScript: give the module that it was made from"):
+        units(scripted, torch.randn(1, 2, 6, 6))
