@@ -54,6 +54,7 @@ def table(
         network in training mode.
     """
     _require_usable(models)
+    example = example[:1]
     models = {name: _in_the_same_layout(model, example) for name, model in models.items()}
     most = _copies(example, max(batches))
     found = pandas.DataFrame({"variant": list(models)})
@@ -84,8 +85,8 @@ def multiply_adds(model: nn.Module, example: Tensor) -> int:
     A layer used twice counts twice; biases, BatchNorm, activations and pooling do not count, nor do products of
     activations or what is within MultiheadAttention.
     """
-    with _Sum() as counted, models.as_written():
-        _inference(model, example)()
+    with _Sum(model.parameters()) as counted, models.as_written():
+        _inference(model, example[:1])()
     return counted.multiply_adds
 
 

@@ -4,25 +4,40 @@ Enters: a forward pass, run while a `Detached` is open, of images that require g
 depend on values behind such a cut. What is cut off and used for nothing, such as a copy that is kept, does not matter.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from lib import models
+from lib.units import Tap, Unit, tapped
 
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
+_LEAVES = ("numpy", "tolist", "__array__")
 _CHANGES_ITS_FIRST = ("__setitem__", "copy_")
 
 
-def refuse_cut_gradients(model: nn.Module, images: Tensor) -> None:
-    """Raises ValueError where the logits for `images` (M, ...) depend on something without a gradient of its own."""
-    with Detached() as detached, models.as_written():
-        output = model(images.clone().requires_grad_().clone())
-    if detached.reaches(output):
-        raise ValueError(
-            f"{type(model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad(): scores by"
-            f" gradients would miss what goes through there"
-        )
+def refuse_cut_gradients(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> None:
+    """Raises ValueError where the logits for `images` (M, ...) depend on units by a way that gradients do not go."""
+
+    def watch(number: int, tap: Tap, value: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            raise ValueError(cut(model))
+        return value if value.requires_grad else value.detach().requires_grad_().clone()
+
+    with tapped(model, layers, watch), Detached() as detached:
+        output = model(images)
+    if detached.reaches(output) or detached.lost:
+        raise ValueError(cut(model))
+
+
+def cut(model: nn.Module) -> str:
+    """What is said of such a network."""
+    return (
+        f"{type(model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad(): scores by"
+        f" gradients would miss what goes through there"
+    )
 
 
 class Detached(TorchFunctionMode):
@@ -31,11 +46,13 @@ class Detached(TorchFunctionMode):
     def __init__(self):
         super().__init__()
         self._behind: dict[int, tuple[Tensor, bool]] = {}  # held, so that no other takes their ids
+        self.lost = False  # whether values were made something else than tensors, where nobody can follow them
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
         taken, name = _tensors((args, kwargs)), getattr(function, "__name__", "")
         behind = any(self.reaches(tensor) for tensor in taken)
+        made = function(*args, **(kwargs or {}))
+        self.lost |= name in _LEAVES and any(tensor.requires_grad or self.reaches(tensor) for tensor in taken)
         cuts = any(tensor.requires_grad for tensor in taken) and not name.endswith(_OF_A_SHAPE_ALONE)
         changed = args[:1] if name in _CHANGES_ITS_FIRST else ()
         for tensor in (*_tensors(made), *_tensors(changed)):

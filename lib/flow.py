@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -29,6 +30,18 @@ class _Operation:
     writes: frozenset[int]
     mixes: bool
     in_place: bool
+    draws: bool  # random numbers
+
+
+def _is_idle(operation: object, arguments: tuple, named: dict) -> bool:
+    """Whether an operation that could draw random numbers is told not to, as attention with a dropout of 0 is."""
+    given = {
+        argument.name: argument.default_value
+        for argument in operation._schema.arguments
+        if argument.has_default_value()
+    }
+    given |= dict(zip((argument.name for argument in operation._schema.arguments), arguments, strict=False)) | named
+    return given.get("dropout_p", given.get("p")) == 0 or given.get("training", given.get("train")) is False
 
 
 class Flow(TorchDispatchMode):
@@ -56,7 +69,10 @@ class Flow(TorchDispatchMode):
             mixes = bool(_MIXING.search(operation._schema.name.split("::")[-1]))
             for place in reads:
                 self._readers[place].append(len(self))
-            self._operations.append(_Operation(reads, writes, mixes, changes))
+            draws = torch.Tag.nondeterministic_seeded in operation.tags and not _is_idle(
+                operation, arguments, named or {}
+            )
+            self._operations.append(_Operation(reads, writes, mixes, changes, draws))
         return output
 
     def readers(self, value: Tensor, since: int) -> list[int]:
@@ -71,6 +87,10 @@ class Flow(TorchDispatchMode):
                 needed = self._before(number, needed) | self._operations[number].reads
                 found.add(number)
         return found
+
+    def draws_for(self, output: Tensor) -> bool:
+        """Whether `output` depends on random numbers, whatever generator they are from."""
+        return any(self._operations[number].draws for number in self.leading_to(output))
 
     def unmixed(self, values: Sequence[tuple[Tensor, int]], output: Tensor) -> list[bool]:
         """For each (value, number of operations when it was made), whether channels of it reach `output` without being

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from lib.models import alike, channels_last, copied
+from lib.models import alike, attempted, channels_last, copied
 from lib.units import Tap, Unit, tapped
 
 _SMALL_MAP = 16  # pixels, below which the weights are most of what a convolution reads, and the default layout wins
@@ -71,18 +71,6 @@ def _seen(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, torch.Siz
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def attempted() -> Iterator[None]:
-    """Passes over whatever fails within, since a stranger's model may fail in any way; but not over a full memory,
-    which is not the model's fault and must be told."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:
-        return
 
 
 def _fold(model: nn.Module, unit: Unit, shapes: dict[str, torch.Size]) -> None:

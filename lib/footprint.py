@@ -15,7 +15,7 @@ that does not always, and nothing is stuck: an input is gone where it is exactly
 of the logits is. All numbers of units go through at once, each as an example of its own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas
@@ -24,18 +24,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
 
 from lib import models
+from lib.activations import ACTIVATIONS, GATES, plain_name, straightened
 from lib.units import Unit, tapped, units
-from lib.uses import Use, Uses, bound, linear
+from lib.uses import Use, Uses, bound
 
-# activation functions, by name: those that make zero of zero, and those that do not
-_KEEP_ZERO = {"celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6", "rrelu", "selu"}
-_KEEP_ZERO |= {"silu", "softsign", "tanh", "threshold", "clamp", "clamp_min", "clamp_max", "clip"}
-_KEEP_ZERO |= {"detach"}
-_NEVER_ZERO = {"hardsigmoid", "sigmoid", "softplus"}
-_OF_TWO = {"maximum", "minimum", "fmax", "fmin", "max", "min"}
+_LINES = ACTIVATIONS | {"clamp", "clamp_max", "clamp_min", "clip", "rrelu", "softsign", "threshold"}
+_MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
 
 
 def remaining(
@@ -47,7 +43,8 @@ def remaining(
         example: one input, (1, C, H, W) or whatever the model takes; of it only the shape matters.
         layers: `units(model, example)`, where it is known already.
 
-    Returns one row per k: pruned (k), macs and parameters (shares of the whole network's, 0 to 1).
+    Returns one row per k: pruned (k), macs and parameters (shares of the whole network's, 0 to 1; NaN where nothing is
+        seen to matter, as where a model's own code silences positive values).
     """
     return Footprint(model, example, layers).remaining(order, counts)
 
@@ -67,7 +64,11 @@ class Footprint:
     @torch.inference_mode(False)
     def remaining(self, order: Tensor, counts: Sequence[int]) -> pandas.DataFrame:
         """As the function `remaining`."""
-        keep = torch.ones(len(counts) + 1, len(order))  # the first row: nothing is off
+        total = sum(unit.size for unit in self._layers)
+        models.require_order(order, total)
+        for k in counts:
+            models.require_count(k, total)
+        keep = torch.ones(len(counts) + 1, total)  # the first row: nothing is off
         for row, k in enumerate(counts, start=1):
             keep[row, order[:k].cpu()] = 0.0
         found = [self._passed(rows).left() for rows in keep.split(len(keep) if self._by_row else 1)]
@@ -78,12 +79,13 @@ class Footprint:
     @torch.enable_grad()
     def _passed(self, keep: Tensor) -> "_Watch":
         """What runs with those units on that `keep` (rows, N) has at 1, each row for an example of its own."""
-        masks = [keep[:, unit.slice].to(self._image) for unit in self._layers]
+        masks = [keep[:, unit.slice].to(self._image.device).bool() for unit in self._layers]
 
         def switch_off(number: int, tap, value: Tensor) -> Tensor:
             shape = [1] * value.ndim
             shape[0], shape[tap.axis] = (len(keep) if len(value) == len(keep) else 1), masks[number].shape[1]
-            return value * (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
+            on = (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
+            return torch.where(on, value, 0)  # and not times zero, which leaves a derivative without bounds as it is
 
         watch = _Watch(len(keep), list(self._network.parameters()))
         with tapped(self._network, self._layers, switch_off), watch:
@@ -143,51 +145,53 @@ class _Watch(Uses):
     """While open, notes every use of weights, and has activation functions be bent lines and maxima sums."""
 
     def __init__(self, rows: int, parameters: Sequence[Tensor]):
-        super().__init__()
+        super().__init__(parameters)
         self.uses, self.logits = [], torch.empty(0)
-        self._rows, self._parameters, self._generator = rows, parameters, torch.Generator().manual_seed(2)
-        self._known, self._elsewhere = {id(parameter) for parameter in parameters}, set()
-        self._origins = {id(parameter): (id(parameter), parameter) for parameter in parameters}
+        self._rows, self._generator = rows, torch.Generator().manual_seed(2)
         self._entries: dict[int, Tensor] = {}  # of parameters that weights are made of: which are not always zero
 
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
-        name = getattr(function, "__name__", "").rstrip("_")
-        if args and name in _KEEP_ZERO:
-            return linear(function, args, kwargs, **self._slopes())
-        if args and name in _NEVER_ZERO:
-            return linear(function, args, kwargs, **self._slopes(), shift=0.5)
-        if function is functional.normalize:  # which of a single value leaves nothing but the sign
-            value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
-            return value / (1 + value.norm(dim=dim, keepdim=True))
+        name = plain_name(function)
+        if name in _LINES and args:
+            return self._line(function, args, kwargs)
+        if name in _MAXIMA and args:
+            return _sum(function, args, kwargs)
+        if name in ("numpy", "tolist", "__array__"):
+            raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
+        if name == "detach":
+            return args[0] * 1
         if name == "softmax":  # whose derivative may be too small for numbers
             value, dim = bound(args, kwargs, "input", "dim")
             return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
-        if len(args) == 2 and name in _OF_TWO and isinstance(args[1], Tensor):
-            return args[0] + args[1]
+        if function is functional.normalize:  # which of a single value leaves nothing but the sign
+            value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
+            return value / (1 + value.norm(dim=dim, keepdim=True))
         made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
         return made.clone() if function is functional.linear and made._is_view() else made
 
-    def _slopes(self) -> dict[str, float]:
-        """Of an activation function: others each time, so that what is not always the same does not cancel."""
+    def _line(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
+        """Through what the function makes of 0, with other slopes each time: what is not always the same must not
+        cancel."""
         above, below = _positive((2,), self._generator).tolist()
-        return {"above": above, "below": below}
+        if plain_name(function) == "prelu":
+            above = 1 + args[1].reshape(-1, *[1] * (args[0].ndim - 2 if args[1].numel() > 1 else 0))
+            return args[0] * above
+        with models.attempted():  # bounds may be of another shape
+            at_zero = float(function(args[0].detach().new_zeros(1), *args[1:], **kwargs))
+            if plain_name(function) in GATES:  # bounded, or products of them would leave the range of numbers
+                return at_zero + args[0] / (10 + 10 * args[0].abs())
+            return straightened(function, args, kwargs, above=above, below=below, shift=at_zero)
+        return straightened(function, args, kwargs, above=above, below=below)
 
     def use(self, use: Use) -> None:
         taken, by_row = self._anywhere(use.taken.detach(), use.axis), len(use.made) == self._rows
         where, width = get_gradient_edge(use.made), use.made.shape[use.axis]
         positions, kept = use.positions / self._rows, (use.weight, use.vectors, use.transposed, use.axis)
         self.uses.append(_Seen(*kept, taken, positions, where, width, by_row))
-        if use.weight is not None and id(use.weight) in self._origins:
-            self._entries[self._origins[id(use.weight)][0]] = use.weight.detach() != 0
-
-    def other(self, taken: Iterable, made: object) -> None:
-        if not any(isinstance(value, Tensor) for value in tree_leaves(made)):  # but a size, say
-            return
-        for value in tree_leaves(list(taken)):
-            self._elsewhere |= self._known & {id(value)}
-            if id(value) in self._origins and isinstance(made, Tensor) and made.shape == value.shape:
-                self._origins[id(made)] = self._origins[id(value)][0], made  # held, so that no other takes its id
+        origin = self.origin(use.weight)
+        if origin is not None:
+            self._entries[id(origin)] = use.weight.detach() != 0
 
     def left(self) -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
@@ -214,17 +218,17 @@ class _Watch(Uses):
         total, used_once = self.logits.new_zeros(self._rows, dtype=torch.float64), self._used_once(outputs)
         for use, reached, as_weight in used_once.values():
             total += use.count(reached) if as_weight else reached.sum(1)
-        rest = [parameter for parameter in self._parameters if id(parameter) not in used_once]
+        rest = [parameter for parameter in self.parameters.values() if id(parameter) not in used_once]
         return total + self._one_by_one(rest) if rest else total
 
     def _used_once(self, outputs: Sequence[Tensor]) -> dict[int, tuple[_Seen, Tensor, bool]]:
         """The use of each parameter, with the outputs that count and whether it is the weight; but not of parameters
         that something else takes in, too, or that are used again: what that does could cancel."""
-        found, again = {}, set(self._elsewhere)
+        found, again = {}, set(self.elsewhere)
         for use, reached in zip(self.uses, outputs, strict=True):
             for tensor in (use.weight, *use.vectors):
                 again |= found.keys() & {id(tensor)}
-                if id(tensor) in self._known:
+                if id(tensor) in self.parameters:
                     found[id(tensor)] = use, reached, tensor is use.weight
         return {name: use for name, use in found.items() if name not in again}
 
@@ -241,6 +245,18 @@ class _Watch(Uses):
         if parameter.ndim > 2 and id(parameter) in self._entries:  # a whole kernel, but for what is always zero
             matters = matters.flatten(2).any(2, keepdim=True) & self._entries[id(parameter)].flatten(2)
         return int(matters.sum())
+
+
+def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
+    """Instead of a maximum, of two values or along axes, their sum, which depends on all of them."""
+    value, second, *_ = bound(args, kwargs, "input", "other" if "other" in kwargs else "dim", "keepdim")
+    made = function(*args, **kwargs)
+    if isinstance(second, Tensor):
+        return value + second
+    if second is None:  # over all examples, too
+        return made
+    total = value.sum(second, keepdim=bound(args, kwargs, "input", "dim", "keepdim")[2] or False)
+    return total if isinstance(made, Tensor) else type(made)((total, made.indices))
 
 
 def _mixed(logits: Tensor) -> Tensor:

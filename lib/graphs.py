@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.folding import can_merge, merged
-from lib.models import channels_last
+from lib.models import channels_last, copied
 from lib.units import LAYERS
 
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
@@ -29,6 +29,7 @@ class Graph:
     """
 
     def __init__(self, model: nn.Module, example: Tensor):
+        model = copied(model, sharing=True)  # tracing runs its code, which may keep stand-ins in it
         self._program = fx.GraphModule(model, _Tracer().trace(model))
         self.runs = _module_runs(self._program.graph)  # (module, number of the call, from 0) -> its node
         _undo_overwriting(self._program)

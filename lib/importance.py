@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lib import models, ranks
 from lib.criteria import REDUCTIONS, Criterion, parse
-from lib.detached import refuse_cut_gradients
+from lib.detached import cut, refuse_cut_gradients
 from lib.folding import folded
 from lib.lean import Lean
 from lib.noise import Noise
@@ -83,7 +83,7 @@ def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
     with _frozen(model):
         images = models.ready(model, images)
         layers = units(model, images[:1])
-        refuse_cut_gradients(model, images[:2])
+        refuse_cut_gradients(model, layers, images[:2])
         passed = _Pass(model, layers, images, {"sum"}, lean=False)
         return passed.send_back(vectors)["sum"]
 
@@ -188,7 +188,7 @@ class Scoring:
     def _rehearsed(self) -> bool:
         """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network."""
         pair = self.example.repeat_interleave(2, 0)
-        refuse_cut_gradients(self.model, pair)
+        refuse_cut_gradients(self.model, self.layers, pair)
         try:
             passed = _Pass(self.fast, self.taps, pair, self.kinds, lean=True)
             passed.send_back(torch.ones_like(passed.logits), last=True)
@@ -343,6 +343,8 @@ class _Pass:
         return dict(self._rows)
 
     def _watch(self, number: int, tap: Tap, value: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            raise ValueError(cut(self._model))
         if not value.requires_grad:
             value = value.detach().requires_grad_()
             self._leaves.append(value)
@@ -458,30 +460,16 @@ def _peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
         return next(iter(batches.first(1)))[0], batches
     rest, held = iter(batches), []
     for batch in rest:
-        held.append(_checked_batch(batch))
+        held.append(models.checked_batch(batch))
         if len(batch[0]):
             whole = batches if isinstance(batches, Sequence) else chain(held, rest)
             return batch[0][:1], whole
     raise ValueError(_NONE)
 
 
-def _checked_batch(batch: object) -> Batch:
-    form = "a batch must be (images, labels or None) or (images, labels or None, indices)"
-    if isinstance(batch, Tensor):
-        raise ValueError(f"{form}, not a tensor: give [(images, None)]")
-    if not (isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (2, 3)):
-        size = f" of {len(batch)}" if isinstance(batch, Sequence) else ""
-        raise ValueError(f"{form}, not a {type(batch).__name__}{size}")
-    for part in batch[:2]:
-        if not (isinstance(part, Tensor) or (part is None and part is not batch[0])):
-            from_numpy = ": torch.from_numpy(...) makes one of it" if type(part).__module__ == "numpy" else ""
-            raise ValueError(f"{form}, all tensors, not a {type(part).__name__}{from_numpy}")
-    return batch
-
-
 def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     start = 0
-    for images, labels, *rest in map(_checked_batch, batches):
+    for images, labels, *rest in map(models.checked_batch, batches):
         indices = torch.as_tensor(rest[0], device="cpu") if rest else torch.arange(start, start + len(images))
         if len(indices) != len(images) or (labels is not None and len(labels) != len(images)):
             raise ValueError(f"a batch has {len(images)} images but other numbers of labels or indices")

@@ -8,15 +8,18 @@ logits and labels, checked in one way for everybody, each fault in one line.
 import pickle
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from numbers import Integral
+from threading import Lock
 
 import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
+from torch.utils._pytree import tree_leaves
 
 
 def inside(model: nn.Module) -> nn.Module:
@@ -30,21 +33,42 @@ def inside(model: nn.Module) -> nn.Module:
             return model
 
 
+class _AsWritten:
+    """How many contexts of `as_written` are open, in all threads, and what it was like before the first."""
+
+    def __init__(self):
+        self.lock, self.count, self.before = Lock(), 0, ExitStack()
+
+    def open(self) -> None:
+        with self.lock:
+            self.count += 1
+            if self.count > 1:
+                return
+            if "torch._dynamo" in sys.modules:  # nothing can have been compiled without it, and it takes a second
+                self.before.enter_context(torch.compiler.set_stance("force_eager"))
+            if hasattr(checkpoint, "_checkpoint_impl"):  # elsewhere `units.tapped` notices what runs again
+                self.before.callback(setattr, checkpoint, "_checkpoint_impl", checkpoint._checkpoint_impl)
+                checkpoint._checkpoint_impl = lambda function, args, named, **_: function(*args, **named)
+
+    def close(self) -> None:
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.before.close()
+
+
+_as_written = _AsWritten()
+
+
 @contextmanager
 def as_written() -> Iterator[None]:
     """While open, what was compiled runs as it is written, so that hooks run; and what torch would run again during
     the backward pass, to hold less meanwhile, is run once and held (activation checkpointing)."""
-    compiler = "torch._dynamo" in sys.modules  # nothing can have been compiled without it, and it takes a second
-    eager = torch.compiler.set_stance("force_eager") if compiler else nullcontext()
-    before = getattr(checkpoint, "_checkpoint_impl", None)
+    _as_written.open()
     try:
-        if before is not None:  # elsewhere `units.tapped` notices what runs again
-            checkpoint._checkpoint_impl = lambda function, args, named, **settings: function(*args, **named)
-        with eager:
-            yield
+        yield
     finally:
-        if before is not None:
-            checkpoint._checkpoint_impl = before
+        _as_written.close()
 
 
 @contextmanager
@@ -74,10 +98,16 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """A copy of the model; with `sharing`, one with the same parameters and buffers. Activations that it keeps, which
     `deepcopy` refuses, come along without their history."""
     known = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                known[id(value)] = value.detach().clone()
+    for name, module in model.named_modules():
+        forward = vars(module).get("forward")
+        compiled = "_orig_mod" in module._modules  # whose copies are right
+        if forward is not None and not compiled and getattr(forward, "__self__", None) is not module:
+            raise ValueError(f"the forward of {name or type(model).__name__} has been replaced, so that a copy would "
+                             "run the original: wrap the model in a module instead")  # fmt: skip
+        for kept in vars(module).values():
+            for value in tree_leaves(kept):
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    known[id(value)] = value.detach().clone()
     if sharing:
         known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return deepcopy(model, known)
@@ -160,7 +190,11 @@ def answers(model: nn.Module, images: Tensor) -> Tensor:
     try:
         output = model(images)
     except (IndexError, RuntimeError) as error:
-        if len(images) != 1 or isinstance(error, torch.OutOfMemoryError):
+        if (
+            len(images) != 1
+            or isinstance(error, torch.OutOfMemoryError)
+            or not _takes(model, images.repeat_interleave(2, 0))
+        ):
             raise
         raise ValueError(f"{type(model).__name__} does not take a single image ({first_line(error)}): give batches of"
                          " two images or more, or have its squeeze() name an axis") from error  # fmt: skip
@@ -191,12 +225,12 @@ def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:
-    """Whether it runs for images in this layout, in which some views of them cannot be had."""
+    """Whether it runs for these images: in another layout some views of them cannot be had."""
     try:
         model(images)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:
+    except (IndexError, RuntimeError):
         return False
     return True
 
@@ -216,6 +250,41 @@ def require_scores(scores: Tensor, total: int | None = None) -> None:
         raise ValueError(f"scores must be finite, but {int((~scores.isfinite()).sum())} of {len(scores)} are not")
 
 
+def require_order(order: Tensor, total: int) -> None:
+    """Raises ValueError, in one line, where `order` does not name each of `total` units once."""
+    if not isinstance(order, Tensor) or order.is_floating_point() or order.is_complex() or order.dtype == torch.bool:
+        what = str(order.dtype).removeprefix("torch.") if isinstance(order, Tensor) else type(order).__name__
+        raise ValueError(
+            f"order must be unit indices (N,), a tensor of int64, not {what}: pruning.order(scores) gives one"
+        )
+    if order.ndim != 1 or not torch.equal(order.long().sort().values.cpu(), torch.arange(total)):
+        raise ValueError(
+            f"order must name each of the {total} units once, but has {order.numel()} entries of shape"
+            f" {tuple(order.shape)}: pruning.order(scores) gives one"
+        )
+
+
+def require_count(k: int, total: int) -> None:
+    """Raises ValueError, in one line, where `k` units of `total` cannot be off."""
+    if not isinstance(k, Integral) or not 0 <= k <= total:
+        raise ValueError(f"k={k} units cannot be off: there are {total}, give a whole number of them")
+
+
+def checked_batch(batch: object) -> Sequence:
+    """The batch, if it is one as `importance.score` takes them; ValueError in one line if not."""
+    form = "a batch must be (images, labels or None) or (images, labels or None, indices)"
+    if isinstance(batch, Tensor):
+        raise ValueError(f"{form}, not a tensor: give [(images, None)]")
+    if not (isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (2, 3)):
+        size = f" of {len(batch)}" if isinstance(batch, Sequence) else ""
+        raise ValueError(f"{form}, not a {type(batch).__name__}{size}")
+    for part in batch[:2]:
+        if not (isinstance(part, Tensor) or (part is None and part is not batch[0])):
+            from_numpy = ": torch.from_numpy(...) makes one of it" if type(part).__module__ == "numpy" else ""
+            raise ValueError(f"{form}, all tensors, not a {type(part).__name__}{from_numpy}")
+    return batch
+
+
 def alike(found: Tensor, truth: Tensor) -> bool:
     """Whether logits computed in another way are the same but for rounding.
 
@@ -225,6 +294,18 @@ def alike(found: Tensor, truth: Tensor) -> bool:
     """
     tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * truth.abs().max()
     return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
+
+
+@contextmanager
+def attempted() -> Iterator[None]:
+    """Passes over whatever fails within, since a stranger's model may fail in any way; but not over a full memory,
+    which is not the model's fault and must be told."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        return
 
 
 def first_line(error: BaseException) -> str:

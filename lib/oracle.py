@@ -14,6 +14,7 @@ model that cannot be traced, as its control flow depends on data, takes one mask
 import operator
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +57,10 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are
     not finite, or a model that is in training mode or has no units.
     """
-    model = models.inside(model)
-    with torch.inference_mode(False), torch.no_grad(), models.as_written():
-        singles = None
-        for images, labels in _examples(model, batches):
+    model, singles = models.inside(model), None
+    for images, labels in _examples(batches):
+        with _quietly():
+            images = models.ready(model, images)
             singles = singles or _Singles(model, images)
             singles.add(images, labels)
     return singles.results()
@@ -80,8 +81,9 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     """
     model, counts = models.inside(model), [int(k) for k in counts]
     offs, joint, singles = [(order, k) for k in counts], [0.0] * len(counts), None
-    with torch.inference_mode(False), torch.no_grad(), models.as_written():
-        for images, _ in _examples(model, batches):
+    for images, _ in _examples(batches):
+        with _quietly():
+            images = models.ready(model, images)
             singles = singles or _Singles(model, images, order[: max(counts, default=0)])
             joint = [a + b for a, b in zip(joint, _joint(model, offs, images, singles.layers), strict=True)]
             singles.add(images, None)
@@ -97,8 +99,9 @@ def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[
     """Only the joint changes of `interactions`, for the first `k` units of each of `orders`; errors as there."""
     model = models.inside(model)
     offs, total, examples, layers = [(order, k) for order in orders], [0.0] * len(orders), 0, None
-    with torch.inference_mode(False), torch.no_grad(), models.as_written():
-        for images, _ in _examples(model, batches):
+    for images, _ in _examples(batches):
+        with _quietly():
+            images = models.ready(model, images)
             layers = layers or units(model, images[:1])
             total = [a + b for a, b in zip(total, _joint(model, offs, images, layers), strict=True)]
             examples += len(images)
@@ -114,12 +117,19 @@ def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor,
     return changes
 
 
-def _examples(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without gradients, and as the model is written; not to be open while a caller's batches are made."""
+    with torch.inference_mode(False), torch.no_grad(), models.as_written():
+        yield
+
+
+def _examples(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
     empty = True
-    for images, labels, *_ in batches:
+    for images, labels, *_ in map(models.checked_batch, batches):
         if len(images):
             empty = False
-            yield models.ready(model, images), labels
+            yield images, labels
     if empty:
         raise ValueError("there are no examples to judge units on: `batches` is empty")
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from lib import models, ranks
 from lib.compact import Compact
-from lib.folding import attempted, full_precision
+from lib.folding import full_precision
 from lib.footprint import Footprint
-from lib.models import alike, predict
+from lib.models import alike, attempted, predict
 from lib.structure import slim as slim  # for whoever prunes
 from lib.units import Unit, along, tapped, units
 
@@ -58,10 +58,8 @@ def masked(
     """
     layers = units(model, example) if layers is None else layers
     total = sum(unit.size for unit in layers)
-    if not torch.equal(torch.as_tensor(order).sort().values.cpu(), torch.arange(total)):
-        raise ValueError(f"order must name each of the {total} units once, but has {len(order)} entries")
-    if not 0 <= k <= total:
-        raise ValueError(f"k={k} units cannot be off: there are {total}")
+    models.require_order(order, total)
+    models.require_count(k, total)
     keep = torch.ones(total)
     keep[order[:k].cpu()] = 0.0
     touched = [unit for unit in layers if not keep[unit.slice].all()]
@@ -128,6 +126,10 @@ def curves(
         raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
     model, example = models.inside(model), models.ready(model, images[:1])
     layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
+    if not all(chunk.isfinite().all() for chunk in images.split(1000)):
+        raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
+    for order in orders:
+        models.require_order(order, sum(unit.size for unit in layers))
     with torch.no_grad(), models.as_written():
         labels = models.labels(labels, len(images), model(example.repeat_interleave(2, 0)).shape[1])
     parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}

@@ -21,15 +21,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from lib import models
+from lib.activations import ACTIVATIONS, GATES, plain_name, straightened
 from lib.noise import Noise
 from lib.units import LAYERS, Tap, Unit, along, tapped
-from lib.uses import linear
 
-GATES = {"hardsigmoid", "sigmoid"}
-ACTIVATIONS = GATES | {
-    "celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu", "relu6", "selu", "silu",
-    "softplus", "tanh",
-}  # fmt: skip
 _STREAM = 1 << 32  # of `random`: far from those of cotangents, which count probes
 _CHUNK = 32  # examples at a time in `chip`, to bound its memory
 _STEP, _SPAN = 0.5, 20.0  # of the integral in `chip`: log(x / largest singular value) from -20 to 20
@@ -121,8 +116,8 @@ def _positive_copy(model: nn.Module) -> nn.Module:
 
 class _WithoutActivations(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if args and _plain_name(function) in ACTIVATIONS - GATES:
-            return linear(function, args, kwargs or {})
+        if args and plain_name(function) in ACTIVATIONS - GATES:
+            return straightened(function, args, kwargs or {})
         return function(*args, **(kwargs or {}))
 
 
@@ -249,15 +244,11 @@ class _ActivationsWatched(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if args and id(args[0]) in self._tapped and _plain_name(function) in ACTIVATIONS:
+        if args and id(args[0]) in self._tapped and plain_name(function) in ACTIVATIONS:
             tap, value, version = self._tapped[id(args[0])]
             if value._version == version:
                 self.after[tap] = lambda new, rest=args[1:]: function(new, *rest, **kwargs)
         return function(*args, **kwargs)
-
-
-def _plain_name(function: Callable) -> str:
-    return getattr(function, "__name__", "").rstrip("_")  # relu_ is relu in place
 
 
 def _total(layers: Iterable[Unit]) -> int:

@@ -335,7 +335,7 @@ def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[tup
     with _Positions(modules, len(example)) as seen, models.as_written():
         model(example)
     found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
-    return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere
+    return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere_macs
 
 
 class _Positions(Uses):
@@ -345,22 +345,17 @@ class _Positions(Uses):
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], examples: int):
-        super().__init__()
-        self.examples = examples
-        self.positions, self.elsewhere = dict.fromkeys(modules, 0), 0
-        self._owners = {id(m.weight): (name, m.weight) for name, m in modules.items() if m.weight is not None}
+        owned = {name: module.weight for name, module in modules.items() if module.weight is not None}
+        super().__init__(owned.values())
+        self.positions, self.elsewhere_macs = dict.fromkeys(modules, 0), 0
+        self._owners, self._examples = {id(weight): name for name, weight in owned.items()}, examples
 
     def use(self, use: Use) -> None:
-        if id(use.weight) in self._owners:
-            self.positions[self._owners[id(use.weight)][0]] += use.positions // self.examples
+        owner = self._owners.get(id(self.origin(use.weight)))
+        if owner is None:
+            self.elsewhere_macs += use.multiply_adds // self._examples
         else:
-            self.elsewhere += use.multiply_adds // self.examples
-
-    def other(self, taken: Iterable, made: object) -> None:
-        for value in taken:
-            owner = self._owners.get(id(value))
-            if owner and isinstance(made, Tensor) and made.shape == value.shape:
-                self._owners[id(made)] = owner[0], made  # held, so that no other takes its id
+            self.positions[owner] += use.positions // self._examples
 
 
 def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> _Part:

@@ -209,6 +209,8 @@ class _Trace:
         return []
 
     def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
+        if made.is_inference():
+            raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
         axis = -1 if isinstance(module, nn.Linear) else 1
         run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
         self.runs.append(run)
@@ -234,24 +236,39 @@ class _Trace:
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
 @torch.no_grad()
 def _trace(model: nn.Module, example: Tensor) -> _Trace:
-    """Of two copies of the example, which a network that is not random answers alike."""
-    pair = models.ready(model, example[:1]).repeat_interleave(2, 0)
+    pair = models.ready(model, example[:1]).repeat_interleave(2, 0)  # for some models do not take a single image
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with models.random_state_kept() as is_untouched:
         trace = _Trace(model, pair)
-        one, other = trace.logits
-        if trace.logits.isfinite().all() and not (is_untouched() and models.alike(one, other)):
-            _refuse_random(model, trace)
+        if trace.flow.draws_for(trace.logits):
+            raise ValueError(_random(model))
+        if trace.logits.isfinite().all():
+            _refuse_what_is_no_function(model, trace, again=1 if is_untouched() else 16)
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, before[name]) and not buffer.isnan().any():
+            buffer.copy_(before[name])
+            raise ValueError(f"{name} changes in every pass although in eval mode: logits must depend on images alone")
     return trace
 
 
-def _refuse_random(model: nn.Module, trace: _Trace) -> None:
+def _random(model: nn.Module) -> str:
+    return (
+        f"{type(model).__name__} is random although in eval mode, one example gets different logits: give"
+        f" functional.dropout and the like training=self.training"
+    )
+
+
+def _refuse_what_is_no_function(model: nn.Module, trace: _Trace, again: int) -> None:
+    """A pass of the example must give the same logits again, `again` times, whatever other example is beside it."""
     with models.as_written():
-        again = torch.cat([model(trace.example) for _ in range(4)])
-    if not models.alike(again, trace.logits[:1].expand_as(again)):
-        raise ValueError(
-            f"{type(model).__name__} is random although in eval mode, one example gets different logits: give"
-            f" functional.dropout and the like training=self.training"
-        )
+        if not all(models.alike(model(trace.example), trace.logits) for _ in range(again)):
+            raise ValueError(_random(model))
+        beside = torch.stack([trace.example[0], 1 - 2 * trace.example[0]])
+        if not models.alike(model(beside)[:1], trace.logits[:1]):
+            raise ValueError(
+                f"{type(model).__name__} lets examples influence each other, as statistics of a batch do: the logits of"
+                f" an example must depend on it alone"
+            )
 
 
 def _trace_usual_sizes(model: nn.Module) -> _Trace:
@@ -266,7 +283,7 @@ def _trace_usual_sizes(model: nn.Module) -> _Trace:
     for shape in shapes:
         example = torch.zeros(shape, dtype=like.dtype, device=like.device)
         try:
-            with torch.no_grad(), models.as_written():
+            with torch.no_grad(), models.as_written(), models.random_state_kept():
                 model(example)
         except (RuntimeError, ValueError, AssertionError) as error:
             last = models.first_line(error)
@@ -290,7 +307,10 @@ def _classifiers(model: nn.Module, trace: _Trace) -> set[str]:
     """The layers whose channels are those of the logits."""
     unmixed = trace.flow.unmixed([(run.value, run.done) for run in trace.runs], trace.logits)
     candidates = [run for run, straight in zip(trace.runs, unmixed, strict=True) if straight]
-    return {run.layer for run in candidates if run.value is trace.logits or _is_tied(model, trace, run)}
+    tied = {run.layer for run in candidates if run.value is trace.logits or _is_tied(model, trace, run)}
+    if not tied and trace.logits.shape[1] == 2:  # both made of one number, as by sigmoid(z) and 1 - sigmoid(z)
+        tied = {run.layer for run in candidates if run.value.shape[run.axis] == 1}
+    return tied
 
 
 @torch.inference_mode(False)
@@ -307,6 +327,8 @@ def _is_tied(model: nn.Module, trace: _Trace, run: _Run) -> bool:
     if min(width, classes) < 4:  # too few others to tell
         return width == classes
     own = set(channels if width == classes else (int(change.abs().argmax()) for change in changes))
+    if classes - len(own) < 2:
+        return width == classes
     rest = [change[[k for k in range(classes) if k not in own]] for change in changes]
     rest = [part / part.norm() for part in rest if part.norm() > noise]
     return all(float((a @ b).abs()) >= _PARALLEL for a, b in combinations(rest, 2))

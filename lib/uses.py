@@ -4,14 +4,14 @@ Enters: a forward pass, run while a `Uses` is open. Leaves: every use, whether a
 function itself. What modules' own hooks would not see, such as a cosine classifier's product, is seen here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
 _TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
@@ -41,10 +41,18 @@ class Use:
 
 
 class Uses(TorchFunctionMode):
-    """While open, `use` is called with every use, and `other` with what every other function takes in and gives.
+    """While open, `use` is called with every use of weights. A subclass may have functions do something else, by
+    `call`.
 
-    A subclass may have functions do something else, by `call`.
+    Arguments:
+        parameters: which are followed through functions that keep their shape, as those that normalise weights do.
     """
+
+    def __init__(self, parameters: Iterable[Tensor]):
+        super().__init__()
+        self.parameters = {id(parameter): parameter for parameter in parameters}
+        self.elsewhere: set[int] = set()  # ids of parameters that something else than a use of weights takes in
+        self._origins = {name: (parameter, parameter) for name, parameter in self.parameters.items()}
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -58,29 +66,26 @@ class Uses(TorchFunctionMode):
         elif function is functional.batch_norm:
             taken, _, _, gamma, beta = bound(args, kwargs, "input", "running_mean", "running_var", "weight", "bias")
             self.use(Use(taken, made, 1, None, _present(gamma, beta)))
-        else:
-            self.other(chain(args, kwargs.values()), made)
+        elif any(isinstance(value, Tensor) for value in tree_leaves(made)):  # and not a size, say
+            self._follow(tree_leaves((args, kwargs)), made)
         return made
+
+    def origin(self, weight: Tensor | None) -> Tensor | None:
+        """The parameter that a weight is or is computed from, if any."""
+        return self._origins.get(id(weight), (None, None))[0]
+
+    def _follow(self, taken: list, made: object) -> None:
+        for value in taken:
+            self.elsewhere |= self.parameters.keys() & {id(value)}
+            origin = self.origin(value)
+            if origin is not None and isinstance(made, Tensor) and made.shape == value.shape:
+                self._origins[id(made)] = origin, made  # held, so that no other takes its id
 
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         return function(*args, **kwargs)
 
     def use(self, use: Use) -> None:
         pass
-
-    def other(self, taken, made: object) -> None:
-        pass
-
-
-def linear(
-    function: Callable, args: tuple, kwargs: dict, *, above: float = 1.0, below: float = 1.0, shift: float = 0.0
-) -> Tensor:
-    """What an activation function is called for times `above`, or `below` where it is negative, plus `shift`: in place
-    where the function would be."""
-    value = args[0]
-    in_place = function.__name__.endswith("_") or kwargs.get("inplace") is True or any(arg is True for arg in args[1:])
-    slope = above if above == below else torch.where(value.detach() > 0, above, below)
-    return value.mul_(slope).add_(shift) if in_place else value * slope + shift
 
 
 def bound(args: tuple, kwargs: dict, *names: str) -> list:
