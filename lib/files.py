@@ -185,7 +185,7 @@ def _is_deep(image: Image.Image) -> bool:
         return True
     if image.format == "TIFF":
         return max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > 8
-    if image.format not in ("PNG", "PPM"):
+    if image.format not in ("PNG", "PPM") or not image.tile:  # without pixels it will fail later
         return False
     layout = image.tile[0][3]  # how pixels lie in the file: a name such as RGB;16B, or a name and the largest value
     return layout[1] > 255 if isinstance(layout, tuple) else ";16" in layout

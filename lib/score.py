@@ -106,7 +106,7 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
         records.save_table(table.assign(**{name: values.numpy() for name, values in scores.items()}), asked.output)
         for path in asked.output.parent.glob(f"{glob.escape(asked.output.name)}.rank-*"):
             path.unlink()
-        print(asked.output)
+        print(shown(asked.output))
 
 
 # ---- shard by shard -----------------------------------------------------------------------------------------------
@@ -191,12 +191,13 @@ def _check(asked: argparse.Namespace) -> None:
     if asked.shard % MINIBATCH:
         raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
     if asked.output.suffix != ".parquet":
-        raise ValueError(f"--output {asked.output} must end in .parquet")
+        raise ValueError(f"--output {shown(asked.output)} must end in .parquet")
     if asked.output.exists() and not asked.overwrite:
-        raise ValueError(f"{asked.output} is there already: give --overwrite, or another --output")
+        raise ValueError(f"{shown(asked.output)} is there already: give --overwrite, or another --output")
     needing = [name for name in asked.criteria if importance.parse(name).needs_labels]
     if needing and not asked.labels:
-        raise ValueError(f"criterion {needing[0]} needs labels: add --labels, if {asked.folder} has a folder per class")
+        folder = shown(asked.folder)
+        raise ValueError(f"criterion {needing[0]} needs labels: add --labels, if {folder} has a folder per class")
     asked.output.parent.mkdir(parents=True, exist_ok=True)
 
 
