@@ -81,6 +81,7 @@ $(VENV):
 	@$(VENV)/bin/python $(CALMLY) -m pip install --quiet --disable-pip-version-check $(UV)
 	@test -x $(VENV)/bin/uv || { echo "pip has put uv elsewhere than into $(VENV): see its settings (pip config list)" >&2; exit 1; }
 	@$(VENV)/bin/python $(CALMLY) -m uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
+	@ls -d $(VENV)/lib/python*/site-packages/torch > /dev/null 2>&1 || { echo "uv has put packages elsewhere than into $(VENV): see its settings (uv.toml)" >&2; exit 1; }
 	@$(VENV)/bin/python -E -c 'import os, site; print(os.getcwd(), file=open(site.getsitepackages()[0] + "/study.pth", "w"))'
 	@cp requirements.lock $(VENV)/finished.lock
 

@@ -37,7 +37,8 @@ def execute(rule, notebook, more):
     shared = f"--gpus {shlex.quote(','.join(config['gpus']))} --runs-per-gpu {config['runs_per_gpu']}"
     words = f"--parent {os.getpid()} --threads {profile.threads} {shared if on_gpu(rule) else ''}"
     files = f"notebooks/{notebook}.ipynb {{output.executed:q}}"
-    return f"exec {shlex.quote(sys.executable)} -m lib.execute {words} {files} -p device {device} {more}"
+    python = shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")  # which Snakemake fills
+    return f"exec {python} -m lib.execute {words} {files} -p device {device} {more}"
 
 
 def cores_of(notebook):

@@ -6,6 +6,7 @@ in the repository's root, which every node must see, with the interpreter that s
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -63,7 +64,7 @@ def words(profile: Profile, jobs: int) -> list[str]:
 def prefix(profile: Profile) -> str:
     """How the names of jobs for this profile in this folder begin, and no others'."""
     name = re.sub("[^A-Za-z0-9_-]", "-", profile.name)[:30]
-    return f"{name}-{hashlib.sha256(str(profile.folder.resolve()).encode()).hexdigest()[:8]}"
+    return f"{name}-{hashlib.sha256(os.fsencode(profile.folder.resolve())).hexdigest()[:8]}"
 
 
 def cancel_left(profile: Profile) -> None:

@@ -49,11 +49,16 @@ PATIENCE = 60  # seconds without a word, of a notebook that prints how far it is
 
 _WRITABLE = "make it writable, then start again to go on"
 _ROOM = "make room, then start again to go on"
+_MEMORY = "allow more memory (ulimit -v), then start again to go on"
+_LIMIT = "allow more of them (ulimit -n), then start again to go on"
+_SIZE = "allow larger files (ulimit -f), then start again to go on"
 _FOLDER = "a file is where a folder must be; move it away"
 REMEDIES = {  # for what the system has to say: error number -> what helps
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _WRITABLE),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _FOLDER),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _LIMIT),
+    errno.EFBIG: _SIZE,
 }
 _SMALLER = "give the profile a smaller batch, under training or measuring in study.yaml"
 
@@ -201,7 +206,7 @@ def _where_and_why(error: Exception, copy: Path) -> str:
         return f"cell [{error.exec_count}]: {error.ename}: {line}{_advice(error.ename, error.evalue)}"
     cells = [cell for cell in json.loads(copy.read_text())["cells"] if cell["cell_type"] == "code"]
     begun = sum(cell["metadata"].get("papermill", {}).get("start_time") is not None for cell in cells)
-    return f"cell [{begun}]: its kernel died (was it killed, or the memory full?)"
+    return f"cell [{begun}]: its kernel died (was it killed, the memory full, or a limit of ulimit -a reached?)"
 
 
 def _advice(name: str, said: str) -> str:
@@ -210,6 +215,8 @@ def _advice(name: str, said: str) -> str:
         return f": {_SMALLER}"
     if name == "ArrowInvalid":  # of a table, which it names
         return " Delete it to have it made again."
+    if name == "ImportError" and "failed to map segment" in said:
+        return f": {_MEMORY}"
     number = re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", said)  # Python's words, or those of safetensors
     remedy = REMEDIES.get(int(number[1] or number[2])) if number else None
     return f": {remedy}" if remedy else ""
@@ -218,6 +225,8 @@ def _advice(name: str, said: str) -> str:
 def in_one_line(error: Exception, place: str | os.PathLike) -> str:
     """What to print of an error that ends a program: what is wrong, with which file or else at `place`, and what
     helps."""
+    if isinstance(error, ImportError):
+        return f"{error}{_advice('ImportError', str(error))}"
     if not isinstance(error, OSError) or not error.errno:
         return str(error)
     remedy = REMEDIES.get(error.errno)
@@ -269,7 +278,7 @@ def main(words: Iterable[str] | None = None) -> int:
             run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads, **among)
             if asked.discard:
                 shutil.rmtree(asked.discard, ignore_errors=True)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(in_one_line(error, asked.output), file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -363,7 +363,7 @@ def main(words: Iterable[str] | None = None) -> int:
             return reproduce(asked)
     except BrokenPipeError:
         interruptions.end_unread()
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(execute.in_one_line(error, asked.results), file=sys.stderr)
         return 1
     except KeyboardInterrupt:

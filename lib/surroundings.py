@@ -14,11 +14,14 @@ Not a variable, and so the interpreter's own: what is installed beside it, its s
 from __future__ import annotations  # read by whatever python3 there is, to say that it is too old
 
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHE = f"{ROOT}/.cache"  # never committed
+FEWEST_FILES = 256  # that a process must be allowed to have open
 
 KEPT = {  # why -> names, of which * may be any letters
     "where programs are, and the libraries that they are linked with": (
@@ -56,8 +59,8 @@ SET = {  # name -> value, why
     "PYTHONUTF8": ("1", "files and terminals are UTF-8, whatever the language"),
     "LC_ALL": ("C", "numbers, dates and messages of programs as everywhere"),
     "MPLBACKEND": ("module://matplotlib_inline.backend_inline", "figures go into the notebook"),
-    "MPLCONFIGDIR": (f"{ROOT}/.cache/matplotlib", "no matplotlibrc or styles but matplotlib's, and room for its cache"),
-    "IPYTHONDIR": (f"{ROOT}/.cache/ipython", "no start-up files of the user's in notebooks opened by hand"),
+    "MPLCONFIGDIR": (f"{CACHE}/matplotlib", "no matplotlibrc or styles but matplotlib's, and room for its cache"),
+    "IPYTHONDIR": (f"{CACHE}/ipython", "no start-up files of the user's in notebooks opened by hand"),
     "JUPYTER_PREFER_ENV_PATH": ("1", "a kernel of this interpreter, not of one that the user has named alike"),
     "CUBLAS_WORKSPACE_CONFIG": (":4096:8", "products of matrices the same every time, on CUDA"),
     "PYDEVD_DISABLE_FILE_VALIDATION": ("1", "or the debugger, which nobody uses here, warns"),
@@ -74,7 +77,21 @@ def calm(environment: Mapping[str, str]) -> dict[str, str]:
     kept.update({name: value for name, (value, _) in SET.items()})
     if is_closed():
         kept["PYTHONNOUSERSITE"] = "1"
+    if not _is_room(environment):
+        kept["XDG_CACHE_HOME"] = CACHE
     return kept
+
+
+def _is_room(environment: Mapping[str, str]) -> bool:
+    # Snakemake, among others, stops where it cannot have its cache.
+    place = environment.get("XDG_CACHE_HOME") or os.path.join(environment.get("HOME", ""), ".cache")
+    if not os.path.isabs(place):
+        return False
+    try:
+        os.makedirs(place, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK)
 
 
 def is_closed() -> bool:
@@ -84,9 +101,31 @@ def is_closed() -> bool:
 
 
 def settle() -> None:
-    """Starts this process again, with the same words, where its environment is not calm."""
+    """Starts this process again, with the same words, where its environment is not calm; opens what is closed of its
+    three streams, and allows itself to read what it writes and to have enough files open. Ends it, with one line, where
+    that is refused."""
+    _open_streams()
+    _allow_files()
+    os.umask(os.umask(0o077) & 0o077)  # what it writes it must be able to read
     if (wanted := calm(os.environ)) != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+
+
+def _open_streams() -> None:
+    for stream in range(3):  # or the next file to be opened would be the one that everybody prints to
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _allow_files() -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < FEWEST_FILES:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (FEWEST_FILES, most))
+        except (OSError, ValueError):
+            sys.exit(f"only {most} files may be open at a time: allow more (ulimit -n {FEWEST_FILES})")
 
 
 def main() -> None:

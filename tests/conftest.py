@@ -32,8 +32,9 @@ class Study:
     def command(self, target: str, *variables: str) -> list[str]:
         """`make target` with this interpreter, on the smoke profile and the CPU where the target takes that; a later
         variable goes before an earlier one."""
-        usual = ("PROFILE=smoke", "DEVICE=cpu", "JOBS=2") if target == "reproduce" else ()
-        usual = ("PROFILE=smoke",) if target == "clean" else usual
+        taken = {"PROFILE=smoke": ("reproduce", "report", "publish", "clean")}
+        taken |= dict.fromkeys(("DEVICE=cpu", "JOBS=2"), ("reproduce", "report"))
+        usual = [variable for variable, targets in taken.items() if target in targets]
         return ["make", target, f"PYTHON={sys.executable}", *usual, *variables]
 
     def make(self, target: str, *variables: str) -> subprocess.CompletedProcess:

@@ -143,6 +143,16 @@ def test_a_file_where_results_should_be(folder, capsys, monkeypatch, place):
         (OSError(errno.EIO, "Input/output error"), "here: Input/output error"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a"), "[Errno 2] No such file: 'a'"),
         (FileNotFoundError("no images: put them there"), "no images: put them there"),
+        (
+            OSError(errno.EMFILE, "Too many open files", "a"),
+            "a: Too many open files: allow more of them (ulimit -n), then",
+        ),
+        (OSError(errno.EFBIG, "File too large", "a"), "a: File too large: allow larger files (ulimit -f), then start"),
+        (
+            ImportError("a.so: failed to map segment from shared object"),
+            "a.so: failed to map segment from shared object: allow more memory (ulimit -v), then start again",
+        ),
+        (ImportError("no module named a"), "no module named a"),
         (ValueError("plain"), "plain"),
     ],
 )

@@ -9,7 +9,7 @@ import sys
 import venv
 
 import pytest
-from conftest import Study
+from conftest import Study, copy_of_the_repository
 from soak import results
 from test_execute import PARAMETERS, outputs, write_notebook
 
@@ -41,6 +41,8 @@ HOSTILE = {
     "SQUEUE_STATES": "RUNNING", "SLURM_JOB_ID": "7",
 }  # fmt: skip
 
+TOO_FEW = "only 64 files may be open at a time: allow more (ulimit -n 256)"
+
 
 @pytest.fixture
 def hostile(tmp_path):
@@ -62,16 +64,16 @@ def hostile(tmp_path):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_hostile_is_kept(name):
-    set_instead = {known: value for known, (value, _) in surroundings.SET.items()}
-    set_instead |= {"PYTHONNOUSERSITE": "1"} if surroundings.is_closed() else {}
-    assert surroundings.calm({name: "mine"}) == set_instead
+def test_nothing_hostile_is_kept(name, tmp_path):
+    expected = {known: value for known, (value, _) in surroundings.SET.items()} | {"HOME": os.fspath(tmp_path)}
+    expected |= {"PYTHONNOUSERSITE": "1"} if surroundings.is_closed() else {}
+    assert surroundings.calm({name: "mine", "HOME": os.fspath(tmp_path)}) == expected
 
 
 @pytest.mark.parametrize("name", [name for names in surroundings.KEPT.values() for name in names])
-def test_what_the_table_keeps_is_kept(name):
-    name = name.replace("*", "SOME")
-    assert surroundings.calm({name: "mine"})[name] == "mine"
+def test_what_the_table_keeps_is_kept(name, tmp_path):
+    name, value = name.replace("*", "SOME"), os.fspath(tmp_path)
+    assert surroundings.calm({name: value})[name] == value
 
 
 @pytest.mark.parametrize("name", surroundings.SET)
@@ -81,9 +83,24 @@ def test_what_the_table_sets_is_set_whatever_it_was(name):
     assert why
 
 
-def test_a_calm_environment_stays_as_it_is():
-    calm = surroundings.calm(os.environ | {"PYTHONSTARTUP": "x"})
+@pytest.mark.parametrize("home", ["a folder", "a file", "", None])
+def test_a_calm_environment_stays_as_it_is(home, tmp_path):
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a file").touch()
+    given = {"PYTHONSTARTUP": "x", "HOME": home and os.fspath(tmp_path / home), "_": "y"}
+    calm = surroundings.calm({name: value for name, value in given.items() if value is not None})
     assert surroundings.calm(calm) == calm
+    assert calm.get("XDG_CACHE_HOME") == (None if home == "a folder" else surroundings.CACHE)
+
+
+@pytest.mark.parametrize(("place", "is_room"), [("new", True), ("file", False), ("", False)])
+def test_caches_are_the_users_where_there_is_room_for_them(tmp_path, monkeypatch, place, is_room):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    place = os.fspath(tmp_path / place) if place else "relative"
+    expected = place if is_room else surroundings.CACHE
+    assert surroundings.calm({"HOME": os.fspath(tmp_path), "XDG_CACHE_HOME": place})["XDG_CACHE_HOME"] == expected
+    assert sorted(os.listdir()) == (["file", "new"] if is_room else ["file"])
 
 
 @pytest.mark.parametrize(
@@ -132,23 +149,42 @@ def test_a_kernel_is_calm_whoever_starts_it(hostile, tmp_path, monkeypatch):
     assert spoilt == "False 0 UTF-8"
 
 
+def own_python(folder):
+    """An interpreter in an environment of its own, which has the packages of this one."""
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "here.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+    return os.fspath(folder / "bin/python")
+
+
 def test_settings_of_ipython_for_the_whole_machine_do_not_act(tmp_path, monkeypatch):
-    venv.create(tmp_path / "v", symlinks=True)  # whose settings are those of "the machine" for its own interpreter
-    python = tmp_path / "v/bin/python"
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
-    here = [path for path in sys.path if path.endswith("-packages")]
-    with open(f"{site}/here.pth", "w") as file:
-        file.write("\n".join(here))
+    python = own_python(tmp_path / "v")  # for which v/etc is what /etc is for all
     (tmp_path / "v/etc/ipython/startup").mkdir(parents=True)
     (tmp_path / "v/etc/ipython/startup/00.py").write_text("spoilt = True")
     (tmp_path / "v/etc/ipython/ipython_config.py").write_text("c.InteractiveShellApp.exec_lines = ['spoilt = True']")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(profiles, "ROOT", tmp_path)
-    monkeypatch.setattr(sys, "executable", os.fspath(python))
+    monkeypatch.setattr(sys, "executable", python)
     write_notebook(tmp_path / "a.ipynb", PARAMETERS, "import sys\nprint(sys.prefix, 'spoilt' in globals())")
     execute.run("a.ipynb", "b.ipynb", {})
     assert outputs(tmp_path / "b.ipynb") == [f"{tmp_path}/v False\n"]
+
+
+def test_streams_that_are_closed_and_a_mask_that_hides_what_is_written():
+    say = "import os, sys\nfrom lib import surroundings\nsurroundings.settle()\n"
+    say += "sys.stderr.write(f'{os.path.samestat(os.fstat(1), os.stat(os.devnull))} {os.umask(0):o}')"
+    words = ["sh", "-c", 'umask 0747; exec "$@" >&-', "sh", sys.executable, "-c", say]
+    done = subprocess.run(words, cwd=surroundings.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "True 47")
+
+
+@pytest.mark.parametrize(("limit", "said"), [("-S -n", "256"), ("-n", f"{TOO_FEW}\n")])
+def test_files_that_may_be_open_are_enough_or_it_is_said(limit, said):
+    say = "import resource, sys\nfrom lib import surroundings\nsurroundings.settle()\n"
+    say += "sys.stderr.write(f'{resource.getrlimit(resource.RLIMIT_NOFILE)[0]}')"
+    words = ["sh", "-c", f'ulimit {limit} 64; exec "$@"', "sh", sys.executable, "-c", say]
+    done = subprocess.run(words, cwd=surroundings.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (int(said != "256"), "", said)
 
 
 def test_a_temporary_folder_with_a_long_name(tmp_path, monkeypatch):
@@ -237,3 +273,15 @@ def test_the_study_may_be_in_a_folder_of_any_name(study, tmp_path):
     made = copied.make("reproduce")
     assert (made.returncode, made.stderr) == (0, ""), made.stdout + made.stderr
     assert made.stdout.startswith("[1 of 1] 90-report (")
+
+
+def test_the_interpreter_may_be_in_a_folder_of_any_name(tmp_path):
+    python = own_python(tmp_path / "{x} it's")
+    copied = copy_of_the_repository(tmp_path / "study")
+    settings = {"profile": "smoke", "device": "cpu", "digests": {"digits": ["of train", "of test"]}}
+    (copied.root / "settings.json").write_text(json.dumps(settings))
+    words = ["--configfile", "settings.json", "--dry-run", "--printshellcmds", "--cores", "1", "--profile", "none"]
+    command = [python, "-m", "snakemake", *words, "--workflow-profile", "none"]
+    planned = subprocess.run(command, cwd=copied.root, env=copied.environment, capture_output=True, text=True)
+    assert planned.returncode == 0, planned.stderr
+    assert f"exec {shlex.quote(python)} -m lib.execute" in planned.stdout
