@@ -71,7 +71,9 @@ class Listing:
             if not images:
                 path = shown(os.path.join(self.folder, name))
                 why = "leads to a folder that is read already" if name in self.left_out else "is empty"
-                raise ValueError(f"class {path} {why}: put images ({' '.join(SUFFIXES)}) into it or remove the folder")
+                raise ValueError(
+                    f"class {path} {why}: put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
+                )
         if count not in (None, len(self.classes)):
             raise ValueError(
                 f"{shown(self.folder)} has {len(self.classes)} folders of classes, but the network has {count}: labels "
@@ -166,7 +168,7 @@ def read(path: str | os.PathLike) -> tuple[Image.Image, bool]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if _is_deep(image):
-                raise ValueError("more than 8 bits per pixel")
+                raise ValueError("more than 8 bits per channel")
             image.info.pop("transparency", None)  # or Pillow would look for a colour to stand for it
             return image.convert("RGB"), image.mode in GREY
     except Exception as error:  # a damaged file makes Pillow raise nearly anything

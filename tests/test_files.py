@@ -79,7 +79,7 @@ def test_every_folder_is_a_class_and_an_empty_one_is_named(tmp_path):
     found = files.below(tmp_path)
     assert found.classes == {"a": ["a/1.png"], "b": [], "c": ["c/deep/1.png"]}
     assert refused(found.require_classes) == (
-        f"class {tmp_path}/b is empty: put images ({' '.join(SUFFIXES)}) into it or remove the folder"
+        f"class {tmp_path}/b is empty: put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
     )
     line = refused(files.below(tmp_path / "b/deep").require_classes)
     assert line == f"{tmp_path}/b/deep has no classes: give it one folder of images for each class"
@@ -212,14 +212,14 @@ DEEP = {
 @pytest.mark.parametrize("name", DEEP)
 def test_more_than_eight_bits_are_refused_whatever_the_format(tmp_path, name):
     (tmp_path / name).write_bytes(DEEP[name])
-    expected = f"cannot read image {tmp_path / name} (more than 8 bits per pixel): replace or remove it"
+    expected = f"cannot read image {tmp_path / name} (more than 8 bits per channel): replace or remove it"
     assert refused(files.read, tmp_path / name) == expected
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32, np.uint16])
 def test_so_are_floats_and_whole_numbers_in_tiff(tmp_path, kind):
     Image.fromarray(PIXELS[..., 0].astype(kind)).save(tmp_path / "deep.tif")
-    assert "(more than 8 bits per pixel)" in refused(files.read, tmp_path / "deep.tif")
+    assert "(more than 8 bits per channel)" in refused(files.read, tmp_path / "deep.tif")
 
 
 def test_fewer_bits_are_read(tmp_path):

@@ -112,7 +112,9 @@ def test_an_empty_class_is_named_where_labels_are_asked_for(folder):
     assert folders.stream(folder, 8).classes == ("a", "aa", "b")
     assert folders.stream(folder, 8).targets.tolist() == [0, 0, 0, 2, 2]
     for call in (partial(folders.stream, labelled=True), folders.image_set):
-        with pytest.raises(ValueError, match=rf"^class {folder}/aa is empty: put images .* or remove the folder$"):
+        with pytest.raises(
+            ValueError, match=rf"^class {folder}/aa is empty: put images .* or remove the folder if it is no class$"
+        ):
             call(folder, 8)
 
 
@@ -126,7 +128,7 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
 
 def test_deep_images_are_refused_and_not_clipped(folder):
     Image.fromarray(numpy.full((9, 9), 40000, numpy.uint16)).save(folder / "a/9.bmp", "PNG")
-    with pytest.raises(ValueError, match=r"9.bmp \(more than 8 bits per pixel\): replace or remove it"):
+    with pytest.raises(ValueError, match=r"9.bmp \(more than 8 bits per channel\): replace or remove it"):
         list(folders.stream(folder, 8))
 
 

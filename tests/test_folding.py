@@ -222,8 +222,8 @@ def test_the_fast_path_takes_one_forward_and_one_backward_pass_per_cotangent(mon
     names = ["sq", "abs:norm", "abs-pixel", "molchanov-bn", "sq:rand", "taylorfo:rand:norm"]
     batches = [(images[:34], torch.arange(34) % 10), (images[34:], torch.arange(32) % 10)]
     importance.score(model, batches, names)
-    assert forwards == [*[2] * 6, 32, 32, 2]  # two find the units, two compare the copy with the model, two try it
-    assert len(backwards) == 2 * 3
+    assert forwards == [*[2] * 8, 32, 32, 2]  # four find the units, two compare the copy with the model, two try it
+    assert len(backwards) == 1 + 2 * 3
 
 
 def test_the_fast_path_leaves_everything_as_it_was():
