@@ -71,9 +71,8 @@ class Listing:
             if not images:
                 path = shown(os.path.join(self.folder, name))
                 why = "leads to a folder that is read already" if name in self.left_out else "is empty"
-                raise ValueError(
-                    f"class {path} {why}: put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
-                )
+                remedy = f"put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
+                raise ValueError(f"class {path} {why}: {remedy}")
         if count not in (None, len(self.classes)):
             raise ValueError(
                 f"{shown(self.folder)} has {len(self.classes)} folders of classes, but the network has {count}: labels "

@@ -78,9 +78,8 @@ def test_every_folder_is_a_class_and_an_empty_one_is_named(tmp_path):
     (tmp_path / "b/deep").mkdir(parents=True)
     found = files.below(tmp_path)
     assert found.classes == {"a": ["a/1.png"], "b": [], "c": ["c/deep/1.png"]}
-    assert refused(found.require_classes) == (
-        f"class {tmp_path}/b is empty: put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
-    )
+    remedy = f"put images ({' '.join(SUFFIXES)}) into it, or remove the folder if it is no class"
+    assert refused(found.require_classes) == f"class {tmp_path}/b is empty: {remedy}"
     line = refused(files.below(tmp_path / "b/deep").require_classes)
     assert line == f"{tmp_path}/b/deep has no classes: give it one folder of images for each class"
 
