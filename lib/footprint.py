@@ -125,20 +125,16 @@ class _Seen:
     width: int  # O
     by_row: bool  # whether examples are along the first axis of the output
 
-    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """By group of channels: `outputs` (rows, groups, O), `taken` (rows, groups, I), and how many entries that are
-        not always zero each kernel between them has (groups, O, I)."""
-        weight, each = self.weight.detach(), self.weight.shape[1]
-        groups = (outputs if self.transposed else self.taken).shape[1] // each
-        entries = (weight != 0).flatten(2).sum(2) if weight.ndim > 2 else weight != 0
-        entries = entries.double().unflatten(0, (groups, -1))
-        entries = entries.mT if self.transposed else entries
-        return outputs.unflatten(1, (groups, -1)), self.taken.unflatten(1, (groups, -1)), entries
-
     def count(self, outputs: Tensor) -> Tensor:
         """How many entries of the weight connect what is not always zero with `outputs` (rows, O): (rows,)."""
-        outputs, taken, entries = self.parts(outputs)
-        return torch.einsum("rgo,goi,rgi->r", outputs.double(), entries, taken.double())
+        weight, each = self.weight.detach(), self.weight.shape[1]
+        groups = (outputs if self.transposed else self.taken).shape[1] // each
+        made, taken = (channels.unflatten(1, (groups, -1)).double() for channels in (outputs, self.taken))
+        if isinstance(self.weight, nn.Parameter):  # none of whose entries is zero here
+            return (made.sum(2) * taken.sum(2)).sum(1) * weight[0, 0].numel()
+        entries = (weight != 0).flatten(2).sum(2) if weight.ndim > 2 else weight != 0
+        entries = entries.double().unflatten(0, (groups, -1))
+        return torch.einsum("rgo,goi,rgi->r", made, entries.mT if self.transposed else entries, taken)
 
 
 class _Watch(Uses):
@@ -148,7 +144,7 @@ class _Watch(Uses):
         super().__init__(parameters)
         self.uses, self.logits = [], torch.empty(0)
         self._rows, self._generator = rows, torch.Generator().manual_seed(2)
-        self._entries: dict[int, Tensor] = {}  # of parameters that weights are made of: which are not always zero
+        self._weights: dict[int, Tensor] = {}  # that parameters are, or that are made of them
 
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
@@ -191,7 +187,7 @@ class _Watch(Uses):
         self.uses.append(_Seen(*kept, taken, positions, where, width, by_row))
         origin = self.origin(use.weight)
         if origin is not None:
-            self._entries[id(origin)] = use.weight.detach() != 0
+            self._weights[id(origin)] = use.weight.detach()
 
     def left(self) -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
@@ -242,8 +238,8 @@ class _Watch(Uses):
 
     def _count(self, parameter: Tensor, delta: Tensor) -> int:
         matters = delta != 0
-        if parameter.ndim > 2 and id(parameter) in self._entries:  # a whole kernel, but for what is always zero
-            matters = matters.flatten(2).any(2, keepdim=True) & self._entries[id(parameter)].flatten(2)
+        if parameter.ndim > 2 and id(parameter) in self._weights:  # a whole kernel, but for what is always zero
+            matters = matters.flatten(2).any(2, keepdim=True) & (self._weights[id(parameter)] != 0).flatten(2)
         return int(matters.sum())
 
 

@@ -153,7 +153,21 @@ MUTATIONS = (
     ),
     Planted("the seed is ignored", "noise", "numpy.array([seed, (stream", "numpy.array([0, (stream", "noise"),
     Planted("noise repeats every 1,024 examples", "noise", "counter=[0, 0, 0, block]", "counter=[0, 0, 0, 0]", "noise"),
-    Planted("taps before BatchNorm", "units", "call, 1, name\n", "call, 1, None\n", "units"),
+    Planted("taps before BatchNorm", "units", "run.norm, run.norm_call, run", "_, run.norm_call, run", "units"),
+    Planted("a norm beside something else", "units", "if all(number in within", "if any(number in within", "units"),
+    Planted("a classifier is a product of weights away", "flow", "(frozenset() if mixes else reads)", "reads", "units"),
+    Planted(
+        "checkpoints run again", "models", "checkpoint._checkpoint_impl = lambda", "checkpoint.other = lambda", "models"
+    ),
+    Planted("gradients may be cut off", "detached", "detached.reaches(output) or", "False and", "models"),
+    Planted(
+        "what nothing uses counts",
+        "footprint",
+        "else self._anywhere(delta, use.axis)",
+        "else self._anywhere(delta, use.axis).new_ones(self._rows, use.width)",
+        "footprint",
+    ),
+    Planted("masked entries of weights count", "footprint", "entries = (weight != 0)", "entries = (weight == weight)", "footprint"),
     Planted("lamp without squares", "rivals", "rows.square().sum(1).sort", "rows.sum(1).sort", "rivals"),
     # pruning and its outcome
     Planted(
