@@ -167,7 +167,13 @@ MUTATIONS = (
         "else self._anywhere(delta, use.axis).new_ones(self._rows, use.width)",
         "footprint",
     ),
-    Planted("masked entries of weights count", "footprint", "entries = (weight != 0)", "entries = (weight == weight)", "footprint"),
+    Planted(
+        "masked entries of weights count",
+        "footprint",
+        "entries = (weight != 0)",
+        "entries = (weight == weight)",
+        "footprint",
+    ),
     Planted("lamp without squares", "rivals", "rows.square().sum(1).sort", "rows.sum(1).sort", "rivals"),
     # pruning and its outcome
     Planted(

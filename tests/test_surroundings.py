@@ -208,7 +208,7 @@ def test_by_hand_in_the_worst_of_environments_the_same_tables_come_out(own_study
         done = subprocess.run(
             again, cwd=own_study.root, env=hostile | {"PYTHONPATH": "."}, capture_output=True, text=True
         )
-        said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]  # until it is our turn
+        said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]  # before our turn
         assert (done.returncode, done.stdout, said) == (0, "", [])
         assert record.exists()
     assert results(own_study.smoke) == before
