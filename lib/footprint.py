@@ -192,7 +192,13 @@ class _Watch(Uses):
     def left(self) -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
         edges = [use.made for use in self.uses]
-        deltas = torch.autograd.grad(_mixed(self.logits), edges, retain_graph=True, allow_unused=True)
+        try:
+            deltas = torch.autograd.grad(_mixed(self.logits), edges, retain_graph=True, allow_unused=True)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(f"the network cannot be differentiated, as its shares left need it: "
+                             f"{models.first_line(error)}") from error  # fmt: skip
         nothing = torch.zeros(self._rows, 1, dtype=torch.bool, device=self.logits.device)
         outputs = [
             nothing.expand(-1, use.width) if delta is None else self._anywhere(delta, use.axis)
