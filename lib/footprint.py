@@ -9,29 +9,23 @@ linear layers, called as modules or as functions; not those between activations,
 mask may empty a layer, and separate units whose channels must go together where layers really shrink: so structural
 pruning at the same number of units leaves another share.
 
-What reaches what is found by a pass of one image, and one back from the logits, through a copy with random positive
-weights in which activation functions are lines of random slopes, bent at 0, and maxima are sums. There nothing cancels
-that does not always, and nothing is stuck: an input is gone where it is exactly 0, and an output where the derivative
+What reaches what is found by a pass of one image, and one back from the logits, through a stand-in (`surrogate`) in
+which nothing cancels that does not always: an input is gone where it is exactly 0, and an output where the derivative
 of the logits is. All numbers of units go through at once, each as an example of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib import models
-from lib.activations import ACTIVATIONS, GATES, plain_name, straightened
+from lib.surrogate import Straightened, mixed, positive, with_random_weights
 from lib.units import Unit, tapped, units
-from lib.uses import Use, Uses, bound
-
-_LINES = ACTIVATIONS | {"clamp", "clamp_max", "clamp_min", "clip", "rrelu", "softsign", "threshold"}
-_MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
+from lib.uses import Use
 
 
 def remaining(
@@ -56,8 +50,8 @@ class Footprint:
     def __init__(self, model: nn.Module, example: Tensor, layers: Sequence[Unit] | None = None):
         self._layers = list(units(model, example) if layers is None else layers)
         generator = torch.Generator().manual_seed(0)
-        self._network = _with_random_weights(models.inside(model), generator)
-        self._image = _positive(example[:1].shape, generator).to(models.place(self._network)[0])
+        self._network = with_random_weights(models.inside(model), generator)
+        self._image = positive(example[:1].shape, generator).to(models.place(self._network)[0])
         trial = self._passed(torch.ones(3, sum(unit.size for unit in self._layers)))
         self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
 
@@ -94,23 +88,6 @@ class Footprint:
         return watch
 
 
-@torch.no_grad()
-def _with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    network = models.copied(model).float()
-    for parameter in network.parameters():
-        inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
-        parameter.copy_(_positive(parameter.shape, generator) / inputs)
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.running_mean.copy_(-_positive(module.running_mean.shape, generator))
-            module.running_var.fill_(1)
-    return network.requires_grad_()
-
-
-def _positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
-
-
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What is kept of one use of weights."""
@@ -137,48 +114,13 @@ class _Seen:
         return torch.einsum("rgo,goi,rgi->r", made, entries.mT if self.transposed else entries, taken)
 
 
-class _Watch(Uses):
-    """While open, notes every use of weights, and has activation functions be bent lines and maxima sums."""
+class _Watch(Straightened):
+    """While open, notes what of every use of weights is not always zero; later, on what the logits depend."""
 
     def __init__(self, rows: int, parameters: Sequence[Tensor]):
         super().__init__(parameters)
-        self.uses, self.logits = [], torch.empty(0)
-        self._rows, self._generator = rows, torch.Generator().manual_seed(2)
+        self.uses, self.logits, self._rows = [], torch.empty(0), rows
         self._weights: dict[int, Tensor] = {}  # that parameters are, or that are made of them
-
-    @torch.enable_grad()  # in what the model runs without, too
-    def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
-        name = plain_name(function)
-        if name in _LINES and args:
-            return self._line(function, args, kwargs)
-        if name in _MAXIMA and args:
-            return _sum(function, args, kwargs)
-        if name in ("numpy", "tolist", "__array__"):
-            raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
-        if name == "detach":
-            return args[0] * 1
-        if name == "softmax":  # whose derivative may be too small for numbers
-            value, dim = bound(args, kwargs, "input", "dim")
-            return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
-        if function is functional.normalize:  # which of a single value leaves nothing but the sign
-            value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
-            return value / (1 + value.norm(dim=dim, keepdim=True))
-        made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
-        return made.clone() if function is functional.linear and made._is_view() else made
-
-    def _line(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
-        """Through what the function makes of 0, with other slopes each time: what is not always the same must not
-        cancel."""
-        above, below = _positive((2,), self._generator).tolist()
-        if plain_name(function) == "prelu":
-            above = 1 + args[1].reshape(-1, *[1] * (args[0].ndim - 2 if args[1].numel() > 1 else 0))
-            return args[0] * above
-        with models.attempted():  # bounds may be of another shape
-            at_zero = float(function(args[0].detach().new_zeros(1), *args[1:], **kwargs))
-            if plain_name(function) in GATES:  # bounded, or products of them would leave the range of numbers
-                return at_zero + args[0] / (10 + 10 * args[0].abs())
-            return straightened(function, args, kwargs, above=above, below=below, shift=at_zero)
-        return straightened(function, args, kwargs, above=above, below=below)
 
     def use(self, use: Use) -> None:
         taken, by_row = self._anywhere(use.taken.detach(), use.axis), len(use.made) == self._rows
@@ -193,7 +135,7 @@ class _Watch(Uses):
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each."""
         edges = [use.made for use in self.uses]
         try:
-            deltas = torch.autograd.grad(_mixed(self.logits), edges, retain_graph=True, allow_unused=True)
+            deltas = torch.autograd.grad(mixed(self.logits), edges, retain_graph=True, allow_unused=True)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -238,7 +180,7 @@ class _Watch(Uses):
         """On how many entries of these parameters the logits depend, (rows,)."""
         counts = []
         for logits in self.logits.split(len(self.logits) // self._rows):
-            deltas = torch.autograd.grad(_mixed(logits), parameters, retain_graph=True, materialize_grads=True)
+            deltas = torch.autograd.grad(mixed(logits), parameters, retain_graph=True, materialize_grads=True)
             counts.append(sum(self._count(*pair) for pair in zip(parameters, deltas, strict=True)))
         return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)
 
@@ -247,20 +189,3 @@ class _Watch(Uses):
         if parameter.ndim > 2 and id(parameter) in self._weights:  # a whole kernel, but for what is always zero
             matters = matters.flatten(2).any(2, keepdim=True) & (self._weights[id(parameter)] != 0).flatten(2)
         return int(matters.sum())
-
-
-def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
-    """Instead of a maximum, of two values or along axes, their sum, which depends on all of them."""
-    value, second, *_ = bound(args, kwargs, "input", "other" if "other" in kwargs else "dim", "keepdim")
-    made = function(*args, **kwargs)
-    if isinstance(second, Tensor):
-        return value + second
-    if second is None:  # over all examples, too
-        return made
-    total = value.sum(second, keepdim=bound(args, kwargs, "input", "dim", "keepdim")[2] or False)
-    return total if isinstance(made, Tensor) else type(made)((total, made.indices))
-
-
-def _mixed(logits: Tensor) -> Tensor:
-    """A sum of all logits in which they do not cancel."""
-    return (logits * _positive(logits.shape[1:], torch.Generator().manual_seed(1)).to(logits)).sum()

@@ -211,6 +211,7 @@ def test_by_hand_in_the_worst_of_environments_the_same_tables_come_out(own_study
         said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]  # before our turn
         assert (done.returncode, done.stdout, said) == (0, "", [])
         assert record.exists()
+    shutil.rmtree(run / "parts")  # which stay where nobody has asked to discard them
     assert results(own_study.smoke) == before
 
 
