@@ -50,6 +50,7 @@ ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JO
 CALMLY := -E -m lib.surroundings  # after an interpreter: what follows starts without what the user's environment holds
 VENV := .venv
 UV := uv==0.13.9
+SHARED := -n logical --maxprocesses 4 --dist loadfile  # tests of one file in one process, since they share set-up
 AUDIT := pip-audit@2.10.1
 STRICTLY := --strict --progress-spinner off --require-hashes --disable-pip  # what cannot be looked up is a failure
 ifeq ($(strip $(PYTHON)),)
@@ -96,7 +97,7 @@ publish: $(READY) ## copy the finished PROFILE to results/published/, which is c
 	@"$(PYTHON)" $(CALMLY) -m lib.publish --profile="$$PROFILE" --data="$$DATA" --results=results
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
-	@"$(PYTHON)" $(CALMLY) -m pytest
+	@"$(PYTHON)" $(CALMLY) -m pytest $(SHARED)
 
 quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
 	@"$(PYTHON)" $(CALMLY) -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"

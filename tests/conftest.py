@@ -1,5 +1,10 @@
-"""What tests of the whole study share: a copy of the repository in which the smoke profile has been run once."""
+"""What tests of the whole study share: a copy of the repository in which the smoke profile has been run once.
 
+`make test` runs tests in several processes at a time, each with one thread; the copy is made by the one that first
+needs it.
+"""
+
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lib.profiles import ROOT
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch, which nothing here has imported yet
 
 SOURCES = ("Makefile", "Snakefile", "study.yaml", "requirements.lock", "pyproject.toml")
 SOURCES += ("lib", "notebooks", "data/paper")
@@ -19,10 +28,12 @@ SOURCES += ("lib", "notebooks", "data/paper")
 
 @dataclass
 class Study:
-    """A copy of the repository, and what `make reproduce PROFILE=smoke` said in it."""
+    """A copy of the repository, and how `make reproduce PROFILE=smoke` ended in it."""
 
     root: Path
-    first: subprocess.CompletedProcess | None = None
+    status: int = 0
+    said: str = ""
+    complained: str = ""
     seconds: float = 0.0  # that it took
 
     @property
@@ -57,7 +68,7 @@ class Study:
     def environment(self) -> dict[str, str]:
         """In which nothing of the make or the pytest that runs these tests reaches the make in the copy."""
         names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTHONPATH", "SEEDS", "DATA")
-        names += ("CHECKPOINTS", "MEASURED", "GPUS", "RUNS_PER_GPU", "CLUSTER")
+        names += ("CHECKPOINTS", "MEASURED", "GPUS", "RUNS_PER_GPU", "CLUSTER", "OMP_NUM_THREADS")
         return {name: value for name, value in os.environ.items() if name not in names}
 
     def _run(self, *command: str) -> subprocess.CompletedProcess:
@@ -76,13 +87,22 @@ def copy_of_the_repository(root: Path) -> Study:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
     """The copy in which the smoke profile has been run: not to be changed."""
-    made = copy_of_the_repository(tmp_path_factory.mktemp("study"))
-    started = time.perf_counter()
-    made.first = made.make("reproduce")
-    made.seconds = time.perf_counter() - started
-    if made.first.returncode:
-        pytest.fail(f"make reproduce PROFILE=smoke failed:\n{made.first.stdout}{made.first.stderr}", pytrace=False)
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder  # which all workers see
+    with FileLock(folder / "study.lock"):
+        if not (folder / "study.json").exists():
+            (folder / "study.json").write_text(json.dumps(_smoke(folder / "study")))
+    made = Study(folder / "study", *json.loads((folder / "study.json").read_text()))
+    if made.status:
+        pytest.fail(f"make reproduce PROFILE=smoke failed:\n{made.said}{made.complained}", pytrace=False)
     return made
+
+
+def _smoke(root: Path) -> tuple[int, str, str, float]:
+    """What comes after the folder in a `Study`, of a new copy there."""
+    started = time.perf_counter()
+    done = copy_of_the_repository(root).make("reproduce")
+    return done.returncode, done.stdout, done.stderr, time.perf_counter() - started
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def state(folder):
 
 
 def test_reproduce_runs_every_notebook_and_ends_with_the_path_of_the_report(study):
-    *steps, last = study.first.stdout.splitlines()
+    *steps, last = study.said.splitlines()
     assert last == "results/smoke/report.html"
     assert (study.root / last).stat().st_size > 0
     total, width = len(EVERYTHING), len(str(len(EVERYTHING)))

@@ -56,7 +56,7 @@ def steps(said):
 def test_a_run_on_slurm_ends_as_one_on_this_machine(study, copy):
     done = copy.make("reproduce", *ON_SLURM)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(steps(done.stdout)) == sorted(steps(study.first.stdout))
+    assert sorted(steps(done.stdout)) == sorted(steps(study.said))
     assert done.stdout.splitlines()[-1] == "results/smoke/report.html"
     assert results(copy.smoke) == results(study.smoke)
     assert [job.state for job in slurm.jobs()] == ["COMPLETED"] * len(steps(done.stdout))
