@@ -37,7 +37,8 @@ def state(folder):
 
 
 def test_reproduce_runs_every_notebook_and_ends_with_the_path_of_the_report(study):
-    plan, *steps, last = study.first.stdout.splitlines()
+    plan, *between, last = study.first.stdout.splitlines()
+    steps = [line for line in between if line.startswith("[")]  # on a slow machine others tell how far a notebook is
     assert plan == f"0 of {len(EVERYTHING)} notebooks are there; running {len(EVERYTHING)}"
     assert last == "results/smoke/report.html"
     assert (study.root / last).stat().st_size > 0
