@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 
-from lib import cluster, interruptions, profiles
+from lib import cluster, profiles
 
 WHAT = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"}
 config = WHAT | {"cluster": "", "gpus": [], "runs_per_gpu": 1} | config  # and digests
@@ -65,10 +65,6 @@ wildcard_constraints:
     network="|".join(re.escape(network) for networks in profile.grid.values() for network in networks),
     seed="|".join(map(str, profile.seeds)),
     notebook="|".join(map(re.escape, profile.notebooks)),
-
-
-onstart:  # Snakemake would answer SIGTERM by waiting until all that runs has come to its end
-    interruptions.hear_again()
 
 
 rule report:

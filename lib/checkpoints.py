@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lib.files import shown
+from lib.files import require_utf8, shown
 
 HOLDERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")  # of weights beside other things
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")  # compiled, checkpointed, sharded
@@ -45,6 +45,8 @@ def weights(path: str | os.PathLike, names: Collection[str] = ()) -> dict[str, T
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {shown(path)}")
+    if path.suffix == ".safetensors":
+        require_utf8(path)
     return _unwrapped(_state_dict(_read(path), path), names)
 
 

@@ -16,9 +16,9 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from http.client import HTTPException
 from importlib.metadata import version
@@ -97,9 +97,7 @@ def _load_alone(name: str, split: str, root: Path) -> ImageSet:
         images, labels, classes = source.read()
         found = ImageSet(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), name, split)
         # The fingerprint from before decoding: a file replaced meanwhile makes the next load decode again.
-        _write_cache(cache, found, source.fingerprint or _source(name, split, root).fingerprint, source.folders)
-    elif source.folders and source.folders != _remembered(cache)[1]:  # some file came or went that is no image
-        _write_cache(cache, found, source.fingerprint, source.folders)
+        _write_cache(cache, found, source.fingerprint or _source(name, split, root).fingerprint)
     return found
 
 
@@ -108,30 +106,20 @@ def _cache(name: str, split: str, root: Path) -> Path:
 
 
 def _shape(name: str, split: str, root: Path) -> tuple[int, ...] | None:
-    """(C, H, W) of a split's images, if there are any: from the cache, where no file has come or gone since."""
-    folder = root / name / split
-    shape, folders = _remembered(_cache(name, split, root))
-    if not folder.is_dir() or (shape and folders and folders == _dates(folder, folders)):
+    """(C, H, W) of a split's images, if there are any: from the cache, where they are as they were."""
+    shape, fingerprint = _remembered(_cache(name, split, root))
+    if not (root / name / split).is_dir() or (shape and fingerprint == _source(name, split, root).fingerprint):
         return shape
     return tuple(_load_alone(name, split, root).images.shape[1:])
 
 
-def _remembered(cache: Path) -> tuple[tuple[int, ...] | None, dict[str, int]]:
-    """The shape of the images in a cache and its folders, if it is there and whole."""
+def _remembered(cache: Path) -> tuple[tuple[int, ...] | None, str | None]:
+    """The shape of the images in a cache and their fingerprint, if it is there and whole."""
     try:
         with safetensors.safe_open(cache, "pt") as file:
-            return tuple(file.get_slice("images").get_shape()[1:]), json.loads(file.metadata()["folders"])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
-        return None, {}
-
-
-def _dates(folder: Path, names: Iterable[str]) -> dict[str, int | None]:
-    """When files were last added to, removed from or renamed in folders: the dates of the folders themselves."""
-    dates = dict.fromkeys(names)
-    with contextlib.suppress(OSError):  # one that is gone
-        for name in dates:
-            dates[name] = os.stat(os.path.join(folder, name)).st_mtime_ns
-    return dates
+            return tuple(file.get_slice("images").get_shape()[1:]), file.metadata()["fingerprint"]
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError):
+        return None, None
 
 
 def _fitted(found: ImageSet, other: str, shape: tuple[int, ...] | None, folder: Path) -> ImageSet:
@@ -162,15 +150,13 @@ def _check_name(name: str, split: str, root: Path, known: bool) -> None:
 class _Source:
     fingerprint: str | None  # None: not on this machine, or not yet
     read: Callable[[], tuple[np.ndarray, np.ndarray, list[str]]]  # images (M, C, H, W), labels (M,), classes
-    folders: dict[str, int] = field(default_factory=dict)  # those of images within the split's, and their dates
 
 
 def _source(name: str, split: str, root: Path) -> _Source:
     folder = root / name
     if (folder / split).is_dir():
         found = _listed(folder, split)
-        dates = _dates(folder / split, found.folders)
-        return _Source(files.fingerprint(found.folder, found.images), lambda: _read_folder(found), dates)
+        return _Source(files.fingerprint(found.folder, found.images), lambda: _read_folder(found))
     if name == "digits" and not _is_image_folder(folder):
         return _Source(f"scikit-learn {version('scikit-learn')}, seed {DIGITS_SEED}", lambda: _read_digits(split))
     if name in ARCHIVES and not _is_image_folder(folder):
@@ -337,10 +323,9 @@ def _read_cache(cache: Path, source: _Source, name: str, split: str) -> ImageSet
     return None
 
 
-def _write_cache(cache: Path, images: ImageSet, fingerprint: str | None, folders: dict[str, int]) -> None:
+def _write_cache(cache: Path, images: ImageSet, fingerprint: str | None) -> None:
     aside = cache.with_suffix(".partial")
     about = {"classes": json.dumps(images.classes), "fingerprint": str(fingerprint), "digest": images.digest}
-    about["folders"] = json.dumps(folders)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(safetensors.torch.save({"images": images.images, "labels": images.labels}, about))

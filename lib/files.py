@@ -18,6 +18,7 @@ import hashlib
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # whatever the suffix: others, like EPS, start programs
 LARGEST = 178_956_970  # pixels of one image: Pillow opens no larger one, and none is scaled up further
 GREY = ("1", "L", "LA", "La")  # Pillow's names of what has no colour
+HIDDEN, OTHER, AGAIN = "hidden", "not images", "links to what is read anyway"  # why something is left out
+ENDINGS = 5  # of what is no image, that are named
 
 _log = logging.getLogger(__name__)  # which says warnings on stderr where nobody has asked for anything else
 
@@ -41,8 +44,7 @@ class Listing:
     folder: str
     classes: dict[str, list[str]]  # the images of each, at any depth
     loose: list[str]  # images beside the classes
-    folders: list[str]  # all that were read, "" for the folder itself
-    left_out: list[str]
+    left_out: dict[str, str]  # name -> why
 
     @property
     def images(self) -> list[str]:
@@ -51,11 +53,17 @@ class Listing:
     def tell(self) -> None:
         """Says in one line what was left out, if anything was."""
         if self.left_out:
-            example = min(self.left_out, key=lambda name: (os.path.basename(name).startswith("."), name))
-            _log.warning(
-                "%s: left out %d that are no images (%s), are hidden, or are links to what is read anyway, such as %s",
-                *(shown(self.folder), len(self.left_out), " ".join(SUFFIXES), shown(example)),
-            )
+            counts = Counter(self.left_out.values())
+            named = {OTHER: f" ({self._endings()})"} if counts[OTHER] else {}
+            parts = [f"{counts[why]} {why}{named.get(why, '')}" for why in (OTHER, HIDDEN, AGAIN) if counts[why]]
+            example = min(self.left_out, key=lambda name: (self.left_out[name] == HIDDEN, name))
+            _log.warning("%s: left out: %s; such as %s", shown(self.folder), ", ".join(parts), shown(example))
+
+    def _endings(self) -> str:
+        """Of what is no image, the most frequent first."""
+        others = [os.path.splitext(name)[1].lower() for name, why in self.left_out.items() if why == OTHER]
+        endings = [shown(ending) or "no ending" for ending, _ in Counter(sorted(others)).most_common()]
+        return " ".join(endings[:ENDINGS] + ["..."] * (len(endings) > ENDINGS))
 
     def require_classes(self, count: int | None = None) -> None:
         """Raises ValueError, naming the culprit, unless every image is in a class, every class has one, and there are
@@ -88,13 +96,13 @@ def below(folder: str | os.PathLike) -> Listing:
     walk = _Walk(folder)
     loose, tops = walk.read("", walk.real)
     classes = {name: list(walk.below(name, *where)) for name, *where in tops}
-    return Listing(os.fspath(folder), classes, loose, walk.folders, walk.left_out)
+    return Listing(os.fspath(folder), classes, loose, walk.left_out)
 
 
 class _Walk:
     def __init__(self, folder: str | os.PathLike):
         self.start, self.real = os.path.join(folder, ""), os.path.realpath(folder)
-        self.met, self.folders, self.left_out = {self.real}, [], []
+        self.met, self.left_out = {self.real}, {}
 
     def below(self, top: str, real: str, linked: bool) -> Iterator[str]:
         """The images in folder `top` at any depth, in torchvision's order: that of their folders' paths."""
@@ -102,7 +110,7 @@ class _Walk:
         while waiting:
             inside, real, linked = waiting.pop()
             if real in self.met or (linked and self._is_read_anyway(real)):
-                self.left_out.append(inside)
+                self.left_out[inside] = AGAIN
                 continue
             self.met.add(real)
             found[inside], folders = self.read(inside, real)
@@ -112,18 +120,17 @@ class _Walk:
     def read(self, inside: str, real: str) -> tuple[list[str], list[tuple[str, str, bool]]]:
         """The images directly in one folder, and the folders: where they are, where they are really, if by a link."""
         images, folders, start = [], [], os.path.join(inside, "")
-        self.folders.append(inside)
         with os.scandir(self.start + inside) as entries:
             for entry in entries:
                 name = start + entry.name
                 if entry.name.startswith("."):
-                    self.left_out.append(name)
+                    self.left_out[name] = HIDDEN
                 elif _holds(entry.is_dir):
                     linked = entry.is_symlink()
                     place = os.path.realpath(entry.path) if linked else os.path.join(real, entry.name)
                     folders.append((name, place, linked))
                 elif not entry.name.lower().endswith(SUFFIXES):
-                    self.left_out.append(name)
+                    self.left_out[name] = OTHER
                 elif _holds(entry.is_file):
                     images.append(name)
                 else:
@@ -198,6 +205,14 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+def require_utf8(path: str | os.PathLike) -> None:
+    """Raises ValueError for a name that is not UTF-8, which libraries that do not open files by Python refuse."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(path)} is not a name in UTF-8: take another") from None
 
 
 def shown(path: str | os.PathLike) -> str:

@@ -10,45 +10,53 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 happened = threading.Event()  # the user need not be told what failed of it
 unread = threading.Event()  # since nobody reads what is printed
-_handlers: list[Callable] = []
+LATER = 0.01  # seconds until an interruption that comes at a bad moment is tried again
 
 
 @contextmanager
 def heard(first: Callable[[], None] | None = None) -> Iterator[None]:
     """While open, a signal has `first` done and raises KeyboardInterrupt; those that follow do nothing."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(_: int, frame: FrameType | None) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         happened.set()
+        if _holds_locks(frame):
+            signal.setitimer(signal.ITIMER_REAL, LATER)
+            return
         if first is not None:
             first()
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
         del before[signal.SIGHUP]
     happened.clear()
     unread.clear()
-    _handlers.append(interrupt)
-    hear_again()
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        _handlers.pop()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def hear_again() -> None:
-    """Takes signals back from whoever else has asked for them since `heard` was opened; nothing where it is not."""
-    for number in SIGNALS if _handlers and not happened.is_set() else ():
-        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
-            signal.signal(number, _handlers[-1])
+def _holds_locks(frame: FrameType | None) -> bool:
+    """Whether the main thread is logging or starts a thread: an exception there would leave locks held, for which
+    others, and in the end the main thread, would wait for ever."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == "logging" or frame.f_code is threading.Thread.start.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_read() -> bool:
@@ -64,7 +72,15 @@ def is_read() -> bool:
 def give_up() -> None:
     """Interrupts this process, from any of its threads, since nobody reads what it prints."""
     unread.set()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def say(line: str) -> None:
+    """Prints a program's last line; ends it where nobody reads that."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        end_unread()
 
 
 def end_unread() -> None:

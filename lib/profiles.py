@@ -361,22 +361,12 @@ def from_here(path: str | os.PathLike) -> Path:
 
 
 def fingerprint(folder: str | os.PathLike) -> str | None:
-    """SHA-256 (hex) of the names, sizes and dates of all files below `folder`, which are not opened; None without a
-    folder."""
+    """`files.fingerprint` of all images below `folder`, None without a folder. Raises what `files.below` raises."""
+    from lib import files  # imports Pillow
+
     if not os.path.isdir(folder):
         return None
-    digest = hashlib.sha256()
-    for path, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            file = os.path.join(path, name)
-            try:
-                found = os.stat(file)
-            except FileNotFoundError:  # a link that leads nowhere
-                continue
-            line = f"{os.path.relpath(file, folder)}\0{found.st_size}\0{found.st_mtime_ns}\0"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    return files.fingerprint(folder, files.below(folder).images)
 
 
 def device(name: str = "auto"):

@@ -1,7 +1,8 @@
-"""What the terminal shows of Snakemake: a line for every step that ends, its warnings and its errors, nothing else.
+"""What the terminal shows of Snakemake: what is there, a line for every step that ends, its warnings and its errors.
 
 Enters: Snakemake's log records, as one of its logger plugins. Leaves: lines such as
 
+    8 of 25 notebooks are there; running 17
     [ 7 of 17] 10-measure digits-resnet8 seed 2 (14 s)
 
 The seconds are from the step's start, on a cluster from its submission.
@@ -9,11 +10,14 @@ The seconds are from the step's start, on a cluster from its submission.
 
 import re
 import sys
+from dataclasses import dataclass, field
 from logging import WARNING, LogRecord
 from pathlib import Path
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from lib import interruptions
 
@@ -22,6 +26,13 @@ KNOWN = re.compile(  # warnings that are no news
     r"No (SLURM )?account (was )?given|Unable to guess SLURM account"  # as study.yaml says, where it says null
     r"|WorkflowError:\s+Failed to clean up metadata"  # asked to forget a training taken up, of which it never knew
 )
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """Snakemake makes options of its command line of them: --logger-progress-notebooks."""
+
+    notebooks: int = field(default=0, metadata={"help": "how many there are, those that need not run among them"})
 
 
 class LogHandler(LogHandlerBase):
@@ -57,6 +68,8 @@ class LogHandler(LogHandlerBase):
         }.get(getattr(record, "event", None))
         if handle is not None:
             handle(record)
+        elif record.getMessage() == NOTHING_TO_BE_DONE_MSG:
+            self._tell_plan()
         elif record.levelno >= WARNING and not self._is_said(record):
             print(record.getMessage(), file=sys.stderr, flush=True)
 
@@ -67,6 +80,12 @@ class LogHandler(LogHandlerBase):
 
     def _count(self, record: LogRecord) -> None:
         self.total = record.stats["total"] - record.stats.get(TARGET, 0)
+        self._tell_plan()
+
+    def _tell_plan(self) -> None:
+        if not self.common_settings.dryrun:
+            notebooks, running = self.settings.notebooks, f"; running {self.total}" if self.total else ""
+            print(f"{notebooks - self.total} of {notebooks} notebooks are there{running}", flush=True)
 
     def _note(self, record: LogRecord) -> None:
         if record.rule_name == TARGET:

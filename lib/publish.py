@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pandas
 
-from lib import execute, profiles, readme, report, reproduce, reuse
+from lib import execute, interruptions, profiles, readme, report, reproduce, reuse
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
@@ -199,7 +199,8 @@ def main(words: Iterable[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, results), file=sys.stderr)
         return 1
-    print(f"{folder}: {size / MIB:.2f} MiB" + "".join(f", without any {name}: too large" for name in left_out))
+    without = "".join(f", without any {name}: too large" for name in left_out)
+    interruptions.say(f"{folder}: {size / MIB:.2f} MiB{without}")
     return 0
 
 

@@ -105,7 +105,8 @@ def save_table(table: pandas.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     try:
-        table.to_parquet(aside, index=False) if path.suffix == ".parquet" else table.to_csv(aside, index=False)
+        with open(aside, "wb") as file:  # by Python, since pyarrow opens none whose name is not UTF-8
+            table.to_parquet(file, index=False) if path.suffix == ".parquet" else table.to_csv(file, index=False)
         os.replace(aside, path)
     except BaseException:  # such as a full disk, on which half a table would only take more room
         aside.unlink(missing_ok=True)

@@ -3,9 +3,9 @@
     python -m lib.reproduce --profile quick --seeds "0 1 2" --device auto --jobs 2 --data data
 
 Enters: names and numbers as typed after `make reproduce`. Leaves: results/<profile>/ with a report, whose path is
-printed last. Notebooks run on this machine, or each as a job of a cluster. A line is printed for every step that ends;
-Snakemake's own words go to .snakemake/log, and only warnings and errors to the terminal too. It may be killed at any
-moment: the next start goes on.
+printed last. Notebooks run on this machine, or each as a job of a cluster. A line says what is there and what runs, and
+one is printed for every step that ends; Snakemake's own words go to .snakemake/log, and only warnings and errors to the
+terminal too. It may be killed at any moment: the next start goes on.
 """
 
 from lib import surroundings
@@ -20,6 +20,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -210,16 +211,20 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
         digests: what `data_digests` gives; a notebook runs again where those of its data have changed.
     """
     from snakemake import cli
+    from snakemake.scheduling.job_scheduler import JobScheduler
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
     from lib import progress
 
+    # What answers SIGTERM: as it is, by waiting until all that runs has ended, or for a lock that is held already.
+    JobScheduler.exit_gracefully = lambda *_: signal.raise_signal(signal.SIGINT)
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
     words = [*where.words(profile), "--configfile", configure(profile, digests, where)]
     # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
-    words += ["--profile", "none", "--workflow-profile", "none", *more]
+    notebooks = 2 * len(profile.runs) + len(profile.notebooks) + 1  # training and measuring of each run; the report
+    words += ["--logger-progress-notebooks", str(notebooks), "--profile", "none", "--workflow-profile", "none", *more]
 
     try:
         cli.main(words)
@@ -321,7 +326,7 @@ def reproduce(asked: argparse.Namespace) -> int:
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
     elif not asked.dry_run:
-        print(profile.report)
+        interruptions.say(str(profile.report))
     return status
 
 

@@ -6,8 +6,13 @@ Enters: a network of torchvision's or this study's with its weights, a folder of
 a row per unit (layer, unit, one column per criterion). Work goes shard by shard: after each, every process writes what
 it has summed up beside the output, so that the same command, after a kill, goes on from there, with the same result bit
 for bit. What was left by other arguments, weights, images or code is not gone on from. A finished table is never
-replaced unasked.
+replaced unasked. The last line says on how many images units were scored, and where the table is.
 """
+
+from lib import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.speak_utf8()
 
 import argparse
 import glob
@@ -26,15 +31,17 @@ import torch
 from torch import distributed, nn
 from tqdm import tqdm
 
-from lib import files, folders, importance, networks, profiles, ranks, records, training
-from lib.checkpoints import weights
+from lib import files, folders, importance, interruptions, networks, profiles, ranks, records, training
+from lib.checkpoints import HOLDERS, weights
 from lib.files import shown
 from lib.folders import Stream
 from lib.importance import MINIBATCH, Scoring
 
 UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
+PATIENCE = 60  # seconds without a word, where there is no terminal to draw on
 _IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
+_LINE = "{desc}{n_fmt} of {total_fmt} images ({rate_fmt}, {remaining} to go)"
 _EXAMPLES = """examples:
   without labels, on the training images of ImageNet, from <folder>/<class>/<image> or images at any depth:
     python -m lib.score resnet50 imagenet/train --weights resnet50.pth --workers 8
@@ -67,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("network", help=f"{', '.join(networks.NETWORKS)}, or a classifier of torchvision")
     made.add_argument("folder", type=Path, help="of images, at any depth")
     made.add_argument("--weights", required=True, metavar="FILE",
-                      help=f".safetensors, or a state_dict that torch.save wrote; or the word {UNTRAINED}")  # fmt: skip
+                      help="a state_dict, .safetensors or by torch.save (.pt, .pth), alone or in a checkpoint under "
+                      f"{', '.join(HOLDERS)}, its names with module., model. or _orig_mod. in front or without; or the "
+                      f"word {UNTRAINED}")  # fmt: skip
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
     made.add_argument("--labels", action="store_true", help="the folders within FOLDER are all K classes, by name")
@@ -106,7 +115,8 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
         records.save_table(table.assign(**{name: values.numpy() for name, values in scores.items()}), asked.output)
         for path in asked.output.parent.glob(f"{glob.escape(asked.output.name)}.rank-*"):
             path.unlink()
-        print(shown(asked.output))
+        seen = f"{len(stream):,}" if scoring.needs_examples else "no"
+        interruptions.say(f"{len(table):,} units scored on {seen} images: {shown(asked.output)}")
 
 
 # ---- shard by shard -----------------------------------------------------------------------------------------------
@@ -161,10 +171,25 @@ def _progress(shards: list[Stream], own: list[Stream], done: int) -> tqdm:
     rank, count = ranks.place()
     if done and rank == 0:
         print(f"Going on after {sum(map(len, shards[:done]))} of {sum(map(len, shards))} images", file=sys.stderr)
+    if sys.stderr.isatty():
+        how = {"mininterval": 0.5}
+    else:
+        how = {"mininterval": PATIENCE, "delay": PATIENCE, "miniters": 1, "file": _Lines(), "bar_format": _LINE}
     return tqdm(
         total=sum(map(len, own)), initial=sum(map(len, own[:done])), unit=" images", disable=rank > 0, smoothing=0.05,
-        desc=f"process 1 of {count}" if count > 1 else None, mininterval=0.5 if sys.stderr.isatty() else 10,
+        desc=f"process 1 of {count}" if count > 1 else None, **how,
     )  # fmt: skip
+
+
+class _Lines:
+    """For tqdm, which would draw over what it has drawn, where that cannot be: a line each time instead."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device) -> str:
@@ -192,6 +217,7 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
     if asked.output.suffix != ".parquet":
         raise ValueError(f"--output {shown(asked.output)} must end in .parquet")
+    files.require_utf8(asked.output)
     if asked.output.exists() and not asked.overwrite:
         raise ValueError(f"{shown(asked.output)} is there already: give --overwrite, or another --output")
     needing = [name for name in asked.criteria if importance.parse(name).needs_labels]

@@ -111,6 +111,14 @@ def settle() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 
 
+def speak_utf8() -> None:
+    """Starts this process again, with the same words, where it takes names of files for anything but UTF-8, as Python
+    does in some old languages: libraries take them for UTF-8 always."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != SET["PYTHONUTF8"][0]:
+        os.environ["PYTHONUTF8"] = SET["PYTHONUTF8"][0]
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _open_streams() -> None:
     for stream in range(3):  # or the next file to be opened would be the one that everybody prints to
         try:

@@ -205,8 +205,7 @@ def test_hidden_and_other_files_are_left_out_and_that_is_said_once(pets, caplog)
     for _ in range(2):
         assert len(datasets.load("pets", "train", pets)) == 6
     (line,) = caplog.messages
-    assert line.startswith(f"{pets}/pets/train: left out 3 that are no images (")
-    assert line.endswith("such as cat/notes.txt")
+    assert line == f"{pets}/pets/train: left out: 2 not images (.csv .txt), 1 hidden; such as cat/notes.txt"
 
 
 def test_images_beside_the_classes_are_named(pets):
@@ -328,17 +327,24 @@ def test_only_the_finished_cache_is_left(pets):
     assert sorted(os.listdir(pets / ".cache")) == ["pets-test.safetensors", "pets-train.safetensors", "pets.lock"]
 
 
-def test_a_load_reads_its_own_split_alone_while_the_other_is_as_it_was(pets, monkeypatch):
+def test_a_load_decodes_its_own_split_alone_while_the_other_is_as_it_was(pets, monkeypatch):
     datasets.load("pets", "train", pets)
-    source, listed = datasets._source, []
-    monkeypatch.setattr(datasets, "_source", lambda *given: listed.append(given[1]) or source(*given))
-    datasets.load("pets", "train", pets)
-    assert listed == ["train"]
+    read, cached = [], datasets._read_cache
+    monkeypatch.setattr(datasets, "_read_cache", lambda *given: read.append(given[-1]) or cached(*given))
     forbid_decoding(monkeypatch)
     (pets / "pets/test/cat/notes.txt").write_text("what is no image changes the folder's date alone")
-    for _ in range(2):
-        datasets.load("pets", "train", pets)
-    assert listed == ["train", "train", "test", "train"]
+    datasets.load("pets", "train", pets)
+    assert read == ["train"]
+
+
+@pytest.mark.parametrize("rewritten", datasets.SPLITS)
+def test_images_that_are_rewritten_in_place_count_for_both_splits(grey, rewritten):
+    before = {split: datasets.load("pets", split, grey) for split in datasets.SPLITS}
+    write_image(grey / "pets" / rewritten / "cat/0.png", random_pixels(9))  # in colour, and no folder's date changes
+    after = {split: datasets.load("pets", split, grey) for split in datasets.SPLITS}
+    for split in datasets.SPLITS:
+        assert after[split].images.shape == (len(before[split]), 3, 5, 7)
+        assert after[split].digest != before[split].digest
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "rename", "time", "size"])

@@ -299,6 +299,25 @@ def test_who_is_not_read_any_more_ends_without_a_word(own_study, lost):
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
+LOCKED = """
+import signal
+from snakemake.scheduling.job_scheduler import JobScheduler
+finish = JobScheduler._finish_jobs  # which has the scheduler's lock
+JobScheduler._finish_jobs = lambda self: signal.raise_signal(signal.SIGTERM) or finish(self)
+"""
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["planning", "running"])
+def test_a_request_to_end_while_snakemake_holds_its_own_lock(own_study, more):
+    own_study.change("Snakefile", lambda text: f"{LOCKED}{text}")
+    (own_study.smoke / "notebooks/30-sign.ipynb").unlink()
+    words = [sys.executable, "-m", "lib.reproduce", "--profile", "smoke", "--device", "cpu", "--jobs", "2", *more]
+    given = {"cwd": own_study.root, "env": own_study.environment, "capture_output": True, "text": True}
+    done = subprocess.run(words, **given, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "interrupted: start again to go on\n")
+    assert not (own_study.smoke / "notebooks/30-sign.ipynb").exists()
+
+
 def until(condition, seconds=120):
     for _ in range(seconds * 10):
         if condition():

@@ -56,13 +56,20 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, caplog):
     assert found.images == ["cat/1.png"] and list(found.classes) == ["cat"]
     assert sorted(found.left_out) == ["cat/.hidden.png", "cat/.old", "cat/3.gif", "cat/notes.txt", "dog", "list.csv"]
     found.tell()
-    assert caplog.record_tuples == [
-        ("lib.files", logging.WARNING, f"{tmp_path}: left out 6 that are no images ({' '.join(SUFFIXES)}), are hidden, "
-         "or are links to what is read anyway, such as cat/3.gif")
-    ]  # fmt: skip
+    line = f"{tmp_path}: left out: 4 not images (no ending .csv .gif .txt), 2 hidden; such as cat/3.gif"
+    assert caplog.record_tuples == [("lib.files", logging.WARNING, line)]
     caplog.clear()
     files.below(tmp_path / "cat/.old").tell()
     assert not caplog.records
+
+
+def test_what_is_left_out_is_counted_by_its_reason(tmp_path, caplog):
+    make(tmp_path, "a/1.png", "a/.x", *(f"{n}.txt" for n in range(3)), "b.TXT", *(f"1.{letter}" for letter in "edcba"))
+    (tmp_path / "round").symlink_to(".")
+    (tmp_path / "again").symlink_to("a")
+    files.below(tmp_path).tell()
+    others = "9 not images (.txt .a .b .c .d ...), 1 hidden, 2 links to what is read anyway"
+    assert caplog.messages == [f"{tmp_path}: left out: {others}; such as 0.txt"]
 
 
 def test_images_beside_classes_are_loose(tmp_path):
@@ -158,6 +165,11 @@ def test_odd_names_are_read_and_shown_in_one_line(tmp_path):
         (tmp_path / name).write_bytes(b"")
         assert refused(files.read, tmp_path / name).startswith("cannot read image ")
     assert files.shown("a/new\nline\t\udcff ü.png") == r"a/new\nline\t\udcff ü.png"
+
+
+def test_a_name_that_is_not_utf8_is_refused_where_it_has_to_be():
+    files.require_utf8("é.parquet")
+    assert refused(files.require_utf8, "\udcff.parquet") == r"\udcff.parquet is not a name in UTF-8: take another"
 
 
 def test_the_fingerprint_tells_names_sizes_and_dates(tmp_path):

@@ -46,7 +46,7 @@ def test_images_come_in_the_order_of_their_paths_in_batches_of_one_size(folder):
 def test_what_is_left_out_is_said_once_and_not_for_every_batch(folder, caplog):
     list(folders.stream(folder, 14, batch=2))
     (line,) = caplog.messages
-    assert line.startswith(f"{folder}: left out 1 that are no images (") and line.endswith("such as b/note.txt")
+    assert line == f"{folder}: left out: 1 not images (.txt); such as b/note.txt"
 
 
 def test_labels_are_withheld_unless_asked_for_and_pixels_normalised_as_for_imagenet(folder):

@@ -1,9 +1,11 @@
 """Interruptions: whichever signal it is, and however often, one KeyboardInterrupt; and readers who go away."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -47,18 +49,46 @@ def test_nohup_is_respected():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
-def test_signals_are_taken_back_from_whoever_has_asked_for_them_meanwhile():
-    with interruptions.heard():
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        interruptions.hear_again()
-        with pytest.raises(KeyboardInterrupt):
+def test_a_line_that_is_being_logged_is_logged_to_its_end():
+    written = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
             signal.raise_signal(signal.SIGTERM)
+            written.append(record.getMessage())
+
+    logger = logging.Logger("interrupted")
+    logger.addHandler(Handler())
+    with pytest.raises(KeyboardInterrupt), interruptions.heard(lambda: written.append("interrupted")):
+        logger.warning("a line")
+        signal.pause()
+    assert written == ["a line", "interrupted"]
 
 
-def test_where_nobody_hears_nothing_is_taken():
-    before = signal.getsignal(signal.SIGTERM)
-    interruptions.hear_again()
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_a_thread_that_is_being_started_is_started(monkeypatch):
+    start, ran = threading._start_new_thread, []
+
+    def interrupted(*given):
+        signal.raise_signal(signal.SIGTERM)
+        return start(*given)
+
+    monkeypatch.setattr(threading, "_start_new_thread", interrupted)
+    thread = threading.Thread(target=lambda: ran.append("it ran"))
+    with pytest.raises(KeyboardInterrupt), interruptions.heard():
+        thread.start()
+        signal.pause()
+    thread.join()
+    assert ran == ["it ran"]
+
+
+def test_an_interruption_is_over_where_nobody_hears_any_more(monkeypatch):
+    monkeypatch.setattr(interruptions, "LATER", 1000)
+    before, logger = signal.getsignal(signal.SIGALRM), logging.Logger("interrupted")
+    logger.addFilter(lambda record: signal.raise_signal(signal.SIGTERM))
+    with interruptions.heard():
+        logger.warning("a line")
+    assert interruptions.happened.is_set() and signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_giving_up_interrupts_and_is_remembered():
@@ -80,6 +110,9 @@ def test_a_reader_is_missed_when_gone(monkeypatch):
 
 
 def test_the_end_of_what_nobody_reads_is_without_a_word():
-    code = "from lib import interruptions\nprint('lost')\ninterruptions.end_unread()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "from lib import interruptions\ninterruptions.say('the last line')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

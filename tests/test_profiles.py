@@ -188,12 +188,13 @@ def test_an_unknown_name_lists_the_valid_ones(root, given, error):
         profiles.Run(*given)
 
 
-def test_a_fingerprint_follows_names_sizes_and_dates_of_files_at_any_depth(tmp_path):
+def test_a_fingerprint_follows_names_sizes_and_dates_of_images_at_any_depth(tmp_path):
     file = tmp_path / "images/cat/1.png"
     assert profiles.fingerprint(tmp_path / "images") is None
     file.parent.mkdir(parents=True)
     file.write_bytes(b"abc")
-    (file.parent / "gone.png").symlink_to("nowhere")
+    (file.parent / "gone").symlink_to("nowhere")
+    (tmp_path / "images/round").symlink_to("..")  # in a circle
     found = [profiles.fingerprint(tmp_path / "images")]
     date = file.stat().st_mtime_ns
     file.write_bytes(b"xyz")  # content is not read
@@ -208,6 +209,7 @@ def test_a_fingerprint_follows_names_sizes_and_dates_of_files_at_any_depth(tmp_p
     file.with_name("2.png").unlink()
     found.append(profiles.fingerprint(tmp_path / "images"))
     assert len(set(found)) == 5
+    assert found[0].startswith("1 files, ") and found[4].startswith("0 files, ")
     (tmp_path / "images").rename(tmp_path / "moved")
     assert profiles.fingerprint(tmp_path / "moved") == found[4]
 

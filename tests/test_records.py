@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-from pathlib import Path
 
 import pandas
 import pytest
@@ -97,8 +96,8 @@ def test_every_notebook_begins_and_finishes_a_record(name):
 
 
 def test_a_table_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
-    def fill(table, path, **_):
-        Path(path).write_bytes(b"half")
+    def fill(table, file, **_):
+        file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     records.save_table(pandas.DataFrame({"a": [1]}), tmp_path / "a.csv")
@@ -107,3 +106,13 @@ def test_a_table_that_cannot_be_written_leaves_no_half(tmp_path, monkeypatch):
         records.save_table(pandas.DataFrame({"a": [2]}), tmp_path / "a.csv")
     assert os.listdir(tmp_path) == ["a.csv"]
     assert pandas.read_csv(tmp_path / "a.csv")["a"].tolist() == [1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_may_have_any_name(tmp_path, ending):
+    table = pandas.DataFrame({"a": [1.5, 2.5], "b": ["é", "x"]})
+    for name in (f"é.{ending}", f"\udcff.{ending}"):  # the other is not UTF-8
+        records.save_table(table, tmp_path / name)
+        with open(tmp_path / name, "rb") as file:
+            read = pandas.read_parquet if ending == "parquet" else pandas.read_csv
+            pandas.testing.assert_frame_equal(read(file), table)

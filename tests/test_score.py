@@ -13,7 +13,7 @@ import pandas
 import pytest
 import torch
 
-from lib import folders, importance, networks, score, training
+from lib import checkpoints, folders, importance, networks, score, training
 from lib.profiles import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
@@ -67,8 +67,24 @@ def test_the_table_holds_what_scoring_gives(words, model, folder, tmp_path, caps
         values = torch.from_numpy(found[name].to_numpy().copy())
         assert (values - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max()
     said = capsys.readouterr()
-    assert said.out.strip().endswith("scores.parquet")
-    assert "300/300" in said.err and "images/s" in said.err
+    assert said.out == f"{len(found)} units scored on 300 images: {tmp_path}/out/scores.parquet\n"
+    assert said.err == ""
+
+
+def test_where_there_is_no_terminal_a_line_comes_now_and_then(words, capsys, monkeypatch):
+    monkeypatch.setattr(score, "PATIENCE", 0)
+    assert score.main([*words, "--criteria", "sq:rand"]) == 0
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    lines = [line.split(" (")[0] for line in said.splitlines()]
+    assert lines[0] == "0 of 300 images" and lines[-1] == "300 of 300 images" and "128 of 300 images" in lines
+
+
+def test_on_a_terminal_a_bar_is_drawn(words, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert score.main([*words, "--criteria", "sq:rand"]) == 0
+    said = capsys.readouterr().err
+    assert "300/300" in said and "images/s" in said and "\r" in said
 
 
 def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, capsys, monkeypatch):
@@ -230,11 +246,12 @@ def test_a_finished_table_is_replaced_only_when_asked(words, tmp_path, capsys):
     assert list(table(words)) == ["layer", "unit", "l1"]
 
 
-def test_weights_alone_read_one_image(words, monkeypatch):
+def test_weights_alone_read_one_image(words, monkeypatch, capsys):
     read, decode = [], folders._pixels
     monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
     assert score.main([*words, "--criteria", "l2", "random"]) == 0
     assert list(table(words)) == ["layer", "unit", "l2", "random"] and len(read) == 1
+    assert f"{len(table(words))} units scored on no images: " in capsys.readouterr().out
 
 
 def test_processes_of_torchrun_write_one_table(words, tmp_path):
@@ -337,6 +354,34 @@ def test_labels_that_nobody_asked_for_and_images_that_cannot_be_read(words, fold
     assert capsys.readouterr().err.startswith("python -m lib.score: cannot read image")
 
 
+def test_a_name_that_is_not_utf8_is_refused_at_the_start(words, capsys):
+    assert score.main([*words, "--output", "\udcff.parquet"]) == 1
+    said = r"python -m lib.score: \udcff.parquet is not a name in UTF-8: take another"
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_names_are_utf8_in_every_language(words, model, tmp_path, ending):
+    weights, output = tmp_path / f"ä.{ending}", tmp_path / "é/ö.parquet"
+    torch.save(model.state_dict(), weights) if ending == "pth" else training.save(model, weights, {})
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "lib.score", *words, "--weights", weights, "--output", output, "--criteria", "l2"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().endswith(f" units scored on no images: {output}\n") and output.exists()
+
+
+def test_whose_last_line_nobody_reads_ends_without_a_word(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lib.score", *words, "--criteria", "l2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+    assert list(table(words)) == ["layer", "unit", "l2"]
+
+
 def test_an_empty_class_shifts_no_labels(copied, tmp_path, capsys):
     (tmp_path / "images/45").mkdir()
     assert score.main([*copied, "--classes", "11", "--weights", "untrained"]) == 1
@@ -360,5 +405,7 @@ def test_help_shows_examples_and_every_option_says_what_it_is(capsys):
     with pytest.raises(SystemExit) as ended:
         score.main(["--help"])
     assert ended.value.code == 0
-    assert "torchrun --nproc-per-node 8 -m lib.score resnet50" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "torchrun --nproc-per-node 8 -m lib.score resnet50" in said
+    assert f"a checkpoint under {', '.join(checkpoints.HOLDERS)}," in " ".join(said.split())
     assert all(action.help for action in score.parser()._actions)
