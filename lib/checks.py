@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _BATCH = "a batch must be (images, labels or None) or (images, labels or None, indices)"
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _INDICES = (torch.int64, torch.int32)  # torch takes other whole numbers for masks, or not at all
 
 
@@ -68,6 +69,8 @@ def images(given: object) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images are {_kind(images)}, not normalised as for training: datasets.normalise(images, mean,"
                          " std) does it")  # fmt: skip
+    if images.dtype not in _FLOATS:
+        raise ValueError(f"images are {_kind(images)}, in which nothing can be computed: give images.float()")
     return images
 
 
@@ -136,7 +139,7 @@ def order(given: object, total: int) -> Tensor:
     found = order.long().sort().values.cpu()
     if not torch.equal(found, torch.arange(total)):
         outside, twice = found[(found < 0) | (found >= total)], found[1:][found.diff() == 0]
-        what = f"{int(outside[0])}, which is none" if len(outside) else f"{int(twice[0])} more than once"
+        what = f"{int(outside[0])}, which is no unit" if len(outside) else f"{int(twice[0])} more than once"
         raise ValueError(f"order must name each of the {total} units once, from 0 on, but names {what}{remedy}")
     return order
 
@@ -158,11 +161,12 @@ def count(k: object, total: int) -> int:
 def _plain(name: str, given: Tensor) -> Tensor:
     """The tensor, if its values are there and lie as computing needs them."""
     if given.is_meta:
-        raise ValueError(f"{name} on the meta device have no values: give them on a device that holds some")
-    if given.is_nested or given.layout != torch.strided:
-        layout = "nested" if given.is_nested else str(given.layout).removeprefix("torch.")
-        remedy = "torch.stack(...) of parts of one size" if given.is_nested else f"{name}.to_dense()"
-        raise ValueError(f"{name} are a tensor of layout {layout}, which networks do not take: give {remedy}")
+        raise ValueError(f"{name}: a tensor on the meta device has no values, give one on another device")
+    if given.is_nested:
+        raise ValueError(f"{name}: a nested tensor is none of one shape, give torch.stack(...) of parts of one size")
+    if given.layout != torch.strided:
+        layout = str(given.layout).removeprefix("torch.")
+        raise ValueError(f"{name}: a tensor of layout {layout} is not dense, give {name}.to_dense()")
     return given
 
 

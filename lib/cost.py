@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lib import checks, models
+from lib.models import inside, require_eval_mode
 from lib.uses import Use, Uses
 
 MB = 2**20  # bytes
@@ -58,7 +59,7 @@ def table(
     """
     _require_usable(models)
     example = checks.images(example)[:1]
-    batches = [checks.whole("a batch of batches", batch, 1) for batch in checks.several("batches", batches)]
+    batches = [checks.whole("batch", batch, 1) for batch in checks.several("batches", batches)]
     repeats = checks.whole("repeats", repeats, 1)
     images = None if images is None else checks.whole("images", images, 1)
     if not batches:
@@ -83,7 +84,7 @@ def table(
 
 def parameters(model: nn.Module) -> int:
     """The number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in inside(model).parameters())
 
 
 @models.random_state_kept()
@@ -96,7 +97,7 @@ def multiply_adds(model: nn.Module, example: Tensor) -> int:
 
     Raises ValueError where the model is in training mode or does not take the example.
     """
-    _require_eval_mode("the model", model)
+    require_eval_mode(inside(model))
     with _Sum(model.parameters()) as counted, models.as_written():
         _inference(model, example)()
     return counted.multiply_adds
@@ -271,9 +272,4 @@ def _require_usable(models: Mapping[str, nn.Module]) -> None:
     if not models:
         raise ValueError("there are no networks to measure")
     for name, model in models.items():
-        _require_eval_mode(name, model)
-
-
-def _require_eval_mode(name: str, model: nn.Module) -> None:
-    if any(module.training for module in models.inside(model).modules()):
-        raise ValueError(f"{name} is in training mode: call model.eval() first")
+        require_eval_mode(inside(model), name)

@@ -17,6 +17,7 @@ from threading import Lock
 import numpy
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
@@ -211,20 +212,37 @@ def answers(model: nn.Module, images: Tensor) -> Tensor:
     return logits(run(model, images), len(images))
 
 
+def require_eval_mode(model: nn.Module, called: str = "") -> None:
+    """Raises ValueError, in one line, where the model, or what of it is named, is in training mode."""
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(f"{called or name or type(model).__name__} is in training mode: call model.eval() first")
+
+
+def require_values(model: nn.Module) -> None:
+    """Raises ValueError, in one line, where parameters or buffers have no values yet."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(value):
+            raise ValueError(f"{name} gets its shape in the first pass: run the model once, and load its weights")
+        if value.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
+                             " model.load_state_dict(..., assign=True)")  # fmt: skip
+
+
 def require_finite(logits: Tensor) -> None:
     """Raises ValueError, in one line, where logits are not finite."""
     if not logits.isfinite().all():
         raise ValueError("logits are not finite; check the model's weights and its inputs")
 
 
-def run(model: nn.Module, images: Tensor) -> object:
-    """The output of a pass of images as the model takes them.
+def run(model: nn.Module, images: Tensor, by: Callable[[Tensor], object] | None = None) -> object:
+    """The output of a pass of images as the model takes them, `by` what stands in for it, if anything.
 
     Raises ValueError, in one line, where the model does not take them, as ones of another size, or a single one where
     it squeezes its values.
     """
     try:
-        return model(images)
+        return (by or model)(images)
     except _OF_THE_MODEL as error:
         if isinstance(error, OF_THE_MACHINE) or _is_ours(error):
             raise
@@ -244,7 +262,7 @@ def _not_taken(model: nn.Module, images: Tensor, error: BaseException) -> str:
     if not remedy and len(images) == 1 and _takes(model, images.repeat_interleave(2, 0)):
         return (f"{name} does not take a single image ({said}): give batches of two images or more, or have its"
                 " squeeze() name an axis")  # fmt: skip
-    return f"{name} does not take images of shape {tuple(images.shape)} ({said}){remedy}"
+    return f"{name} does not take images of shape {tuple(images.shape[1:])} each ({said}){remedy}"
 
 
 def _remedy(model: nn.Module, shape: tuple[int, ...]) -> str:
@@ -254,7 +272,7 @@ def _remedy(model: nn.Module, shape: tuple[int, ...]) -> str:
     if axes is None:
         return ""
     if len(shape) == axes + 1:
-        return ": an axis is missing, that of images or of channels; a single image is images[None]"
+        return f": {axes + 2} axes are needed, of images first; a single one is images[None]"
     if len(shape) != axes + 2 or shape[1] == layer.in_channels:
         return ""
     give = ""
@@ -272,7 +290,9 @@ def channels_last(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
-    """The class of the largest logit for each of `images` (M, ...), normalised: (M,) on the CPU."""
+    """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
+    require_values(inside(model))
+    batch = checks.whole("batch", batch, 1)
     laid_out = channels_last if _takes(model, channels_last(ready(model, images, 2))) else lambda chunk: chunk
     return torch.cat([answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
 

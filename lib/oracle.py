@@ -157,7 +157,7 @@ class _Singles:
     """Sums, over all examples seen so far, what every unit changes when it alone is off; or those in `wanted`."""
 
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, wanted: Tensor | None = None):
-        self.layers = layers
+        self.layers, self._model = layers, model
         total = sum(unit.size for unit in self.layers)
         self._wanted = torch.ones(total, dtype=torch.bool)
         if wanted is not None:
@@ -169,7 +169,7 @@ class _Singles:
         self.count = 0
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
-        intact = self._passes.intact(images)
+        intact = models.run(self._model, images, self._passes.intact)
         labels = self._checked(intact, labels)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)

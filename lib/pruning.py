@@ -89,7 +89,7 @@ def curve(
     Arguments:
         order: (N,) unit indices, least important first.
         images, labels: (M, C, H, W), normalised as for training, and (M,).
-        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
+        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well; NaN for one of no images.
         batch: images at once; without it, as many as suit the device.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole

@@ -89,13 +89,15 @@ class Slimming:
     @models.random_state_kept()
     @torch.inference_mode(False)  # whatever the caller's: the copy is to be trained and scored
     def apply(self, model: nn.Module) -> nn.Module:
-        """The smaller copy of `model`, in the same mode and on the same device.
+        """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
         It is tried on noise of the example's shape: ValueError where it does not run, or does not answer as `model`
         does with the same channels off, as where a network reorders channels or has their number in its code; also
-        where the plan is for another network.
+        where the plan is for another network, or the model in training mode.
         """
         model = models.inside(model)
+        models.require_eval_mode(model)
+        models.require_values(model)
         total = sum(parameter.numel() for parameter in model.parameters())
         if total != self.before["parameters"]:
             raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")

@@ -20,7 +20,6 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
 
 from lib import models
 from lib.flow import Flow
@@ -79,8 +78,9 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     model = models.inside(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(_without_units(model))
-    _refuse_training_mode(model)
-    _refuse_missing_values(model)
+    models.require_eval_mode(model)
+    models.require_values(model)
+    _refuse_statistics_of_batches(model)
     trace = _trace(model, example) if example is not None else _trace_usual_sizes(model)
     found = _with_units(trace, _classifiers(model, trace))
     if not found:
@@ -153,21 +153,10 @@ def _without_units(model: nn.Module) -> str:
     )
 
 
-def _refuse_training_mode(model: nn.Module) -> None:
+def _refuse_statistics_of_batches(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if module.training:
-            raise ValueError(f"{name or type(model).__name__} is in training mode: call model.eval() first")
         if isinstance(module, _BatchNorm) and not module.track_running_stats:
             raise ValueError(f"{name} has no running statistics, so examples would influence each other: keep them")
-
-
-def _refuse_missing_values(model: nn.Module) -> None:
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(value):
-            raise ValueError(f"{name} gets its shape in the first pass: run the model once, and load its weights")
-        if value.is_meta:
-            raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
-                             " model.load_state_dict(..., assign=True)")  # fmt: skip
 
 
 def _width(layer: nn.Module) -> int:
