@@ -22,13 +22,15 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib import models
+from lib import checks, models
+from lib.models import inside, require_eval_mode
 from lib.uses import Use, Uses
 
 MB = 2**20  # bytes
 QUARTILES = (25, 75)  # percent: the spread that goes with a median
 
 
+@models.random_state_kept()
 def table(
     models: Mapping[str, nn.Module],
     example: Tensor,
@@ -50,11 +52,18 @@ def table(
     Returns the columns variant, parameters, multiply_adds (of one example), for every batch b latency_b_ms with
         latency_b_low and latency_b_high (quartiles), inference_mb and training_mb (peak), disk_mb, step_ms with
         step_low and step_high (forward, backward and SGD with momentum on the largest batch) and epoch_seconds (as many
-        median steps as an epoch has, without loading and augmentation). Raises ValueError without models or for a
-        network in training mode.
+        median steps as an epoch has, without loading and augmentation).
+
+    Raises ValueError without models, for a network in training mode or an example that one does not take, and for
+    numbers that are not whole ones of at least 1.
     """
     _require_usable(models)
-    example = example[:1]
+    example = checks.images(example)[:1]
+    batches = [checks.whole("batch", batch, 1) for batch in checks.several("batches", batches)]
+    repeats = checks.whole("repeats", repeats, 1)
+    images = None if images is None else checks.whole("images", images, 1)
+    if not batches:
+        raise ValueError("there are no batches to time: give one number of examples at least")
     models = {name: _in_the_same_layout(model, example) for name, model in models.items()}
     most = _copies(example, max(batches))
     found = pandas.DataFrame({"variant": list(models)})
@@ -75,16 +84,20 @@ def table(
 
 def parameters(model: nn.Module) -> int:
     """The number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in inside(model).parameters())
 
 
+@models.random_state_kept()
 def multiply_adds(model: nn.Module, example: Tensor) -> int:
     """Multiplications with a weight, each with its addition, in one pass of `example`: convolutions, transposed ones
     and linear layers, called as modules or as functions.
 
     A layer used twice counts twice; biases, BatchNorm, activations and pooling do not count, nor do products of
     activations or what is within MultiheadAttention.
+
+    Raises ValueError where the model is in training mode or does not take the example.
     """
+    require_eval_mode(inside(model))
     with _Sum(model.parameters()) as counted, models.as_written():
         _inference(model, example)()
     return counted.multiply_adds
@@ -193,7 +206,7 @@ class _TrainingStep:
         self.state = _state(self.model)
 
     def __call__(self) -> None:
-        loss = functional.cross_entropy(self.model(self.images), self.labels)
+        loss = functional.cross_entropy(models.answers(self.model, self.images), self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -204,16 +217,14 @@ def _inference(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
 
     def run() -> Tensor:
         with torch.no_grad():
-            return model(images)
+            return models.run(model, images)
 
     return run
 
 
 def _beside(model: nn.Module, images: Tensor) -> Tensor:
     """The images where the model is, in the memory format that it was trained with."""
-    place = next(model.parameters())
-    images = images.to(place.device, place.dtype)
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+    return models.channels_last(models.ready(model, images))
 
 
 def _in_the_same_layout(model: nn.Module, example: Tensor) -> nn.Module:
@@ -256,8 +267,9 @@ def _spread(seconds: pandas.DataFrame, name: str) -> pandas.DataFrame:
 
 
 def _require_usable(models: Mapping[str, nn.Module]) -> None:
+    if not isinstance(models, Mapping):
+        raise ValueError(f"models must be a dict, as {{'whole': model}}, not a {type(models).__name__}")
     if not models:
         raise ValueError("there are no networks to measure")
     for name, model in models.items():
-        if any(module.training for module in model.modules()):
-            raise ValueError(f"{name} is in training mode: call model.eval() first")
+        require_eval_mode(inside(model), name)

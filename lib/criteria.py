@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib import checks
 from lib.noise import Noise
 from lib.rivals import RIVALS
 
@@ -166,7 +167,7 @@ class Criterion:
                      f"{self.reduction} uses no gradient, so only :layer can follow it")  # fmt: skip
             return
         source = self.source
-        _require(self.probes >= 1, f"{self}: there must be at least one probe")
+        checks.whole("probes", self.probes, 1)
         _require(self.probes == 1 or source.random, f"{self}: {self.cotangent} is not random, so it takes no @")
         _require(
             not source.joint or self.reduction in ("abs", "sq"), f"{self}: {self.cotangent} goes with abs and sq only"
@@ -200,6 +201,8 @@ class Criterion:
 
 def parse(name: str) -> Criterion:
     """The criterion that `name` stands for; raises ValueError naming the token that is unknown or out of place."""
+    if not isinstance(name, str):
+        raise ValueError(f"a criterion is a name, such as 'sq:rand:norm', or a Criterion, not {name!r}")
     reduction, *tokens = name.split(":")
     layer = tokens[-1:] == ["layer"]
     tokens = tokens[:-1] if layer else tokens
@@ -227,7 +230,7 @@ def _split_probes(name: str, token: str) -> tuple[str, int]:
 def _known(kind: str, name: str, table: Iterable[str]) -> None:
     table = list(table)
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
+        close = difflib.get_close_matches(str(name), table, n=1)
         hint = f", did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown {kind} {name!r}{hint} There are: {', '.join(table)}")
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from lib import models
+from lib import checks, models
 from lib.surrogate import Straightened, mixed, positive, with_random_weights
 from lib.units import Unit, tapped, units
 from lib.uses import Use
@@ -46,29 +46,31 @@ def remaining(
 class Footprint:
     """A model whose weights can be counted for many orders; arguments as for `remaining`."""
 
+    @models.random_state_kept()
     @torch.inference_mode(False)  # whatever the caller's: a copy's weights are written to
     def __init__(self, model: nn.Module, example: Tensor, layers: Sequence[Unit] | None = None):
+        model, example = models.inside(model), models.ready(model, example, 1)
         self._layers = list(units(model, example) if layers is None else layers)
         generator = torch.Generator().manual_seed(0)
-        self._network = with_random_weights(models.inside(model), generator)
-        self._image = positive(example[:1].shape, generator).to(models.place(self._network)[0])
+        self._network = with_random_weights(model, generator)
+        self._image = positive(example.shape, generator).to(models.place(self._network)[0])
         trial = self._passed(torch.ones(3, sum(unit.size for unit in self._layers)))
         self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
 
+    @models.random_state_kept()
     @torch.inference_mode(False)
     def remaining(self, order: Tensor, counts: Sequence[int]) -> pandas.DataFrame:
         """As the function `remaining`."""
         total = sum(unit.size for unit in self._layers)
-        models.require_order(order, total)
-        for k in counts:
-            models.require_count(k, total)
+        checks.order(order, total)
+        counts = [checks.count(k, total) for k in checks.several("counts", counts)]
         keep = torch.ones(len(counts) + 1, total)  # the first row: nothing is off
         for row, k in enumerate(counts, start=1):
             keep[row, order[:k].cpu()] = 0.0
         found = [self._passed(rows).left() for rows in keep.split(len(keep) if self._by_row else 1)]
         macs, parameters = (torch.cat(values).cpu() for values in zip(*found, strict=True))
         left = {"macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
-        return pandas.DataFrame({"pruned": list(counts)} | {name: share.tolist() for name, share in left.items()})
+        return pandas.DataFrame({"pruned": counts} | {name: share.tolist() for name, share in left.items()})
 
     @torch.enable_grad()
     def _passed(self, keep: Tensor) -> "_Watch":

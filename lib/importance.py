@@ -17,12 +17,12 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from lib import models, ranks
+from lib import checks, models, ranks
 from lib.criteria import REDUCTIONS, Criterion, parse
 from lib.detached import cut, refuse_cut_gradients
 from lib.folding import folded
 from lib.lean import Lean
-from lib.noise import Noise
+from lib.noise import MOST_SEED, Noise
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.units import Tap, Unit, tapped, units
 
@@ -30,7 +30,6 @@ __all__ = ["MINIBATCH", "Criterion", "Scoring", "Unit", "contributions", "parse"
 
 MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
 PRECISIONS = ("float32", "bfloat16")
-_NONE = "there are no examples to score on: `batches` is empty"
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 
@@ -49,7 +48,8 @@ def score(
     One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria;
     `molchanov-group` adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without
     gradient look at the same forward pass, or at weights and the first example alone. The model is left exactly as it
-    was found.
+    was found, and so is global random state. Derivatives are those that the model's functions give: a straight-through
+    one, say, is scored by the gradient that it pretends to have.
 
     Arguments:
         model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M,
@@ -65,10 +65,13 @@ def score(
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
         report: called after every batch with how many examples have been seen, under `torch.distributed` by this rank.
 
-    Raises ValueError for an unknown criterion or precision, batches of another form, missing or wrong labels, a model
-    in training mode or without units, no examples, or logits or scores that are not finite, on every rank, whichever of
-    them saw it; torch.OutOfMemoryError, a RuntimeError, for batches that are too large for the device.
+    Raises ValueError for no criteria or an unknown one, an unknown precision or a seed that is none, batches of another
+    form, images that the model does not take, missing or wrong labels, a model in training mode or without units, no
+    examples, or logits or scores that are not finite, on every rank, whichever of them saw it; torch.OutOfMemoryError,
+    a RuntimeError, for batches that are too large for the device.
     """
+    if not callable(report):
+        raise ValueError(f"report={report!r} must be a function of how many examples have been seen")
     with ranks.together():
         example, batches = _peeked(batches)
         scoring = Scoring(model, example, criteria, seed=seed, precision=precision)
@@ -76,16 +79,21 @@ def score(
     return scoring.results()
 
 
+@models.random_state_kept()
 def contributions(model: nn.Module, images: Tensor, vectors: Tensor) -> Tensor:
     """The contributions (M, N), float64, of all units on the examples `images` (M, C, H, W) for the cotangents (M,
-    K)."""
+    K).
+
+    Raises ValueError for cotangents of another shape than the logits or that are not finite, and as `score` does.
+    """
     model = models.inside(model)
     with _frozen(model):
         images = models.ready(model, images)
         layers = units(model, images[:1])
         refuse_cut_gradients(model, layers, images[:2])
         passed = _Pass(model, layers, images, {"sum"}, lean=False)
-        return passed.send_back(vectors)["sum"]
+        models.require_finite(passed.logits)
+        return passed.send_back(checks.cotangents(vectors, passed.logits))["sum"]
 
 
 class Scoring:
@@ -110,14 +118,16 @@ class Scoring:
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        self.model, self.seed, self._wanted = models.inside(model), seed, _by_name(criteria)
+        self.seed, self._wanted = checks.whole("seed", seed, 0, MOST_SEED), _by_name(criteria)
+        self.model = models.inside(model)
         self.device, _ = models.place(self.model)
         low = partial(torch.autocast, self.device.type, torch.bfloat16)
         self.casting = low if precision == "bfloat16" else nullcontext
-        with _frozen(self.model):
-            self.example = models.ready(self.model, example).clone()  # or it would hold all its batch
+        with _frozen(self.model), models.random_state_kept() as is_untouched:
+            self.example = models.ready(self.model, example, 1).clone()  # or it would hold all its batch
             self.layers = units(self.model, self.example)
             self._plan(self._wanted.values())
+            self.drawing = nullcontext if is_untouched() else models.random_state_kept
 
     def add(self, batches: Iterable[Batch], report: Callable[[int], object] = lambda examples: None) -> None:
         """Adds the examples of `batches`, as `score` takes them; under `torch.distributed` this rank's share.
@@ -157,7 +167,7 @@ class Scoring:
         self.load(ranks.total(own))
         try:
             if self.needs_examples and not self.count:
-                raise ValueError(_NONE)
+                raise checks.none_in()
             return {name: self._result(criterion) for name, criterion in self._wanted.items()}
         finally:
             self.load(own)
@@ -186,15 +196,19 @@ class Scoring:
         }
 
     def _rehearsed(self) -> bool:
-        """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network."""
+        """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network.
+
+        What PyTorch refuses here, such as where something overwrites what a ReLU has taken in, is passed over: without
+        lean passes it either does not happen, or happens again in the first pass that scores, and is told.
+        """
         pair = self.example.repeat_interleave(2, 0)
         refuse_cut_gradients(self.model, self.layers, pair)
         try:
             passed = _Pass(self.fast, self.taps, pair, self.kinds, lean=True)
             passed.send_back(torch.ones_like(passed.logits), last=True)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # such as where something overwrites what a ReLU has taken in
+        except ValueError as error:
+            if not isinstance(error.__cause__, RuntimeError):
+                raise
             return False
         return True
 
@@ -212,7 +226,9 @@ class Scoring:
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
-                self._checked(models.answers(self.fast, images), labels)
+                with self.drawing():
+                    logits = models.answers(self.fast, images)
+                self._checked(logits, labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
             for chunk, part, numbers in zip(images.split(MINIBATCH), parts, indices.split(MINIBATCH), strict=False):
@@ -235,7 +251,7 @@ class Scoring:
         return sum(final(self.sums[criterion, probe] / self.count) for probe in range(probes)) / probes
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        with self.casting():
+        with self.casting(), self.drawing():
             passed = _Pass(self.fast, self.taps, images, self.kinds, lean=self.lean)
         logits, labels = self._checked(passed.logits, labels)
         *_, final = self.by_rows.values()
@@ -282,7 +298,8 @@ class Scoring:
         modules = [self.plain.get_submodule(unit.name) for unit in self.layers]
         parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
         with _requiring_grad(parameters), models.as_written():
-            graph = _differentiable(models.answers(self.plain, images))
+            with self.drawing():
+                graph = _differentiable(models.answers(self.plain, images))
             logits, labels = self._checked(graph.detach(), labels)
             for criteria in self.by_weights.values():
                 for probe, vectors in enumerate(self._cotangents(criteria, logits, labels, indices)):
@@ -290,7 +307,7 @@ class Scoring:
                     for criterion in (c for c in criteria if c.probes > probe):
                         new = _lengths_after(criterion.normalisation, lengths) * _inverse(lengths) / len(images)
                         vector = (vectors * new[:, None]).to(graph.dtype)
-                        found = torch.autograd.grad(graph, parameters, vector, retain_graph=True, allow_unused=True)
+                        found = _derivatives(self.plain, graph, parameters, vector, retain_graph=True)
                         gradients = dict(zip(parameters, found, strict=True))
                         term = REDUCTIONS[criterion.reduction].term
                         row = torch.cat([_sum_over_weights(m, gradients, term) for m in modules])
@@ -303,7 +320,7 @@ class Scoring:
             return logits.double(), None if labels is None else labels.to(self.device)
         if labels is None:
             raise ValueError(f"criterion {self.labelled} needs labels, but a batch comes without them")
-        return logits.double(), models.labels(labels, *logits.shape).to(self.device)
+        return logits.double(), checks.labels(labels, *logits.shape).to(self.device)
 
     def _cotangents(
         self, criteria: Sequence[Criterion], logits: Tensor, labels: Tensor | None, indices: Tensor
@@ -337,7 +354,7 @@ class _Pass:
             self._rows[kind] = torch.zeros(self._shape, dtype=torch.float64, device=vectors.device)
         vectors = vectors.to(self._graph)
         with tapped(self._model, self._layers, lambda *_: None):  # which notices what runs again
-            torch.autograd.grad(self._graph, self._leaves, vectors, retain_graph=not last, allow_unused=True)
+            _derivatives(self._model, self._graph, self._leaves, vectors, retain_graph=not last)
         if "sq-pixel" in self._rows:
             self._rows["sq-pixel"].sqrt_()
         return dict(self._rows)
@@ -359,6 +376,18 @@ def _differentiable(logits: Tensor) -> Tensor:
     return logits
 
 
+def _derivatives(
+    model: nn.Module, graph: Tensor, taken: Sequence[Tensor], vectors: Tensor, *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(graph, taken, vectors, retain_graph=retain_graph, allow_unused=True)
+    except models.OF_THE_MACHINE:
+        raise
+    except RuntimeError as error:
+        said = models.first_line(error)
+        raise ValueError(f"{type(model).__name__} cannot be differentiated, as scores need it ({said})") from error
+
+
 def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) -> None:
     space = [other for other in range(1, product.ndim) if other != axis % product.ndim]
     for kind, total in rows.items():
@@ -367,11 +396,15 @@ def _reduce(rows: dict[str, Tensor], here: slice, axis: int, product: Tensor) ->
 
 
 def _by_name(criteria: str | Criterion | Iterable[str | Criterion]) -> dict[str, Criterion]:
-    found = {}
+    found, example = {}, "give a name such as 'sq:rand:norm', a Criterion, or several"
+    if not isinstance(criteria, Iterable | Criterion):
+        raise ValueError(f"criteria={criteria!r} are none: {example}")
     for given in [criteria] if isinstance(criteria, (str, Criterion)) else criteria:
         criterion = given if isinstance(given, Criterion) else parse(given)
         if found.setdefault(str(given), criterion) != criterion:
             raise ValueError(f"two different criteria are named {given}: give their cotangents different __name__s")
+    if not found:
+        raise ValueError(f"there are no criteria to score by: {example}")
     return found
 
 
@@ -458,20 +491,20 @@ def _peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
     """The first example, (1, ...), the same on every rank, and all batches, that one included."""
     if ranks.place()[1] > 1 and hasattr(batches, "share"):
         return next(iter(batches.first(1)))[0], batches
-    rest, held = iter(batches), []
+    rest, held = checks.batches(batches), []
     for batch in rest:
-        held.append(models.checked_batch(batch))
+        held.append(batch)
         if len(batch[0]):
             whole = batches if isinstance(batches, Sequence) else chain(held, rest)
             return batch[0][:1], whole
-    raise ValueError(_NONE)
+    raise checks.none_in(batches)
 
 
 def _indexed(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     start = 0
-    for images, labels, *rest in map(models.checked_batch, batches):
-        indices = torch.as_tensor(rest[0], device="cpu") if rest else torch.arange(start, start + len(images))
-        if len(indices) != len(images) or (labels is not None and len(labels) != len(images)):
+    for images, labels, *rest in checks.batches(batches):
+        indices = checks.indices(rest[0], len(images)) if rest else torch.arange(start, start + len(images))
+        if labels is not None and len(labels) != len(images):
             raise ValueError(f"a batch has {len(images)} images but other numbers of labels or indices")
         start += len(images)
         if len(images):

@@ -1,35 +1,64 @@
 """Somebody's model, as everything here runs it: the module inside its wrappers, run as it is written.
 
 Enters: any `nn.Module`. Leaves: the module that does the work, without what compiles or replicates it; a context in
-which nothing is compiled and no part of a forward pass runs again during the backward pass; copies; and its images,
-logits and labels, checked in one way for everybody, each fault in one line.
+which nothing is compiled and no part of a forward pass runs again during the backward pass; copies; its images as it
+takes them, and its logits; what it fails at in one line.
 """
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from numbers import Integral
+from os import PathLike
 from threading import Lock
 
 import numpy
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 
+from lib import checks
+
+OF_THE_MACHINE = (torch.OutOfMemoryError, torch.AcceleratorError)  # which say nothing of the model
+_OF_THE_MODEL = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)  # what PyTorch raises of wrong images
+_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with how many axes of space
+
 
 def inside(model: nn.Module) -> nn.Module:
-    """The module that `torch.compile`, `DataParallel` or `DistributedDataParallel` has wrapped; else `model`."""
+    """The module that `torch.compile`, `DataParallel` or `DistributedDataParallel` has wrapped; else `model`.
+
+    Raises ValueError, in one line, for what is no module, or one without modules inside, as torch.export makes them.
+    """
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
         elif isinstance(getattr(model, "_orig_mod", None), nn.Module):  # as torch.compile calls it
             model = model._orig_mod
         else:
-            return model
+            return _usable(model)
+
+
+def _usable(model: object) -> nn.Module:
+    if isinstance(model, type):
+        raise ValueError(f"the model is the class {model.__name__}, not a network of it: give {model.__name__}(...)")
+    if isinstance(model, Mapping):
+        raise ValueError("the model is a dict, as of weights, not a network: build one and model.load_state_dict(...)")
+    if isinstance(model, (str, PathLike)):
+        raise ValueError(f"the model is the name {str(model)!r}, not a network: build one and load its weights")
+    if type(model).__name__ == "ExportedProgram" or (isinstance(model, fx.GraphModule) and _is_exported(model)):
+        raise ValueError("the model is what torch.export makes of one, in which nothing is run as a module: give the"
+                         " model that it was made from")  # fmt: skip
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be an nn.Module, not a {type(model).__name__}")
+    return model
+
+
+def _is_exported(model: fx.GraphModule) -> bool:
+    return any(isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes)
 
 
 class _AsWritten:
@@ -76,15 +105,18 @@ def random_state_kept() -> Iterator[Callable[[], bool]]:
     tells whether it still is."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
 
-    def states() -> list[object]:
-        _, keys, *rest = numpy.random.get_state()
+    def states() -> list:
         found = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-        return [random.getstate(), keys.tobytes(), rest, *(state.numpy().tobytes() for state in found)]
+        return [numpy.random.get_state(), random.getstate(), *(state.numpy().tobytes() for state in found)]
 
-    theirs, own, before = numpy.random.get_state(), random.getstate(), states()
+    def is_untouched() -> bool:
+        now, *others = states()
+        return others == before[1:] and all(map(numpy.array_equal, now, theirs))
+
+    before = theirs, own, *_ = states()
     with torch.random.fork_rng(devices):
         try:
-            yield lambda: states() == before
+            yield is_untouched
         finally:
             numpy.random.set_state(theirs)
             random.setstate(own)
@@ -148,17 +180,15 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return like.device, like.dtype
 
 
-def ready(model: nn.Module, images: Tensor) -> Tensor:
-    """Normalised images (M, ...) as the model takes them: on its device, of its type, out of inference mode.
+def ready(model: nn.Module, images: Tensor, first: int | None = None) -> Tensor:
+    """Normalised images (M, ...) as the model takes them: on its device, of its type, out of inference mode; of many
+    the `first` few.
 
-    Raises ValueError for what cannot be normalised images: arrays, whole numbers.
+    Raises ValueError for what cannot be normalised images (see `checks.images`), or are none.
     """
-    if not isinstance(images, Tensor):
-        remedy = "torch.from_numpy(...)" if isinstance(images, numpy.ndarray) else "a tensor"
-        raise ValueError(f"images must be a tensor (M, C, H, W), not {type(images).__name__}: give {remedy}")
-    if not images.is_floating_point():
-        raise ValueError(f"images are {str(images.dtype).removeprefix('torch.')}, not normalised as for training: "
-                         "datasets.normalise(images, mean, std) does it")  # fmt: skip
+    images = checks.images(images)[:first]
+    if not len(images):
+        raise ValueError(f"there is no image in a tensor of shape {tuple(images.shape)}: give one at least")
     images = images.clone() if images.is_inference() else images.detach()
     return images.to(*place(model), non_blocking=True)
 
@@ -180,32 +210,80 @@ def logits(output: object, count: int) -> Tensor:
 def answers(model: nn.Module, images: Tensor) -> Tensor:
     """The logits (M, K) of a pass of images as the model takes them.
 
-    Raises ValueError, in one line, for another output, and where a model does not take a single image, as one that
-    squeezes its values.
+    Raises ValueError, in one line, for another output, and as `run` does.
+    """
+    return logits(run(model, images), len(images))
+
+
+def require_eval_mode(model: nn.Module, called: str = "") -> None:
+    """Raises ValueError, in one line, where the model, or what of it is named, is in training mode."""
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(f"{called or name or type(model).__name__} is in training mode: call model.eval() first")
+
+
+def require_values(model: nn.Module) -> None:
+    """Raises ValueError, in one line, where parameters or buffers have no values yet."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(value):
+            raise ValueError(f"{name} gets its shape in the first pass: run the model once, and load its weights")
+        if value.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
+                             " model.load_state_dict(..., assign=True)")  # fmt: skip
+
+
+def require_finite(logits: Tensor) -> None:
+    """Raises ValueError, in one line, where logits are not finite."""
+    if not logits.isfinite().all():
+        raise ValueError("logits are not finite; check the model's weights and its inputs")
+
+
+def run(model: nn.Module, images: Tensor, by: Callable[[Tensor], object] | None = None) -> object:
+    """The output of a pass of images as the model takes them, `by` what stands in for it, if anything.
+
+    Raises ValueError, in one line, where the model does not take them, as ones of another size, or a single one where
+    it squeezes its values.
     """
     try:
-        output = model(images)
-    except (IndexError, RuntimeError) as error:
-        if (
-            len(images) != 1
-            or isinstance(error, torch.OutOfMemoryError)
-            or not _takes(model, images.repeat_interleave(2, 0))
-        ):
+        return (by or model)(images)
+    except _OF_THE_MODEL as error:
+        if isinstance(error, OF_THE_MACHINE) or _is_ours(error):
             raise
-        raise ValueError(f"{type(model).__name__} does not take a single image ({first_line(error)}): give batches of"
-                         " two images or more, or have its squeeze() name an axis") from error  # fmt: skip
-    return logits(output, len(images))
+        raise ValueError(_not_taken(model, images, error)) from error
 
 
-def labels(given: Tensor, count: int, classes: int) -> Tensor:
-    """Labels (M,) as int64, if they are labels of `count` images in so many classes; ValueError in one line if not."""
-    if not isinstance(given, Tensor) or given.shape != (count,):
-        shape = f"of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
-        raise ValueError(f"labels must be a tensor ({count},), one per image, not {shape}")
-    whole = not (given.is_floating_point() or given.is_complex() or given.dtype == torch.bool)
-    if not whole or (len(given) and (given.min() < 0 or given.max() >= classes)):
-        raise ValueError(f"labels must be {count} whole numbers from 0 to {classes - 1}, one per image")
-    return given.to(torch.int64)
+def _is_ours(error: BaseException) -> bool:
+    """Whether it says what it says in one line already: a ValueError of this library's, as its hooks raise."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return isinstance(error, ValueError) and trace.tb_frame.f_globals.get("__name__", "").startswith("lib.")
+
+
+def _not_taken(model: nn.Module, images: Tensor, error: BaseException) -> str:
+    name, said, remedy = type(model).__name__, first_line(error), _remedy(model, tuple(images.shape))
+    if not remedy and len(images) == 1 and _takes(model, images.repeat_interleave(2, 0)):
+        return (f"{name} does not take a single image ({said}): give batches of two images or more, or have its"
+                " squeeze() name an axis")  # fmt: skip
+    return f"{name} does not take images of shape {tuple(images.shape[1:])} each ({said}){remedy}"
+
+
+def _remedy(model: nn.Module, shape: tuple[int, ...]) -> str:
+    """What to do with images of this shape, by the layer that the model lists first, where that tells."""
+    layer = next((module for module in model.modules() if isinstance(module, (*_CONVOLUTIONS, nn.Linear))), None)
+    axes = next((axes for kind, axes in _CONVOLUTIONS.items() if isinstance(layer, kind)), None)
+    if axes is None:
+        return ""
+    if len(shape) == axes + 1:
+        return f": {axes + 2} axes are needed, of images first; a single one is images[None]"
+    if len(shape) != axes + 2 or shape[1] == layer.in_channels:
+        return ""
+    give = ""
+    if layer.in_channels == shape[-1]:
+        give = ": give images.movedim(-1, 1)"
+    elif shape[1] == 1:
+        give = f": give images.expand(-1, {layer.in_channels}{', -1' * axes})"
+    return f", its first layer takes {layer.in_channels} channels{give}"
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -215,70 +293,25 @@ def channels_last(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
-    """The class of the largest logit for each of `images` (M, ...), normalised: (M,) on the CPU."""
-    laid_out = channels_last if _takes(model, channels_last(ready(model, images[:2]))) else lambda chunk: chunk
+    """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
+    require_values(inside(model))
+    batch = checks.whole("batch", batch, 1)
+    laid_out = channels_last if _takes(model, channels_last(ready(model, images, 2))) else lambda chunk: chunk
     return torch.cat([answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:
-    """Whether it runs for these images: in another layout some views of them cannot be had."""
+    """Whether it runs for these images: in another layout some views of them cannot be had.
+
+    What is passed over here is not lost: whoever asks runs the model again, or raises what it failed at before.
+    """
     try:
         model(images)
-    except torch.OutOfMemoryError:
+    except OF_THE_MACHINE:
         raise
-    except (IndexError, RuntimeError):
+    except _OF_THE_MODEL:
         return False
     return True
-
-
-def require_scores(scores: Tensor, total: int | None = None) -> None:
-    """Raises ValueError, in one line, where `scores` are not a vector of finite numbers, one for each of `total`
-    units."""
-    if isinstance(scores, Mapping):
-        name = next(iter(scores), "sq:rand:norm")
-        raise ValueError(f"scores must be those of one criterion, not a dict of {len(scores)}: give scores[{name!r}]")
-    if not isinstance(scores, Tensor):
-        raise ValueError(f"scores must be a tensor (N,), one per unit, not {type(scores).__name__}")
-    if scores.ndim != 1 or (total is not None and len(scores) != total):
-        units = "one per unit" if total is None else f"one for each of the {total} units"
-        raise ValueError(f"scores must be a vector, {units}, not of shape {tuple(scores.shape)}")
-    if not scores.isfinite().all():
-        raise ValueError(f"scores must be finite, but {int((~scores.isfinite()).sum())} of {len(scores)} are not")
-
-
-def require_order(order: Tensor, total: int) -> None:
-    """Raises ValueError, in one line, where `order` does not name each of `total` units once."""
-    if not isinstance(order, Tensor) or order.is_floating_point() or order.is_complex() or order.dtype == torch.bool:
-        what = str(order.dtype).removeprefix("torch.") if isinstance(order, Tensor) else type(order).__name__
-        raise ValueError(
-            f"order must be unit indices (N,), a tensor of int64, not {what}: pruning.order(scores) gives one"
-        )
-    if order.ndim != 1 or not torch.equal(order.long().sort().values.cpu(), torch.arange(total)):
-        raise ValueError(
-            f"order must name each of the {total} units once, but has {order.numel()} entries of shape"
-            f" {tuple(order.shape)}: pruning.order(scores) gives one"
-        )
-
-
-def require_count(k: int, total: int) -> None:
-    """Raises ValueError, in one line, where `k` units of `total` cannot be off."""
-    if not isinstance(k, Integral) or not 0 <= k <= total:
-        raise ValueError(f"k={k} units cannot be off: there are {total}, give a whole number of them")
-
-
-def checked_batch(batch: object) -> Sequence:
-    """The batch, if it is one as `importance.score` takes them; ValueError in one line if not."""
-    form = "a batch must be (images, labels or None) or (images, labels or None, indices)"
-    if isinstance(batch, Tensor):
-        raise ValueError(f"{form}, not a tensor: give [(images, None)]")
-    if not (isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (2, 3)):
-        size = f" of {len(batch)}" if isinstance(batch, Sequence) else ""
-        raise ValueError(f"{form}, not a {type(batch).__name__}{size}")
-    for part in batch[:2]:
-        if not (isinstance(part, Tensor) or (part is None and part is not batch[0])):
-            from_numpy = ": torch.from_numpy(...) makes one of it" if type(part).__module__ == "numpy" else ""
-            raise ValueError(f"{form}, all tensors, not a {type(part).__name__}{from_numpy}")
-    return batch
 
 
 def alike(found: Tensor, truth: Tensor) -> bool:

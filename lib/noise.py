@@ -12,19 +12,21 @@ import numpy
 import torch
 from torch import Tensor
 
+from lib import checks
+
 BLOCK = 1024
+MOST_SEED = 2**64 - 1
 
 
 class Noise:
     """One source of rows for the examples `indices` (M,); every further call gives new, independent rows.
 
-    All methods return float64 (M, size) on the CPU. Raises ValueError for a negative seed or index.
+    All methods return float64 (M, size) on the CPU. Raises ValueError for a negative index, or a seed that is no whole
+    number from 0 to 2**64 - 1.
     """
 
     def __init__(self, seed: int, indices: Tensor, stream: int = 0):
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed={seed} must be a whole number from 0 to 2**64 - 1")
-        self._seed, self._stream, self._calls = seed, stream, 0
+        self._seed, self._stream, self._calls = checks.whole("seed", seed, 0, MOST_SEED), stream, 0
         self._blocks, self._rows = numpy.divmod(numpy.asarray(indices, dtype=numpy.int64), BLOCK)
         if (self._blocks < 0).any():
             raise ValueError("indices of examples must not be negative: random vectors are counted from example 0")

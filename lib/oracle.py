@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from lib import models
+from lib import checks, models
 from lib.folding import full_precision
 from lib.graphs import Graph, descendants
 from lib.models import alike, channels_last
@@ -54,14 +54,14 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
     absolute change of the mean cross-entropy.
 
-    Raises ValueError for labels that are out of range or missing in some batches only, no examples, logits that are
-    not finite, or a model that is in training mode or has no units.
+    Raises ValueError for labels that are out of range or missing in some batches only, images that the model does not
+    take, no examples, logits that are not finite, or a model that is in training mode or has no units.
     """
     model, singles = models.inside(model), None
     for images, labels in _examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            singles = singles or _Singles(model, images)
+            singles = singles or _Singles(model, units(model, images[:1]), images)
             singles.add(images, labels)
     return singles.results()
 
@@ -79,16 +79,16 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
 
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
-    model, counts = models.inside(model), [int(k) for k in counts]
+    model, counts = models.inside(model), checks.several("counts", counts)
     offs, joint, singles = [(order, k) for k in counts], [0.0] * len(counts), None
     for images, _ in _examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            singles = singles or _Singles(model, images, order[: max(counts, default=0)])
+            singles = singles or _Singles(model, _layers(model, images, offs), images, order[: max(counts, default=0)])
             joint = [a + b for a, b in zip(joint, _joint(model, offs, images, singles.layers), strict=True)]
             singles.add(images, None)
     change = singles.results()["output"][order.cpu()]
-    table = pandas.DataFrame({"pruned": counts, "joint": joint})
+    table = pandas.DataFrame({"pruned": [int(k) for k in counts], "joint": joint})
     table["joint"] /= singles.count
     table["single"] = [change[:k].sum().item() for k in counts]
     table["ratio"] = table["joint"] / table["single"]
@@ -97,20 +97,31 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
 
 def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[Batch]) -> list[float]:
     """Only the joint changes of `interactions`, for the first `k` units of each of `orders`; errors as there."""
-    model = models.inside(model)
+    model, orders = models.inside(model), checks.orders(orders)
     offs, total, examples, layers = [(order, k) for order in orders], [0.0] * len(orders), 0, None
     for images, _ in _examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            layers = layers or units(model, images[:1])
+            layers = layers or _layers(model, images, offs)
             total = [a + b for a, b in zip(total, _joint(model, offs, images, layers), strict=True)]
             examples += len(images)
     return [change / examples for change in total]
 
 
+def _layers(model: nn.Module, images: Tensor, offs: Iterable[tuple[Tensor, int]]) -> list[Unit]:
+    """The units of the model, if each (order, k) in `offs` is of them."""
+    layers = units(model, images[:1])
+    total = sum(unit.size for unit in layers)
+    for order, k in offs:
+        checks.order(order, total)
+        checks.count(k, total)
+    return layers
+
+
 def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor, layers) -> list[float]:
     """Summed over images: |f(x) - f(x; the first k of the order off)|^2, for each (order, k) in `offs`."""
     intact, changes = models.answers(model, images), []
+    models.require_finite(intact)
     for order, k in offs:
         with masked(model, order, k, layers):
             changes.append(_squared_distance(models.answers(model, images), intact).sum().item())
@@ -120,18 +131,18 @@ def _joint(model: nn.Module, offs: Iterable[tuple[Tensor, int]], images: Tensor,
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without gradients, and as the model is written; not to be open while a caller's batches are made."""
-    with torch.inference_mode(False), torch.no_grad(), models.as_written():
+    with torch.inference_mode(False), torch.no_grad(), models.as_written(), models.random_state_kept():
         yield
 
 
 def _examples(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None]]:
     empty = True
-    for images, labels, *_ in map(models.checked_batch, batches):
+    for images, labels, *_ in checks.batches(batches):
         if len(images):
             empty = False
             yield images, labels
     if empty:
-        raise ValueError("there are no examples to judge units on: `batches` is empty")
+        raise checks.none_in(batches)
 
 
 def _squared_distance(changed: Tensor, intact: Tensor) -> Tensor:
@@ -145,8 +156,8 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 class _Singles:
     """Sums, over all examples seen so far, what every unit changes when it alone is off; or those in `wanted`."""
 
-    def __init__(self, model: nn.Module, images: Tensor, wanted: Tensor | None = None):
-        self.layers = units(model, images[:1])
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, wanted: Tensor | None = None):
+        self.layers, self._model = layers, model
         total = sum(unit.size for unit in self.layers)
         self._wanted = torch.ones(total, dtype=torch.bool)
         if wanted is not None:
@@ -158,7 +169,7 @@ class _Singles:
         self.count = 0
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
-        intact = self._passes.intact(images)
+        intact = models.run(self._model, images, self._passes.intact)
         labels = self._checked(intact, labels)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
@@ -180,12 +191,11 @@ class _Singles:
 
     def _checked(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         """The labels, beside the logits (M, K)."""
-        if not logits.isfinite().all():
-            raise ValueError("logits are not finite; check the model's weights and its inputs")
+        models.require_finite(logits)
         if self._labelled not in (None, labels is not None):
             raise ValueError("some batches have labels and others have none: give them for all or for none")
         self._labelled = labels is not None
-        return models.labels(labels, *logits.shape).to(logits.device) if self._labelled else None
+        return checks.labels(labels, *logits.shape).to(logits.device) if self._labelled else None
 
 
 class _OneByOne:
@@ -219,6 +229,8 @@ def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Rep
             found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
             for numbers, positions, changed in replay.changed(examples, wanted):
                 found[place[numbers], positions] = changed
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
             return None
     return replay if alike(found, truth) else None

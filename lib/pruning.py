@@ -15,7 +15,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import models, ranks
+from lib import checks, models, ranks
 from lib.compact import Compact
 from lib.folding import full_precision
 from lib.footprint import Footprint
@@ -36,8 +36,7 @@ def order(scores: Tensor) -> Tensor:
 
     Raises ValueError where scores are not one finite number per unit.
     """
-    models.require_scores(scores)
-    return torch.argsort(scores, stable=True)
+    return torch.argsort(checks.scores(scores), stable=True)
 
 
 @contextmanager
@@ -58,8 +57,8 @@ def masked(
     """
     layers = units(model, example) if layers is None else layers
     total = sum(unit.size for unit in layers)
-    models.require_order(order, total)
-    models.require_count(k, total)
+    checks.order(order, total)
+    checks.count(k, total)
     keep = torch.ones(total)
     keep[order[:k].cpu()] = 0.0
     touched = [unit for unit in layers if not keep[unit.slice].all()]
@@ -71,8 +70,7 @@ def masked(
 
 def steps(total: int, points: int) -> list[int]:
     """How many units are off at each point of a curve: int(linspace(0, N/2, points))."""
-    if points < 2:
-        raise ValueError(f"a curve needs at least 2 points, not {points}")
+    points = checks.whole("points", points, 2)
     return [int(k) for k in numpy.linspace(0, total / 2, points)]
 
 
@@ -91,7 +89,7 @@ def curve(
     Arguments:
         order: (N,) unit indices, least important first.
         images, labels: (M, C, H, W), normalised as for training, and (M,).
-        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well.
+        groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well; NaN for one of no images.
         batch: images at once; without it, as many as suit the device.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
@@ -101,13 +99,14 @@ def curve(
         groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
         `lib.footprint`).
 
-    Raises ValueError where images and labels are not as many, or none, where `order` is not a permutation of the
-    units, or for fewer than 2 points.
+    Raises ValueError where images and labels are not as many, or none, where the model does not take the images, where
+    `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points.
     """
     (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch)
     return table
 
 
+@models.random_state_kept()
 def curves(
     model: nn.Module,
     orders: Sequence[Tensor],
@@ -122,17 +121,20 @@ def curves(
 
     Arguments, result and errors as there.
     """
-    if len(images) != len(labels) or not len(labels):
-        raise ValueError(f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, at least one")
-    model, example = models.inside(model), models.ready(model, images[:1])
-    layers, parts = units(model, example), {"accuracy": torch.ones(len(labels))}
+    model, orders, points = models.inside(model), checks.orders(orders), checks.whole("points", points, 2)
+    batch = None if batch is None else checks.whole("batch", batch, 1)
+    images, count = checks.images(images), len(checks.tensor("labels", labels, "(M,), one per image"))
+    if len(images) != count or not count:
+        raise ValueError(f"accuracy on {len(images)} images with {count} labels: it takes one each, at least one")
+    groups, example = checks.groups(groups, count), models.ready(model, images, 1)
+    layers, parts = units(model, example), {"accuracy": torch.ones(count)}
     if not all(chunk.isfinite().all() for chunk in images.split(1000)):
         raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
     for order in orders:
-        models.require_order(order, sum(unit.size for unit in layers))
+        checks.order(order, sum(unit.size for unit in layers))
     with torch.no_grad(), models.as_written():
-        labels = models.labels(labels, len(images), model(example.repeat_interleave(2, 0)).shape[1])
-    parts |= {f"accuracy_{name}": group.cpu() for name, group in (groups or {}).items()}
+        labels = checks.labels(labels, count, models.answers(model, example.repeat_interleave(2, 0)).shape[1])
+    parts |= {f"accuracy_{name}": group for name, group in groups.items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
     with ranks.together(), models.as_written():

@@ -10,7 +10,7 @@ go in the order of their worth, the least first, until the network is first with
 import json
 import warnings
 from collections import Counter, namedtuple
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import models, training
+from lib import checks, models, training
+from lib.flow import Flow
 from lib.folding import full_precision
 from lib.models import alike
 from lib.units import LAYERS, Unit, along, tapped, units
@@ -85,15 +86,18 @@ class Slimming:
         """By how much more than the budget goes, as a fraction of all `of`."""
         return self.reached - self.budget
 
+    @models.random_state_kept()
     @torch.inference_mode(False)  # whatever the caller's: the copy is to be trained and scored
     def apply(self, model: nn.Module) -> nn.Module:
-        """The smaller copy of `model`, in the same mode and on the same device.
+        """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
         It is tried on noise of the example's shape: ValueError where it does not run, or does not answer as `model`
         does with the same channels off, as where a network reorders channels or has their number in its code; also
-        where the plan is for another network.
+        where the plan is for another network, or the model in training mode.
         """
         model = models.inside(model)
+        models.require_eval_mode(model)
+        models.require_values(model)
         total = sum(parameter.numel() for parameter in model.parameters())
         if total != self.before["parameters"]:
             raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")
@@ -138,14 +142,32 @@ class Slimming:
                 raise
             except Exception as error:  # a user's code may fail in any way
                 raise ValueError(
-                    f"{type(model).__name__} cannot shrink: it does not run without the channels that go, perhaps since"
-                    f" its code counts on their number ({models.first_line(error)})"
+                    f"{type(model).__name__} cannot shrink: it does not run without the channels that go,"
+                    f" {_cause(_in_vain(model, self.layers, noise))} ({models.first_line(error)})"
                 ) from error
         if not alike(found, expected):
             raise ValueError(
                 f"{type(model).__name__} cannot shrink: without the channels that go it answers otherwise than with"
                 f" them off, perhaps since it reorders channels"
             )
+
+
+def _in_vain(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> str | None:
+    """The first layer that runs although no logit depends on what it makes, if any: torch-pruning, which goes back from
+    the logits, does not see which channels it takes in."""
+    flow, made = Flow(), [[] for _ in layers]
+    with flow, tapped(model, layers, lambda number, tap, value: made[number].append((value, len(flow)))):
+        relevant = flow.leading_to(model(images))
+    for unit, uses in zip(layers, made, strict=True):
+        if all(relevant.isdisjoint(flow.readers(value, done)) for value, done in uses):
+            return unit.name
+    return None
+
+
+def _cause(in_vain: str | None) -> str:
+    if in_vain is None:
+        return "perhaps since its code counts on their number"
+    return f"which {in_vain} may take in, although no logit depends on what it makes: do not run it"
 
 
 @dataclass(frozen=True)
@@ -190,8 +212,7 @@ class Structure:
         """What goes for these `scores` (N,) and this `budget`; see `plan` of this module."""
         if of not in BUDGETS:
             raise ValueError(f"a budget of {of!r} is not known: use one of {', '.join(BUDGETS)}")
-        if not 0 < budget < 1:
-            raise ValueError(f"budget={budget} must be a fraction to remove, above 0 and below 1")
+        budget = checks.share("budget", budget)
         members, widths = self._members(), [len(end) for end in self._ends]
         before = self._totals()
         after, gone, skipped = dict(before), [], 0
@@ -214,7 +235,7 @@ class Structure:
         )
 
     def _order(self, scores: Tensor) -> list[int]:
-        models.require_scores(scores, len(self.groups))
+        scores = checks.scores(scores, len(self.groups))
         free = self.groups >= 0
         worth = torch.zeros(self._size, dtype=torch.float64)
         worth.index_add_(0, self.groups[free], scores.detach().cpu().double()[free])
@@ -264,6 +285,7 @@ class Structure:
         return Slimming(budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape)
 
 
+@models.random_state_kept()
 @torch.inference_mode(False)  # whose tensors torch-pruning could not follow
 def trace(model: nn.Module, example: Tensor) -> Structure:
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
@@ -272,7 +294,7 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm.
     """
     model = models.inside(model)
-    example = models.ready(model, example[:1]).repeat_interleave(2, 0)  # for some models do not take a single image
+    example = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
     found = units(model, example)
     _refuse_parts(model)
     parts, elsewhere = _parts(model, example, {unit.name for unit in found})

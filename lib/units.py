@@ -8,7 +8,8 @@ consumes the layer, if there is one and nothing else consumes it, else at the la
 2310.20203. What feeds what is found by running one example and following the tensors themselves.
 
 What cannot be vouched for is refused: a network that draws random numbers in eval mode, one whose layers hooks do not
-reach (as in TorchScript), one that runs a layer more often than it did for the example.
+reach (as in TorchScript, or where a layer's `forward` is called instead of the layer), one that runs a layer more often
+than it did for the example.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib import models
 from lib.flow import Flow
+from lib.uses import Use, Uses
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
@@ -59,19 +61,26 @@ class Tap:
     overwritten: bool
 
 
+@models.random_state_kept()  # a model may draw numbers that it has no use for
 def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     """The units of `model`, in the order in which their layers first run; their sizes add up to N.
+
+    Only layers that run as modules have units: one that is run as `conv.forward(x)` instead of `conv(x)`, or whose
+    weights a function is given, would go unseen, and is refused unless it is the classifier.
 
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
 
-    Raises ValueError where the model is in training mode, has nothing to prune, takes none of the usual inputs, gives
-    something else than logits (1, K), is random although in eval mode, or has layers that hooks do not reach.
+    Raises ValueError where the model is no nn.Module, is in training mode, has no values yet, has nothing to prune,
+    takes none of the usual inputs or not the example, gives something else than logits (1, K), is random although in
+    eval mode, or has layers that hooks do not reach.
     """
     model = models.inside(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(_without_units(model))
-    _refuse_training_mode(model)
+    models.require_eval_mode(model)
+    models.require_values(model)
+    _refuse_statistics_of_batches(model)
     trace = _trace(model, example) if example is not None else _trace_usual_sizes(model)
     found = _with_units(trace, _classifiers(model, trace))
     if not found:
@@ -144,10 +153,8 @@ def _without_units(model: nn.Module) -> str:
     )
 
 
-def _refuse_training_mode(model: nn.Module) -> None:
+def _refuse_statistics_of_batches(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if module.training:
-            raise ValueError(f"{name or type(model).__name__} is in training mode: call model.eval() first")
         if isinstance(module, _BatchNorm) and not module.track_running_stats:
             raise ValueError(f"{name} has no running statistics, so examples would influence each other: keep them")
 
@@ -186,10 +193,10 @@ class _Trace:
             for name, module in model.named_modules():
                 for handle in self._watch(name, module):
                     stack.callback(handle.remove)
-            with self.flow:
-                output = model(example)
-        self.logits = models.logits(output, len(example))
+            with self.flow, _Unseen(model, self.flow) as unseen:
+                self.logits = models.answers(model, example)
         self._assign_norms()
+        self._refuse_unseen(model, unseen)
 
     def tap(self, run: _Run) -> Tap:
         """Where this use of a layer is tapped."""
@@ -228,15 +235,41 @@ class _Trace:
             if all(number in within for number in relevant.intersection(readers) or readers):
                 run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
 
+    def _refuse_unseen(self, model: nn.Module, unseen: "_Unseen") -> None:
+        found = [use for use in unseen.uses if self.calls.keys().isdisjoint(use[0])]
+        straight = self.flow.unmixed([(value, done) for _, value, done in found], self.logits)
+        for ((name, *_), *_), classifies in zip(found, straight, strict=True):
+            if not classifies:
+                raise ValueError(
+                    f"{name} is used without being run as a module, as by {name}.forward(x), so hooks do not see it and"
+                    f" it would have no units: have {type(model).__name__} call {name}(x)"
+                )
+
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
         return self.calls[name] - 1
 
 
+class _Unseen(Uses):
+    """While open, notes what is made with the weights of layers, and how many operations there were by then."""
+
+    def __init__(self, model: nn.Module, flow: Flow):
+        super().__init__(())
+        self.uses: list[tuple[list[str], Tensor, int]] = []
+        self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
+        for name, module in model.named_modules():
+            if isinstance(module, LAYERS) and module._parameters.get("weight") is not None:
+                self._names.setdefault(id(module.weight), []).append(name)
+
+    def use(self, use: Use) -> None:
+        if id(use.weight) in self._names:
+            self.uses.append((self._names[id(use.weight)], use.made, len(self._flow)))
+
+
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
 @torch.no_grad()
 def _trace(model: nn.Module, example: Tensor) -> _Trace:
-    pair = models.ready(model, example[:1]).repeat_interleave(2, 0)  # for some models do not take a single image
+    pair = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with models.random_state_kept() as is_untouched:
         trace = _Trace(model, pair)
@@ -283,9 +316,9 @@ def _trace_usual_sizes(model: nn.Module) -> _Trace:
     for shape in shapes:
         example = torch.zeros(shape, dtype=like.dtype, device=like.device)
         try:
-            with torch.no_grad(), models.as_written(), models.random_state_kept():
-                model(example)
-        except (RuntimeError, ValueError, AssertionError) as error:
+            with torch.no_grad(), models.as_written():
+                models.run(model, example)
+        except ValueError as error:
             last = models.first_line(error)
             continue
         return _trace(model, example)
