@@ -43,7 +43,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 KillWait=5
-MinJobAge=300
+MinJobAge=7200
 GresTypes=gpu
 NodeName=here NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=16000 Gres=gpu:1
 PartitionName=runs Nodes=here Default=YES MaxTime=INFINITE
@@ -94,7 +94,7 @@ def running() -> Iterator[None]:
 
 
 def jobs() -> list[Job]:
-    """Those of the running Slurm, in the order of their submission; ended ones stay for five minutes."""
+    """Those of the running Slurm, in the order of their submission; ended ones stay for two hours."""
     lines = _said("squeue", "--states=all", "--noheader", "--sort=i", "--format=%i %T %k").splitlines()
     parts = [line.split(maxsplit=2) for line in lines]
     return [Job(number, state, comment.removeprefix("rule_").split("_")[0]) for number, state, comment in parts]
