@@ -27,6 +27,8 @@ from lib.surrogate import Straightened, mixed, positive, with_random_weights
 from lib.units import Unit, tapped, units
 from lib.uses import Use
 
+_VALUES = 2**21  # of all images in one pass, so that memory is bounded
+
 
 def remaining(
     model: nn.Module, order: Tensor, counts: Sequence[int], example: Tensor, layers: Sequence[Unit] | None = None
@@ -67,7 +69,8 @@ class Footprint:
         keep = torch.ones(len(counts) + 1, total)  # the first row: nothing is off
         for row, k in enumerate(counts, start=1):
             keep[row, order[:k].cpu()] = 0.0
-        found = [self._passed(rows).left() for rows in keep.split(len(keep) if self._by_row else 1)]
+        at_a_time = max(1, _VALUES // self._image.numel()) if self._by_row else 1
+        found = [self._passed(rows).left() for rows in keep.split(at_a_time)]
         macs, parameters = (torch.cat(values).cpu() for values in zip(*found, strict=True))
         left = {"macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
         return pandas.DataFrame({"pruned": counts} | {name: share.tolist() for name, share in left.items()})
