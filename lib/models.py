@@ -5,7 +5,6 @@ which nothing is compiled and no part of a forward pass runs again during the ba
 takes them, and its logits; what it fails at in one line.
 """
 
-import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -107,13 +106,13 @@ def random_state_kept() -> Iterator[Callable[[], bool]]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
 
     def states() -> list:
-        found = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-        return [numpy.random.get_state(), random.getstate(), *(x.numpy().tobytes() for x in found)]
+        theirs = tree_leaves((numpy.random.get_state(), *map(torch.cuda.get_rng_state, devices), torch.get_rng_state()))
+        return [*(numpy.asarray(part).tobytes() for part in theirs), random.getstate()]
 
-    before = theirs, own, *_ = states()
+    theirs, own, before = numpy.random.get_state(), random.getstate(), states()
     with torch.random.fork_rng(devices):
         try:
-            yield lambda: pickle.dumps(states()) == pickle.dumps(before)
+            yield lambda: states() == before
         finally:
             numpy.random.set_state(theirs)
             random.setstate(own)

@@ -75,7 +75,7 @@ def test_anything_else_is_one_line_of_error(tokens):
         ("sq:rand@", ["'rand@' must end in @ and a number of probes"]),
         ("sq:rand@two", ["'rand@two' must end in @ and a number"]),
         ("sq:rand@-1", ["'rand@-1' must end in @ and a number"]),
-        ("sq:rand@0", ["there must be at least one probe"]),
+        ("sq:rand@0", ["probes=0 must be a whole number of at least 1"]),
         ("sq:mas@2", ["mas is not random, so it takes no @"]),
         ("sq:exact@2", ["exact is not random, so it takes no @"]),
         ("taylorfo:exact", ["exact goes with abs and sq only"]),

@@ -46,7 +46,7 @@ def test_order_is_pythons_stable_sort(scores):
         (torch.tensor([1, math.nan]), "scores must be finite, but 1 of 2 are not"),
         (torch.tensor([math.inf, 0]), "scores must be finite, but 1 of 2 are not"),
         (torch.ones(1, 2), "scores must be a vector, one per unit, not of shape (1, 2)"),
-        ([1.0, 2.0], "scores must be a tensor (N,), one per unit, not list"),
+        ([1.0, 2.0], "scores must be a tensor (N,), one per unit, not a list: torch.tensor(...) makes one of it"),
         ({"sq": torch.ones(2)}, "scores must be those of one criterion, not a dict of 1: give scores['sq']"),
     ],
 )
@@ -164,7 +164,7 @@ def test_steps_are_those_of_the_paper():
     assert steps(784, 31) == [int(k) for k in numpy.linspace(0, 392, 31)]
     assert steps(784, 31)[:4] + steps(784, 31)[-2:] == [0, 13, 26, 39, 378, 392]
     assert steps(7, 3) == [0, 1, 3]
-    with pytest.raises(ValueError, match="a curve needs at least 2 points, not 1"):
+    with pytest.raises(ValueError, match="points=1 must be a whole number of at least 2"):
         steps(10, 1)
 
 

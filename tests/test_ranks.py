@@ -78,7 +78,7 @@ def test_an_error_on_one_rank_is_one_on_all(found):
             "inputs",
             "activations not finite": "ValueError: apoz: logits or scores are not finite; check the model's weights "
             "and its inputs",
-            "no examples": "ValueError: there are no examples to score on: `batches` is empty",
+            "no examples": "ValueError: there are no examples: `batches` is empty",
             "curve without labels": f"ValueError: {other}accuracy takes labels, but the batches have none",
             "another kind": f"{kind}: {other}'a key'",
         }  # fmt: skip
