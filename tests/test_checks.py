@@ -91,6 +91,7 @@ OF_AN_ORDER = {
     "masked": lambda order: entered(pruning.masked(NET, order, 2)),
     "curve": lambda order: pruning.curve(NET, order, IMAGES, LABELS, 3),
     "interactions": lambda order: oracle.interactions(NET, order, [2], BATCHES),
+    "interactions of none": lambda order: oracle.interactions(NET, order, [], BATCHES),
     "joint": lambda order: oracle.joint(NET, [order], 2, BATCHES),
     "remaining": lambda order: footprint.remaining(NET, order, [2], EXAMPLE),
 }
