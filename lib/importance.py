@@ -236,7 +236,8 @@ class Scoring:
 
     def _result(self, criterion: Criterion) -> Tensor:
         if criterion.reduction in WEIGHT_RIVALS:
-            scores = RIVALS[criterion.reduction].weights(self.model, self.layers, self.example, self.seed)
+            with self.drawing():
+                scores = RIVALS[criterion.reduction].weights(self.model, self.layers, self.example, self.seed)
         elif criterion.reduction in RIVALS:
             scores = self.activations.score(criterion.reduction, self.count)
         else:
@@ -471,6 +472,7 @@ def _memory_told(count: int) -> Iterator[None]:
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Gradients flow, but to no parameter; afterwards every parameter is as before."""
+    models.require_values(model)
     with _requiring_grad(list(model.parameters()), False), torch.inference_mode(False), torch.enable_grad():
         yield
 
@@ -522,9 +524,9 @@ def _ascending(batches: Iterable[Batch]) -> Iterable[Batch]:
     if (numbers.diff() >= 0).all():
         return batches
     order = numbers.argsort(stable=True)
-    images = torch.cat([images for images, _, _ in whole])[order]
+    images = _joined([images for images, _, _ in whole])[order]
     missing = any(labels is None for _, labels, _ in whole)
-    labels = None if missing else torch.cat([labels for _, labels, _ in whole])[order]
+    labels = None if missing else _joined([labels for _, labels, _ in whole])[order]
     return [(images, labels, numbers[order])]
 
 
@@ -538,7 +540,7 @@ def _regrouped(
         if numbers[0] < last or (numbers.diff() < 0).any():
             raise ValueError("molchanov-* and :batch need examples in ascending order of index: do not shuffle them")
         last = numbers[-1]
-        held = batch if held is None else tuple(map(_joined, held, batch))
+        held = batch if held is None else tuple(map(_after, held, batch))
         whole = len(held[2]) // MINIBATCH * MINIBATCH
         if whole:
             yield tuple(None if part is None else part[:whole] for part in held)
@@ -547,5 +549,12 @@ def _regrouped(
         yield held
 
 
-def _joined(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    return None if old is None or new is None else torch.cat([old, new])
+def _after(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return None if old is None or new is None else _joined([old, new])
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    shapes = list(dict.fromkeys(tuple(part.shape[1:]) for part in parts))
+    if len(shapes) > 1:
+        raise ValueError(f"examples of shape {shapes[1]} cannot be in one minibatch with those of shape {shapes[0]}")
+    return torch.cat(parts)

@@ -106,17 +106,13 @@ def random_state_kept() -> Iterator[Callable[[], bool]]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
 
     def states() -> list:
-        found = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
-        return [numpy.random.get_state(), random.getstate(), *(state.numpy().tobytes() for state in found)]
+        theirs = tree_leaves((numpy.random.get_state(), *map(torch.cuda.get_rng_state, devices), torch.get_rng_state()))
+        return [*(numpy.asarray(part).tobytes() for part in theirs), random.getstate()]
 
-    def is_untouched() -> bool:
-        now, *others = states()
-        return others == before[1:] and all(map(numpy.array_equal, now, theirs))
-
-    before = theirs, own, *_ = states()
+    theirs, own, before = numpy.random.get_state(), random.getstate(), states()
     with torch.random.fork_rng(devices):
         try:
-            yield is_untouched
+            yield lambda: states() == before
         finally:
             numpy.random.set_state(theirs)
             random.setstate(own)

@@ -80,12 +80,13 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
     model, counts = models.inside(model), checks.several("counts", counts)
-    offs, joint, singles = [(order, k) for k in counts], [0.0] * len(counts), None
+    offs, joint, layers, singles = [(order, k) for k in counts], [0.0] * len(counts), None, None
     for images, _ in _examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            singles = singles or _Singles(model, _layers(model, images, offs), images, order[: max(counts, default=0)])
-            joint = [a + b for a, b in zip(joint, _joint(model, offs, images, singles.layers), strict=True)]
+            layers = layers or _layers(model, images, [order], counts)
+            singles = singles or _Singles(model, layers, images, order[: max(counts, default=0)])
+            joint = [a + b for a, b in zip(joint, _joint(model, offs, images, layers), strict=True)]
             singles.add(images, None)
     change = singles.results()["output"][order.cpu()]
     table = pandas.DataFrame({"pruned": [int(k) for k in counts], "joint": joint})
@@ -102,18 +103,19 @@ def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[
     for images, _ in _examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            layers = layers or _layers(model, images, offs)
+            layers = layers or _layers(model, images, orders, [k])
             total = [a + b for a, b in zip(total, _joint(model, offs, images, layers), strict=True)]
             examples += len(images)
     return [change / examples for change in total]
 
 
-def _layers(model: nn.Module, images: Tensor, offs: Iterable[tuple[Tensor, int]]) -> list[Unit]:
-    """The units of the model, if each (order, k) in `offs` is of them."""
+def _layers(model: nn.Module, images: Tensor, orders: Iterable[Tensor], counts: Iterable[int]) -> list[Unit]:
+    """The units of the model, if they are what `orders` and `counts` are of."""
     layers = units(model, images[:1])
     total = sum(unit.size for unit in layers)
-    for order, k in offs:
+    for order in orders:
         checks.order(order, total)
+    for k in counts:
         checks.count(k, total)
     return layers
 

@@ -36,7 +36,8 @@ def order(scores: Tensor) -> Tensor:
 
     Raises ValueError where scores are not one finite number per unit.
     """
-    return torch.argsort(checks.scores(scores), stable=True)
+    scores = checks.scores(scores)
+    return torch.argsort(scores, stable=True)
 
 
 @contextmanager

@@ -122,7 +122,7 @@ MUTATIONS = (
     Planted(
         "noise by position instead of by index",
         "importance",
-        'torch.as_tensor(rest[0], device="cpu") if rest else torch.arange',
+        "checks.indices(rest[0], len(images)) if rest else torch.arange",
         "torch.arange",
         "importance",
     ),

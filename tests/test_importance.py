@@ -711,7 +711,11 @@ def labels_of(*values):
             ["molchanov-bn:rand"],
             ", labels or None, indices), not a tensor: give [(images, None)]",
         ),
-        (lambda x: iter([(x[:0], None)]), ["sq:rand", "molchanov-bn:rand"], "a generator gives what it has only once"),
+        (
+            lambda x: iter([(x[:0], None)]),
+            ["sq:rand", "molchanov-bn:rand"],
+            "no examples: `batches` is empty, perhaps by now: a generator gives what it has only once",
+        ),
         (lambda x: whole(x), ["sq:rand", "abs"], "criterion abs needs labels, but a batch comes without them"),
         (lambda x: whole(x), ["molchanov-group:norm"], "criterion molchanov-group:norm needs labels"),
         (
@@ -801,12 +805,6 @@ def test_bad_models_end_in_one_clear_line(model, message):
         with pytest.raises(ValueError) as caught:
             score(model, whole(torch.ones(4, 2)), [name])
         assert message in str(caught.value)
-
-
-def test_seeds_are_not_negative():
-    model, images, _ = toy(count=4)
-    with pytest.raises(ValueError, match="seed=-1 must be a whole number"):
-        score(model, whole(images), ["sq:rand"], seed=-1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

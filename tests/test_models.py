@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from lib import importance, models, oracle, pruning
+from lib import cost, footprint, importance, models, oracle, pruning, structure
+from lib.criteria import Criterion
 
 IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
 
@@ -271,9 +272,79 @@ def test_contexts_that_are_not_nested_leave_nothing_behind():
     assert torch.utils.checkpoint._checkpoint_impl is before
 
 
+def draws(layer, x):
+    """Random numbers of every kind, for nothing."""
+    return (torch.rand(1), numpy.random.rand(), random.random(), layer(x))[-1]
+
+
 def test_randomness_that_no_logit_depends_on_is_none():
-    model = Net(lambda layer, x: (torch.rand(1), layer(x))[1]).eval()
+    model = Net(draws).eval()
     assert [unit.name for unit in importance.units(model, IMAGES[:1])] == ["first", "second.0"]
+
+
+ORDER, SCORES = torch.arange(8), torch.arange(8.0)
+PUBLIC = {
+    "units": importance.units,
+    "score": lambda model: importance.score(model, [(IMAGES, LABELS)] * 2, ["sq:rand", "molchanov-group"]),
+    "score by activations": lambda model: importance.score(model, [(IMAGES, None)] * 2, ["apoz", "synflow"]),
+    "contributions": lambda model: importance.contributions(model, IMAGES, torch.ones(6, 4)),
+    "curve": lambda model: pruning.curve(model, ORDER, IMAGES, LABELS, 3),
+    "oracle": lambda model: oracle.score(model, [(IMAGES, LABELS)]),
+    "interactions": lambda model: oracle.interactions(model, ORDER, [2], [(IMAGES, LABELS)]),
+    "slim": lambda model: structure.slim(model, SCORES, IMAGES[:1], budget=0.3),
+    "remaining": lambda model: footprint.remaining(model, ORDER, [2], IMAGES[:1]),
+    "multiply_adds": lambda model: cost.multiply_adds(model, IMAGES),
+    "table": lambda model: cost.table({"net": model}, IMAGES[:1], batches=(2,), repeats=1),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_a_model_draws_for_nothing_changes_no_global_state(name):
+    model, before = Net(draws).eval(), (torch.get_rng_state(), numpy.random.get_state()[1:3], random.getstate())
+    PUBLIC[name](model)
+    after = torch.get_rng_state(), numpy.random.get_state()[1:3], random.getstate()
+    assert torch.equal(before[0], after[0]) and before[2] == after[2]
+    assert (before[1][0] == after[1][0]).all() and before[1][1] == after[1][1]
+
+
+@pytest.mark.parametrize("how", [draws, lambda layer, x: layer(x)])
+def test_what_a_callers_own_cotangent_draws_differs_from_batch_to_batch(how):
+    drawn = []
+
+    def own(logits, labels, noise):
+        drawn.append(torch.randn(logits.shape))
+        return drawn[-1]
+
+    with torch.random.fork_rng(devices=[]):
+        importance.score(Net(how).eval(), [(IMAGES, None)] * 2, [Criterion("sq", own)])
+    assert len(drawn) == 2 and not torch.equal(*drawn)
+
+
+class Unfriendly(torch.autograd.Function):
+    """Without a derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+
+@pytest.mark.parametrize("names", ["sq:rand", "molchanov-group:rand"])
+def test_what_cannot_be_differentiated_is_refused_in_one_line(names):
+    model = Net(lambda layer, x: layer(Unfriendly.apply(x))).eval()
+    with pytest.raises(ValueError, match=r"^Net cannot be differentiated, as scores need it \(") as caught:
+        importance.score(model, [(IMAGES, None)], names)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_model_raises_of_its_own_is_left_as_it_is():
+    class Own(Exception):
+        pass
+
+    def fail(layer, x):
+        raise Own
+
+    with pytest.raises(Own):
+        importance.score(Net(fail).eval(), [(IMAGES, None)], "sq:rand")
 
 
 @pytest.mark.parametrize(

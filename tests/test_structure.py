@@ -445,6 +445,19 @@ class SameWeight(Shuffled):
         self.third.weight = self.second.weight
 
 
+class Idle(Shuffled):
+    """A head that runs, whose output nobody uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(4, 6, 1)
+
+    def forward(self, images):
+        x = self.first(images).relu()
+        self.head(x)
+        return self.classifier(self.second(x).relu().mean((2, 3)))
+
+
 def normalised(norm):
     return nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Flatten(), nn.Linear(64, 2))
 
@@ -510,6 +523,15 @@ class Full(nn.Module):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried")
 
 
+def test_a_head_that_runs_for_nothing_is_named_as_what_stands_in_the_way():
+    with pytest.raises(ValueError) as caught:
+        slim(Idle().eval(), torch.arange(14.0), noise(1, 3, 4, 4), budget=0.1, of="units")
+    assert str(caught.value).startswith(
+        "Idle cannot shrink: it does not run without the channels that go, which head may take in, although no logit"
+        " depends on what it makes: do not run it (Given groups=1"
+    )
+
+
 def test_a_full_memory_is_not_the_networks_fault():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Full(), nn.Flatten(), nn.Linear(48, 2)).eval()
     with pytest.raises(torch.OutOfMemoryError):
@@ -519,6 +541,8 @@ def test_a_full_memory_is_not_the_networks_fault():
 def test_refuses_training_mode():
     with pytest.raises(ValueError, match="is in training mode"):
         slim(toys.make(toys.Residual).train(), torch.zeros(13), toys.examples(toys.Residual, 1)[0])
+    with pytest.raises(ValueError, match="is in training mode"):  # whose running statistics would change
+        RESIDUAL.plan(torch.arange(13.0), budget=0.2).apply(toys.make(toys.Residual).train())
 
 
 # Files and formats

@@ -266,6 +266,42 @@ def test_a_layer_that_runs_more_often_than_for_the_example_is_refused():
             model(torch.randn(2, 1, 12, 12))
 
 
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda net, x: net.norm(net.inner.forward(x)),
+        lambda net, x: net.norm(functional.conv2d(x, net.inner.weight, net.inner.bias)),
+    ],
+)
+def test_a_layer_that_hooks_do_not_see_is_refused(join):
+    model = Beside(join)
+    model.inner = nn.Conv2d(4, 4, 1)
+    line = "inner is used without being run as a module, as by inner.forward(x), so hooks do not see it and it would"
+    with pytest.raises(ValueError) as caught:
+        units(model.eval(), torch.randn(1, 1, 6, 6))
+    assert str(caught.value) == f"{line} have no units: have Beside call inner(x)"
+
+
+@pytest.mark.parametrize(
+    ("head", "with_units"),
+    [
+        (lambda net, x: net.one.forward(x), ["conv"]),  # the classifier has none anyway
+        (lambda net, x: functional.linear(x, net.one.weight), ["conv"]),
+        (lambda net, x: functional.linear(net.one(x), net.one.weight.T) @ torch.eye(6), ["conv", "one"]),  # seen once
+    ],
+)
+def test_a_layer_may_be_used_as_a_function_where_it_has_no_units_or_is_seen(head, with_units):
+    torch.manual_seed(0)
+    assert [unit.name for unit in units(Head(head).eval(), torch.randn(1, 1, 6, 6))] == with_units
+
+
+def test_of_layers_that_share_a_weight_one_needs_to_be_seen():
+    model = Beside(lambda net, x: net.norm(net.inner(x)) + 0 * net.twin.forward(x))
+    model.inner, model.twin = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    model.twin.weight = model.inner.weight
+    assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
+
+
 def test_scripted_models_are_refused():
     model = toys.make(toys.Plain).float()
     with warnings.catch_warnings():
