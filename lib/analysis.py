@@ -12,7 +12,7 @@ import numpy
 import pandas
 import torch
 
-from lib import importance, oracle, profiles, pruning, statistics, study, tables
+from lib import importance, oracle, profiles, pruning, statistics, study
 from lib.criteria import label_gradient
 
 PANEL = ["dataset", "network"]
@@ -247,14 +247,6 @@ SIGNS = {  # what the columns of `signatures` are
     "together": "squared change of the logits with a tenth of all units off at once, over the sum of their single "
     "changes; 1 where they are independent",
 }
-
-
-def legend() -> pandas.DataFrame:
-    """The columns of `signatures` for readers: sign (its header), meaning, limit (from where on there is an alarm, as
-    tables show the number) and alarm (its words)."""
-    limits = {name: f"{100 * limit if name in tables.SHARES else limit:g}" for name, limit in LIMITS.items()}
-    rows = [(tables.header(name), words, limits.get(name, ""), ALARMS.get(name, "")) for name, words in SIGNS.items()]
-    return pandas.DataFrame(rows, columns=["sign", "meaning", "limit", "alarm"])
 
 
 def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataFrame:

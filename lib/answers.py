@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pandas
 
-from lib import analysis
+from lib import analysis, tables
 from lib.claims import RECOMMENDED
 from lib.statistics import LEVEL, MARGIN
 
@@ -295,3 +295,18 @@ def listed(parts: Iterable[str]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def legend() -> pandas.DataFrame:
+    """The columns of `analysis.signatures` for readers: sign (its header), meaning, limit (from where on there is an
+    alarm, as tables show the number) and alarm (its words)."""
+    shown = {name: 100 * limit if name in tables.SHARES else limit for name, limit in analysis.LIMITS.items()}
+    return pandas.DataFrame(
+        {
+            "sign": tables.header(name),
+            "meaning": words,
+            "limit": f"{shown[name]:g}" if name in shown else "",
+            "alarm": analysis.ALARMS.get(name, ""),
+        }
+        for name, words in analysis.SIGNS.items()
+    )

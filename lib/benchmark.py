@@ -47,6 +47,7 @@ from lib import (
     ranks,
     records,
     reproduce,
+    saving,
     training,
 )
 from lib.units import units
@@ -419,7 +420,7 @@ def _network(name: str, device: str) -> nn.Module:
     """In eval mode and the default layout; trained, where there is a checkpoint of this study."""
     model = networks.build(name, CLASSES)
     if (weights := _weights(name)) != "random":
-        training.restore(model, profiles.ROOT / weights)
+        saving.restore(model, profiles.ROOT / weights)
     return model.to(device).eval()
 
 

@@ -9,7 +9,7 @@ for bit. What was left by other arguments, weights, images or code is not gone o
 replaced unasked. The last line says on how many images units were scored, and where the table is.
 """
 
-from lib import surroundings
+from lib import saving, surroundings
 
 if __name__ == "__main__":  # before anything else could act
     surroundings.speak_utf8()
@@ -31,7 +31,7 @@ import torch
 from torch import distributed, nn
 from tqdm import tqdm
 
-from lib import files, folders, importance, interruptions, networks, profiles, ranks, records, training
+from lib import files, folders, importance, interruptions, networks, profiles, ranks, records
 from lib.checkpoints import HOLDERS, weights
 from lib.files import shown
 from lib.folders import Stream
@@ -135,7 +135,7 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
             seen = _seen(seen, own[number])  # before they are read: one replaced meanwhile counts as another
             scoring.add(shards[number], progress.update)
             progressed = {"identity": identity, "shards": str(number + 1), "images": seen}
-            training.write_tensors(path, {"sums": scoring.state()}, progressed)
+            saving.write(path, {"sums": scoring.state()}, progressed)
 
 
 def _resume(path: Path, scoring: Scoring, identity: str, own: list[Stream]) -> tuple[int, str]:
@@ -143,7 +143,7 @@ def _resume(path: Path, scoring: Scoring, identity: str, own: list[Stream]) -> t
     if not path.exists():
         return 0, ""
     try:
-        tensors, metadata = training.read_tensors(path)
+        tensors, metadata = saving.read(path)
         if metadata.get("identity") != identity:
             raise ValueError("it is of other arguments, weights or code, or of another kind of machine")
         done = int(metadata["shards"])
@@ -244,7 +244,7 @@ def _network(asked: argparse.Namespace) -> nn.Module:
         tensors = weights(asked.weights, own.keys() - counters.keys())
         try:
             # Old files do not have the counters, and eval mode does not use them.
-            training.load_weights(model, counters | tensors)
+            saving.load(model, counters | tensors)
         except ValueError as error:
             network = f"{asked.network} with {asked.classes} classes"
             raise ValueError(f"{shown(asked.weights)} does not fit {network}: {error}") from error

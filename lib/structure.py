@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import checks, models, training
+from lib import checks, models, saving
 from lib.flow import Flow
 from lib.folding import full_precision
 from lib.models import alike
@@ -557,7 +557,7 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = N
     Arguments:
         metadata: whatever else is worth keeping, as JSON; not under "widths".
     """
-    training.save(model, Path(path), {**(metadata or {}), "widths": _all_widths(model)})
+    saving.save(model, Path(path), {**(metadata or {}), "widths": _all_widths(model)})
 
 
 def load(model: nn.Module, path: Path) -> nn.Module:
@@ -578,12 +578,12 @@ def load(model: nn.Module, path: Path) -> nn.Module:
                 f" {full[name][0]} here"
             )
         _narrow(result.get_submodule(name), torch.arange(outputs), torch.arange(inputs))
-    training.restore(result, path)
+    saving.restore(result, path)
     return result
 
 
 def _recipe(path: Path) -> dict[str, tuple[int, int]]:
-    _, metadata = training.read_tensors(path)
+    _, metadata = saving.read(path)
     try:
         widths = json.loads(metadata["study"])["widths"]
         return {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in widths.items()}

@@ -20,7 +20,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import datasets, importance, networks, oracle, profiles, pruning, records, training
+from lib import datasets, importance, networks, oracle, profiles, pruning, records, saving
 from lib.parts import Parts
 from lib.rivals import WEIGHT_RIVALS
 
@@ -335,7 +335,7 @@ def load_model(run: profiles.Run, device: torch.device | str) -> nn.Module:
     """
     train = datasets.load(run.dataset, "train", run.data_folder)
     model = networks.build(run.network, len(train.classes), train.images.shape[1])
-    training.restore(model, run.checkpoint)
+    saving.restore(model, run.checkpoint)
     _require_as_recorded(run)
     return model.to(device, memory_format=torch.channels_last)
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +20,10 @@ from pathlib import Path
 import numpy
 import pandas
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib import datasets
+from lib import datasets, saving
 from lib.models import predict
 
 _log = logging.getLogger(__name__)
@@ -128,43 +125,6 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 5
     return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
 
 
-def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
-    """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_tensors(path, tensors, {"study": json.dumps(metadata)})
-
-
-def restore(model: nn.Module, path: Path) -> dict:
-    """Loads what `save` wrote into `model`, puts it in eval mode, and returns the metadata.
-
-    Raises ValueError naming the file where it is damaged or belongs to another network.
-    """
-    tensors, metadata = read_tensors(path)
-    if "study" not in metadata:
-        raise ValueError(f"{path} is no checkpoint of this study: it has no metadata")
-    try:
-        load_weights(model, tensors)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
-    model.eval()
-    return json.loads(metadata["study"])
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Loads weights and buffers, by name; all or nothing, unlike `load_state_dict`, which loads what fits before it
-    complains.
-
-    Raises ValueError, naming one of them, where their names or shapes are not the model's.
-    """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if found != expected:
-        name = min(name for name, _ in expected.items() ^ found.items())
-        has, wants = found.get(name, "absent"), expected.get(name, "absent")
-        raise ValueError(f"it holds another network, in which {name} is {has}, here {wants}")
-    model.load_state_dict(tensors)
-
-
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -239,51 +199,24 @@ def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identi
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
-    write_tensors(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
+    saving.write(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
 
 
 def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
     if path is None or not path.exists():
         return []
     try:
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = saving.read(path)
     except ValueError as error:
         warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
         return []
     try:
         if metadata.get("identity") != identity:
             raise ValueError("it is of another recipe, seed, data set, normalisation, kind of device or code")
-        load_weights(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        saving.load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     except ValueError as error:  # the usual thing after an edit
         _log.info("%s is not gone on from (%s): training starts anew", path, error)
         return []
     for name, parameter in model.named_parameters():
         optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
     return json.loads(metadata["rows"])
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes tensors on the CPU, contiguous, to a safetensors file with `metadata`; aside first, then renamed, so that
-    whoever is killed meanwhile leaves the file as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
-        save_file(tensors, aside, metadata)
-        os.replace(aside, path)
-    except BaseException:  # such as a full disk, on which half a file would only take more room
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors, by name, and the metadata that `write_tensors` wrote.
-
-    Raises FileNotFoundError where there is no file, ValueError naming it where it is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # safetensors raises its own kinds
-        raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from error

@@ -250,15 +250,6 @@ def test_pairs_of_criteria_are_adjusted_for_their_number():
     assert uneven["smallest_p_holm"].tolist() == [0.25]
 
 
-def test_every_sign_of_failure_is_explained_under_its_header_with_its_limit():
-    legend = analysis.legend().set_index("sign")
-    assert set(analysis.SIGNS) >= set(analysis.LIMITS) == set(analysis.ALARMS)
-    assert legend.loc["entropy of scores", "limit"] == "0.99"
-    assert legend.loc["rise in accuracy (points)", "limit"] == "5"  # as tables show it
-    assert legend.loc["layers left empty", "limit"] == "1"
-    assert legend.loc["lasted (% of units)", ["limit", "alarm"]].tolist() == ["", ""]
-
-
 def test_criteria_that_need_labels_are_taken_on_as_many_examples_as_those_that_need_none(monkeypatch):
     curves = rows("examples criterion", (10, "sq"), (100, "sq"), (100, "sq:rand"), (100, "l2"), (1000, "abs"))
     monkeypatch.setattr(study, "measured", lambda plan: curves)

@@ -214,3 +214,12 @@ def test_what_one_run_per_curve_can_tell_takes_two_of_ours():
     assert "put 10 to 25 % of the pairs of the paper's criteria in opposite orders" in said
     assert said.endswith("and one of ours 30 % (from one number of images to another).")
     assert "One run" not in answers.in_short(agreement=agreement, single=single.assign(disagree=float("nan")))
+
+
+def test_every_sign_of_failure_is_explained_under_its_header_with_its_limit():
+    legend = answers.legend().set_index("sign")
+    assert set(analysis.SIGNS) >= set(analysis.LIMITS) == set(analysis.ALARMS)
+    assert legend.loc["entropy of scores", "limit"] == "0.99"
+    assert legend.loc["rise in accuracy (points)", "limit"] == "5"  # as tables show it
+    assert legend.loc["layers left empty", "limit"] == "1"
+    assert legend.loc["lasted (% of units)", ["limit", "alarm"]].tolist() == ["", ""]

@@ -18,7 +18,7 @@ import toys
 from test_execute import PARAMETERS, write_notebook
 from torch import nn
 
-from lib import execute, importance, profiles, pruning, publish, records, reproduce, reuse, study, training
+from lib import execute, importance, profiles, pruning, publish, records, reproduce, reuse, saving, study
 
 RUN = "digits-resnet8/seed-0"
 
@@ -83,12 +83,12 @@ def test_tables_and_checkpoints_that_do_not_fit_leave_the_earlier_ones(disk):
     out = disk()
     small, large = pandas.DataFrame({"a": [1.0]}), pandas.DataFrame({"a": torch.rand(50_000).numpy()})
     records.save_table(small, out / "a.parquet")
-    training.save(nn.Linear(2, 2), out / "b.safetensors", {"which": "old"})
+    saving.save(nn.Linear(2, 2), out / "b.safetensors", {"which": "old"})
     before = (out / "b.safetensors").read_bytes()
     with pytest.raises(OSError, match="No space left on device"):
         records.save_table(large, out / "a.parquet")
     with pytest.raises(Exception, match="No space left on device") as caught:
-        training.save(nn.Linear(200, 200), out / "b.safetensors", {"which": "new"})
+        saving.save(nn.Linear(200, 200), out / "b.safetensors", {"which": "new"})
     assert execute._advice(caught.typename, str(caught.value)) == ": make room, then start again to go on"
     assert pandas.read_parquet(out / "a.parquet").equals(small)
     assert (out / "b.safetensors").read_bytes() == before
@@ -231,7 +231,7 @@ def measured(own_study, monkeypatch):
 
 def test_an_altered_checkpoint_is_named(measured):
     model = study.load_model(measured, "cpu")
-    training.save(model, measured.checkpoint, {"dataset": "digits"})
+    saving.save(model, measured.checkpoint, {"dataset": "digits"})
     with pytest.raises(ValueError, match=r"checkpoint.safetensors is not the one that .*00-train.json tells of"):
         study.load_model(measured, "cpu")
     measured.record("00-train").unlink()

@@ -7,7 +7,7 @@ import pandas
 import pytest
 import torch
 
-from lib import claims, datasets, finetuning, importance, networks, profiles, study, training
+from lib import claims, datasets, finetuning, importance, networks, profiles, saving, study, training
 from lib.profiles import Run
 
 
@@ -18,7 +18,7 @@ def run(tmp_path_factory):
     model = networks.build("resnet8", 10, 1, seed=0)
     sets = (datasets.load("digits", split, run.data_folder) for split in ("train", "test"))
     training.train(model, *sets, training.Recipe(**run.settings["training"]), seed=0)
-    training.save(model, run.checkpoint, {})
+    saving.save(model, run.checkpoint, {})
     return run
 
 

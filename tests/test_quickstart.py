@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from lib import cost, datasets, execute, folders, networks, profiles, structure, training
+from lib import cost, datasets, execute, folders, networks, profiles, saving, structure, training
 
 NOTEBOOK = profiles.ROOT / "notebooks/quickstart.ipynb"
 
@@ -49,11 +49,11 @@ def test_labelled_images_given_alone_are_ranked_on_and_normalised_as_the_weights
     for split, count in (("train", 24), ("test", 10)):
         folders.write_digits(mine, split, 16, count)
     model = networks.build("resnet8", 10, seed=3)
-    training.save(model, tmp_path / "mine.safetensors", {})
+    saving.save(model, tmp_path / "mine.safetensors", {})
     given = {"network": "resnet8", "weights": tmp_path / "mine.safetensors", "labelled": mine}
     said = run(tmp_path / "out", **given, pixels=16, epochs=1)
     assert not (tmp_path / "out/digits").exists()  # they would go before the images given
-    _, metadata = training.read_tensors(tmp_path / "out/resnet8-half.safetensors")
+    _, metadata = saving.read(tmp_path / "out/resnet8-half.safetensors")
     assert json.loads(metadata["study"])["moments"] == [pytest.approx(values) for values in folders.IMAGENET]
     test_set = folders.image_set(mine / "test", 16)
     images = datasets.normalise(test_set.images, *map(torch.tensor, folders.IMAGENET))

@@ -13,7 +13,7 @@ import pandas
 import pytest
 import torch
 
-from lib import checkpoints, folders, importance, networks, score, training
+from lib import checkpoints, folders, importance, networks, saving, score
 from lib.profiles import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
@@ -21,8 +21,8 @@ SLOW = """
 import sys, time, torch
 from lib import score, training
 torch.set_num_threads(int(sys.argv[1]))
-write = training.write_tensors
-training.write_tensors = lambda *given: (write(*given), time.sleep(1))
+write = saving.write
+saving.write = lambda *given: (write(*given), time.sleep(1))
 score.main(sys.argv[2:])
 """
 
@@ -40,7 +40,7 @@ def model():
 @pytest.fixture
 def words(folder, model, tmp_path):
     """A call that takes 5 shards."""
-    training.save(model, tmp_path / "weights.safetensors", {})
+    saving.save(model, tmp_path / "weights.safetensors", {})
     given = {"classes": 10, "pixels": 16, "batch": 50, "shard": 64, "workers": 0, "seed": 7, "device": "cpu"}
     given |= {"weights": tmp_path / "weights.safetensors", "output": tmp_path / "out/scores.parquet"}
     options = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
@@ -102,7 +102,7 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
     finally:
         running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL and left(tmp_path) == [saved.name]
-    done = int(training.read_tensors(saved)[1]["shards"])
+    done = int(saving.read(saved)[1]["shards"])
     assert 1 <= done < 5
     read, decode = [], folders._pixels
     monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
@@ -121,7 +121,7 @@ class Stop(Exception):
 @pytest.fixture
 def stopped(words, monkeypatch):
     """A run that ends after its second shard."""
-    write, times = training.write_tensors, []
+    write, times = saving.write, []
 
     def stop(*given):
         write(*given)
@@ -130,7 +130,7 @@ def stopped(words, monkeypatch):
             raise Stop
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "write_tensors", stop)
+        patched.setattr(saving, "write", stop)
         with pytest.raises(Stop):
             score.main(words)
     return words
@@ -363,7 +363,7 @@ def test_a_name_that_is_not_utf8_is_refused_at_the_start(words, capsys):
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_names_are_utf8_in_every_language(words, model, tmp_path, ending):
     weights, output = tmp_path / f"ä.{ending}", tmp_path / "é/ö.parquet"
-    torch.save(model.state_dict(), weights) if ending == "pth" else training.save(model, weights, {})
+    torch.save(model.state_dict(), weights) if ending == "pth" else saving.save(model, weights, {})
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "lib.score", *words, "--weights", weights, "--output", output, "--criteria", "l2"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)

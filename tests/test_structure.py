@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import networks, pruning, structure, training
+from lib import networks, pruning, saving, structure
 from lib.structure import BUDGETS, plan, slim, trace
 from lib.units import units
 
@@ -566,7 +566,7 @@ def test_a_file_brings_the_network_back(name, tmp_path):
 def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 5))
     structure.save(model, tmp_path / "a", {"seed": 1})
-    _, metadata = training.read_tensors(tmp_path / "a")
+    _, metadata = saving.read(tmp_path / "a")
     assert json.loads(metadata["study"]) == {"seed": 1, "widths": {"0": [2, 3], "1": [2, 2], "3": [5, 8]}}
 
 
@@ -586,7 +586,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(ValueError, match=f"{path} {message}") as caught:
             structure.load(other, path)
         assert "\n" not in str(caught.value)
-    training.save(wide, path, {"seed": 0})
+    saving.save(wide, path, {"seed": 0})
     with pytest.raises(ValueError, match="is no slimmed network: it lists no widths of layers"):
         structure.load(wide, path)
     path.write_bytes(path.read_bytes()[:-9])

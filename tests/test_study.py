@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from lib import importance, profiles, study
+from lib import importance, profiles, saving, study
 from lib.study import ABLATIONS, Cell, cells
 
 LABELS = torch.arange(10).repeat(40)  # 400 training images, as many of each of ten classes
@@ -84,7 +84,7 @@ def test_a_profile_whose_notebooks_ask_for_no_curves_has_empty_tables(tmp_path):
     (run, *_) = profiles.load("smoke", results=tmp_path).runs
     dataset = study.datasets.load(run.dataset, "train", run.data_folder)
     model = study.networks.build(run.network, len(dataset.classes), dataset.images.shape[1])
-    study.training.save(model, run.checkpoint, {})
+    saving.save(model, run.checkpoint, {})
     curves, scores = study.measure(run, [], "cpu")
     assert curves.empty and scores.empty and {*study.RUN, *Cell._fields} <= set(curves)
     assert study.summaries(curves).empty and {"criterion", "auc_relative"} <= set(study.summaries(curves))

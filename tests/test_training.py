@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib import datasets, networks
-from lib.training import Recipe, evaluate, predict, restore, save, train
+from lib.saving import restore, save
+from lib.training import Recipe, evaluate, predict, train
 
 RECIPE = Recipe(epochs=2, batch=64, crop=1, flip=False, precision="float32")
 
@@ -287,7 +288,7 @@ def test_saving_replaces_a_checkpoint_only_when_all_is_written(tmp_path, monkeyp
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("lib.training.save_file", full)
+    monkeypatch.setattr("lib.saving.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save(fresh(), path, {"n": 2})
     assert restore(fresh(), path) == {"n": 1}

@@ -1,0 +1,77 @@
+"""A network's weights in a file: written whole or not at all, and read whole or not at all.
+
+Enters: a network or tensors by name, and what is to be known of them. Leaves: a safetensors file, or the same again.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
+    """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write(path, tensors, {"study": json.dumps(metadata)})
+
+
+def restore(model: nn.Module, path: Path) -> dict:
+    """Loads what `save` wrote into `model`, puts it in eval mode, and returns the metadata.
+
+    Raises ValueError naming the file where it is damaged or belongs to another network.
+    """
+    tensors, metadata = read(path)
+    if "study" not in metadata:
+        raise ValueError(f"{path} is no checkpoint of this study: it has no metadata")
+    try:
+        load(model, tensors)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    model.eval()
+    return json.loads(metadata["study"])
+
+
+def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads weights and buffers, by name; all or nothing, unlike `load_state_dict`, which loads what fits before it
+    complains.
+
+    Raises ValueError, naming one of them, where their names or shapes are not the model's.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != expected:
+        name = min(name for name, _ in expected.items() ^ found.items())
+        has, wants = found.get(name, "absent"), expected.get(name, "absent")
+        raise ValueError(f"it holds another network, in which {name} is {has}, here {wants}")
+    model.load_state_dict(tensors)
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes tensors on the CPU, contiguous, to a safetensors file with `metadata`; aside first, then renamed, so that
+    whoever is killed meanwhile leaves the file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, aside, metadata)
+        os.replace(aside, path)
+    except BaseException:  # such as a full disk, on which half a file would only take more room
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, by name, and the metadata that `write` wrote.
+
+    Raises FileNotFoundError where there is no file, ValueError naming it where it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors raises its own kinds
+        raise ValueError(f"{path} is damaged ({error}): delete it to have it made again") from error
