@@ -7,7 +7,6 @@ nothing is to be silent or saturated.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 GATES = {"hardsigmoid", "sigmoid"}
@@ -23,11 +22,10 @@ def plain_name(function: Callable) -> str:
 
 
 def straightened(
-    function: Callable, args: tuple, kwargs: dict, *, above: float = 1.0, below: float = 1.0, shift: float = 0.0
+    function: Callable, args: tuple, kwargs: dict, *, slope: float | Tensor = 1.0, shift: float = 0.0
 ) -> Tensor:
-    """What an activation function is called for times `above`, or `below` where it is negative, plus `shift`: in place
-    where the function would be."""
+    """What an activation function is called for times `slope`, one for all values or one for each, plus `shift`: in
+    place where the function would be."""
     value = args[0]
-    slope = above if above == below else torch.where(value.detach() > 0, above, below)
     overwrites = function.__name__.endswith("_") or kwargs.get("inplace") is True or args[-1] is True
     return value.mul_(slope).add_(shift) if overwrites else value * slope + shift

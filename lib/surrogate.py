@@ -1,10 +1,11 @@
 """A stand-in for a network, in which what depends on what can be read off: nothing cancels, and nothing is stuck.
 
-Enters: a model. Leaves: a copy with random positive weights, and a context in which activation functions are lines of
-random slopes, bent at 0, and maxima are sums. There a value is 0 only where it always is, and so is a derivative.
+Enters: a model. Leaves: a copy with random positive weights, and a context in which activation functions are lines that
+bend with the value, and maxima are sums. There a value is 0 only where it always is, and so is a derivative.
 """
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +43,6 @@ def positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 class Straightened(Uses):
     """While open, activation functions are bent lines and maxima sums; notes every use of weights."""
 
-    def __init__(self, parameters: Sequence[Tensor]):
-        super().__init__(parameters)
-        self._generator = torch.Generator().manual_seed(2)
-
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = plain_name(function)
@@ -67,9 +64,8 @@ class Straightened(Uses):
         return made.clone() if function is functional.linear and made._is_view() else made
 
     def _line(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
-        """Through what the function makes of 0, with other slopes each time: what is not always the same must not
-        cancel."""
-        above, below = positive((2,), self._generator).tolist()
+        """Through what the function makes of 0, with a slope that depends on the function and the value: what is not
+        always the same must not cancel, and what is always the same must."""
         if plain_name(function) == "prelu":
             above = 1 + args[1].reshape(-1, *[1] * (args[0].ndim - 2 if args[1].numel() > 1 else 0))
             return args[0] * above
@@ -77,8 +73,16 @@ class Straightened(Uses):
             at_zero = float(function(args[0].detach().new_zeros(1), *args[1:], **kwargs))
             if plain_name(function) in GATES:  # bounded, or products of them would leave the range of numbers
                 return at_zero + args[0] / (10 + 10 * args[0].abs())
-            return straightened(function, args, kwargs, above=above, below=below, shift=at_zero)
-        return straightened(function, args, kwargs, above=above, below=below)
+            return straightened(function, args, kwargs, slope=_slope(function, args, kwargs), shift=at_zero)
+        return straightened(function, args, kwargs, slope=_slope(function, args, kwargs))
+
+
+def _slope(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    settings = [value for value in (*args[1:], *kwargs.values()) if type(value) in (int, float)]
+    seed = zlib.crc32(repr((plain_name(function), settings)).encode())
+    above, below = positive((2,), torch.Generator().manual_seed(seed)).tolist()
+    value = args[0].detach()
+    return torch.where(value > 0, above, below) * (1 + value.sin() / 4)
 
 
 def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
