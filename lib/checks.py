@@ -121,6 +121,9 @@ def scores(given: object, total: int | None = None) -> Tensor:
         raise ValueError(f"scores must be a vector, {units}, not of shape {tuple(scores.shape)}")
     if scores.is_complex() or scores.dtype == torch.bool:
         raise ValueError(f"scores are {_kind(scores)}, not numbers that say which unit is worth more")
+    if scores.dtype in _INDICES and len(scores) > 1 and scores.sort().values.tolist() == [*range(len(scores))]:
+        remedy = "give the scores, or ranks as floating-point numbers"
+        raise ValueError(f"scores are an order of units, as pruning.order(scores) gives it: {remedy}")
     if not scores.isfinite().all():
         raise ValueError(f"scores must be finite, but {int((~scores.isfinite()).sum())} of {len(scores)} are not")
     return scores

@@ -8,6 +8,7 @@ the other images only their names); or, where they are few, a `datasets.ImageSet
 rank reads and decodes its own images alone.
 """
 
+import math
 import os
 import shutil
 import warnings
@@ -146,6 +147,9 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
     if found and ranks.place()[0] == 0:
         found.tell()
     names = tuple(found.images) if found else ()
+    for value in more.get("moments", IMAGENET)[1]:
+        if not 0 < float(value) < math.inf:
+            raise ValueError(f"a deviation of the channels must be a number above 0, not {value}")
     if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
     if more.get("labelled"):

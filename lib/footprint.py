@@ -141,7 +141,7 @@ class _Watch(Straightened):
         edges = [use.made for use in self.uses]
         try:
             deltas = torch.autograd.grad(mixed(self.logits), edges, retain_graph=True, allow_unused=True)
-        except torch.OutOfMemoryError:
+        except models.OF_THE_MACHINE:
             raise
         except RuntimeError as error:
             raise ValueError(f"the network cannot be differentiated, as its shares left need it: "

@@ -231,7 +231,7 @@ def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Rep
             found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
             for numbers, positions, changed in replay.changed(examples, wanted):
                 found[place[numbers], positions] = changed
-        except torch.OutOfMemoryError:
+        except models.OF_THE_MACHINE:
             raise
         except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
             return None

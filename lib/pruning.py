@@ -21,7 +21,7 @@ from lib.folding import full_precision
 from lib.footprint import Footprint
 from lib.models import alike, attempted, predict
 from lib.structure import slim as slim  # for whoever prunes
-from lib.units import Unit, along, tapped, units
+from lib.units import Tap, Unit, along, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -63,9 +63,12 @@ def masked(
     keep = torch.ones(total)
     keep[order[:k].cpu()] = 0.0
     touched = [unit for unit in layers if not keep[unit.slice].all()]
-    device, dtype = models.place(model)
-    masks = [keep[unit.slice].to(device, dtype) for unit in touched]
-    with tapped(model, touched, lambda number, tap, value: value * along(masks[number], tap.axis, value)):
+    masks = [keep[unit.slice].to(models.place(model)[0]) for unit in touched]
+
+    def switch_off(number: int, tap: Tap, value: Tensor) -> Tensor:
+        return value * along(masks[number].to(value.device, value.dtype), tap.axis, value)
+
+    with tapped(model, touched, switch_off):
         yield
 
 

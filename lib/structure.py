@@ -31,6 +31,7 @@ from lib.uses import Use, Uses
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 _SHRINKABLE = (*LAYERS, _BatchNorm)
+_SCALES = (0.3, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 10.0)  # of the noise on which smaller networks are tried
 _MOST_VISITS = 1000  # of one operation by the channels of one layer; more go round in a circle
 _Channel = namedtuple("_Channel", "idx root_idx")  # as torch-pruning's index mappings take and make them
 
@@ -91,9 +92,9 @@ class Slimming:
     def apply(self, model: nn.Module) -> nn.Module:
         """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
-        It is tried on noise of the example's shape: ValueError where it does not run, or does not answer as `model`
-        does with the same channels off, as where a network reorders channels or has their number in its code; also
-        where the plan is for another network, or the model in training mode.
+        It is tried on noise of the example's shape and of several scales: ValueError where it does not run, or does
+        not answer as `model` does with the same channels off, as where a network reorders channels or has their number
+        in its code; also where the plan is for another network, or the model in training mode.
         """
         model = models.inside(model)
         models.require_eval_mode(model)
@@ -132,7 +133,8 @@ class Slimming:
 
     @torch.no_grad()
     def _try(self, model: nn.Module, smaller: nn.Module) -> None:
-        noise = models.ready(model, torch.randn(self.shape, generator=torch.Generator().manual_seed(0)))
+        noise = torch.randn(len(_SCALES), *self.shape[1:], generator=torch.Generator().manual_seed(0))
+        noise = models.ready(model, noise * torch.tensor(_SCALES).view(-1, *[1] * (noise.ndim - 1)))
         with full_precision(), models.as_written():
             with self.masked(model):
                 expected = model(noise)
@@ -145,7 +147,7 @@ class Slimming:
                     f"{type(model).__name__} cannot shrink: it does not run without the channels that go,"
                     f" {_cause(_in_vain(model, self.layers, noise))} ({models.first_line(error)})"
                 ) from error
-        if not alike(found, expected):
+        if not all(map(alike, found, expected)):
             raise ValueError(
                 f"{type(model).__name__} cannot shrink: without the channels that go it answers otherwise than with"
                 f" them off, perhaps since it reorders channels"

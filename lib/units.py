@@ -66,7 +66,7 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     """The units of `model`, in the order in which their layers first run; their sizes add up to N.
 
     Only layers that run as modules have units: one that is run as `conv.forward(x)` instead of `conv(x)`, or whose
-    weights a function is given, would go unseen, and is refused unless it is the classifier.
+    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier.
 
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
@@ -91,6 +91,7 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
         result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses)))
         start += size
     _refuse_hooks_without_effect(model, trace, result)
+    _refuse_what_mixes_examples(model, trace, result)
     return result
 
 
@@ -216,9 +217,16 @@ class _Trace:
         return []
 
     def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
+        axis = -1 if isinstance(module, nn.Linear) else 1
+        if not isinstance(made, Tensor):
+            raise ValueError(f"{name} gives a {type(made).__name__}, not a tensor: have another module take that apart")
+        if (axis == 1 and made.ndim != len(module.kernel_size) + 2) or made.shape[axis] != _width(module):
+            raise ValueError(
+                f"{name} gives values of shape {tuple(made.shape)}, not its {_width(module)} channels along axis {axis}"
+                " for each example: have another module bring them into another form"
+            )
         if made.is_inference():
             raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
-        axis = -1 if isinstance(module, nn.Linear) else 1
         run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
         self.runs.append(run)
         self._producers[id(made)] = run  # the run keeps the tensor, so its id stays taken
@@ -251,19 +259,20 @@ class _Trace:
 
 
 class _Unseen(Uses):
-    """While open, notes what is made with the weights of layers, and how many operations there were by then."""
+    """While open, notes what is made with the weights of layers, or with what is computed from these, and how many
+    operations there were by then."""
 
     def __init__(self, model: nn.Module, flow: Flow):
-        super().__init__(())
         self.uses: list[tuple[list[str], Tensor, int]] = []
         self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
         for name, module in model.named_modules():
             if isinstance(module, LAYERS) and module._parameters.get("weight") is not None:
                 self._names.setdefault(id(module.weight), []).append(name)
+        super().__init__(parameter for parameter in model.parameters() if id(parameter) in self._names)
 
     def use(self, use: Use) -> None:
-        if id(use.weight) in self._names:
-            self.uses.append((self._names[id(use.weight)], use.made, len(self._flow)))
+        if names := self._names.get(id(self.origin(use.weight))):
+            self.uses.append((names, use.made, len(self._flow)))
 
 
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
@@ -276,7 +285,7 @@ def _trace(model: nn.Module, example: Tensor) -> _Trace:
         if trace.flow.draws_for(trace.logits):
             raise ValueError(_random(model))
         if trace.logits.isfinite().all():
-            _refuse_what_is_no_function(model, trace, again=0 if is_untouched() else 16)
+            _refuse_randomness(model, trace, again=0 if is_untouched() else 16)
     for name, buffer in model.named_buffers():
         if not torch.equal(buffer, before[name]) and not buffer.isnan().any():
             buffer.copy_(before[name])
@@ -291,22 +300,10 @@ def _random(model: nn.Module) -> str:
     )
 
 
-def _refuse_what_is_no_function(model: nn.Module, trace: _Trace, again: int) -> None:
-    """A pass of the example must give the same logits again, `again` times, and with another example beside it."""
-
-    def differs(images: Tensor) -> bool:
-        return not models.alike(model(images)[:1], trace.logits[:1])
-
+def _refuse_randomness(model: nn.Module, trace: _Trace, again: int) -> None:
     with models.as_written():
-        beside = torch.stack([trace.example[0], 1 - 2 * trace.example[0]])
-        influenced = differs(beside)
-        if any(differs(trace.example) for _ in range(max(again, influenced))):
+        if not all(models.alike(model(trace.example), trace.logits) for _ in range(again)):
             raise ValueError(_random(model))
-        if influenced:
-            raise ValueError(
-                f"{type(model).__name__} lets examples influence each other, as statistics of a batch do: the logits of"
-                f" an example must depend on it alone"
-            )
 
 
 def _trace_usual_sizes(model: nn.Module) -> _Trace:
@@ -319,7 +316,7 @@ def _trace_usual_sizes(model: nn.Module) -> _Trace:
     else:
         shapes = [(1, first.in_channels, *[size] * (like.ndim - 2)) for size in _TRIED_SIZES]
     for shape in shapes:
-        example = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        example = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(like)
         try:
             with torch.no_grad(), models.as_written():
                 models.run(model, example)
@@ -394,3 +391,32 @@ def _refuse_hooks_without_effect(model: nn.Module, trace: _Trace, layers: list[U
         f"{type(model).__name__} gives the same logits whatever its units do: they do not depend on any, or hooks on"
         f" modules have no effect in it"
     )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _refuse_what_mixes_examples(model: nn.Module, trace: _Trace, layers: list[Unit]) -> None:
+    """With other examples beside it, an example must get the same logits, from values in a row of its own: elsewhere
+    what belongs to which example cannot be told."""
+    if not trace.logits.isfinite().all():
+        return
+    own, wrong = trace.example[0], []
+    rows = torch.stack([1 - 2 * own, own, 3 * own.flip(-1) + 7, own])
+
+    def see(number: int, tap: Tap, value: Tensor) -> None:
+        if len(value) != len(rows) or not models.alike(value[1:2], value[3:4]):
+            wrong.append(layers[number].name)
+
+    with tapped(model, layers, see):
+        logits = model(rows)
+    if not models.alike(logits[1::2], trace.logits):
+        _refuse_randomness(model, trace, again=1)
+        raise ValueError(
+            f"{type(model).__name__} lets examples influence each other, as statistics of a batch do: the logits of an"
+            f" example must depend on it alone"
+        )
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]} runs on something else than one row for each example, in their order, such as frames, tokens"
+            f" along the first axis or a table of its own: what of it belongs to which example cannot be told"
+        )

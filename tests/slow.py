@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
+from zlib import crc32
 
 import torch
 from recipes import Recipe, random_values
@@ -242,13 +243,13 @@ DRAWS = 3  # of all weights and images, lest a change pass unseen by accident
 UNSEEN = 1e-11  # of the largest derivative: rounding
 
 
-def _open(x: Tensor) -> Tensor:
-    """An activation function that keeps zero, and is never flat."""
-    return functional.leaky_relu(x, 0.3)
+def _open(x: Tensor, kind: str = "") -> Tensor:
+    """An activation function that keeps zero, and is never flat; each kind another one."""
+    return functional.leaky_relu(x, 0.2 + crc32(kind.encode()) / 2**33)
 
 
 GENERIC: Mapping[str, Callable[..., Tensor]] = {
-    "act": lambda w, at, x, kind, style: (x / 4).sigmoid() if kind == "sigmoid" else _open(x),
+    "act": lambda w, at, x, kind, style: (x / 4).sigmoid() if kind == "sigmoid" else _open(x, kind),
     "negative": lambda w, at, x: _open(-x),
     "crelu": lambda w, at, x: torch.cat([_open(x), _open(-x)], at.axis),
     "maximum": lambda w, at, x, y: _open(x) + 0.7 * _open(y),

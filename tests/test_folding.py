@@ -222,7 +222,7 @@ def test_the_fast_path_takes_one_forward_and_one_backward_pass_per_cotangent(mon
     names = ["sq", "abs:norm", "abs-pixel", "molchanov-bn", "sq:rand", "taylorfo:rand:norm"]
     batches = [(images[:34], torch.arange(34) % 10), (images[34:], torch.arange(32) % 10)]
     importance.score(model, batches, names)
-    assert forwards == [*[2] * 8, 32, 32, 2]  # four find the units, two compare the copy with the model, two try it
+    assert forwards == [2, 2, 4, *[2] * 4, 32, 32, 2]  # to find units, compare the copy, try it
     assert len(backwards) == 1 + 2 * 3
 
 

@@ -673,7 +673,7 @@ def passes(monkeypatch, names, batches, model):
 def test_one_forward_and_one_backward_pass_per_distinct_cotangent(monkeypatch, names, backwards):
     model, images, labels = toy(count=64)
     forwards, found = passes(monkeypatch, names, split(images, labels, 32), model)
-    assert forwards == [*[2] * 5, 32, 32]  # three find the units, the others see whether gradients get through
+    assert forwards == [2, 2, 4, 2, 2, 32, 32]  # three find the units, the others see whether gradients get through
     assert found == 1 + 2 * backwards  # one of them tried before
 
 
@@ -681,7 +681,7 @@ def test_weight_gradients_cost_a_forward_pass_and_a_backward_pass_for_each_norma
     model, images, labels = toy(count=64)
     names = ["molchanov-group", "molchanov-group:norm", "molchanov-group:rand", "molchanov-group:rand:layer", "sq"]
     forwards, backwards = passes(monkeypatch, names, whole(images, labels), model)
-    assert forwards == [*[2] * 5, 64, 32, 32]
+    assert forwards == [2, 2, 4, 2, 2, 64, 32, 32]
     assert backwards == 1 + 1 + 2 * 3  # one of them tried before
 
 

@@ -155,7 +155,7 @@ def test_shrunk_is_masked_in_toys(network, data):
 @torch.no_grad()
 def test_what_does_not_keep_zero_is_masked_where_it_is_taken():
     model, (images, _) = toys.make(toys.Overwritten), toys.examples(toys.Overwritten, 4)
-    slimming = plan(model, torch.arange(7), images[:1], budget=0.7, of="units")
+    slimming = plan(model, torch.arange(7.0), images[:1], budget=0.7, of="units")
     smaller = slimming.apply(model)
     with slimming.masked(model):
         torch.testing.assert_close(smaller(images), model(images), rtol=1e-12, atol=1e-12)
@@ -333,7 +333,7 @@ def test_what_goes_is_the_least_worth_and_stays_gone(name, data):
 
 
 def test_scores_may_be_of_any_kind_of_number():
-    scores = torch.randperm(13, generator=torch.Generator().manual_seed(0))
+    scores = 2 * torch.randperm(13, generator=torch.Generator().manual_seed(0))  # a permutation would be an order
     expected = RESIDUAL.plan(scores.double()).removed.tolist()
     for kind in (torch.int64, torch.float16, torch.float32):
         assert RESIDUAL.plan(scores.to(kind)).removed.tolist() == expected

@@ -302,6 +302,82 @@ def test_of_layers_that_share_a_weight_one_needs_to_be_seen():
     assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
 
 
+class Scaled(nn.Module):
+    """A hidden layer whose weight is scaled before a function takes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.three(functional.linear(self.one(x).relu(), 2 * self.two.weight).relu())
+
+
+def test_a_scaled_weight_that_a_function_takes_is_no_hidden_layer():
+    with pytest.raises(ValueError, match="two is used without being run as a module"):
+        units(Scaled().eval(), torch.randn(1, 5))
+
+
+class Pair(nn.Linear):
+    """A layer that gives two things."""
+
+    def forward(self, x):
+        return super().forward(x), None
+
+
+class LastChannels(nn.Conv2d):
+    """A layer with its channels last."""
+
+    def forward(self, x):
+        return super().forward(x).movedim(1, -1)
+
+
+class Layered(nn.Module):
+    """A convolution, something done with what it gives, and a classifier."""
+
+    def __init__(self, conv, use):
+        super().__init__()
+        self.conv, self.use, self.classifier = conv, use, nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classifier(self.use(self, x))
+
+
+ROWS = {
+    "frames": (
+        nn.Conv2d(3, 8, 3),
+        lambda net, x: net.conv(torch.cat([x, -x])).relu().mean((2, 3)).view(2, len(x), -1).sum(0),
+    ),
+    "positions first": (nn.Linear(6, 8), lambda net, x: net.conv(x[:, 0].transpose(0, 1)).relu().mean(0)),
+    "a table": (nn.Linear(3, 8), lambda net, x: x.mean((1, 2, 3))[:, None] * net.conv(torch.ones(1, 3)).relu()),
+    "another order": (nn.Conv2d(3, 8, 3), lambda net, x: net.conv(x.flip(0)).flip(0).relu().mean((2, 3))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_runs_on_other_rows_than_examples_is_refused(name):
+    with pytest.raises(ValueError, match="conv runs on something else than one row for each example"):
+        units(Layered(*ROWS[name]).eval(), torch.randn(1, 3, 6, 6))
+
+
+def test_layers_in_a_form_of_their_own_are_refused():
+    last = Layered(LastChannels(3, 8, 3, padding=1), lambda net, x: net.conv(x).relu().mean((1, 2)))
+    with pytest.raises(ValueError, match=r"conv gives values of shape \(2, 6, 6, 8\), not its 8 channels along axis 1"):
+        units(last.eval(), torch.randn(1, 3, 6, 6))
+    pair = Layered(Pair(6, 8), lambda net, x: net.conv(x[:, 0, 0])[0].relu())
+    with pytest.raises(ValueError, match="conv gives a tuple, not a tensor"):
+        units(pair.eval(), torch.randn(1, 3, 6, 6))
+
+
+def test_statistics_of_a_batch_are_noticed_whatever_their_kind():
+    conv = nn.Conv2d(3, 8, 3)
+    net = Layered(conv, lambda net, x: net.conv(x / x.abs().max()).relu().mean((2, 3))).eval()
+    images = torch.rand(1, 3, 6, 6)
+    images[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    with pytest.raises(ValueError, match="lets examples influence each other"):
+        units(net, images)
+
+
 def test_scripted_models_are_refused():
     model = toys.make(toys.Plain).float()
     with warnings.catch_warnings():
