@@ -19,7 +19,7 @@ from lib.profiles import ROOT
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
 SLOW = """
 import sys, time, torch
-from lib import score, training
+from lib import saving, score
 torch.set_num_threads(int(sys.argv[1]))
 write = saving.write
 saving.write = lambda *given: (write(*given), time.sleep(1))
