@@ -36,6 +36,12 @@ def test_random_networks(first):
 VECTOR, TOKENS, MAP = ("vector", 5), ("tokens", 3, 4), ("map", 2, 4, 4)
 POOLED = (("global pool", 2, "mean"), ("linear", 3, 3, 1))  # behind two steps
 FOUND = {
+    "a smaller network that noise of one scale does not tell from another": Recipe(31356, ("map", 1, 3, 3, 3), (
+        ("conv", 0, 4, 3, 1, 1, 1, 1), ("centre", 1), ("conv", 2, 4, 1, 1, 0, 1, 1), ("norm", 3, 1),
+        ("act", 4, "relu", "overwriting function"), ("global pool", 5, "mean"), ("linear", 6, 2, 1),
+        ("act", 7, "relu", "function"), ("linear", 8, 4, 0), ("gate", 5, 9), ("global pool", 10, "mean"),
+        ("linear", 11, 3, 0),
+    ), double=1),
     "a layer that feeds a BatchNorm and something else": Recipe(29, MAP, (
         ("conv", 0, 4, 1, 1, 0, 1, 1), ("norm", 1, 1), ("act", 2, "relu", "function"), ("join", 3, 1),
         ("global pool", 4, "module"), ("linear", 5, 3, 1),

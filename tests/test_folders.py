@@ -248,3 +248,9 @@ def test_an_odd_name_is_told_in_one_line(folder, workers):
     (folder / "a/new\nline.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"^cannot read image .*/a/new\\nline.png \(cannot identify .*\): replace or"):
         list(folders.stream(folder, 8, workers=workers))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_deviations_of_channels_are_above_zero(tmp_path, value):
+    with pytest.raises(ValueError, match="a deviation of the channels must be a number above 0, not"):
+        folders.stream(tmp_path, 8, moments=((0.5, 0.5, 0.5), (0.5, value, 0.5)))

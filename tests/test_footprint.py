@@ -221,3 +221,27 @@ def test_examples_along_another_axis():
     example = torch.zeros(1, 1, 2, 2)  # 4 * 3, 4 * 6, 8
     assert left(Tokens(), [], example) == (1, 1)
     assert left(Tokens(), [0, 3], example)[0] == (8 + 8 + 4) / 44
+
+
+class Siamese(nn.Module):
+    """The same layer twice, and the difference of what `first` and `second` make of both."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.layer, self.classifier, self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2), first, second
+
+    def forward(self, x):
+        return self.classifier(self.first(self.layer(x)) - self.second(self.layer(x)))
+
+
+@pytest.mark.parametrize(("second", "whole"), [(functional.relu, 2), (functional.elu, 26)])
+def test_a_difference_of_equals_is_gone_and_no_other(second, whole):
+    table = remaining(Siamese(functional.relu, second).eval(), torch.arange(4), [0, 4], torch.randn(1, 3))
+    assert table["parameters"].tolist() == pytest.approx([1, 2 / whole])  # of all, the classifier's bias at the end
+
+
+def test_in_parts_that_fit_into_memory_shares_are_the_same(monkeypatch):
+    model, example = toys.make(toys.Residual), toys.examples(toys.Residual, 1)[0]
+    together = remaining(model, torch.arange(13), [0, 3, 7, 13], example)
+    monkeypatch.setattr("lib.footprint._VALUES", 1)
+    assert remaining(model, torch.arange(13), [0, 3, 7, 13], example).equals(together)

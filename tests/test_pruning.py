@@ -281,3 +281,20 @@ def test_a_summary_stays_within_its_curve(right, total):
     for name in ("auc", "accuracy_10pct", "accuracy_25pct", "accuracy_50pct"):
         assert min(accuracy) - 1e-12 <= found[name] <= max(accuracy) + 1e-12
     assert found["accuracy_50pct"] == accuracy[-1]
+
+
+class Mixed(nn.Module):
+    """A layer in single precision before one in half of that."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.classifier = nn.Linear(5, 4), nn.Linear(4, 4).bfloat16(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.classifier(self.second(self.first(x).relu().bfloat16()).relu().float())
+
+
+def test_masks_are_of_the_type_of_what_they_mask():
+    model, images = Mixed().eval(), torch.randn(6, 5)
+    with masked(model, torch.arange(8), 8, example=images[:1]):
+        torch.testing.assert_close(model(images), model.classifier.bias.expand(6, 3))

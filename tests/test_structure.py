@@ -624,3 +624,28 @@ def test_onnx_runtime_gives_the_same_logits(exported, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "small.onnx", providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
     torch.testing.assert_close(torch.from_numpy(found), logits, rtol=1e-4, atol=1e-5 * logits.abs().max().item())
+
+
+class Reordering(nn.Module):
+    """Two convolutions with channels in another order between them, and logits with much in common."""
+
+    def __init__(self, common):
+        super().__init__()
+        self.first, self.second, self.classifier = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3), nn.Linear(12, 3)
+        with torch.no_grad():
+            self.classifier.bias += common
+
+    def forward(self, x):
+        return self.classifier(self.second(self.first(x).relu().flip(1)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("common", [0, 100])
+def test_what_logits_have_in_common_hides_no_difference(common):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="cannot shrink"):
+        slim(Reordering(common).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
+
+
+def test_an_order_is_no_scores():
+    with pytest.raises(ValueError, match="scores are an order of units"):
+        RESIDUAL.plan(torch.arange(13).flip(0))
