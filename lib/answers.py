@@ -287,16 +287,6 @@ def _signed(value: float) -> str:
     return f"{rounded:+.3f}" if rounded else "0.000"
 
 
-def listed(parts: Iterable[str]) -> str:
-    """The parts as one lists them in words: "a, b and c"."""
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def legend() -> pandas.DataFrame:
     """The columns of `analysis.signatures` for readers: sign (its header), meaning, limit (from where on there is an
     alarm, as tables show the number) and alarm (its words)."""
@@ -310,3 +300,13 @@ def legend() -> pandas.DataFrame:
         }
         for name, words in analysis.SIGNS.items()
     )
+
+
+def listed(parts: Iterable[str]) -> str:
+    """The parts as one lists them in words: "a, b and c"."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from lib import models
 from lib.units import Tap, Unit, tapped
+from lib.uses import NO_TENSOR
 
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
-_LEAVES = ("numpy", "tolist", "__array__")
 _CHANGES_ITS_FIRST = ("__setitem__", "copy_")
 
 
@@ -53,7 +53,7 @@ class Detached(TorchFunctionMode):
         taken, name = _tensors((args, kwargs)), getattr(function, "__name__", "")
         behind = any(self.reaches(tensor) for tensor in taken)
         made = function(*args, **(kwargs or {}))
-        self.lost |= name in _LEAVES and any(tensor.requires_grad or self.reaches(tensor) for tensor in taken)
+        self.lost |= name in NO_TENSOR and any(tensor.requires_grad or self.reaches(tensor) for tensor in taken)
         cuts = any(tensor.requires_grad for tensor in taken) and not name.endswith(_OF_A_SHAPE_ALONE)
         changed = args[:1] if name in _CHANGES_ITS_FIRST else ()
         for tensor in (*_tensors(made), *_tensors(changed)):

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib import models
 from lib.activations import ACTIVATIONS, GATES, plain_name, straightened
-from lib.uses import Uses, bound
+from lib.uses import NO_TENSOR, Uses, bound
 
 _LINES = ACTIVATIONS | {"clamp", "clamp_max", "clamp_min", "clip", "rrelu", "softsign", "threshold"}
 _MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
@@ -50,7 +50,7 @@ class Straightened(Uses):
             return self._line(function, args, kwargs)
         if name in _MAXIMA and args:
             return _sum(function, args, kwargs)
-        if name in ("numpy", "tolist", "__array__"):
+        if name in NO_TENSOR:
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if name == "detach":
             return args[0] * 1
