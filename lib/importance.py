@@ -185,7 +185,9 @@ class Scoring:
         self.fast, self.taps = self.model, self.layers
         if self.by_rows or seen:
             self.fast, self.taps = folded(self.model, self.layers, self.example)
-        self.lean = self._rehearsed() if gradient else False
+        self.lean = False
+        if gradient:
+            self._rehearse()
         self.activations = Activations(self.fast, self.taps, self.example.repeat_interleave(2, 0), seen)
         self.count, self.finite = 0, torch.ones((), dtype=torch.bool, device=self.device)
         size = sum(unit.size for unit in self.layers)
@@ -195,22 +197,30 @@ class Scoring:
             for probe in range(_probes(criterion))
         }
 
-    def _rehearsed(self) -> bool:
-        """Whether passes can be lean ones. Raises ValueError where gradients are cut off within the network.
+    def _rehearse(self) -> None:
+        """Settles on the quickest way of passing that gradients come back from: a lean one of the folded copy, a plain
+        one, or one of the model itself. Raises ValueError where gradients are cut off within the network.
 
-        What PyTorch refuses here, such as where something overwrites what a ReLU has taken in, is passed over: without
-        lean passes it either does not happen, or happens again in the first pass that scores, and is told.
+        What PyTorch refuses here, such as where something overwrites what a function has taken in, is passed over: the
+        model itself either does not do that, or does it again in the first pass that scores, and is told.
         """
-        pair = self.example.repeat_interleave(2, 0)
-        refuse_cut_gradients(self.model, self.layers, pair)
-        try:
-            passed = _Pass(self.fast, self.taps, pair, self.kinds, lean=True)
-            passed.send_back(torch.ones_like(passed.logits), last=True)
-        except ValueError as error:
-            if not isinstance(error.__cause__, RuntimeError):
-                raise
-            return False
-        return True
+        refuse_cut_gradients(self.model, self.layers, self.example.repeat_interleave(2, 0))
+        copy, own = (self.fast, self.taps), (self.model, self.layers)
+        for (self.fast, self.taps), self.lean in ((copy, True), (copy, False), (own, False)):
+            try:
+                passed = self._passed(self.example.repeat_interleave(2, 0))
+                passed.send_back(torch.ones_like(passed.logits), last=True)
+                return
+            except ValueError as error:
+                if not isinstance(error.__cause__, RuntimeError):
+                    raise
+
+    def _passed(self, images: Tensor) -> "_Pass":
+        return _Pass(self.fast, self.taps, self._laid_out(images), self.kinds, lean=self.lean)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """As the copy is quickest."""
+        return images if self.fast is self.model else models.channels_last(images)
 
     def _totals(self) -> list[Tensor]:
         return [*self.sums.values(), *self.activations.sums.values()]
@@ -221,13 +231,12 @@ class Scoring:
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self.count += len(images)
         images = models.ready(self.model, images)
-        images = images if self.fast is self.model else models.channels_last(images)
         with self.activations.watching():
             if self.by_rows:
                 self._add_rows(images, labels, indices)
             elif self.activations.names:
                 with self.drawing():
-                    logits = models.answers(self.fast, images)
+                    logits = models.answers(self.fast, self._laid_out(images))
                 self._checked(logits, labels)
         if self.by_weights:
             parts = [None] * len(images) if labels is None else labels.split(MINIBATCH)
@@ -253,7 +262,7 @@ class Scoring:
 
     def _add_rows(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self.casting(), self.drawing():
-            passed = _Pass(self.fast, self.taps, images, self.kinds, lean=self.lean)
+            passed = self._passed(images)
         logits, labels = self._checked(passed.logits, labels)
         *_, final = self.by_rows.values()
         for criteria in self.by_rows.values():

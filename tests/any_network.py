@@ -31,6 +31,7 @@ from lib import importance, oracle, pruning, structure
 
 EXAMPLES = 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest number; some are ill-conditioned
+ROUNDED = 30  # times the error of the reference itself in single precision may be made by another order of sums
 ENDLESS = 60  # seconds for a check that takes a tenth of one
 PREFIX = re.compile(r"^(module\.|_orig_mod\.|0\.)+")  # that wrappers put before names
 
@@ -109,14 +110,20 @@ class Case:
         if not condition:
             self.faults.append(fault)
 
-    def close(self, what: str, found: Tensor, right: Tensor) -> None:
-        """Notes a fault unless both are the same but for rounding."""
+    def close(
+        self, what: str, found: Tensor, right: Tensor, again: Callable[[slow.Program], Tensor] | None = None
+    ) -> None:
+        """Notes a fault unless both are the same but for rounding; `again` finds what is right by another program, as
+        where terms cancel in single precision."""
         if found.shape != right.shape:
             self.expect(False, f"{what}: of shape {tuple(found.shape)}, not {tuple(right.shape)}")
             return
-        scale = max(right.abs().max().item(), 1e-4)  # what cancels leaves rounding alone
+        scale = max(right.abs().max().item(), 1e-3)  # what cancels leaves rounding alone
         error = (found.double() - right).abs().max().item() / scale
-        self.expect(error <= self.tolerance,
+        tolerance = self.tolerance
+        if error > tolerance and again and self.images.dtype == torch.float32:
+            tolerance = ROUNDED * (again(self.truth.single()) - right).abs().max().item() / scale
+        self.expect(error <= tolerance,
                     f"{what}: wrong by {error:.1e} of the largest: {_some(found)}, not {_some(right)}")  # fmt: skip
 
 
@@ -135,10 +142,13 @@ def names_and_sizes(case: Case) -> None:
 
 
 def scores(case: Case) -> None:
-    right = slow.scores(case.truth, case.images, case.labels, 7, importance.MINIBATCH)
+    def slowly(program: slow.Program) -> dict[str, Tensor]:
+        return slow.scores(program, case.images, case.labels, 7, importance.MINIBATCH)
+
+    right = slowly(case.truth)
     found = importance.score(case.model, case.batches, [*right, "apoz"], seed=7)
     for name, values in right.items():
-        case.close(f"score {name}", found[name], values)
+        case.close(f"score {name}", found[name], values, lambda program, name=name: slowly(program)[name])
     bounds = slow.shares_positive(case.truth, case.images, 1e-12 if case.recipe.double == 1 else 1e-5)
     if bounds and found["apoz"].shape == bounds[0].shape:
         inside = (bounds[0] - 1e-9 <= found["apoz"]) & (found["apoz"] <= bounds[1] + 1e-9)
@@ -147,8 +157,12 @@ def scores(case: Case) -> None:
 
 def contributions(case: Case) -> None:
     vectors = torch.randn(case.logits.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    (right,) = slow.contributions(case.truth, case.images, lambda m, z: vectors[m])
-    case.close("contributions", importance.contributions(case.model, case.images, vectors), right)
+
+    def slowly(program: slow.Program) -> Tensor:
+        return slow.contributions(program, case.images, lambda m, z: vectors[m].to(z))[0]
+
+    found = importance.contributions(case.model, case.images, vectors)
+    case.close("contributions", found, slowly(case.truth), slowly)
 
 
 @torch.no_grad()
@@ -207,8 +221,16 @@ def curve(case: Case) -> None:
         left = slow.counted(case.truth, off)
         for name in ("macs", "parameters"):
             right = f"{left[name]}/{whole[name]}={left[name] / whole[name]:.6f}"
-            case.expect(abs(row[name] - left[name] / whole[name]) <= 1e-9,
+            case.expect(abs(row[name] - left[name] / whole[name]) <= 1e-9 or _is_rounding(case, off, name, row[name]),
                         f"curve: {name} left with {k} off {row[name]:.6f}, not {right}")  # fmt: skip
+
+
+def _is_rounding(case: Case, off: Tensor, name: str, share: float) -> bool:
+    """Whether it is a share where of what cancels but for rounding some is counted."""
+    left, whole = ([slow.counted(case.truth, units, unseen)[name] for unseen in (slow.UNSEEN, 0)]
+                   for units in (off, case.off(0)))  # fmt: skip
+    least, most = left[0] / whole[1], left[1] / whole[0]
+    return least < most and least - 1e-9 <= share <= most + 1e-9
 
 
 def _check_accuracy(case: Case, found: float, logits: Tensor, k: int) -> None:
@@ -350,10 +372,22 @@ def _check_alike(case: Case, refused: Mapping[str, str]) -> None:
     if names & MUST_BE_REFUSED:
         others += [] if refused.get("slim", "failed") else ["slim"]
         case.expect(not others, f"{names & MUST_BE_REFUSED} not refused by {', '.join(others)}")
-    elif who and not names & MAY_BE_REFUSED:
+    elif who and not names & MAY_BE_REFUSED and not (_undifferentiable(case) and "differentiated" in core[who[0]]):
         case.expect(False, f"refused by {', '.join(who)}: {core[who[0]]}")
     elif who and not names & MAY_BE_REFUSED_IN_PART:
         case.expect(not others, f"refused by {', '.join(who)}, not by {', '.join(others)}: {core[who[0]]}")
+
+
+def _undifferentiable(case: Case) -> bool:
+    """Whether autograd says so itself: something is overwritten that its derivative needs."""
+    try:
+        case.inner(case.own_images.requires_grad_()).sum().backward()
+    except RuntimeError:
+        return True
+    finally:
+        case.inner.zero_grad()
+        case.own_images.requires_grad_(False)
+    return False
 
 
 def _state(case: Case) -> dict[str, object]:

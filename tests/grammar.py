@@ -338,6 +338,11 @@ def _finished(d: Draft, seed: int) -> Recipe:
                   and operation.owner == operation.number and operation.use != "twin"]  # fmt: skip
     some = rng.sample(of_modules, min(len(of_modules), rng.randint(1, 2))) if d.chance(8) else []
     tied = {recipe.operations[operation.of - 1].owner for operation in recipe.operations if operation.use == "twin"}
+    parametrized = tuple(
+        each
+        for each in [(number, rng.choice([*PARAMETRIZED])) for number in some if number not in tied]
+        if not _weighs_one_number(recipe.operations[each[0] - 1], recipe)
+    )
     names = {name for name, *_ in recipe.steps}
     wrappers = {"": 85, "parallel": 3, "sequential": 2, "hooked": 4}
     if not names & {"depends", "random"} and not recipe.blocks:  # which they cannot follow
@@ -347,11 +352,17 @@ def _finished(d: Draft, seed: int) -> Recipe:
     flaw = rng.choice([*FLAWS]) if d.chance(2) else ""
     return _overwriting(replace(
         recipe,
-        parametrized=tuple((number, rng.choice([*PARAMETRIZED])) for number in some if number not in tied),
+        parametrized=parametrized,
         double=rng.choices([0, 1, 2], [50, 45, 5])[0], frozen=rng.choice([0] * 8 + [1, 2]),
         backwards=int(d.chance(30)), alias=rng.choice(of_modules) if of_modules and d.chance(3) else 0,
         many=int(d.chance(1)), wrapper="" if flaw else rng.choices([*wrappers], [*wrappers.values()])[0], flaw=flaw,
     ), rng)  # fmt: skip
+
+
+def _weighs_one_number(layer: Operation, recipe: Recipe) -> bool:
+    """Whether each output is of a single weight, of which a norm would leave nothing but the sign, and rounding."""
+    channels = recipe.shapes[layer.sources[0]].channels
+    return channels == 1 if layer.name == "linear" else layer.args[1] == 1 and channels == layer.args[4]
 
 
 # ---- in place --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ follow its logits with units off, the scores of criteria, the oracle, and, by br
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from types import SimpleNamespace
 from zlib import crc32
@@ -37,6 +37,13 @@ class Program:
     recipe: Recipe
     state: State
     generic: bool = False
+    dtype: torch.dtype = torch.float64
+
+    def single(self) -> "Program":
+        """The same in single precision: by how much its results differ is rounding that nobody can avoid."""
+        fresh = {id(tensor): tensor.float() for tensor in self.state.values()}
+        state = {name: fresh[id(tensor)] for name, tensor in self.state.items()}
+        return replace(self, state=state, dtype=torch.float32)
 
     def run(
         self,
@@ -62,7 +69,7 @@ class Program:
             uses: what the weights of operations, by number, are multiplied by: (., .), for all of a kernel at once.
             weights: take the place of those of modules, by name.
         """
-        values = [images.double()]
+        values = [images.to(self.dtype)]
         for operation in self.recipe.operations:
             at, sources = self.recipe.shapes[operation.sources[0]], [values[n] for n in operation.sources]
             own = self.weights(operation.module, (weights or {}).get(operation.module))
@@ -128,7 +135,7 @@ def random_cotangent(seed: int) -> Cotangent:
     """A Gaussian vector of length one."""
 
     def vector(m: int, z: Tensor) -> Tensor:
-        v = Noise(seed, torch.tensor([m])).normal(len(z))[0]
+        v = Noise(seed, torch.tensor([m])).normal(len(z))[0].to(z)
         return v / v.norm()
 
     return vector
@@ -139,12 +146,12 @@ def contributions(program: Program, images: Tensor, *cotangents: Cotangent) -> l
     taps = [(layer, tap) for layer in program.recipe.layers for tap in layer.taps]
     rows = [[] for _ in cotangents]
     for m in range(len(images)):
-        ones = [torch.ones(layer.size, dtype=torch.float64, requires_grad=True) for layer, _ in taps]
+        ones = [torch.ones(layer.size, dtype=program.dtype, requires_grad=True) for layer, _ in taps]
         (z,) = program.run(images[m : m + 1], {tap: gate for (_, tap), gate in zip(taps, ones, strict=True)})
         for cotangent, row in zip(cotangents, rows, strict=True):
             scalar = z @ cotangent(m, z.detach())
             found = torch.autograd.grad(scalar, ones, retain_graph=True, materialize_grads=True)
-            total = {layer.name: torch.zeros(layer.size, dtype=torch.float64) for layer, _ in taps}
+            total = {layer.name: torch.zeros(layer.size, dtype=program.dtype) for layer, _ in taps}
             for (layer, _), part in zip(taps, found, strict=True):
                 total[layer.name] += part
             row.append(torch.cat([*total.values()]))
@@ -172,7 +179,7 @@ def group(program: Program, images: Tensor, cotangent: Cotangent, minibatch: int
     biases = [f"{name}.bias" for name in names]
     biases = _leaves({name: program.state[name] for name in biases if name in program.state})
     both, total = {**weights, **biases}, 0.0
-    with_leaves = Program(program.recipe, {**program.state, **biases})
+    with_leaves = replace(program, state={**program.state, **biases})
     for part, numbers in zip(images.split(minibatch), torch.arange(len(images)).split(minibatch), strict=True):
         z = with_leaves.run(part, weights=weights)
         v = torch.stack([cotangent(m, row.detach()) for m, row in zip(numbers.tolist(), z, strict=True)])
@@ -189,6 +196,9 @@ def _leaves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: found.setdefault(id(each), each.detach().clone().requires_grad_()) for name, each in tensors.items()}
 
 
+VANISHES = 80  # the sigmoid of less than minus this is 0 in single precision, or nearly
+
+
 def shares_positive(program: Program, images: Tensor, margin: float) -> tuple[Tensor, Tensor] | None:
     """Bounds of the shares (N,) of positive values after each unit's activation function, where values are exact to
     `margin`; None where different functions take in the same value."""
@@ -200,9 +210,13 @@ def shares_positive(program: Program, images: Tensor, margin: float) -> tuple[Te
             if any(always) != all(always):
                 return None
             value = values[tap].movedim(program.recipe.shapes[tap].axis, 1).reshape(len(images), layer.size, -1)
-            value = value / value.abs().max().clamp(min=1)
-            low.append((value > margin).double().mean((0, 2)) if not any(always) else torch.ones(layer.size))
-            high.append((value > -margin).double().mean((0, 2)) if not any(always) else torch.ones(layer.size))
+            least = margin * value.abs().max().clamp(min=1)
+            if any(always):  # but for what is too small for a number
+                low.append((value > -VANISHES).double().mean((0, 2)))
+                high.append(torch.ones(layer.size))
+            else:
+                low.append((value > least).double().mean((0, 2)))
+                high.append((value > -least).double().mean((0, 2)))
         bounds.append(torch.stack([torch.stack(low).mean(0), torch.stack(high).mean(0)]))
     low, high = torch.cat(bounds, 1)
     return low, high
@@ -264,8 +278,9 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
 }
 
 
-def counted(program: Program, off: Tensor) -> dict[str, int]:
-    """How many multiply-adds and parameters count with the units in `off`, (N,) bool, off.
+def counted(program: Program, off: Tensor, unseen: float = UNSEEN) -> dict[str, int]:
+    """How many multiply-adds and parameters count with the units in `off`, (N,) bool, off; not what makes a change of
+    less than `unseen` of the largest, which is rounding.
 
     A weight counts if changing it can change a logit for some values of all others and of the images, where nothing is
     flat: see `GENERIC`. What cancels whatever the values are does not count. Of a convolution all the weights of a pair
@@ -276,7 +291,7 @@ def counted(program: Program, off: Tensor) -> dict[str, int]:
         for name, change in _changes(program, off, draw).items():
             found = uses if isinstance(name, int) else parameters
             found[name] = found.get(name, 0.0) + change
-    least = UNSEEN * max(change.max() for change in (*uses.values(), *parameters.values()))
+    least = unseen * max(change.max() for change in (*uses.values(), *parameters.values()))
     at = {number: _positions(program.recipe, number) for number in uses}
     return {
         "macs": sum(at[number] * _entries(program, number, change > least) for number, change in uses.items()),
