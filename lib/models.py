@@ -291,13 +291,16 @@ def channels_last(images: Tensor) -> Tensor:
 def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
     """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
     require_values(inside(model))
-    batch = checks.whole("batch", batch, 1)
-    laid_out = channels_last if _takes(model, channels_last(ready(model, images, 2))) else lambda chunk: chunk
-    return torch.cat([answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in images.split(batch)]).cpu()
+    chunks = checks.images(images).split(checks.whole("batch", batch, 1))
+    try:
+        found = [answers(model, channels_last(ready(model, chunk))).argmax(1) for chunk in chunks]
+    except ValueError:  # in that layout some views of them cannot be had
+        found = [answers(model, ready(model, chunk)).argmax(1) for chunk in chunks]
+    return torch.cat(found).cpu()
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:
-    """Whether it runs for these images: in another layout some views of them cannot be had.
+    """Whether it runs for these images.
 
     What is passed over here is not lost: whoever asks runs the model again, or raises what it failed at before.
     """

@@ -360,9 +360,12 @@ def _finished(d: Draft, seed: int) -> Recipe:
 
 
 def _weighs_one_number(layer: Operation, recipe: Recipe) -> bool:
-    """Whether each output is of a single weight, of which a norm would leave nothing but the sign, and rounding."""
-    channels = recipe.shapes[layer.sources[0]].channels
-    return channels == 1 if layer.name == "linear" else layer.args[1] == 1 and channels == layer.args[4]
+    """Whether each output is of a single number and its weight, if not of padding: of the weight a norm would leave
+    nothing but the sign, and rounding, and pruning nothing."""
+    at = recipe.shapes[layer.sources[0]]
+    if layer.name == "linear":
+        return at.channels == 1
+    return math.prod(at.space) == 1 or (layer.args[1] == 1 and at.channels == layer.args[4])
 
 
 # ---- in place --------------------------------------------------------------------------------------------------------

@@ -36,6 +36,23 @@ def test_random_networks(first):
 VECTOR, TOKENS, MAP = ("vector", 5), ("tokens", 3, 4), ("map", 2, 4, 4)
 POOLED = (("global pool", 2, "mean"), ("linear", 3, 3, 1))  # behind two steps
 FOUND = {
+    "tokens that are overwritten after layers have taken them in": Recipe(31086, ("map", 2, 5, 5), (
+        ("conv", 0, 2, 3, 1, 1, 2, 1), ("norm", 1, 1), ("act", 2, "relu", "overwriting method"),
+        ("conv", 3, 4, 3, 1, 1, 1, 0), ("tokens", 4), ("linear", 5, 4, 0), ("linear", 5, 4, 0), ("linear", 5, 4, 0),
+        ("attention", 6, 7, 8), ("add", 5, 9, "overwriting"), ("token mean", 10), ("cosine", 11, 3),
+    )),
+    "parts of an output that overwrite one another": Recipe(31530, ("tokens", 3, 4), (
+        ("linear", 0, 2, 0), ("part", 1, 2, 0, "slice"), ("part", 1, 2, 1, "slice"),
+        ("act", 3, "silu", "overwriting module"), ("add", 2, 4, "overwriting"), ("token mean", 5),
+        ("linear", 6, 3, 0), ("softmax", 7),
+    ), double=1),
+    "a gate that overwrites what it multiplies": Recipe(30805, ("map", 2, 5, 5), (
+        ("conv", 0, 4, 1, 1, 0, 1, 1), ("norm", 1, 0), ("part", 2, 2, 0, "slice"), ("part", 2, 2, 1, "slice"),
+        ("act", 4, "sigmoid", "module"), ("multiply", 3, 5, "overwriting"), ("conv", 6, 4, 3, 1, 0, 1, 0),
+        ("act", 7, "relu", "overwriting method"), ("conv", 8, 4, 3, 1, 1, 4, 0),
+        ("act", 9, "silu", "overwriting function"), ("conv", 10, 4, 1, 1, 0, 1, 0), ("conv", 11, 3, 1, 1, 0, 1, 0),
+        ("global pool", 12, "module"),
+    ), backwards=1),
     "a smaller network that noise of one scale does not tell from another": Recipe(31356, ("map", 1, 3, 3, 3), (
         ("conv", 0, 4, 3, 1, 1, 1, 1), ("centre", 1), ("conv", 2, 4, 1, 1, 0, 1, 1), ("norm", 3, 1),
         ("act", 4, "relu", "overwriting function"), ("global pool", 5, "mean"), ("linear", 6, 2, 1),
