@@ -310,6 +310,12 @@ def head(d: Draft, x: int) -> int:
     return d(d.rng.choice(["softmax", "log softmax", "scale", "half"]), z) if d.chance(20) else z
 
 
+def elsewhere(d: Draft, x: int) -> int:
+    """A hidden layer on other rows than examples."""
+    ways = ["folded", "positions first", "reversed"] if d.at(x).kind == "tokens" else ["reversed"]
+    return layer(d, d("elsewhere", x, d.rng.randint(2, 4), d.rng.choice(ways)))
+
+
 INPUTS = [("map", 2, 5, 5), ("map", 3, 4, 4), ("map", 1, 6, 5), ("map", 2, 8), ("map", 1, 3, 3, 3), ("vector", 5),
           ("tokens", 3, 4)]  # fmt: skip
 
@@ -323,6 +329,7 @@ def draw(seed: int) -> Recipe:
         for _ in range(rng.randint(1, 5)):
             x = d.try_one(rng.choices([*IDIOMS], [*IDIOMS.values()])[0], x)
         x = d("random", x) if d.chance(1) and x else x
+        x = d.try_one(elsewhere, x) if d.chance(1) else x
         try:
             head(d, x)
             recipe = _finished(d, seed)

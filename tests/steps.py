@@ -194,6 +194,15 @@ def binary_line(operator: str) -> Callable[..., str]:
     return line
 
 
+def elsewhere_line(at: Shape, me: str, x: str, out: int, how: str) -> str:
+    """A layer that runs on something else than one row for each example, in their order."""
+    if how == "folded":
+        return f"{me}({x}.flatten(0, 1)).unflatten(0, (-1, {at.space[0]}))"
+    if how == "positions first":
+        return f"{me}({x}.transpose(0, 1)).transpose(0, 1)"
+    return f"{me}({x}.flip(0)).flip(0)"
+
+
 def part_line(at: Shape, me: str, x: str, pieces: int, index: int, style: str) -> str:
     size, axis = at.channels // pieces, at.axis
     if style == "chunk":
@@ -281,6 +290,10 @@ STEPS: dict[str, Step] = {
         projected, lambda at, me, x, *_: f"{me}({x})",
         lambda w, at, x, out, bias: functional.linear(x, w.weight, w.bias),
         lambda x, out, bias: f"nn.Linear({x.channels}, {out}, bias={bool(bias)})",
+    ),
+    "elsewhere": Step(
+        projected, elsewhere_line, lambda w, at, x, out, how: functional.linear(x, w.weight, w.bias),
+        lambda x, out, how: f"nn.Linear({x.channels}, {out})",
     ),
     # layers without units
     "transposed": Step(
