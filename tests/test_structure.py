@@ -514,6 +514,27 @@ def test_a_plan_is_for_one_network():
         slimming.apply(toys.make(toys.Overwritten))
 
 
+@pytest.mark.parametrize("how", ["apply", "masked"])
+def test_a_plan_for_another_network_says_so(how):
+    def use(plan, model):
+        with plan.masked(model) if how == "masked" else ExitStack():
+            return plan.apply(model)
+
+    model, example, made = prepared("resnet20")
+    whole = made.plan(some_scores(len(made.groups)), budget=0.4)
+    smaller, other = whole.apply(model), networks.build("vgg8", 10).eval()
+    for wrong in (smaller, other):
+        counts = [sum(parameter.numel() for parameter in net.parameters()) for net in (model, wrong)]
+        said = f"the plan is for {counts[0]} parameters, but the network has {counts[1]}: make a plan for it"
+        with pytest.raises(ValueError) as caught:
+            use(whole, wrong)
+        assert str(caught.value) == said
+    with pytest.raises(ValueError) as caught:
+        use(whole, nn.Sequential(model))  # the same, under other names
+    said = "the plan is for another network than this one, as 0.blocks.0.bn1 shows: make a plan for it"
+    assert str(caught.value) == said
+
+
 class Full(nn.Module):
     """Has room for three channels alone."""
 
