@@ -520,7 +520,7 @@ def test_a_plan_for_another_network_says_so(how):
         with plan.masked(model) if how == "masked" else ExitStack():
             return plan.apply(model)
 
-    model, example, made = prepared("resnet20")
+    model, _, made = prepared("resnet20")
     whole = made.plan(some_scores(len(made.groups)), budget=0.4)
     smaller, other = whole.apply(model), networks.build("vgg8", 10).eval()
     for wrong in (smaller, other):
