@@ -207,6 +207,16 @@ def quietly() -> Iterator[None]:
         yield
 
 
+def refuse_file(folder: str | os.PathLike, called: str | None = None) -> None:
+    """Raises NotADirectoryError, in one line, where a file is named instead of a folder.
+
+    Arguments:
+        called: how the caller has named it, if otherwise.
+    """
+    if os.path.isfile(folder):
+        raise NotADirectoryError(f"{called or shown(folder)} is a file: name the folder that it is in, or another")
+
+
 def require_utf8(path: str | os.PathLike) -> None:
     """Raises ValueError for a name that is not UTF-8, which libraries that do not open files by Python refuse."""
     try:

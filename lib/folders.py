@@ -8,7 +8,6 @@ the other images only their names); or, where they are few, a `datasets.ImageSet
 rank reads and decodes its own images alone.
 """
 
-import math
 import os
 import shutil
 import warnings
@@ -23,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lib import datasets, files, ranks
+from lib import checks, datasets, files, ranks
 from lib.datasets import ImageSet
 from lib.files import SUFFIXES, shown
 
@@ -51,6 +50,10 @@ class Stream:
     labelled: bool = False
     moments: tuple = IMAGENET
     workers: int = 0
+
+    def __post_init__(self):
+        """Raises ValueError for sizes that are none, and moments that are not of three channels."""
+        _check(pixels=self.pixels, batch=self.batch, workers=self.workers, moments=self.moments)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,7 +94,7 @@ class Stream:
 
     def first(self, count: int) -> "Stream":
         """The same with `count` of its images, evenly spread over the folder. Raises ValueError if it has fewer."""
-        if not 1 <= count <= len(self):
+        if not 1 <= checks.whole("count", count, 0) <= len(self):
             raise ValueError(f"cannot stream {count} images: there are {len(self)}")
         kept = numpy.arange(count) * len(self) // count
         names = tuple(self.names[place] for place in kept.tolist())
@@ -140,16 +143,19 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
         classes: how many the network has, where its labels are those of the folders.
         more: of `Stream`: batch, labelled, moments, workers.
 
-    Raises FileNotFoundError where there are no images; ValueError where labels are asked for and images lie outside the
-    folders of classes, or one of these is empty, or there are fewer or more than `classes`.
+    Raises FileNotFoundError where there are no images, NotADirectoryError for a file; ValueError for sizes and moments
+    that are none, and where labels are asked for and images lie outside the folders of classes, or one of these is
+    empty, or there are fewer or more than `classes`.
     """
+    folder = checks.path(folder)
+    _check(pixels=pixels, **more)  # before hours may go into listing the folder
+    if classes is not None:
+        checks.whole("classes", classes, 1)
+    files.refuse_file(folder)
     found = files.below(folder) if os.path.isdir(folder) else None
     if found and ranks.place()[0] == 0:
         found.tell()
     names = tuple(found.images) if found else ()
-    for value in more.get("moments", IMAGENET)[1]:
-        if not 0 < float(value) < math.inf:
-            raise ValueError(f"a deviation of the channels must be a number above 0, not {value}")
     if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
     if more.get("labelled"):
@@ -157,6 +163,14 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
     sizes = [len(found.loose), *map(len, found.classes.values())]
     targets = numpy.repeat(numpy.arange(-1, len(found.classes)), sizes)
     return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(found.classes), pixels, **more)
+
+
+def _check(**given: object) -> None:
+    for name, least in {"pixels": 1, "batch": 1, "workers": 0}.items():
+        if name in given:
+            checks.whole(name, given[name], least)
+    if "moments" in given:
+        checks.moments(given["moments"])
 
 
 def image_set(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> ImageSet:

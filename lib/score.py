@@ -228,6 +228,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _stream(asked: argparse.Namespace) -> Stream:
+    files.refuse_file(asked.folder)
     if not asked.folder.is_dir():
         raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}

@@ -578,17 +578,25 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = N
 
     Arguments:
         metadata: whatever else is worth keeping, as JSON; not under "widths".
+
+    Raises ValueError for a model or a path that is none, and for metadata that cannot be kept.
     """
-    saving.save(model, Path(path), {**(metadata or {}), "widths": _all_widths(model)})
+    model, path, metadata = models.inside(model), checks.path(path), {} if metadata is None else metadata
+    if isinstance(metadata, Mapping):
+        if "widths" in metadata:
+            raise ValueError('metadata has "widths" already, where those of layers are kept: give it another name')
+        metadata = {**metadata, "widths": _all_widths(model)}
+    saving.save(model, path, metadata)
 
 
 def load(model: nn.Module, path: Path) -> nn.Module:
     """The network in `path`, made from `model`, a freshly built one of the same architecture at its full width.
 
     `model` is left as it was; the result is on its device, in eval mode. Raises ValueError naming the file where it is
-    damaged or no slimmed network of this architecture.
+    damaged or no slimmed network of this architecture, and for a model or a path that is none.
     """
-    path, full, result = Path(path), _all_widths(model), models.copied(model)
+    model, path = models.inside(model), checks.path(path)
+    full, result = _all_widths(model), models.copied(model)
     widths = _recipe(path)
     if widths.keys() != full.keys():
         name = min(widths.keys() ^ full.keys())
