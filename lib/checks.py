@@ -200,6 +200,9 @@ def count(k: object, total: int) -> int:
 
 def _plain(name: str, given: Tensor) -> Tensor:
     """The tensor, if its values are there and lie as computing needs them."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(given):
+        raise ValueError(f"{name}: a tensor within torch.vmap or another transform of torch.func has no values to look"
+                         " at, call this outside of it")  # fmt: skip
     if given.is_meta:
         raise ValueError(f"{name}: a tensor on the meta device has no values, give one on another device")
     if given.is_nested:

@@ -322,7 +322,7 @@ def test_a_whole_model_as_weights_says_what_to_save_instead(words, model, tmp_pa
         (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
         (["--mean", "nan", "0", "0"], "a mean of the channels must be a finite number, not nan"),
         (["--std", "1", "nan", "1"], "a deviation of the channels must be a number above 0, not nan"),
-        (["--std", "1", "1", "-inf"], "a deviation of the channels must be a number above 0, not -inf"),
+        (["--std", "1", "1", "inf"], "a deviation of the channels must be a number above 0, not inf"),
         (["--criteria", "sq:rand:nrom"], "'nrom' is unknown or out of place, did you mean 'norm'?"),
         (["--oops"], "unrecognized arguments: --oops (--help says more)"),
     ],
@@ -419,7 +419,8 @@ def test_names_are_utf8_in_every_language(words, model, tmp_path, ending):
     command = [sys.executable, "-m", "lib.score", *words, "--weights", weights, "--output", output, "--criteria", "l2"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode().endswith(f" units scored by weights alone, without images: {output}\n") and output.exists()
+    assert done.stdout.decode().endswith(f" units scored by weights alone, without images: {output}\n")
+    assert output.exists()
 
 
 def test_whose_last_line_nobody_reads_ends_without_a_word(words):
