@@ -198,11 +198,16 @@ def count(k: object, total: int) -> int:
     return int(k)
 
 
+def transforms() -> None:
+    """Raises ValueError within torch.vmap and its like, where tensors have no values to look at."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise ValueError("nothing here runs within torch.vmap or another transform of torch.func: call it outside")
+
+
 def _plain(name: str, given: Tensor) -> Tensor:
     """The tensor, if its values are there and lie as computing needs them."""
     if torch._C._functorch.is_functorch_wrapped_tensor(given):
-        raise ValueError(f"{name}: a tensor within torch.vmap or another transform of torch.func has no values to look"
-                         " at, call this outside of it")  # fmt: skip
+        transforms()
     if given.is_meta:
         raise ValueError(f"{name}: a tensor on the meta device has no values, give one on another device")
     if given.is_nested:

@@ -11,7 +11,7 @@ rank reads and decodes its own images alone.
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -66,21 +66,37 @@ class Stream:
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with images uint8, and always with `targets`.
 
-        Raises ValueError naming an image that cannot be read, RuntimeError for workers that cannot work.
+        Raises ValueError naming the images that cannot be read, of all that are left once there is one; RuntimeError
+        for workers that cannot work.
         """
-        _transforms()  # here once, and not in every worker
+        done = 0
         try:
-            for parts in self._batches(min(self.workers, -(-len(self) // self.batch))):
+            for parts in self._batches(_Files(self)):
                 yield tuple(map(torch.as_tensor, parts))
+                done += len(parts[0])
+        except files.Unreadable as error:
+            raise files.Unreadable(*self.part(done, len(self)).unreadable()) from error
+
+    def unreadable(self) -> list[str]:
+        """What is to be said of each image that cannot be read: all are decoded, and none is kept."""
+        return [said for batch in self._batches(_Faults(self), collate=list) for said in batch if said]
+
+    def _batches(self, of: Dataset, collate: Callable | None = None) -> Iterator[Sequence]:
+        _transforms()  # here once, and not in every worker
+        workers = min(self.workers, -(-len(self) // self.batch))
+        try:
+            yield from self._loader(of, workers, collate)
+        except files.Unreadable:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
             raise _in_one_line(error) from error
 
-    def _batches(self, workers: int) -> Iterator[Sequence]:
+    def _loader(self, of: Dataset, workers: int, collate: Callable | None) -> Iterator[Sequence]:
         generator = torch.Generator()  # or the loader would draw from the global random state
-        collate = default_collate if self._fits_shared_memory(workers) else _arrays
+        collate = collate or (default_collate if self._fits_shared_memory(workers) else _arrays)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than it thinks wise
-            loader = DataLoader(_Files(self), self.batch, num_workers=workers, generator=generator, collate_fn=collate)
+            loader = DataLoader(of, self.batch, num_workers=workers, generator=generator, collate_fn=collate)
             return iter(loader)
 
     def _fits_shared_memory(self, workers: int) -> bool:
@@ -120,6 +136,17 @@ class _Files(Dataset):
     def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
         path = self.stream.folder / self.stream.names[place]
         return _pixels(path, self.stream.pixels), int(self.stream.targets[place]), int(self.stream.places[place])
+
+
+class _Faults(_Files):
+    """What is to be said of an image that cannot be read; nothing of the others."""
+
+    def __getitem__(self, place: int) -> str:
+        try:
+            super().__getitem__(place)
+        except files.Unreadable as error:
+            return error.said[0]
+        return ""
 
 
 def _arrays(examples: Sequence[tuple[Tensor, int, int]]) -> list[numpy.ndarray]:

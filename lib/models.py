@@ -104,6 +104,7 @@ def as_written() -> Iterator[None]:
 def random_state_kept() -> Iterator[Callable[[], bool]]:
     """Afterwards every generator that code can draw from without being given one is as before. Yields a function that
     tells whether it still is."""
+    checks.transforms()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
 
     def states() -> list:

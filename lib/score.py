@@ -140,7 +140,11 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
     with _progress(shards, own, done) as progress:
         for number in range(done, len(shards)):
             seen = _seen(seen, own[number])  # before they are read: one replaced meanwhile counts as another
-            scoring.add(shards[number], progress.update)
+            try:
+                scoring.add(shards[number], progress.update)
+            except files.Unreadable as error:
+                others = [said for shard in own[number + 1 :] for said in shard.unreadable()]
+                raise files.Unreadable(*error.said, *others) from error
             progressed = {"identity": identity, "shards": str(number + 1), "images": seen}
             saving.write(path, {"sums": scoring.state()}, progressed)
 

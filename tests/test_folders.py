@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import cost, datasets, folders, importance, networks
+from lib import cost, datasets, files, folders, importance, networks
 
 
 @pytest.fixture
@@ -124,6 +124,21 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     (folder / "a/9.bmp").write_bytes(b"BM no more")
     with pytest.raises(ValueError, match=r"cannot read image .*9.bmp .*: replace or remove it"):
         list(folders.stream(folder, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_that_cannot_be_read_is_named_at_once(folder, workers):
+    stream = folders.stream(folder, 8, batch=1, workers=workers)
+    for name in stream.names[1:4]:
+        (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
+        list(stream)
+    parts = [f"{folder / name} (cannot identify image file '{folder / name}')" for name in stream.names[1:4]]
+    assert str(caught.value) == f"cannot read 3 images {', '.join(parts)}: replace or remove them"
+
+
+def test_of_many_that_cannot_be_read_the_first_are_named():
+    assert str(files.Unreadable(*"abcdefg")) == "cannot read 7 images a, b, c, d, e and 2 more: replace or remove them"
 
 
 def test_deep_images_are_refused_and_not_clipped(folder):

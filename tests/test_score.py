@@ -188,6 +188,16 @@ def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mende
     pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
 
 
+def test_all_images_that_cannot_be_read_are_told_at_once(copied, capsys):
+    bad = [image(copied, place) for place in (10, 11, 150, 299)]  # in three of five shards
+    for path in bad:
+        path.write_bytes(b"")
+    assert score.main(copied) == 1
+    said = ", ".join(f"{path} (cannot identify image file '{path}')" for path in bad)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"python -m lib.score: cannot read 4 images {said}: replace or remove them"
+
+
 @pytest.mark.parametrize("change", ["removed", "replaced", "renamed", "before"])
 def test_images_of_finished_shards_that_have_changed_are_scored_anew(copied, change, capsys):
     image(copied, 150).write_bytes(b"")
