@@ -43,6 +43,8 @@ def weights(path: str | os.PathLike, names: Collection[str] = ()) -> dict[str, T
     Raises OSError where there is no file, ValueError in one line that names it where it holds something else.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{shown(path)} is a folder: name the file of weights in it")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {shown(path)}")
     if path.suffix == ".safetensors":

@@ -4,8 +4,11 @@ Enters: images, labels, batches, scores, orders and numbers as a caller has them
 computed with; or a ValueError that names what is wrong and, where there is one, the remedy.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,6 +52,40 @@ def _is_whole(value: object) -> bool:
 def _power(number: int) -> str:
     """A bound as people write it."""
     return f"2**{number.bit_length()} - 1" if number >= 2**32 - 1 else str(number)
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def path(given: object) -> Path:
+    """The path, if it is one: a text or what stands for a file."""
+    if not isinstance(given, (str, PathLike)) or not str(given):
+        raise ValueError(f"path={given!r} must be the name of a file")
+    return Path(given)
+
+
+# ---- channels -------------------------------------------------------------------------------------------------------
+
+
+def moments(given: object) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the deviation of the three channels, if they are that."""
+    parts = given.tolist() if isinstance(given, Tensor) else given
+    parts = [part.tolist() if isinstance(part, Tensor) else part for part in _listed(parts)]
+    if [len(_listed(part)) for part in parts] != [3, 3]:
+        raise ValueError(f"moments={given!r} must be the means of the 3 channels and their deviations, such as"
+                         " ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))")  # fmt: skip
+    mean, std = map(tuple, parts)
+    for value in mean:
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"a mean of the channels must be a finite number, not {value}")
+    for value in std:
+        if not isinstance(value, Real) or not 0 < value < math.inf:
+            raise ValueError(f"a deviation of the channels must be a number above 0, not {value}")
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _listed(given: object) -> list:
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
 
 
 # ---- tensors --------------------------------------------------------------------------------------------------------
@@ -161,8 +198,16 @@ def count(k: object, total: int) -> int:
     return int(k)
 
 
+def transforms() -> None:
+    """Raises ValueError within torch.vmap and its like, where tensors have no values to look at."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise ValueError("nothing here runs within torch.vmap or another transform of torch.func: call it outside")
+
+
 def _plain(name: str, given: Tensor) -> Tensor:
     """The tensor, if its values are there and lie as computing needs them."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(given):
+        transforms()
     if given.is_meta:
         raise ValueError(f"{name}: a tensor on the meta device has no values, give one on another device")
     if given.is_nested:

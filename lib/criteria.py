@@ -139,6 +139,7 @@ COTANGENTS: dict[str, Cotangent] = {
 }  # fmt: skip
 
 NORMALISATIONS = ("norm", "batch", "score", "score-layer")
+_AFTER_REDUCTIONS = (*COTANGENTS, *NORMALISATIONS, "layer")
 
 
 @dataclass(frozen=True)
@@ -211,10 +212,12 @@ def parse(name: str) -> Criterion:
     if tokens:
         cotangent, probes = _split_probes(name, tokens.pop(0))
     if tokens:
-        raise ValueError(f"criterion {name!r}: {tokens[0]!r} is unknown or out of place; the order is "
-                         f"reduction[:cotangent[@P]][:{'|:'.join(NORMALISATIONS)}][:layer]")  # fmt: skip
+        culprit = next((token for token in tokens if token not in _AFTER_REDUCTIONS), tokens[0])
+        hint = _suggestion(culprit, _AFTER_REDUCTIONS)
+        raise ValueError(f"criterion {name!r}: {culprit!r} is unknown or out of place{hint or ';'} the"
+                         f" order is reduction[:cotangent[@P]][:{'|:'.join(NORMALISATIONS)}][:layer]")  # fmt: skip
     try:
-        _known("token", cotangent, [*COTANGENTS, *NORMALISATIONS, "layer"])
+        _known("token", cotangent, _AFTER_REDUCTIONS)
         return Criterion(reduction, cotangent, probes, normalisation, layer)
     except ValueError as error:
         raise ValueError(f"criterion {name!r}: {error}") from None
@@ -230,9 +233,14 @@ def _split_probes(name: str, token: str) -> tuple[str, int]:
 def _known(kind: str, name: str, table: Iterable[str]) -> None:
     table = list(table)
     if name not in table:
-        close = difflib.get_close_matches(str(name), table, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else "."
-        raise ValueError(f"unknown {kind} {name!r}{hint} There are: {', '.join(table)}")
+        hint = _suggestion(str(name), table)
+        raise ValueError(f"unknown {kind} {name!r}{hint or '.'} There are: {', '.join(table)}")
+
+
+def _suggestion(name: str, table: Iterable[str]) -> str:
+    """What may have been meant by a name that is none, in capitals or not."""
+    close = [] if name in table else difflib.get_close_matches(name.lower(), table, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _require(condition: bool, message: str) -> None:

@@ -34,6 +34,8 @@ GREY = ("1", "L", "LA", "La")  # Pillow's names of what has no colour
 HIDDEN, OTHER, AGAIN = "hidden", "not images", "links to what is read anyway"  # why something is left out
 ENDINGS = 5  # of what is no image, that are named
 
+NAMED = 5  # of images that cannot be read
+
 _log = logging.getLogger(__name__)  # which says warnings on stderr where nobody has asked for anything else
 
 
@@ -181,10 +183,24 @@ def read(path: str | os.PathLike) -> tuple[Image.Image, bool]:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: str | os.PathLike, why: object) -> ValueError:
+class Unreadable(ValueError):
+    """Images that cannot be used, told in one line: the first few, and how many there are.
+
+    Arguments:
+        said: of each of them: what it is called, and why in brackets.
+    """
+
+    def __init__(self, *said: str):
+        more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
+        which = f"{len(said)} images" if len(said) > 1 else "image"
+        remedy = f"replace or remove {'them' if len(said) > 1 else 'it'}"
+        super().__init__(f"cannot read {which} {', '.join(said[:NAMED])}{more}: {remedy}")
+        self.said = said
+
+
+def unreadable(path: str | os.PathLike, why: object) -> Unreadable:
     """What to raise for an image that cannot be used."""
-    why = " ".join(str(why).split()) or type(why).__name__
-    return ValueError(f"cannot read image {shown(path)} ({why}): replace or remove it")
+    return Unreadable(f"{shown(path)} ({' '.join(str(why).split()) or type(why).__name__})")
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -205,6 +221,16 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+def refuse_file(folder: str | os.PathLike, called: str | None = None) -> None:
+    """Raises NotADirectoryError, in one line, where a file is named instead of a folder.
+
+    Arguments:
+        called: how the caller has named it, if otherwise.
+    """
+    if os.path.isfile(folder):
+        raise NotADirectoryError(f"{called or shown(folder)} is a file: name the folder that it is in, or another")
 
 
 def require_utf8(path: str | os.PathLike) -> None:

@@ -8,11 +8,10 @@ the other images only their names); or, where they are few, a `datasets.ImageSet
 rank reads and decodes its own images alone.
 """
 
-import math
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lib import datasets, files, ranks
+from lib import checks, datasets, files, ranks
 from lib.datasets import ImageSet
 from lib.files import SUFFIXES, shown
 
@@ -52,6 +51,10 @@ class Stream:
     moments: tuple = IMAGENET
     workers: int = 0
 
+    def __post_init__(self):
+        """Raises ValueError for sizes that are none, and moments that are not of three channels."""
+        _check(pixels=self.pixels, batch=self.batch, workers=self.workers, moments=self.moments)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -63,21 +66,37 @@ class Stream:
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with images uint8, and always with `targets`.
 
-        Raises ValueError naming an image that cannot be read, RuntimeError for workers that cannot work.
+        Raises ValueError naming the images that cannot be read, of all that are left once there is one; RuntimeError
+        for workers that cannot work.
         """
-        _transforms()  # here once, and not in every worker
+        done = 0
         try:
-            for parts in self._batches(min(self.workers, -(-len(self) // self.batch))):
+            for parts in self._batches(_Files(self)):
                 yield tuple(map(torch.as_tensor, parts))
+                done += len(parts[0])
+        except files.Unreadable as error:
+            raise files.Unreadable(*self.part(done, len(self)).unreadable()) from error
+
+    def unreadable(self) -> list[str]:
+        """What is to be said of each image that cannot be read: all are decoded, and none is kept."""
+        return [said for batch in self._batches(_Faults(self), collate=list) for said in batch if said]
+
+    def _batches(self, of: Dataset, collate: Callable | None = None) -> Iterator[Sequence]:
+        _transforms()  # here once, and not in every worker
+        workers = min(self.workers, -(-len(self) // self.batch))
+        try:
+            yield from self._loader(of, workers, collate)
+        except files.Unreadable:
+            raise
         except (OSError, RuntimeError, ValueError) as error:
             raise _in_one_line(error) from error
 
-    def _batches(self, workers: int) -> Iterator[Sequence]:
+    def _loader(self, of: Dataset, workers: int, collate: Callable | None) -> Iterator[Sequence]:
         generator = torch.Generator()  # or the loader would draw from the global random state
-        collate = default_collate if self._fits_shared_memory(workers) else _arrays
+        collate = collate or (default_collate if self._fits_shared_memory(workers) else _arrays)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than it thinks wise
-            loader = DataLoader(_Files(self), self.batch, num_workers=workers, generator=generator, collate_fn=collate)
+            loader = DataLoader(of, self.batch, num_workers=workers, generator=generator, collate_fn=collate)
             return iter(loader)
 
     def _fits_shared_memory(self, workers: int) -> bool:
@@ -91,7 +110,7 @@ class Stream:
 
     def first(self, count: int) -> "Stream":
         """The same with `count` of its images, evenly spread over the folder. Raises ValueError if it has fewer."""
-        if not 1 <= count <= len(self):
+        if not 1 <= checks.whole("count", count, 0) <= len(self):
             raise ValueError(f"cannot stream {count} images: there are {len(self)}")
         kept = numpy.arange(count) * len(self) // count
         names = tuple(self.names[place] for place in kept.tolist())
@@ -119,6 +138,17 @@ class _Files(Dataset):
         return _pixels(path, self.stream.pixels), int(self.stream.targets[place]), int(self.stream.places[place])
 
 
+class _Faults(_Files):
+    """What is to be said of an image that cannot be read; nothing of the others."""
+
+    def __getitem__(self, place: int) -> str:
+        try:
+            super().__getitem__(place)
+        except files.Unreadable as error:
+            return error.said[0]
+        return ""
+
+
 def _arrays(examples: Sequence[tuple[Tensor, int, int]]) -> list[numpy.ndarray]:
     """A batch that goes from process to process through a pipe: no shared memory, but a little slower."""
     images, *numbers = zip(*examples, strict=True)
@@ -140,16 +170,19 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
         classes: how many the network has, where its labels are those of the folders.
         more: of `Stream`: batch, labelled, moments, workers.
 
-    Raises FileNotFoundError where there are no images; ValueError where labels are asked for and images lie outside the
-    folders of classes, or one of these is empty, or there are fewer or more than `classes`.
+    Raises FileNotFoundError where there are no images, NotADirectoryError for a file; ValueError for sizes and moments
+    that are none, and where labels are asked for and images lie outside the folders of classes, or one of these is
+    empty, or there are fewer or more than `classes`.
     """
+    folder = checks.path(folder)
+    _check(pixels=pixels, **more)  # before hours may go into listing the folder
+    if classes is not None:
+        checks.whole("classes", classes, 1)
+    files.refuse_file(folder)
     found = files.below(folder) if os.path.isdir(folder) else None
     if found and ranks.place()[0] == 0:
         found.tell()
     names = tuple(found.images) if found else ()
-    for value in more.get("moments", IMAGENET)[1]:
-        if not 0 < float(value) < math.inf:
-            raise ValueError(f"a deviation of the channels must be a number above 0, not {value}")
     if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
     if more.get("labelled"):
@@ -157,6 +190,14 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
     sizes = [len(found.loose), *map(len, found.classes.values())]
     targets = numpy.repeat(numpy.arange(-1, len(found.classes)), sizes)
     return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(found.classes), pixels, **more)
+
+
+def _check(**given: object) -> None:
+    for name, least in {"pixels": 1, "batch": 1, "workers": 0}.items():
+        if name in given:
+            checks.whole(name, given[name], least)
+    if "moments" in given:
+        checks.moments(given["moments"])
 
 
 def image_set(folder: str | os.PathLike, pixels: int, classes: int | None = None) -> ImageSet:

@@ -7,11 +7,12 @@ takes them, and its logits; what it fails at in one line.
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from os import PathLike
 from threading import Lock
+from typing import NoReturn
 
 import numpy
 import torch
@@ -103,6 +104,7 @@ def as_written() -> Iterator[None]:
 def random_state_kept() -> Iterator[Callable[[], bool]]:
     """Afterwards every generator that code can draw from without being given one is as before. Yields a function that
     tells whether it still is."""
+    checks.transforms()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
 
     def states() -> list:
@@ -132,9 +134,43 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
             for value in tree_leaves(kept):
                 if isinstance(value, Tensor) and not value.is_leaf:
                     known[id(value)] = value.detach().clone()
+    known[id(_units_off)] = _units_off  # the copy is not given away while they are off
     if sharing:
         known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return deepcopy(model, known)
+
+
+class _UnitsOff:
+    """A hook that changes nothing, on every module of which units are off."""
+
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def __deepcopy__(self, _: dict) -> NoReturn:
+        raise ValueError("units of this model are off, and a copy would keep them off for good: copy it before"
+                         " masked(...) opens, or after it has closed")  # fmt: skip
+
+
+_units_off = _UnitsOff()
+
+
+@contextmanager
+def units_off(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While open, these modules say that units of theirs are off: whoever copies them or makes them narrower is told.
+
+    `copied` still copies them, for what is computed meanwhile.
+    """
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(_units_off).remove)
+        yield
+
+
+def require_units_on(model: nn.Module) -> None:
+    """Raises ValueError, in one line, where units of the model are off."""
+    if any(hook is _units_off for module in model.modules() for hook in module._forward_pre_hooks.values()):
+        raise ValueError(f"units of {type(model).__name__} are off, so it cannot shrink: shrink it before masked(...)"
+                         " opens, or after it has closed")  # fmt: skip
 
 
 def with_plain_weights(model: nn.Module) -> nn.Module:

@@ -4,12 +4,16 @@ Enters: Snakemake's log records, as one of its logger plugins. Leaves: lines suc
 
     8 of 25 notebooks are there; running 17
     [ 7 of 17] 10-measure digits-resnet8 seed 2 (14 s)
+    running: 10-measure digits-resnet20 seed 2 (3 min)
 
-The seconds are from the step's start, on a cluster from its submission.
+the last where nothing else has been said for a minute. The times are from the step's start, on a cluster from its
+submission.
 """
 
 import re
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from logging import WARNING, LogRecord
 from pathlib import Path
@@ -21,6 +25,8 @@ from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from lib import interruptions
 
+PATIENCE = 60  # seconds without a word
+SHOWN = 3  # of what runs
 TARGET = "all"  # the rule that only asks for files, and is no step
 KNOWN = re.compile(  # warnings that are no news
     r"No (SLURM )?account (was )?given|Unable to guess SLURM account"  # as study.yaml says, where it says null
@@ -49,6 +55,39 @@ class LogHandler(LogHandlerBase):
         self.failed = False
         self.labels: dict[int, str] = {}  # job -> its rule's message
         self.begun: dict[int, float] = {}  # job -> seconds since the epoch
+        self.over: set[int] = set()  # jobs that have ended
+        self.spoke = time.time()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def close(self) -> None:
+        """Ends what tells of running jobs, too."""
+        self._closed.set()
+        super().close()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(PATIENCE / 4):
+            with self.lock:  # which is held while a record is told
+                now = time.time()
+                if now - self.spoke < PATIENCE or interruptions.happened.is_set():
+                    continue
+                try:
+                    self._tell_running(now)
+                except BrokenPipeError:
+                    interruptions.give_up()
+                    return
+
+    def _tell_running(self, now: float) -> None:
+        """Says which jobs are running at `now`, seconds since the epoch, and for how long, if any are."""
+        running = [job for job in self.labels if job not in self.over]
+        if running and not self.common_settings.dryrun:
+            parts = [f"{self.labels[job]} ({(now - self.begun[job]) / 60:.0f} min)" for job in running[:SHOWN]]
+            more = f" and {len(running) - SHOWN} more" if len(running) > SHOWN else ""
+            self._say(f"running: {', '.join(parts)}{more}")
+
+    def _say(self, line: str) -> None:
+        self.spoke = time.time()
+        print(line, flush=True)
 
     def emit(self, record: LogRecord) -> None:
         """Prints what the record has to say, if anything."""
@@ -85,12 +124,13 @@ class LogHandler(LogHandlerBase):
     def _tell_plan(self) -> None:
         if not self.common_settings.dryrun:
             notebooks, running = self.settings.notebooks, f"; running {self.total}" if self.total else ""
-            print(f"{notebooks - self.total} of {notebooks} notebooks are there{running}", flush=True)
+            self._say(f"{notebooks - self.total} of {notebooks} notebooks are there{running}")
 
     def _note(self, record: LogRecord) -> None:
         if record.rule_name == TARGET:
             return
         self.labels[record.jobid] = record.rule_msg
+        self.over.discard(record.jobid)  # which runs again, perhaps
         self.begun[record.jobid] = record.created
         if self.common_settings.dryrun:
             print(record.rule_msg, flush=True)
@@ -99,13 +139,15 @@ class LogHandler(LogHandlerBase):
         if record.job_id not in self.labels:
             return
         self.finished += 1
+        self.over.add(record.job_id)
         place = f"[{self.finished:{len(str(self.total))}} of {self.total}]"
         seconds = record.created - self.begun[record.job_id]
-        print(f"{place} {self.labels[record.job_id]} ({seconds:.0f} s)", flush=True)
+        self._say(f"{place} {self.labels[record.job_id]} ({seconds:.0f} s)")
 
     def _tell_failed(self, record: LogRecord) -> None:
         self.failed = True
-        print(f"[  failed] {self.labels[record.jobid]}", flush=True)
+        self.over.add(record.jobid)
+        self._say(f"[  failed] {self.labels[record.jobid]}")
         if record.rule_msg:  # from another machine, or about it
             print(_why(self.labels[record.jobid], record), file=sys.stderr, flush=True)
 

@@ -21,7 +21,7 @@ from lib.folding import full_precision
 from lib.footprint import Footprint
 from lib.models import alike, attempted, predict
 from lib.structure import slim as slim  # for whoever prunes
-from lib.units import Tap, Unit, along, tapped, units
+from lib.units import LAYERS, Tap, Unit, along, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -47,16 +47,17 @@ def masked(
     """While open, the first `k` units of `order` (N,) are off: their tapped outputs are multiplied by zero.
 
     Meanwhile nothing that torch.compile has compiled runs compiled, and activation checkpointing holds what it would
-    compute again, so that masks act in every pass, training included.
+    compute again, so that masks act in every pass, training included; and the model can be neither copied nor shrunk.
 
     Arguments:
         layers: `units(model)`, where it is known already.
         example: one input, for `units`; not needed with `layers`, or where the model takes images of a usual size.
 
-    Raises ValueError where `order` is not a permutation of the units or `k` is not between 0 and N, and as `units`
-    does.
+    Raises ValueError where `order` is not a permutation of the units, `k` is not between 0 and N, or `layers` are of
+    another network, and as `units` does.
     """
-    layers = units(model, example) if layers is None else layers
+    model = models.inside(model)
+    layers = units(model, example) if layers is None else _units_of(model, layers)
     total = sum(unit.size for unit in layers)
     checks.order(order, total)
     checks.count(k, total)
@@ -68,8 +69,30 @@ def masked(
     def switch_off(number: int, tap: Tap, value: Tensor) -> Tensor:
         return value * along(masks[number].to(value.device, value.dtype), tap.axis, value)
 
-    with tapped(model, touched, switch_off):
+    silent = [model.get_submodule(tap.module) for unit in touched for tap in unit.taps]
+    with tapped(model, touched, switch_off), models.units_off(silent):
         yield
+
+
+def _units_of(model: nn.Module, layers: object) -> list[Unit]:
+    """The layers, if they can be `units(model)`."""
+    remedy = "give units(model), or leave `layers` out"
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ValueError(f"layers must be a list of units, not a {type(layers).__name__}: {remedy}")
+    layers, modules, start = list(layers), dict(model.named_modules()), 0
+    for unit in layers:
+        if not isinstance(unit, Unit):
+            raise ValueError(f"layers must be a list of units, but there is a {type(unit).__name__} in it: {remedy}")
+        if unit.start != start:
+            raise ValueError(f"layers must be all units in their order, but {unit.name} is not in its place: {remedy}")
+        start += unit.size
+        module, taps = modules.get(unit.name), {tap.module for tap in unit.taps}
+        if not isinstance(module, LAYERS) or len(module.weight) != unit.size or not taps <= modules.keys():
+            raise ValueError(
+                f"layers are units of another network, in which {unit.name} has {unit.size}, not those of"
+                f" {type(model).__name__}: {remedy}"
+            )
+    return layers
 
 
 def steps(total: int, points: int) -> list[int]:

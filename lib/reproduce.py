@@ -294,6 +294,9 @@ def _check_folders(asked: argparse.Namespace) -> None:
     optional = {"CHECKPOINTS": asked.checkpoints, "MEASURED": asked.measured}
     for name, folder in ({"DATA": asked.data} | {name: folder for name, folder in optional.items() if folder}).items():
         if not os.path.isdir(folder):
+            from lib import files  # imports Pillow
+
+            files.refuse_file(folder, f"{name}={folder}")
             raise FileNotFoundError(f"{name}={folder}: there is no such folder: make it first, or leave {name} out")
 
 

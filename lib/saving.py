@@ -14,9 +14,23 @@ from torch import Tensor, nn
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
-    """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed."""
+    """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed.
+
+    Raises ValueError for metadata that JSON has no words for.
+    """
+    about = _as_json(metadata)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write(path, tensors, {"study": json.dumps(metadata)})
+    write(path, tensors, {"study": about})
+
+
+def _as_json(metadata: object) -> str:
+    remedy = "give a dict of numbers, texts, lists and dicts, of a tensor .tolist()"
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata must be a dict, not a {type(metadata).__name__}: {remedy}")
+    try:
+        return json.dumps(metadata)
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"metadata cannot be kept as JSON ({error}): {remedy}") from error
 
 
 def restore(model: nn.Module, path: Path) -> dict:
@@ -66,8 +80,11 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors, by name, and the metadata that `write` wrote.
 
-    Raises FileNotFoundError where there is no file, ValueError naming it where it is damaged.
+    Raises FileNotFoundError where there is no file, IsADirectoryError for a folder, ValueError naming it where it is
+    damaged.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path} is a folder: name a file in it")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -6,7 +6,7 @@ Enters: a network of torchvision's or this study's with its weights, a folder of
 a row per unit (layer, unit, one column per criterion). Work goes shard by shard: after each, every process writes what
 it has summed up beside the output, so that the same command, after a kill, goes on from there, with the same result bit
 for bit. What was left by other arguments, weights, images or code is not gone on from. A finished table is never
-replaced unasked. The last line says on how many images units were scored, and where the table is.
+replaced unasked. The last line says on how many images units were scored, if on any, and where the table is.
 """
 
 from lib import saving, surroundings
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pandas
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from lib import files, folders, importance, interruptions, networks, profiles, ranks, records
@@ -59,7 +59,14 @@ Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer]
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args=None, namespace=None):
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> None:
+        missing = message.startswith("the following arguments are required") and "folder" in message
+        if missing and "--criteria" in self._words:  # which takes all words up to the next option
+            message = f"{message}: put them first, since all that follows --criteria is taken for criteria"
         raise ValueError(f"{message} (--help says more)")
 
 
@@ -115,8 +122,8 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
         records.save_table(table.assign(**{name: values.numpy() for name, values in scores.items()}), asked.output)
         for path in asked.output.parent.glob(f"{glob.escape(asked.output.name)}.rank-*"):
             path.unlink()
-        seen = f"{len(stream):,}" if scoring.needs_examples else "no"
-        interruptions.say(f"{len(table):,} units scored on {seen} images: {shown(asked.output)}")
+        by = f"on {len(stream):,} images" if scoring.needs_examples else "by weights alone, without images"
+        interruptions.say(f"{len(table):,} units scored {by}: {shown(asked.output)}")
 
 
 # ---- shard by shard -----------------------------------------------------------------------------------------------
@@ -133,7 +140,11 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
     with _progress(shards, own, done) as progress:
         for number in range(done, len(shards)):
             seen = _seen(seen, own[number])  # before they are read: one replaced meanwhile counts as another
-            scoring.add(shards[number], progress.update)
+            try:
+                scoring.add(shards[number], progress.update)
+            except files.Unreadable as error:
+                others = [said for shard in own[number + 1 :] for said in shard.unreadable()]
+                raise files.Unreadable(*error.said, *others) from error
             progressed = {"identity": identity, "shards": str(number + 1), "images": seen}
             saving.write(path, {"sums": scoring.state()}, progressed)
 
@@ -224,10 +235,13 @@ def _check(asked: argparse.Namespace) -> None:
     if needing and not asked.labels:
         folder = shown(asked.folder)
         raise ValueError(f"criterion {needing[0]} needs labels: add --labels, if {folder} has a folder per class")
+    if asked.labels and not needing and ranks.place()[0] == 0:
+        print("--labels is not needed: none of these criteria looks at labels", file=sys.stderr)
     asked.output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _stream(asked: argparse.Namespace) -> Stream:
+    files.refuse_file(asked.folder)
     if not asked.folder.is_dir():
         raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
@@ -247,8 +261,19 @@ def _network(asked: argparse.Namespace) -> nn.Module:
             saving.load(model, counters | tensors)
         except ValueError as error:
             network = f"{asked.network} with {asked.classes} classes"
-            raise ValueError(f"{shown(asked.weights)} does not fit {network}: {error}") from error
+            found = _classes(own, counters | tensors, asked.classes)
+            why = f"it has {found}, so pass --classes {found}" if found else error
+            raise ValueError(f"{shown(asked.weights)} does not fit {network}: {why}") from error
     return model.eval()
+
+
+def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: int) -> int | None:
+    """How many classes the network `found` has, if it is `own` in all but their number."""
+    mine, theirs = ({name: tuple(value.shape) for name, value in part.items()} for part in (own, found))
+    others = [name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]]
+    number = next((theirs[name][0] for name in others if theirs[name]), None)
+    widened = mine | {name: (number, *mine[name][1:]) for name in others if mine[name][:1] == (classes,)}
+    return number if widened == theirs else None
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class Slimming:
     skipped: int
     layers: tuple[Unit, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
+    _widths: Mapping[str, tuple[int, int]] = field(repr=False)  # of all layers, before: outputs, inputs
 
     @property
     def overshoot(self) -> float:
@@ -94,14 +95,11 @@ class Slimming:
 
         It is tried on noise of the example's shape and of several scales: ValueError where it does not run, or does
         not answer as `model` does with the same channels off, as where a network reorders channels or has their number
-        in its code; also where the plan is for another network, or the model in training mode.
+        in its code; also where the plan is for another network, or the model in training mode, or with units off.
         """
-        model = models.inside(model)
+        model = self._planned_for(model)
         models.require_eval_mode(model)
-        models.require_values(model)
-        total = sum(parameter.numel() for parameter in model.parameters())
-        if total != self.before["parameters"]:
-            raise ValueError(f"the plan is for {self.before['parameters']} parameters, but the network has {total}")
+        models.require_units_on(model)
         result = models.copied(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             _narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
@@ -112,10 +110,14 @@ class Slimming:
     def masked(self, model: nn.Module) -> Iterator[None]:
         """While open, the channels that would go are zero: at their taps, at the output of every BatchNorm that they
         reach after a sum or a concatenation, and where a layer takes them (which differs only where an activation does
-        not keep zero)."""
-        model = models.inside(model)
+        not keep zero). Meanwhile the model can be neither copied nor shrunk.
+
+        Raises ValueError where the plan is for another network.
+        """
+        model, names = self._planned_for(model), dict.fromkeys([*self.kept, *self.inputs])
         with ExitStack() as stack:
-            for name in dict.fromkeys([*self.kept, *self.inputs]):
+            stack.enter_context(models.units_off(map(model.get_submodule, names)))
+            for name in names:
                 module = model.get_submodule(name)
                 if isinstance(module, _BatchNorm):
                     handle = module.register_forward_hook(_silencing(module, module.num_features, self.kept[name]))
@@ -130,6 +132,20 @@ class Slimming:
             masks = [keep[unit.slice] for unit in touched]
             stack.enter_context(tapped(model, touched, lambda n, tap, x: x * along(masks[n].to(x), tap.axis, x)))
             yield
+
+    def _planned_for(self, model: nn.Module) -> nn.Module:
+        """The module inside, if it is a network as the plan was made for."""
+        model, remedy = models.inside(model), "make a plan for it"
+        models.require_values(model)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if total != self.before["parameters"]:
+            raise ValueError(
+                f"the plan is for {self.before['parameters']} parameters, but the network has {total}: {remedy}"
+            )
+        if other := self._widths.items() ^ _all_widths(model).items():
+            name = min(name for name, _ in other)
+            raise ValueError(f"the plan is for another network than this one, as {name} shows: {remedy}")
+        return model
 
     @torch.no_grad()
     def _try(self, model: nn.Module, smaller: nn.Module) -> None:
@@ -284,7 +300,10 @@ class Structure:
                 sides[end % 2][self._parts[end // 2].name] = torch.from_numpy(kept)
         reached = _fraction(before, after, of)
         inputs, kept = sides
-        return Slimming(budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape)
+        widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1]}
+        return Slimming(
+            budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape, widths
+        )
 
 
 @models.random_state_kept()
@@ -293,9 +312,10 @@ def trace(model: nn.Module, example: Tensor) -> Structure:
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
 
     Raises ValueError where the model is in training mode, has no units or has parts that cannot shrink: LayerNorm,
-    GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm.
+    GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm; or where units are off.
     """
     model = models.inside(model)
+    models.require_units_on(model)
     example = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
     found = units(model, example)
     _refuse_parts(model)
@@ -558,17 +578,25 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = N
 
     Arguments:
         metadata: whatever else is worth keeping, as JSON; not under "widths".
+
+    Raises ValueError for a model or a path that is none, and for metadata that cannot be kept.
     """
-    saving.save(model, Path(path), {**(metadata or {}), "widths": _all_widths(model)})
+    model, path, metadata = models.inside(model), checks.path(path), {} if metadata is None else metadata
+    if isinstance(metadata, Mapping):
+        if "widths" in metadata:
+            raise ValueError('metadata has "widths" already, where those of layers are kept: give it another name')
+        metadata = {**metadata, "widths": _all_widths(model)}
+    saving.save(model, path, metadata)
 
 
 def load(model: nn.Module, path: Path) -> nn.Module:
     """The network in `path`, made from `model`, a freshly built one of the same architecture at its full width.
 
     `model` is left as it was; the result is on its device, in eval mode. Raises ValueError naming the file where it is
-    damaged or no slimmed network of this architecture.
+    damaged or no slimmed network of this architecture, and for a model or a path that is none.
     """
-    path, full, result = Path(path), _all_widths(model), models.copied(model)
+    model, path = models.inside(model), checks.path(path)
+    full, result = _all_widths(model), models.copied(model)
     widths = _recipe(path)
     if widths.keys() != full.keys():
         name = min(widths.keys() ^ full.keys())

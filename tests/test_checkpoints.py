@@ -134,4 +134,6 @@ def test_damaged_files_are_named(tmp_path, name, content, kind):
         checkpoints.weights(tmp_path / name)
     assert str(caught.value) == f"{tmp_path / name}{UNREADABLE.format(kind)}"
     with pytest.raises(FileNotFoundError, match="there is no file of weights"):
+        checkpoints.weights(tmp_path / "none")
+    with pytest.raises(IsADirectoryError, match=f"^{tmp_path} is a folder: name the file of weights in it$"):
         checkpoints.weights(tmp_path)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import numpy
 import pytest
 import torch
+import toys
 from torch import nn
 
 from lib import cost, footprint, importance, oracle, pruning, structure
@@ -471,3 +472,27 @@ def test_what_are_no_groups(groups, message):
 )
 def test_what_cannot_be_put_in_a_table(settings, message):
     assert refused(cost.table, **{"models": {"net": NET}, "example": EXAMPLE, "repeats": 1} | settings) == message
+
+
+def transformed(how, call):
+    model, (images, _) = toys.make(toys.Mlp), toys.examples(toys.Mlp, 4)
+    calls = {
+        "score": lambda x: importance.score(model, [(x, None)], ["sq:rand"])["sq:rand"],
+        "contributions": lambda x: importance.contributions(model, x, torch.ones(len(x), 2)),
+        "units": lambda x: importance.units(model, x),
+        "slim": lambda x: pruning.slim(model, torch.ones(8), x)(x),
+        "order": lambda x: pruning.order(x.flatten()),
+        "masked": lambda x: pruning.masked(model, x.flatten().long(), 1).__enter__(),
+    }
+    if how == "vmap":
+        return torch.vmap(lambda x: calls[call](x[None]))(images)
+    return torch.func.jacrev(lambda x: calls[call](x))(images)
+
+
+@pytest.mark.parametrize("how", ["vmap", "jacrev"])
+@pytest.mark.parametrize("call", ["score", "contributions", "units", "slim", "order", "masked"])
+def test_what_is_within_a_transform_of_torch_func(how, call):
+    with pytest.raises(ValueError) as caught:
+        transformed(how, call)
+    said = "nothing here runs within torch.vmap or another transform of torch.func: call it outside"
+    assert str(caught.value) == said

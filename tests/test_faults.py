@@ -120,6 +120,13 @@ def test_a_folder_that_is_named_but_not_there(folder, capsys, name):
     assert os.listdir(folder) == ["data"]
 
 
+@pytest.mark.parametrize("name", ["DATA", "CHECKPOINTS", "MEASURED"])
+def test_a_file_that_is_named_as_a_folder(folder, capsys, name):
+    (folder / "note").write_text("")
+    line = refused([f"--{name.lower()}", str(folder / "note")], capsys)
+    assert line == f"{name}={folder}/note is a file: name the folder that it is in, or another"
+
+
 def test_an_empty_name_of_the_data_folder(folder, capsys):
     assert refused(["--data", ""], capsys) == "DATA=: there is no such folder: make it first, or leave DATA out"
 

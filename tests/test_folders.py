@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import cost, datasets, folders, importance, networks
+from lib import cost, datasets, files, folders, importance, networks
 
 
 @pytest.fixture
@@ -124,6 +124,21 @@ def test_what_cannot_be_read_is_named(folder, tmp_path):
     (folder / "a/9.bmp").write_bytes(b"BM no more")
     with pytest.raises(ValueError, match=r"cannot read image .*9.bmp .*: replace or remove it"):
         list(folders.stream(folder, 8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_that_cannot_be_read_is_named_at_once(folder, workers):
+    stream = folders.stream(folder, 8, batch=1, workers=workers)
+    for name in stream.names[1:4]:
+        (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
+        list(stream)
+    parts = [f"{folder / name} (cannot identify image file '{folder / name}')" for name in stream.names[1:4]]
+    assert str(caught.value) == f"cannot read 3 images {', '.join(parts)}: replace or remove them"
+
+
+def test_of_many_that_cannot_be_read_the_first_are_named():
+    assert str(files.Unreadable(*"abcdefg")) == "cannot read 7 images a, b, c, d, e and 2 more: replace or remove them"
 
 
 def test_deep_images_are_refused_and_not_clipped(folder):
@@ -248,6 +263,47 @@ def test_an_odd_name_is_told_in_one_line(folder, workers):
     (folder / "a/new\nline.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"^cannot read image .*/a/new\\nline.png \(cannot identify .*\): replace or"):
         list(folders.stream(folder, 8, workers=workers))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pixels": "32"}, "pixels='32' must be a whole number of at least 1"),
+        ({"pixels": 0}, "pixels=0 must be a whole number of at least 1"),
+        ({"batch": 0}, "batch=0 must be a whole number of at least 1"),
+        ({"batch": "3"}, "batch='3' must be a whole number of at least 1"),
+        ({"workers": -1}, "workers=-1 must be a whole number of at least 0"),
+        ({"classes": "10", "labelled": True}, "classes='10' must be a whole number of at least 1"),
+        ({"moments": ((0.5,), (0.5,))}, "moments=((0.5,), (0.5,)) must be the means of the 3 channels and their"),
+        ({"moments": (0.5, 0.5)}, "moments=(0.5, 0.5) must be the means of the 3 channels and their deviations, such"),
+        ({"moments": None}, "moments=None must be the means of the 3 channels and their deviations, such as ((0.5,"),
+        ({"moments": ("rgb", (1, 1, 1))}, "moments=('rgb', (1, 1, 1)) must be the means"),
+        ({"moments": ((0, float("nan"), 0), (1, 1, 1))}, "a mean of the channels must be a finite number, not nan"),
+        ({"moments": ((0, float("inf"), 0), (1, 1, 1))}, "a mean of the channels must be a finite number, not inf"),
+        ({"moments": ((0, 0, "0"), (1, 1, 1))}, "a mean of the channels must be a finite number, not 0"),
+        ({"folder": None}, "path=None must be the name of a file"),
+    ],
+)
+def test_what_are_no_sizes_or_moments(folder, given, message):
+    with pytest.raises(ValueError) as caught:
+        folders.stream(**{"folder": folder, "pixels": 8, **given})
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_parts_of_a_stream_are_checked_like_it(folder):
+    stream = folders.stream(folder, 8, moments=torch.tensor(folders.IMAGENET))
+    assert len(list(stream)) == 1
+    with pytest.raises(ValueError, match=r"^batch=0 must be a whole number of at least 1$"):
+        replace(stream, batch=0)
+    with pytest.raises(ValueError, match=r"^count='3' must be a whole number of at least 0$"):
+        stream.first("3")
+
+
+def test_a_file_in_place_of_a_folder_is_called_one(folder):
+    file = folder / "b/note.txt"
+    for call in (folders.stream, folders.image_set):
+        with pytest.raises(NotADirectoryError, match=f"^{file} is a file: name the folder that it is in, or another$"):
+            call(file, 8)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

@@ -2,6 +2,8 @@
 up."""
 
 import math
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy
 import pandas
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib import pruning
+from lib import pruning, structure
 from lib.importance import contributions, score
 from lib.pruning import auc, curve, curves, masked, order, steps, summarise
 from lib.units import tapped, units
@@ -155,6 +157,52 @@ def test_masks_refuse_orders_and_numbers_that_are_none(ranking, k, message):
     model, layers, _, _ = toy()
     with pytest.raises(ValueError, match=message), masked(model, ranking, k, layers):
         raise AssertionError("should not be reached")
+
+
+LIST = "layers must be a list of units, "
+PLACE = "layers must be all units in their order, but {} is not in its place"
+OTHERS = "layers are units of another network, in which {} has {}, not those of Residual"
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (lambda own: [unit.name for unit in own], f"{LIST}but there is a str in it"),
+        (lambda own: own[0], f"{LIST}not a Unit"),
+        (lambda own: own[0].name, f"{LIST}not a str"),
+        (lambda own: own[1:], PLACE.format(toys.Residual.UNITS[1][0])),
+        (lambda own: toy(toys.Mlp)[1], OTHERS.format("hidden", 5)),
+        (lambda own: [replace(own[0], size=9)], OTHERS.format(toys.Residual.UNITS[0][0], 9)),
+    ],
+)
+def test_masks_refuse_layers_that_are_not_the_models_units(layers, message):
+    model, own, images, _ = toy()
+    with pytest.raises(ValueError) as caught, masked(model, torch.arange(13), 1, layers(own)):
+        raise AssertionError("should not be reached")
+    assert str(caught.value) == f"{message}: give units(model), or leave `layers` out"
+    with masked(model, torch.arange(13), 1, iter(own)):  # which may be any iterable
+        assert off_in(model, own, images) == {0}
+
+
+def test_a_model_with_units_off_can_be_neither_copied_nor_shrunk():
+    model, layers, images, _ = toy()
+    plan = structure.plan(model, torch.arange(13.0), images[:1], budget=0.2)
+    refused = "^units of this model are off, and a copy would keep them off for good: copy it before masked"
+    cannot = "^units of Residual are off, so it cannot shrink: shrink it before masked"
+    for silenced in (masked(model, torch.arange(13), 5, layers), plan.masked(model)):
+        with silenced:
+            for copy in (deepcopy, lambda model: deepcopy([model]), torch.optim.swa_utils.AveragedModel):
+                with pytest.raises(ValueError, match=refused):
+                    copy(model)
+            for shrink in (plan.apply, lambda model: pruning.slim(model, torch.arange(13.0), images[:1])):
+                with pytest.raises(ValueError, match=cannot):
+                    shrink(model)
+            scores = score(model, [(images, None)], ["apoz", "synflow"])  # which works on copies of its own
+            assert all(values.isfinite().all() for values in scores.values())
+        copied = deepcopy(model)
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in copied.modules())
+        assert torch.equal(copied(images), model(images))
+    plan.apply(model)
 
 
 # Curves

@@ -1,8 +1,11 @@
 """What README.md shows runs as it stands, and says what is published."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 
@@ -12,17 +15,30 @@ from lib.profiles import ROOT
 TEXT = (ROOT / "README.md").read_text()
 
 
-def test_the_snippet_of_a_network_of_your_own_halves_it():
+def test_the_snippet_of_a_network_of_your_own_halves_it(capsys):
     (snippet,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     torch.manual_seed(0)
     made = {}
     exec(snippet, made)
+    first, second = capsys.readouterr().out.splitlines()
+    least = made["order"][:3].tolist()
+    assert first == f"4,800 units, the least important: {least}; logits with 1000 off: (64, 1000)"
+    assert second == f"11,689,512 parameters, shrunk {cost.parameters(made['small']):,} parameters"
     example = made["images"][:1]
     before, after = (cost.multiply_adds(made[name], example) for name in ("model", "small"))
     assert 0.4 * before < after <= 0.5 * before
     assert made["logits"].shape == (64, 1000)
     assert made["order"].sort().values.tolist() == list(range(4800))  # the units of ResNet-18
     assert not torch.equal(made["logits"], made["model"](made["images"]))  # without the first 1000
+
+
+def test_the_line_that_reads_scores_shows_the_least_important(tmp_path):
+    (words,) = re.findall(r'^python -c "(.*)"', TEXT, flags=re.MULTILINE)
+    (tmp_path / "results").mkdir()
+    scores = pandas.DataFrame({"layer": "a", "unit": range(12), "sq:rand:norm": [float(12 - n) for n in range(12)]})
+    scores.to_parquet(tmp_path / "results/scores.parquet")
+    done = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1].split()[1:] == ["a", "11", "1.0"] and len(done.stdout.splitlines()) == 11
 
 
 def test_every_module_is_named():

@@ -72,6 +72,7 @@ def test_the_table_holds_what_scoring_gives(words, model, folder, tmp_path, caps
 
 
 def test_where_there_is_no_terminal_a_line_comes_now_and_then(words, capsys, monkeypatch):
+    words.remove("--labels")
     monkeypatch.setattr(score, "PATIENCE", 0)
     assert score.main([*words, "--criteria", "sq:rand"]) == 0
     said = capsys.readouterr().err
@@ -187,6 +188,16 @@ def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mende
     pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
 
 
+def test_all_images_that_cannot_be_read_are_told_at_once(copied, capsys):
+    bad = [image(copied, place) for place in (10, 11, 150, 299)]  # in three of five shards
+    for path in bad:
+        path.write_bytes(b"")
+    assert score.main(copied) == 1
+    said = ", ".join(f"{path} (cannot identify image file '{path}')" for path in bad)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"python -m lib.score: cannot read 4 images {said}: replace or remove them"
+
+
 @pytest.mark.parametrize("change", ["removed", "replaced", "renamed", "before"])
 def test_images_of_finished_shards_that_have_changed_are_scored_anew(copied, change, capsys):
     image(copied, 150).write_bytes(b"")
@@ -235,6 +246,7 @@ def test_nor_is_what_is_damaged_and_other_workers_do_not_matter(stopped, tmp_pat
 
 
 def test_a_finished_table_is_replaced_only_when_asked(words, tmp_path, capsys):
+    words.remove("--labels")
     words += ["--criteria", "l2"]
     assert score.main(words) == 0
     before = (tmp_path / "out/scores.parquet").read_bytes()
@@ -247,11 +259,12 @@ def test_a_finished_table_is_replaced_only_when_asked(words, tmp_path, capsys):
 
 
 def test_weights_alone_read_one_image(words, monkeypatch, capsys):
+    words.remove("--labels")
     read, decode = [], folders._pixels
     monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
     assert score.main([*words, "--criteria", "l2", "random"]) == 0
     assert list(table(words)) == ["layer", "unit", "l2", "random"] and len(read) == 1
-    assert f"{len(table(words))} units scored on no images: " in capsys.readouterr().out
+    assert f"{len(table(words))} units scored by weights alone, without images: " in capsys.readouterr().out
 
 
 def test_processes_of_torchrun_write_one_table(words, tmp_path):
@@ -317,6 +330,10 @@ def test_a_whole_model_as_weights_says_what_to_save_instead(words, model, tmp_pa
         (["--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
         (["--weights", "README.md"], "README.md cannot be read as weights"),
         (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
+        (["--mean", "nan", "0", "0"], "a mean of the channels must be a finite number, not nan"),
+        (["--std", "1", "nan", "1"], "a deviation of the channels must be a number above 0, not nan"),
+        (["--std", "1", "1", "inf"], "a deviation of the channels must be a number above 0, not inf"),
+        (["--criteria", "sq:rand:nrom"], "'nrom' is unknown or out of place, did you mean 'norm'?"),
         (["--oops"], "unrecognized arguments: --oops (--help says more)"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
@@ -343,6 +360,49 @@ def test_so_do_networks_and_folders_that_are_not_there(words, place, word, messa
     assert said.startswith("python -m lib.score: ") and message in said and "\n" not in said
 
 
+@pytest.mark.parametrize("name", ["resnet8", "vgg8"])
+def test_weights_for_other_classes_tell_which_option_to_give(words, tmp_path, capsys, name):
+    torch.save(networks.build(name, 7).state_dict(), tmp_path / "seven.pth")
+    words[0] = name
+    words[words.index("--weights") + 1] = str(tmp_path / "seven.pth")
+    assert score.main(words) == 1
+    said = f"{tmp_path}/seven.pth does not fit {name} with 10 classes: it has 7, so pass --classes 7"
+    assert capsys.readouterr().err == f"python -m lib.score: {said}\n"
+    words.remove("--labels")
+    assert score.main([*words, "--classes", "7", "--criteria", "l2"]) == 0
+
+
+@pytest.mark.parametrize("lost", ["conv1.weight", "classifier.bias"])
+def test_a_network_that_differs_in_more_than_classes_is_another(words, tmp_path, capsys, lost):
+    state = networks.build("resnet8", 7).state_dict()
+    state[lost] = state[lost][:, :1] if lost == "conv1.weight" else state[lost][:3]
+    torch.save(state, tmp_path / "odd.pth")
+    words[words.index("--weights") + 1] = str(tmp_path / "odd.pth")
+    assert score.main(words) == 1
+    assert "with 10 classes: it holds another network, in which classifier.bias is (" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_called_one(words, tmp_path, capsys):
+    words[1] = str(tmp_path / "weights.safetensors")
+    assert score.main(words) == 1
+    said = f"{words[1]} is a file: name the folder that it is in, or another"
+    assert capsys.readouterr().err == f"python -m lib.score: {said}\n"
+
+
+def test_criteria_in_front_of_the_network_are_told_to_come_later(words, capsys):
+    network, folder, *options = words
+    assert score.main([*options, network, folder]) == 1
+    said = "network, folder: put them first, since all that follows --criteria is taken for criteria (--help says more)"
+    assert capsys.readouterr().err == f"python -m lib.score: the following arguments are required: {said}\n"
+    assert score.main([*options, "--", network, folder]) == 0
+
+
+def test_labels_without_need_are_noted(words, capsys):
+    assert score.main([*words, "--criteria", "l2", "apoz"]) == 0
+    noted = capsys.readouterr().err.splitlines()[0]
+    assert noted == "--labels is not needed: none of these criteria looks at labels"
+
+
 def test_labels_that_nobody_asked_for_and_images_that_cannot_be_read(words, folder, tmp_path, capsys):
     words.remove("--labels")
     assert score.main(words) == 1
@@ -362,16 +422,19 @@ def test_a_name_that_is_not_utf8_is_refused_at_the_start(words, capsys):
 
 @pytest.mark.parametrize("ending", ["safetensors", "pth"])
 def test_names_are_utf8_in_every_language(words, model, tmp_path, ending):
+    words.remove("--labels")
     weights, output = tmp_path / f"ä.{ending}", tmp_path / "é/ö.parquet"
     torch.save(model.state_dict(), weights) if ending == "pth" else saving.save(model, weights, {})
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "lib.score", *words, "--weights", weights, "--output", output, "--criteria", "l2"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode().endswith(f" units scored on no images: {output}\n") and output.exists()
+    assert done.stdout.decode().endswith(f" units scored by weights alone, without images: {output}\n")
+    assert output.exists()
 
 
 def test_whose_last_line_nobody_reads_ends_without_a_word(words):
+    words.remove("--labels")
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "lib.score", *words, "--criteria", "l2"]

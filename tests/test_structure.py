@@ -514,6 +514,27 @@ def test_a_plan_is_for_one_network():
         slimming.apply(toys.make(toys.Overwritten))
 
 
+@pytest.mark.parametrize("how", ["apply", "masked"])
+def test_a_plan_for_another_network_says_so(how):
+    def use(plan, model):
+        with plan.masked(model) if how == "masked" else ExitStack():
+            return plan.apply(model)
+
+    model, _, made = prepared("resnet20")
+    whole = made.plan(some_scores(len(made.groups)), budget=0.4)
+    smaller, other = whole.apply(model), networks.build("vgg8", 10).eval()
+    for wrong in (smaller, other):
+        counts = [sum(parameter.numel() for parameter in net.parameters()) for net in (model, wrong)]
+        said = f"the plan is for {counts[0]} parameters, but the network has {counts[1]}: make a plan for it"
+        with pytest.raises(ValueError) as caught:
+            use(whole, wrong)
+        assert str(caught.value) == said
+    with pytest.raises(ValueError) as caught:
+        use(whole, nn.Sequential(model))  # the same, under other names
+    said = "the plan is for another network than this one, as 0.blocks.0.bn1 shows: make a plan for it"
+    assert str(caught.value) == said
+
+
 class Full(nn.Module):
     """Has room for three channels alone."""
 
@@ -568,6 +589,46 @@ def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
     structure.save(model, tmp_path / "a", {"seed": 1})
     _, metadata = saving.read(tmp_path / "a")
     assert json.loads(metadata["study"]) == {"seed": 1, "widths": {"0": [2, 3], "1": [2, 2], "3": [5, 8]}}
+
+
+CIRCLE = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"a": torch.ones(1)}, "metadata cannot be kept as JSON (Object of type Tensor is not JSON serializable): "),
+        ({"a": {(1, 2): 3}}, "metadata cannot be kept as JSON (keys must be str, int, float, bool or None, not tuple)"),
+        ({"a": CIRCLE}, "metadata cannot be kept as JSON (Circular reference detected): give a dict of numbers, texts"),
+        ("hello", "metadata must be a dict, not a str: give a dict of numbers, texts, lists and dicts, of a tensor"),
+        ([1], "metadata must be a dict, not a list: give a dict of numbers"),
+        ({"widths": 3}, 'metadata has "widths" already, where those of layers are kept: give it another name'),
+    ],
+)
+def test_metadata_that_cannot_be_kept_is_refused(tmp_path, metadata, message):
+    with pytest.raises(ValueError) as caught:
+        structure.save(nn.Linear(2, 2), tmp_path / "a", metadata)
+    assert str(caught.value).startswith(message) and list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_and_no_network_is_refused(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    for call in (structure.save, structure.load):
+        for path in (None, 5, "", model):
+            with pytest.raises(ValueError) as caught:
+                call(model, path)
+            assert str(caught.value) == f"path={path!r} must be the name of a file"
+        with pytest.raises(ValueError, match=r"^the model must be an nn.Module, not a NoneType$"):
+            call(None, tmp_path / "a")
+    with pytest.raises(IsADirectoryError, match=f"^{tmp_path} is a folder: name a file in it$"):
+        structure.load(model, tmp_path)
+
+
+def test_a_compiled_network_is_kept_as_what_is_inside(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    structure.save(torch.compile(model), tmp_path / "a")
+    assert torch.equal(structure.load(model, tmp_path / "a")[0].weight, model[0].weight)
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path):
