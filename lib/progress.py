@@ -57,16 +57,16 @@ class LogHandler(LogHandlerBase):
         self.begun: dict[int, float] = {}  # job -> seconds since the epoch
         self.over: set[int] = set()  # jobs that have ended
         self.spoke = time.time()
-        self._closed = threading.Event()
+        self._ended = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
         """Ends what tells of running jobs, too."""
-        self._closed.set()
+        self._ended.set()
         super().close()
 
     def _watch(self) -> None:
-        while not self._closed.wait(PATIENCE / 4):
+        while not self._ended.wait(PATIENCE / 4):
             with self.lock:  # which is held while a record is told
                 now = time.time()
                 if now - self.spoke < PATIENCE or interruptions.happened.is_set():

@@ -45,7 +45,7 @@ def test_of_many_that_run_the_first_few_are_named(capsys):
 def test_it_is_told_only_after_a_while_without_a_word(capsys, monkeypatch):
     told, waits = handler(), iter([False, False, True])
     begin(told, 1, "a", 1000)
-    told._closed = SimpleNamespace(wait=lambda seconds: next(waits))
+    told._ended = SimpleNamespace(wait=lambda seconds: next(waits))
     times = iter([1059, 1120, 1120])
     monkeypatch.setattr(progress.time, "time", lambda: next(times))
     told.spoke = 1000
