@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-NO_TENSOR = {  # functions whose result nobody can follow; not those that make whole numbers or truth values, which are steps
+NO_TENSOR = {  # functions whose result nobody can follow; whole numbers and truth values are steps, without slopes
     "__array__", "__complex__", "__dlpack__", "__float__", "item", "numpy", "tolist",
 }  # fmt: skip
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}

@@ -20,7 +20,7 @@ REFUSED = (
 
 
 class Net(nn.Module):
-    """Two convolutions, the second called by `how(net, layer, x)`, and a classifier; its layer of `size` to write to."""
+    """Two convolutions, the second called by `how(net, layer, x)`, and a classifier."""
 
     def __init__(self, how):
         super().__init__()
@@ -272,9 +272,10 @@ def written_with_gradients(net, layer, x):
     room[0] = x
     room[1].copy_(x).mul_(2)
     x = room.sum(0)
-    x.add_(1).relu_()
+    x.add_(1)
     x[:, :2] *= 2
-    return functional.leaky_relu_(layer(x), 0.1)
+    x.relu_()
+    return layer(x).mul(2).add_(1).tanh_()
 
 
 def told(net, layer, x):
