@@ -9,7 +9,7 @@ consumes the layer, if there is one and nothing else consumes it, else at the la
 
 What cannot be vouched for is refused: a network that draws random numbers in eval mode, one whose layers hooks do not
 reach (as in TorchScript, or where a layer's `forward` is called instead of the layer), one that runs a layer more often
-than it did for the example.
+than it did for the example, or one that did not run then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +33,14 @@ _PARALLEL = 0.999  # cosine: logits that change by other channels than their own
 @dataclass(frozen=True)
 class Unit:
     """The units of one layer: `size` of them, the first at index `start` of all N; `norm` names its BatchNorm, if
-    any."""
+    any; `idle` the layers of the network that did not run for the example and so have no units."""
 
     name: str
     size: int
     start: int
     norm: str | None
     taps: tuple["Tap", ...] = field(repr=False)
+    idle: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def slice(self) -> slice:
@@ -85,10 +86,10 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     found = _with_units(trace, _classifiers(model, trace))
     if not found:
         raise ValueError(_without_units(model))
-    result, start = [], 0
+    result, start, idle = [], 0, tuple(name for name, _ in _layers(model) if name not in trace.calls)
     for name, uses in found.items():
         size = _width(model.get_submodule(name))
-        result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses)))
+        result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses), idle))
         start += size
     _refuse_hooks_without_effect(model, trace, result)
     _refuse_what_mixes_examples(model, trace, result)
@@ -103,7 +104,8 @@ def tapped(
     the value.
 
     A pass that runs a tapped module more often than the example's did raises ValueError, since what that would be a
-    use of is not known; so do layers that are called by themselves, but for once, between passes of the model.
+    use of is not known, or, in eval mode, a layer that did not run then and so has no units; so do layers that are
+    called by themselves, but for once, between passes of the model.
     """
     model = models.inside(model)
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
@@ -122,8 +124,17 @@ def tapped(
 
         return run
 
+    def refuse(name: str):
+        def run(module, inputs):
+            if not module.training:  # as heads do that are for training alone
+                raise ValueError(_for_some_inputs(name))
+
+        return run
+
     with ExitStack() as stack:
         stack.enter_context(models.as_written())
+        for name in layers[0].idle if layers else ():
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(refuse(name)).remove)
         stack.callback(model.register_forward_pre_hook(restart).remove)
         stack.callback(model.register_forward_hook(restart, always_call=True).remove)
         for name in known:
@@ -143,6 +154,17 @@ def _again(name: str, calls: int) -> str:
         f"{name} runs more often than the {calls} time{'s' * (calls != 1)} it did for the example: call the model"
         " itself, which must run the same layers in every pass, and none again during the backward pass to save memory"
     )
+
+
+def _for_some_inputs(name: str) -> str:
+    return (
+        f"{name} runs for some inputs only: not for the example, so that it has no units; have the model run the same"
+        " layers for every input"
+    )
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, LAYERS))
 
 
 def _without_units(model: nn.Module) -> str:
@@ -175,7 +197,8 @@ class _Run:
     call: int  # of the layer
     value: Tensor  # that the layer gave
     version: int
-    done: int  # operations when it was given
+    began: int  # operations before it ran
+    done: int  # and when it was given
     axis: int
     norm: str | None = None
     norm_call: int = 0
@@ -207,16 +230,17 @@ class _Trace:
         return Tap(run.norm, run.norm_call, self.calls[run.norm], 1, run.norm_value._version != run.norm_version)
 
     def _watch(self, name: str, module: nn.Module) -> list:
+        began = []
         if isinstance(module, LAYERS):
-            return [module.register_forward_hook(lambda m, taken, made: self._layer(name, m, made))]
-        if isinstance(module, _BatchNorm):
-            began = []
-            before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
+            see = lambda m, x, named, made: self._layer(name, m, made, began.pop())  # noqa: E731
+        elif isinstance(module, _BatchNorm):
             see = lambda m, x, named, made: self._norm(name, *x, *named.values(), made, began.pop())  # noqa: E731
-            return [before, module.register_forward_hook(see, with_kwargs=True)]
-        return []
+        else:
+            return []
+        before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
+        return [before, module.register_forward_hook(see, with_kwargs=True)]
 
-    def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
+    def _layer(self, name: str, module: nn.Module, made: Tensor, began: int) -> None:
         axis = -1 if isinstance(module, nn.Linear) else 1
         if not isinstance(made, Tensor):
             raise ValueError(f"{name} gives a {type(made).__name__}, not a tensor: have another module take that apart")
@@ -227,7 +251,7 @@ class _Trace:
             )
         if made.is_inference():
             raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
-        run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
+        run = _Run(name, self._count(name), made, made._version, began, len(self.flow), axis)
         self.runs.append(run)
         self._producers[id(made)] = run  # the run keeps the tensor, so its id stays taken
 
@@ -244,14 +268,20 @@ class _Trace:
                 run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
 
     def _refuse_unseen(self, model: nn.Module, unseen: "_Unseen") -> None:
-        found = [use for use in unseen.uses if self.calls.keys().isdisjoint(use[0])]
-        straight = self.flow.unmixed([(value, done) for _, value, done in found], self.logits)
+        found = [use for use in unseen.uses if not self._is_seen(*use)]
+        straight = self.flow.unmixed([(value, done) for _, value, done, _ in found], self.logits)
         for ((name, *_), *_), classifies in zip(found, straight, strict=True):
             if not classifies:
+                misses = "masks and scores would miss that" if name in self.calls else "it would have no units"
                 raise ValueError(
                     f"{name} is used without being run as a module, as by {name}.forward(x), so hooks do not see it and"
-                    f" it would have no units: have {type(model).__name__} call {name}(x)"
+                    f" {misses}: have {type(model).__name__} call {name}(x)"
                 )
+
+    def _is_seen(self, names: list[str], made: Tensor, done: int, turned: bool) -> bool:
+        """Whether a use of the weight of these layers is by one of them, run as a module; turned round it makes other
+        channels than their units, which have theirs where the layer runs."""
+        return any(run.layer in names and (turned or run.began < done <= run.done) for run in self.runs)
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -259,20 +289,22 @@ class _Trace:
 
 
 class _Unseen(Uses):
-    """While open, notes what is made with the weights of layers, or with what is computed from these, and how many
-    operations there were by then."""
+    """While open, notes what is made with the weights of layers, or with what is computed from these, how many
+    operations there were by then, and whether the weight was turned round, as where a decoder shares an encoder's."""
 
     def __init__(self, model: nn.Module, flow: Flow):
-        self.uses: list[tuple[list[str], Tensor, int]] = []
+        self.uses: list[tuple[list[str], Tensor, int, bool]] = []
         self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
-        for name, module in model.named_modules():
-            if isinstance(module, LAYERS) and module._parameters.get("weight") is not None:
+        for name, module in _layers(model):
+            if module._parameters.get("weight") is not None:
                 self._names.setdefault(id(module.weight), []).append(name)
         super().__init__(parameter for parameter in model.parameters() if id(parameter) in self._names)
 
     def use(self, use: Use) -> None:
-        if names := self._names.get(id(self.origin(use.weight))):
-            self.uses.append((names, use.made, len(self._flow)))
+        origin = self.origin(use.weight)
+        if names := self._names.get(id(origin)):
+            turned = use.transposed or origin.is_contiguous() > use.weight.is_contiguous()  # as by weight.T
+            self.uses.append((names, use.made, len(self._flow), turned))
 
 
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
@@ -307,7 +339,7 @@ def _refuse_randomness(model: nn.Module, trace: _Trace, again: int) -> None:
 
 
 def _trace_usual_sizes(model: nn.Module) -> _Trace:
-    first = next((module for module in model.modules() if isinstance(module, LAYERS)), None)
+    _, first = next(_layers(model), (None, None))
     if first is None:
         raise ValueError(_without_units(model))
     like = first.weight
