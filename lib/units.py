@@ -67,7 +67,9 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     """The units of `model`, in the order in which their layers first run; their sizes add up to N.
 
     Only layers that run as modules have units: one that is run as `conv.forward(x)` instead of `conv(x)`, or whose
-    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier.
+    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier. Of
+    a layer that runs as a module as well, the units are what it gives there: masks, scores and the oracle leave alone
+    what else is made with its weights, as they do a layer of another kind; only shares left count that, too.
 
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
@@ -197,8 +199,7 @@ class _Run:
     call: int  # of the layer
     value: Tensor  # that the layer gave
     version: int
-    began: int  # operations before it ran
-    done: int  # and when it was given
+    done: int  # operations when it was given
     axis: int
     norm: str | None = None
     norm_call: int = 0
@@ -230,17 +231,16 @@ class _Trace:
         return Tap(run.norm, run.norm_call, self.calls[run.norm], 1, run.norm_value._version != run.norm_version)
 
     def _watch(self, name: str, module: nn.Module) -> list:
-        began = []
         if isinstance(module, LAYERS):
-            see = lambda m, x, named, made: self._layer(name, m, made, began.pop())  # noqa: E731
-        elif isinstance(module, _BatchNorm):
+            return [module.register_forward_hook(lambda m, taken, made: self._layer(name, m, made))]
+        if isinstance(module, _BatchNorm):
+            began = []
+            before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
             see = lambda m, x, named, made: self._norm(name, *x, *named.values(), made, began.pop())  # noqa: E731
-        else:
-            return []
-        before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
-        return [before, module.register_forward_hook(see, with_kwargs=True)]
+            return [before, module.register_forward_hook(see, with_kwargs=True)]
+        return []
 
-    def _layer(self, name: str, module: nn.Module, made: Tensor, began: int) -> None:
+    def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
         axis = -1 if isinstance(module, nn.Linear) else 1
         if not isinstance(made, Tensor):
             raise ValueError(f"{name} gives a {type(made).__name__}, not a tensor: have another module take that apart")
@@ -251,7 +251,7 @@ class _Trace:
             )
         if made.is_inference():
             raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
-        run = _Run(name, self._count(name), made, made._version, began, len(self.flow), axis)
+        run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
         self.runs.append(run)
         self._producers[id(made)] = run  # the run keeps the tensor, so its id stays taken
 
@@ -268,20 +268,14 @@ class _Trace:
                 run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
 
     def _refuse_unseen(self, model: nn.Module, unseen: "_Unseen") -> None:
-        found = [use for use in unseen.uses if not self._is_seen(*use)]
-        straight = self.flow.unmixed([(value, done) for _, value, done, _ in found], self.logits)
+        found = [use for use in unseen.uses if self.calls.keys().isdisjoint(use[0])]
+        straight = self.flow.unmixed([(value, done) for _, value, done in found], self.logits)
         for ((name, *_), *_), classifies in zip(found, straight, strict=True):
             if not classifies:
-                misses = "masks and scores would miss that" if name in self.calls else "it would have no units"
                 raise ValueError(
                     f"{name} is used without being run as a module, as by {name}.forward(x), so hooks do not see it and"
-                    f" {misses}: have {type(model).__name__} call {name}(x)"
+                    f" it would have no units: have {type(model).__name__} call {name}(x)"
                 )
-
-    def _is_seen(self, names: list[str], made: Tensor, done: int, turned: bool) -> bool:
-        """Whether a use of the weight of these layers is by one of them, run as a module; turned round it makes other
-        channels than their units, which have theirs where the layer runs."""
-        return any(run.layer in names and (turned or run.began < done <= run.done) for run in self.runs)
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -289,11 +283,11 @@ class _Trace:
 
 
 class _Unseen(Uses):
-    """While open, notes what is made with the weights of layers, or with what is computed from these, how many
-    operations there were by then, and whether the weight was turned round, as where a decoder shares an encoder's."""
+    """While open, notes what is made with the weights of layers, or with what is computed from these, and how many
+    operations there were by then."""
 
     def __init__(self, model: nn.Module, flow: Flow):
-        self.uses: list[tuple[list[str], Tensor, int, bool]] = []
+        self.uses: list[tuple[list[str], Tensor, int]] = []
         self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
         for name, module in _layers(model):
             if module._parameters.get("weight") is not None:
@@ -301,10 +295,8 @@ class _Unseen(Uses):
         super().__init__(parameter for parameter in model.parameters() if id(parameter) in self._names)
 
     def use(self, use: Use) -> None:
-        origin = self.origin(use.weight)
-        if names := self._names.get(id(origin)):
-            turned = use.transposed or origin.is_contiguous() > use.weight.is_contiguous()  # as by weight.T
-            self.uses.append((names, use.made, len(self._flow), turned))
+        if names := self._names.get(id(self.origin(use.weight))):
+            self.uses.append((names, use.made, len(self._flow)))
 
 
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions

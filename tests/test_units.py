@@ -295,30 +295,38 @@ def test_a_layer_may_be_used_as_a_function_where_it_has_no_units_or_is_seen(head
     assert [unit.name for unit in units(Head(head).eval(), torch.randn(1, 1, 6, 6))] == with_units
 
 
-@pytest.mark.parametrize(
-    ("join", "fine"),
-    [
-        (lambda net, x: net.norm(net.inner(x)), True),
-        (lambda net, x: net.norm(net.inner(net.inner(x))), True),
-        (lambda net, x: functional.conv_transpose2d(net.inner(x), net.inner.weight), True),  # other channels
-        (lambda net, x: functional.linear(net.inner(x).movedim(1, 3), net.inner.weight.flatten(1).T).movedim(3, 1), True),
-        (lambda net, x: net.inner.forward(net.inner(x)), False),
-        (lambda net, x: net.inner(net.inner.forward(x)), False),
-        (lambda net, x: functional.conv2d(net.inner(x), 2 * net.inner.weight), False),
-        (lambda net, x: net.norm(net.inner(x)) + net.twin.forward(x), False),
-    ],
-)  # fmt: skip
-def test_every_use_of_a_layer_with_units_needs_to_be_seen(join, fine):
-    model = Beside(join)
+def test_of_layers_that_share_a_weight_one_needs_to_be_seen():
+    model = Beside(lambda net, x: net.norm(net.inner(x)) + 0 * net.twin.forward(x))
     model.inner, model.twin = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
     model.twin.weight = model.inner.weight
-    if fine:
-        assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
-        return
-    with pytest.raises(ValueError) as caught:
-        units(model.eval(), torch.randn(1, 1, 6, 6))
-    line = "inner is used without being run as a module, as by inner.forward(x), so hooks do not see it and masks and"
-    assert str(caught.value) == f"{line} scores would miss that: have Beside call inner(x)"
+    assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        lambda net, x: net.inner.forward(x),
+        lambda net, x: functional.conv2d(x, net.inner.weight, net.inner.bias),
+    ],
+)
+def test_what_is_made_with_weights_past_the_module_is_masked_and_scored_by_nothing(past):
+    model = Beside(lambda net, x: past(net, net.inner(x).relu())).double()
+    model.inner = nn.Conv2d(4, 4, 1).double()
+    model, images = model.eval(), torch.randn(3, 1, 6, 6, dtype=torch.float64)
+    order = torch.tensor([5, *range(5), 6, 7])
+    with torch.no_grad():
+        inner = model.inner(model.conv(images))
+        inner[:, 1] = 0
+        off = model.classifier(past(model, inner.relu()).relu().mean((2, 3)))
+        change = (off - model(images)).square().sum(1).mean()
+        with pruning.masked(model, order, 1, example=images[:1]):
+            close(model(images), off)
+    close(oracle.score(model, [(images, None)])["output"][5], change)
+    seen = {}
+    model.inner.register_forward_hook(lambda module, taken, made: seen.update(made=made))
+    (delta,) = torch.autograd.grad(model(images).sum(), seen["made"])
+    wanted = (seen["made"] * delta).sum((2, 3)).detach()
+    close(importance.contributions(model, images, torch.ones(3, 5, dtype=torch.float64))[:, 4:], wanted)
 
 
 class Exits(nn.Module):
