@@ -58,7 +58,7 @@ class Straightened(Uses):
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = "detach" if function == Tensor.data.__get__ else plain_name(function)
-        if function.__name__ in NO_TENSOR and args[0].grad_fn is not None:
+        if getattr(function, "__name__", "") in NO_TENSOR and args[0].grad_fn is not None:
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
@@ -86,10 +86,13 @@ class Straightened(Uses):
         if id(which) not in self._steps or which.dtype != torch.bool or value is None:
             return function(*args, **kwargs)
         value, other = (_finite(given, which) for given in (value, other))
-        if function is Tensor.__setitem__ and other.numel() > 1:  # as many as are chosen
+        as_many_as_chosen = function is Tensor.__setitem__ and other.numel() > 1
+        if as_many_as_chosen or not torch.result_type(value, other).is_floating_point:
             return function(*args, **kwargs)
         made = value + other / 2  # other than `value`, lest they cancel
-        return args[0].copy_(made) if function in (Tensor.masked_fill_, Tensor.__setitem__) else made
+        if function in (Tensor.masked_fill_, Tensor.__setitem__):
+            return args[0].copy_(made)
+        return torch.where(which, made, made)  # in the shape of all three
 
 
 def _finite(value: object, like: Tensor) -> Tensor:
