@@ -80,7 +80,8 @@ STEPS = [
 STEPS = [lambda net, x, function=function: function(x.clone()) for function in STEPS]
 STEPS += [
     straight_through, written_to_data, set_where_large, filled_where_large, quantised, quantised_by_channel,
-    gated_in_place, lambda net, x: x * torch.where(x > 0, 0.0, 1.0).flatten(1), picked, lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
+    gated_in_place, picked, lambda net, x: x * torch.where(x > 0, 0.0, 1.0).flatten(1),
+    lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
 ]  # fmt: skip
 ALWAYS = {filled_where_large}  # the classifier takes in more than zeros of it whatever is off
 
