@@ -27,5 +27,10 @@ def straightened(
     """What an activation function is called for times `slope`, one for all values or one for each, plus `shift`: in
     place where the function would be."""
     value = args[0]
-    overwrites = function.__name__.endswith("_") or kwargs.get("inplace") is True or args[-1] is True
-    return value.mul_(slope).add_(shift) if overwrites else value * slope + shift
+    return value.mul_(slope).add_(shift) if overwrites(function, args, kwargs) else value * slope + shift
+
+
+def overwrites(function: Callable, args: tuple, kwargs: dict) -> bool:
+    """Whether the function works in place."""
+    by_name = function.__name__.endswith("_") and not function.__name__.startswith("__")
+    return by_name or kwargs.get("inplace") is True or args[-1] is True

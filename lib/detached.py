@@ -1,13 +1,18 @@
 """Whether gradients get through a network: what `detach()` or `no_grad()` cuts off would silently be missing in scores.
 
-Enters: a forward pass, run while a `Detached` is open, of images that require gradients. Leaves: whether the logits
-depend on values behind such a cut. What is cut off and used for nothing, such as a copy that is kept, does not matter.
+Enters: a forward pass, run while a `Detached` is open, of values that require gradients. Leaves: whether the logits
+depend on values behind such a cut, made anew or written over others. What is cut off and used for nothing, such as a
+copy that is kept, does not matter; nor do whole numbers and truth values, which are steps and so without a slope that
+could be missing. A custom `autograd.Function` is judged by what it hands back.
 """
 
-from collections.abc import Sequence
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,7 +21,7 @@ from lib.units import Tap, Unit, tapped
 from lib.uses import NO_TENSOR
 
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
-_CHANGES_ITS_FIRST = ("__setitem__", "copy_")
+_NOT, _UNLESS_HANDED_BACK, _SURELY = range(3)  # behind a cut; the second as long as the value requires no gradient
 
 
 def refuse_cut_gradients(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> None:
@@ -36,39 +41,98 @@ def refuse_cut_gradients(model: nn.Module, layers: Sequence[Unit], images: Tenso
 def cut(model: nn.Module) -> str:
     """What is said of such a network."""
     return (
-        f"{type(model).__name__} cuts gradients off on the way to its logits, by detach() or no_grad(): scores by"
-        f" gradients would miss what goes through there"
+        f"{type(model).__name__} cuts gradients off on the way to its logits, by detach(), no_grad(), .data, or item()"
+        f" and the like: scores by gradients would miss what goes through there"
     )
 
 
 class Detached(TorchFunctionMode):
-    """While open, follows what comes behind a function whose result requires no gradient although its input does."""
+    """While open, follows what comes behind a function whose result requires no gradient although its input does, and
+    what is written where autograd does not see it."""
 
     def __init__(self):
         super().__init__()
-        self._behind: dict[int, tuple[Tensor, bool]] = {}  # held, so that no other takes their ids
+        self._behind: dict[int, tuple[Tensor, int]] = {}  # held, so that no other takes their ids
+        self._written: dict[int, torch.UntypedStorage] = {}  # over others, with values that something is known of
+        self._unseen: set[int] = set()  # those of them that autograd does not know of
         self.lost = False  # whether values were made something else than tensors, where nobody can follow them
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        taken, name = _tensors((args, kwargs)), getattr(function, "__name__", "")
-        behind = any(self.reaches(tensor) for tensor in taken)
-        made = function(*args, **(kwargs or {}))
-        self.lost |= name in NO_TENSOR and any(tensor.requires_grad or self.reaches(tensor) for tensor in taken)
-        cuts = any(tensor.requires_grad for tensor in taken) and not name.endswith(_OF_A_SHAPE_ALONE)
-        changed = args[:1] if name in _CHANGES_ITS_FIRST else ()
-        for tensor in (*_tensors(made), *_tensors(changed)):
-            if behind or (cuts and not tensor.requires_grad):
-                self._behind[id(tensor)] = tensor, tensor.requires_grad
+        kwargs = kwargs or {}
+        taken = _looked_at(function, args, kwargs)
+        behind = max(map(self._how, taken), default=_NOT)
+        if not behind and not any(tensor.requires_grad for tensor in taken):
+            return function(*args, **kwargs)
+        versions = [_version(tensor) for tensor in taken]
+        made = function(*args, **kwargs)
+        self.lost |= getattr(function, "__name__", "") in NO_TENSOR
+        changed = [tensor for tensor, before in zip(taken, versions, strict=True) if _version(tensor) != before]
+        self._note_written(changed, unseen=bool(behind) or not torch.is_grad_enabled())
+        if function == Tensor.data.__set__:
+            self._note_written(taken[:1], unseen=True)
+        self._note(taken[:1] if function == Tensor.requires_grad.__set__ else [*_tensors(made), *changed], behind)
         return made
 
     def reaches(self, value: Tensor) -> bool:
-        """Whether `value` depends on something without a gradient of its own.
+        """Whether `value` depends on something without a gradient of its own."""
+        return self._how(value) != _NOT
 
-        What a custom `autograd.Function` makes requires one only when it is handed back.
-        """
-        tensor, required = self._behind.get(id(value), (None, False))
-        return tensor is not None and tensor.requires_grad == required
+    def _how(self, value: Tensor) -> int:
+        """What a custom function makes requires a gradient only when it is handed back."""
+        _, how = self._behind.get(id(value), (None, _NOT))
+        if self._written and how != _SURELY:
+            storage = value.untyped_storage()._cdata
+            if storage in self._unseen:
+                return _SURELY
+            how = how or (_UNLESS_HANDED_BACK if storage in self._written else _NOT)
+        return how if how == _SURELY or not value.requires_grad else _NOT
+
+    def _note(self, made: Sequence[Tensor], behind: int) -> None:
+        for tensor in made:
+            if behind or not tensor.requires_grad:
+                how = _SURELY if tensor.requires_grad else behind or _UNLESS_HANDED_BACK
+                self._behind[id(tensor)] = tensor, how
+
+    def _note_written(self, changed: Sequence[Tensor], unseen: bool) -> None:
+        """For all tensors that share what these are kept in."""
+        if not changed or (unseen and _is_in_a_custom_function()):
+            return
+        for storage in (tensor.untyped_storage() for tensor in changed):
+            self._written[storage._cdata] = storage  # held, so that no other takes its address
+            if unseen:
+                self._unseen.add(storage._cdata)
+
+
+def _looked_at(function: Callable, args: tuple, kwargs: dict) -> list[Tensor]:
+    """The tensors whose values a function depends on."""
+    if getattr(function, "__name__", "").endswith(_OF_A_SHAPE_ALONE):
+        args, kwargs = args[1:], {name: value for name, value in kwargs.items() if name != "input"}
+    return _tensors((args, kwargs))
 
 
 def _tensors(values: object) -> list[Tensor]:
-    return [value for value in tree_leaves(values) if isinstance(value, Tensor) and value.is_floating_point()]
+    return [
+        value
+        for value in tree_leaves(values)
+        if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+    ]
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it has been written over; what is made in inference mode does not count that."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _is_in_a_custom_function() -> bool:
+    """Whether what runs is a `forward` of a custom `autograd.Function`, which is always without gradients."""
+    codes = {getattr(inspect.unwrap(kind.forward), "__code__", None) for kind in _kinds(Function)}
+    frame = sys._getframe()
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _kinds(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)

@@ -307,7 +307,7 @@ class Scoring:
     def _add_weight_gradients(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         modules = [self.plain.get_submodule(unit.name) for unit in self.layers]
         parameters = [p for m in modules for p in (m.weight, m.bias) if p is not None]
-        with _requiring_grad(parameters), models.as_written():
+        with _requiring_grad(parameters), tapped(self.plain, self.layers, lambda *_: None):
             with self.drawing():
                 graph = _differentiable(models.answers(self.plain, images))
             logits, labels = self._checked(graph.detach(), labels)

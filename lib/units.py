@@ -9,7 +9,7 @@ consumes the layer, if there is one and nothing else consumes it, else at the la
 
 What cannot be vouched for is refused: a network that draws random numbers in eval mode, one whose layers hooks do not
 reach (as in TorchScript, or where a layer's `forward` is called instead of the layer), one that runs a layer more often
-than it did for the example.
+than it did for the example, or one that did not run then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +33,14 @@ _PARALLEL = 0.999  # cosine: logits that change by other channels than their own
 @dataclass(frozen=True)
 class Unit:
     """The units of one layer: `size` of them, the first at index `start` of all N; `norm` names its BatchNorm, if
-    any."""
+    any; `idle` the layers of the network that did not run for the example and so have no units."""
 
     name: str
     size: int
     start: int
     norm: str | None
     taps: tuple["Tap", ...] = field(repr=False)
+    idle: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def slice(self) -> slice:
@@ -66,7 +67,9 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     """The units of `model`, in the order in which their layers first run; their sizes add up to N.
 
     Only layers that run as modules have units: one that is run as `conv.forward(x)` instead of `conv(x)`, or whose
-    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier.
+    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier. Of
+    a layer that runs as a module as well, the units are what it gives there: masks, scores and the oracle leave alone
+    what else is made with its weights, as they do a layer of another kind; only shares left count that, too.
 
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
@@ -85,10 +88,10 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     found = _with_units(trace, _classifiers(model, trace))
     if not found:
         raise ValueError(_without_units(model))
-    result, start = [], 0
+    result, start, idle = [], 0, tuple(name for name, _ in _layers(model) if name not in trace.calls)
     for name, uses in found.items():
         size = _width(model.get_submodule(name))
-        result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses)))
+        result.append(Unit(name, size, start, uses[0].norm, tuple(trace.tap(use) for use in uses), idle))
         start += size
     _refuse_hooks_without_effect(model, trace, result)
     _refuse_what_mixes_examples(model, trace, result)
@@ -103,7 +106,8 @@ def tapped(
     the value.
 
     A pass that runs a tapped module more often than the example's did raises ValueError, since what that would be a
-    use of is not known; so do layers that are called by themselves, but for once, between passes of the model.
+    use of is not known, or, in eval mode, a layer that did not run then and so has no units; so do layers that are
+    called by themselves, but for once, between passes of the model.
     """
     model = models.inside(model)
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
@@ -122,8 +126,17 @@ def tapped(
 
         return run
 
+    def refuse(name: str):
+        def run(module, inputs):
+            if not module.training:  # as heads do that are for training alone
+                raise ValueError(_for_some_inputs(name))
+
+        return run
+
     with ExitStack() as stack:
         stack.enter_context(models.as_written())
+        for name in layers[0].idle if layers else ():
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(refuse(name)).remove)
         stack.callback(model.register_forward_pre_hook(restart).remove)
         stack.callback(model.register_forward_hook(restart, always_call=True).remove)
         for name in known:
@@ -143,6 +156,17 @@ def _again(name: str, calls: int) -> str:
         f"{name} runs more often than the {calls} time{'s' * (calls != 1)} it did for the example: call the model"
         " itself, which must run the same layers in every pass, and none again during the backward pass to save memory"
     )
+
+
+def _for_some_inputs(name: str) -> str:
+    return (
+        f"{name} runs for some inputs only: not for the example, so that it has no units; have the model run the same"
+        " layers for every input"
+    )
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, LAYERS))
 
 
 def _without_units(model: nn.Module) -> str:
@@ -265,8 +289,8 @@ class _Unseen(Uses):
     def __init__(self, model: nn.Module, flow: Flow):
         self.uses: list[tuple[list[str], Tensor, int]] = []
         self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
-        for name, module in model.named_modules():
-            if isinstance(module, LAYERS) and module._parameters.get("weight") is not None:
+        for name, module in _layers(model):
+            if module._parameters.get("weight") is not None:
                 self._names.setdefault(id(module.weight), []).append(name)
         super().__init__(parameter for parameter in model.parameters() if id(parameter) in self._names)
 
@@ -307,7 +331,7 @@ def _refuse_randomness(model: nn.Module, trace: _Trace, again: int) -> None:
 
 
 def _trace_usual_sizes(model: nn.Module) -> _Trace:
-    first = next((module for module in model.modules() if isinstance(module, LAYERS)), None)
+    _, first = next(_layers(model), (None, None))
     if first is None:
         raise ValueError(_without_units(model))
     like = first.weight

@@ -13,7 +13,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-NO_TENSOR = ("numpy", "tolist", "__array__")  # functions whose result nobody can follow
+NO_TENSOR = {  # functions whose result nobody can follow; whole numbers and truth values are steps, without slopes
+    "__array__", "__complex__", "__dlpack__", "__float__", "item", "numpy", "tolist",
+}  # fmt: skip
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
 _TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
 

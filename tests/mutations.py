@@ -159,7 +159,7 @@ MUTATIONS = (
     Planted(
         "checkpoints run again", "models", "checkpoint._checkpoint_impl = lambda", "checkpoint.other = lambda", "models"
     ),
-    Planted("gradients may be cut off", "detached", "detached.reaches(output) or", "False and", "models"),
+    Planted("gradients may be cut off", "detached", "detached.reaches(output) or", "False and", "detached"),
     Planted(
         "what nothing uses counts",
         "footprint",

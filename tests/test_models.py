@@ -1,4 +1,4 @@
-"""lib.models and lib.detached: wrapped, compiled, checkpointed, kept and odd models, and what is refused of them."""
+"""lib.models: wrapped, compiled, checkpointed, kept and odd models, and what is refused of them."""
 
 import random
 from collections.abc import Callable
@@ -108,52 +108,6 @@ def test_what_else_runs_again_is_refused():
     with pytest.raises(ValueError, match="Net cuts gradients off on the way to its logits") as caught:
         importance.score(Net(Recomputes.apply).eval(), [(IMAGES, None)], ["sq:rand"])
     assert "\n" not in str(caught.value)
-
-
-def cut(layer, x):
-    return layer(x.detach()) + x[:, :, 1:-1, 1:-1]
-
-
-def without_gradients(layer, x):
-    with torch.no_grad():
-        x = layer(x)
-    return x * 2
-
-
-class Swish(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * torch.sigmoid(x)
-
-    @staticmethod
-    def backward(ctx, delta):
-        gate = torch.sigmoid(ctx.saved_tensors[0])
-        return delta * gate * (1 + ctx.saved_tensors[0] * (1 - gate))
-
-
-@pytest.mark.parametrize(
-    ("how", "refused"),
-    [
-        (cut, True),
-        (without_gradients, True),
-        (lambda layer, x: layer(x) * x.mean((1, 2, 3), keepdim=True).data, True),
-        (lambda layer, x: layer(Swish.apply(x)), False),
-        (lambda layer, x: layer(x * (x.detach() > 0).float()), False),  # as a ReLU does
-        (lambda layer, x: layer(x + torch.zeros_like(x)), False),
-        (lambda layer, x: (x.detach().sum(), layer(x))[1], False),  # for nothing
-    ],
-)
-def test_gradients_that_are_cut_off_are_refused_by_what_needs_them_alone(how, refused):
-    model = Net(how).eval()
-    for names in ("sq", "molchanov-group"):
-        if refused:
-            with pytest.raises(ValueError, match=r"Net cuts gradients off on the way to its logits, by detach\(\)"):
-                importance.score(model, [(IMAGES, LABELS)], names)
-        else:
-            importance.score(model, [(IMAGES, LABELS)], names)
-    pruning.curve(model, torch.arange(8), IMAGES, LABELS, 2)
-    oracle.score(model, [(IMAGES, LABELS)])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import toys
 from torch import nn
 from torch.nn import functional
 
-from lib import networks
+from lib import importance, networks, oracle, pruning
 from lib.units import along, tapped, units
 
 
@@ -300,6 +300,100 @@ def test_of_layers_that_share_a_weight_one_needs_to_be_seen():
     model.inner, model.twin = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
     model.twin.weight = model.inner.weight
     assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        lambda net, x: net.inner.forward(x),
+        lambda net, x: functional.conv2d(x, net.inner.weight, net.inner.bias),
+    ],
+)
+def test_what_is_made_with_weights_past_the_module_is_masked_and_scored_by_nothing(past):
+    model = Beside(lambda net, x: past(net, net.inner(x).relu())).double()
+    model.inner = nn.Conv2d(4, 4, 1).double()
+    model, images = model.eval(), torch.randn(3, 1, 6, 6, dtype=torch.float64)
+    order = torch.tensor([5, *range(5), 6, 7])
+    with torch.no_grad():
+        inner = model.inner(model.conv(images))
+        inner[:, 1] = 0
+        off = model.classifier(past(model, inner.relu()).relu().mean((2, 3)))
+        change = (off - model(images)).square().sum(1).mean()
+        with pruning.masked(model, order, 1, example=images[:1]):
+            close(model(images), off)
+    close(oracle.score(model, [(images, None)])["output"][5], change)
+    seen = {}
+    model.inner.register_forward_hook(lambda module, taken, made: seen.update(made=made))
+    (delta,) = torch.autograd.grad(model(images).sum(), seen["made"])
+    wanted = (seen["made"] * delta).sum((2, 3)).detach()
+    close(importance.contributions(model, images, torch.ones(3, 5, dtype=torch.float64))[:, 4:], wanted)
+
+
+class Exits(nn.Module):
+    """A network that answers by `short` where no value is below -50, else runs on; and two heads for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.short = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.rest, self.long = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.unused, self.auxiliary = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.first(x).relu()
+        if self.training:
+            self.auxiliary(y)
+        return self.short(y) if (x > -50).all() else self.long(self.rest(y).relu())
+
+
+RARE, USUAL = torch.tensor([[0.0, 1, -99]]), torch.tensor([[0.0, 1, 2], [0, 0, 1]])
+REFUSED = "rest runs for some inputs only: not for the example, so that it has no units; have the model run the same "
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["sq:rand"]),
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["apoz"]),
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["molchanov-group:rand"]),
+        lambda model, images: oracle.score(model, [(USUAL, None), (images, None)]),
+        lambda model, images: pruning.curve(
+            model, torch.arange(4), torch.cat([USUAL, images]), torch.zeros(2 + len(images)).long(), 3
+        ),
+    ],
+)
+def test_a_layer_that_runs_for_some_inputs_only_is_refused_where_it_runs(call):
+    model = Exits().eval()
+    assert [unit.name for unit in units(model, USUAL[:1])] == ["first"]
+    call(model, USUAL)
+    with pytest.raises(ValueError) as caught:
+        call(model, RARE)
+    assert str(caught.value) == REFUSED + "layers for every input"
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_layers_for_training_alone_may_run_under_a_mask():
+    model = Exits().eval()
+    with pruning.masked(model, torch.arange(4), 2, example=USUAL[:1]):
+        model.train()(USUAL)
+        with pytest.raises(ValueError, match="rest runs for some inputs only"):
+            model.eval()(RARE)
+
+
+def test_an_expert_that_the_example_does_not_choose_is_noticed_at_once():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.experts = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+        def forward(self, x):
+            y, chosen = self.first(x), (x.sum(1) > 5).long()
+            for number in chosen.unique().tolist():
+                y = torch.where(chosen[:, None] == number, self.experts[number](y), y)
+            return self.last(y)
+
+    with pytest.raises(ValueError, match=r"experts\.1 runs for some inputs only: not for the example"):
+        units(Experts().eval(), torch.ones(1, 3))
 
 
 class Scaled(nn.Module):
