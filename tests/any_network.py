@@ -357,7 +357,7 @@ def _limit(seconds: int) -> Iterator[None]:
 
 
 MUST_BE_REFUSED = {"random", "elsewhere", *FLAWS}
-MAY_BE_REFUSED = {"jit", "compiled", "fx", "checkpoint", "reentrant", "squeeze", "no gradient", "detach", "functional"}
+MAY_BE_REFUSED = {"jit", "compiled", "fx", "checkpoint", "reentrant", "squeeze", "no gradient", "detach"}
 MAY_BE_REFUSED_IN_PART = {"squeeze", "no gradient", "detach"}  # by what needs gradients, or one image at a time
 
 
