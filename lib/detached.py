@@ -21,6 +21,8 @@ from lib.units import Tap, Unit, tapped
 from lib.uses import NO_TENSOR
 
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
+_AS_ANOTHER = ("expand_as", "reshape_as", "to", "type_as", "view_as")  # of which no more than shape or type is used
+_SEVERAL = ("broadcast_tensors", "meshgrid")  # that each have the values of one given
 _NOT, _UNLESS_HANDED_BACK, _SURELY = range(3)  # behind a cut; the second as long as the value requires no gradient
 
 
@@ -59,6 +61,8 @@ class Detached(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in _SEVERAL:
+            return self._one_by_one(function, args, kwargs)
         taken = _looked_at(function, args, kwargs)
         behind = max(map(self._how, taken), default=_NOT)
         if not behind and not any(tensor.requires_grad for tensor in taken):
@@ -71,6 +75,13 @@ class Detached(TorchFunctionMode):
         if function == Tensor.data.__set__:
             self._note_written(taken[:1], unseen=True)
         self._note(taken[:1] if function == Tensor.requires_grad.__set__ else [*_tensors(made), *changed], behind)
+        return made
+
+    def _one_by_one(self, function: Callable, args: tuple, kwargs: dict) -> Sequence[Tensor]:
+        made = function(*args, **kwargs)
+        for given, tensor in zip(tree_leaves(args), made, strict=True):
+            if given.requires_grad or self.reaches(given):
+                self._note([tensor], self._how(given))
         return made
 
     def reaches(self, value: Tensor) -> bool:
@@ -105,7 +116,10 @@ class Detached(TorchFunctionMode):
 
 def _looked_at(function: Callable, args: tuple, kwargs: dict) -> list[Tensor]:
     """The tensors whose values a function depends on."""
-    if getattr(function, "__name__", "").endswith(_OF_A_SHAPE_ALONE):
+    name = getattr(function, "__name__", "")
+    if name in _AS_ANOTHER:
+        return _tensors(args[:1])
+    if name.endswith(_OF_A_SHAPE_ALONE):
         args, kwargs = args[1:], {name: value for name, value in kwargs.items() if name != "input"}
     return _tensors((args, kwargs))
 

@@ -162,6 +162,8 @@ CUT = [
     data_multiplied_in_place, data_set, a_part_of_data_set, written_in_inference_mode, through_complex_numbers,
     detached_before_a_custom_function, required_anew, made_a_tensor_anew,
     lambda net, layer, x: layer(x) * x.mean((1, 2, 3), keepdim=True).data,
+    lambda net, layer, x: layer(torch.mul(*torch.broadcast_tensors(x, x.detach().mean((1, 2, 3), keepdim=True)))),
+    lambda net, layer, x: layer(x) * x.mean((1, 2, 3), keepdim=True).detach().expand_as(layer(x)),
     lambda net, layer, x: layer(x) * torch.stack([torch.tensor(row.mean().item()) for row in x])[:, None, None, None],
     lambda net, layer, x: layer(x) * torch.tensor([float(row.detach().mean()) for row in x])[:, None, None, None],
     lambda net, layer, x: layer(x) * torch.tensor(x.mean((1, 2, 3)).tolist())[:, None, None, None],
@@ -295,6 +297,9 @@ FINE = [
     lambda net, layer, x: layer(x * (x.detach() > 0).float()),  # as a ReLU does
     lambda net, layer, x: layer(x + torch.zeros_like(x) + torch.ones_like(x.detach()) + x.new_tensor(1.0)),
     lambda net, layer, x: (x.detach().sum(), layer(x))[1],  # for nothing
+    lambda net, layer, x: layer(x * torch.ones(1).to(x) + torch.ones(1).type_as(x)),
+    lambda net, layer, x: layer(x * torch.full((1, 1, 1, 1), 0.5).expand_as(x)),
+    lambda net, layer, x: layer(torch.mul(*torch.broadcast_tensors(x, torch.full((1,), 0.5)))),
     lambda net, layer, x: layer(torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:])),
 ]  # fmt: skip
 

@@ -197,7 +197,7 @@ def test_a_model_with_units_off_can_be_neither_copied_nor_shrunk():
             for shrink in (plan.apply, lambda model: pruning.slim(model, torch.arange(13.0), images[:1])):
                 with pytest.raises(ValueError, match=cannot):
                     shrink(model)
-            scores = score(model, [(images, None)], ["apoz", "synflow"])  # which works on copies of its own
+            scores = score(model, [(images, None)], ["apoz", "synflow", "sq:rand"])  # which works on copies of its own
             assert all(values.isfinite().all() for values in scores.values())
         copied = deepcopy(model)
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in copied.modules())
