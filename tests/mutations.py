@@ -19,7 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("lib", "tests", "notebooks", "data/paper", "Makefile", "Snakefile", "study.yaml", "requirements.lock")
 COPIED += ("pyproject.toml", "environment.yml")
-SECONDS = 300  # that a set of tests may take
+SECONDS = 900  # that a set of tests may take
 
 
 class Planted(NamedTuple):
@@ -233,6 +233,20 @@ MUTATIONS = (
         "intact.double()).square().sum(1)",
         "intact.double()).abs().sum(1)",
         "oracle",
+    ),
+    # what is refused, and what is left
+    Planted(
+        "examples may lie anywhere", "units", "    _refuse_what_mixes_examples(model, trace, result)\n", "", "units"
+    ),
+    Planted("a layer may run for some inputs only", "units", "if not module.training:", "if module.training:", "units"),
+    Planted("labels may be one too large", "checks", "found.max() >= classes", "found.max() > classes", "checks"),
+    Planted("lines have one slope", "surrogate", " * (1 + value.sin() / 4)", "", "surrogate"),
+    Planted(
+        "a maximum depends on the largest alone",
+        "surrogate",
+        "| dict.fromkeys(_MAXIMA, _sum)",
+        "| dict.fromkeys((), _sum)",
+        "footprint",
     ),
     # statistics
     Planted(
