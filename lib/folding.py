@@ -4,7 +4,7 @@ Enters: a model in eval mode. Leaves: a private copy of it with the same logits 
 model itself where such a copy cannot be had, or a check of the logits of an example says that it is another network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -28,46 +28,57 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> tuple[n
 
     Arguments:
         layers: `units(model)`.
-        example: one input, (1, C, H, W), on which both must give the same logits.
+        example: one input, (1, C, H, W), on which both must give the same logits, and the same values at every tap.
 
-    Returns the model itself where it has hooks, which may do anything, or where the copy does not give its logits.
+    Returns the model itself where it has hooks, which may do anything, or where the copy does not give the same.
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return model, layers
     with attempted():  # copying and running a stranger's model in another layout
         pair = example.repeat_interleave(2, 0)  # one alone would fit views that more do not
         with torch.no_grad(), full_precision():
-            truth, shapes = _seen(model, pair)
+            truth, shapes = _seen(model, layers, pair)
             copy = copied(model, sharing=True)
             for unit in layers:
                 _fold(copy, unit, shapes)
             for module in copy.modules():
                 if getattr(module, "inplace", False) is True:
                     module.inplace = False
-            logits, found = _with_overwritten(copy, layers, channels_last(pair))
-            if alike(logits, truth):
-                return copy, found
+            found, overwritten = _values(copy, layers, channels_last(pair))
+            if all(alike(*both) for both in zip(found, truth, strict=True)):
+                return copy, _with_overwritten(layers, overwritten)
     return model, layers
 
 
-def _with_overwritten(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> tuple[Tensor, list[Unit]]:
-    """The logits, and the units with their taps as `units.Tap.overwritten` is to say of this model."""
-    seen: dict[Tap, tuple[Tensor, int]] = {}
-    with tapped(model, layers, lambda _, tap, value: seen.update({tap: (value, value._version)})):
-        logits = model(images)
-    taps = {tap: replace(tap, overwritten=value._version != version) for tap, (value, version) in seen.items()}
-    return logits, [replace(unit, taps=tuple(taps[tap] for tap in unit.taps)) for unit in layers]
+def _values(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> tuple[list[Tensor], dict[Tap, bool]]:
+    """The value at every tap, and last the logits; and which of the taps something overwrites later."""
+    found, seen = [], {}
+
+    def see(_: int, tap: Tap, value: Tensor) -> None:
+        found.append(value.clone())
+        seen[tap] = value, value._version
+
+    with tapped(model, layers, see):
+        found.append(model(images))
+    return found, {tap: value._version != version for tap, (value, version) in seen.items()}
 
 
-def _seen(model: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, torch.Size]]:
-    """The logits, and the shapes of what convolutions make, by name."""
+def _with_overwritten(layers: Sequence[Unit], overwritten: Mapping[Tap, bool]) -> list[Unit]:
+    """The units, with their taps as `units.Tap.overwritten` is to say."""
+    return [
+        replace(unit, taps=tuple(replace(tap, overwritten=overwritten[tap]) for tap in unit.taps)) for unit in layers
+    ]
+
+
+def _seen(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> tuple[list[Tensor], dict[str, torch.Size]]:
+    """What `_values` finds, and the shapes of what convolutions make, by name."""
     shapes, handles = {}, []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             see = lambda _, taken, made, name=name: shapes.update({name: made.shape})  # noqa: E731
             handles.append(module.register_forward_hook(see))
     try:
-        return model(images), shapes
+        return _values(model, layers, images)[0], shapes
     finally:
         for handle in handles:
             handle.remove()

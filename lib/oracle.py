@@ -302,7 +302,7 @@ class _Replay:
         alive = wanted.expand(len(values[cut.first]), -1)  # (M, units of the layer)
         if len(cut.taps) == 1:
             alive = alive & torch.stack([_anywhere(part != 0) for part in change.values()]).any(0)
-        for numbers, examples in (part.T for part in alive.T.nonzero().split(cut.pairs)):
+        for numbers, examples in (part.T for part in alive.T.nonzero().split(cut.pairs) if len(part)):
             logits = self._beyond(cut, values, off, change, numbers, examples)
             yield cut.unit.start + numbers, examples, logits
 

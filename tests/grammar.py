@@ -328,7 +328,7 @@ def draw(seed: int) -> Recipe:
         x = 0
         for _ in range(rng.randint(1, 5)):
             x = d.try_one(rng.choices([*IDIOMS], [*IDIOMS.values()])[0], x)
-        x = d("random", x) if d.chance(1) and x else x
+        x = d.try_one(lambda d, x: d("random", x), x) if d.chance(1) and x else x
         x = d.try_one(elsewhere, x) if d.chance(1) else x
         try:
             head(d, x)
