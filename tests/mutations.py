@@ -240,7 +240,7 @@ MUTATIONS = (
     ),
     Planted("a layer may run for some inputs only", "units", "if not module.training:", "if module.training:", "units"),
     Planted("labels may be one too large", "checks", "found.max() >= classes", "found.max() > classes", "checks"),
-    Planted("lines have one slope", "surrogate", " * (1 + value.sin() / 4)", "", "surrogate"),
+    Planted("lines have one slope", "surrogate", " * (1 + value.sin() / 4)", "", "footprint"),
     Planted(
         "a maximum depends on the largest alone",
         "surrogate",

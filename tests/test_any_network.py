@@ -36,6 +36,21 @@ def test_random_networks(first):
 VECTOR, TOKENS, MAP = ("vector", 5), ("tokens", 3, 4), ("map", 2, 4, 4)
 POOLED = (("global pool", 2, "mean"), ("linear", 3, 3, 1))  # behind two steps
 FOUND = {
+    "a functional convolution in a network whose logits are constant": Recipe(71943, ("map", 2, 5, 5), (
+        ("conv", 0, 2, 3, 1, 1, 1, 0), ("norm", 1, 1, "keyword"), ("act", 2, "relu", "overwriting method"),
+        ("functional", 3, 1), ("conv", 4, 3, 1, 1, 0, 1, 1), ("norm", 5, 1), ("act", 6, "relu", "function"),
+        ("conv", 7, 3, 3, 1, 1, 1, 1), ("add", 5, 8), ("conv", 9, 2, 3, 1, 1, 1, 0), ("norm", 10, 1),
+        ("act", 11, "relu", "overwriting module"), ("global pool", 12, "mean"), ("linear", 13, 3, 1),
+        ("act", 14, "relu", "module"), ("linear", 15, 3, 1), ("linear", 15, 3, 1), ("average", 16, 17),
+    ), parametrized=((16, "spectral_norm"),), double=1, backwards=1, wrapper="sequential"),
+    "a layer whose units change nothing": Recipe(71999, ("map", 1, 6, 5), (
+        ("conv", 0, 2, 2, 1, 0, 1, 1), ("norm", 1, 1), ("act", 2, "relu", "overwriting method"),
+        ("average pool", 3, 2), ("conv", 4, 2, 1, 1, 0, 1, 1), ("norm", 5, 0), ("act", 6, "leaky_relu", "function"),
+        ("conv", 7, 2, 1, 1, 0, 1, 1), ("add", 5, 8), ("conv", 9, 2, 1, 1, 0, 1, 1), ("norm", 10, 0),
+        ("act", 11, "relu", "method"), ("conv", 12, 2, 3, 1, 1, 1, 0), ("add", 10, 13), ("norm", 14, 1),
+        ("act", 15, "relu6", "module"), ("conv", 16, 2, 3, 1, 1, 1, 1), ("join", 14, 17), ("flatten", 18, "view"),
+        ("linear", 19, 3, 1), ("linear", 20, 3, 1), ("log softmax", 21),
+    ), blocks=((5, 9, "checkpoint"),)),
     "tokens that are overwritten after layers have taken them in": Recipe(31086, ("map", 2, 5, 5), (
         ("conv", 0, 2, 3, 1, 1, 2, 1), ("norm", 1, 1), ("act", 2, "relu", "overwriting method"),
         ("conv", 3, 4, 3, 1, 1, 1, 0), ("tokens", 4), ("linear", 5, 4, 0), ("linear", 5, 4, 0), ("linear", 5, 4, 0),

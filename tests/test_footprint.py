@@ -157,6 +157,7 @@ class Scale(nn.Module):
         (Branches(lambda net, a, b: a.relu() - b.relu()), [0], 4, 6),
         (Branches(lambda net, a, b: a.relu() - b.relu()), [0, 2], 2, 6),
         (Branches(lambda net, a, b: (-a).relu() + b), [0], 4, 6),
+        (Branches(lambda net, a, b: (a + 1).relu() - a.relu() + b), [2, 3], 4, 6),  # though both are positive
         (Branches(crelu, 6), [0], 8, 6),  # both of its channels
         (Branches(lambda net, a, b: a * b), [0], 2, 6),  # and what it is multiplied with
         (Branches(lambda net, a, b: (a + b) - (a + b).mean(1, keepdim=True)), [0, 2], 4, 6),  # minus the other's half
