@@ -4,7 +4,6 @@ Enters: images, labels, batches, scores, orders and numbers as a caller has them
 computed with; or a ValueError that names what is wrong and, where there is one, the remedy.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
@@ -76,12 +75,17 @@ def moments(given: object) -> tuple[tuple[float, ...], tuple[float, ...]]:
                          " ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))")  # fmt: skip
     mean, std = map(tuple, parts)
     for value in mean:
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"a mean of the channels must be a finite number, not {value}")
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise ValueError(f"a mean of the channels must be a number from 0 to 1, not {value}{_of_bytes(value)}")
     for value in std:
-        if not isinstance(value, Real) or not 0 < value < math.inf:
-            raise ValueError(f"a deviation of the channels must be a number above 0, not {value}")
+        if not isinstance(value, Real) or not 0 < value <= 1:
+            more = _of_bytes(value)
+            raise ValueError(f"a deviation of the channels must be a number above 0, at most 1, not {value}{more}")
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _of_bytes(value: object) -> str:
+    return ", which is of pixels from 0 to 255: divide it by 255" if isinstance(value, Real) and value > 1 else ""
 
 
 def _listed(given: object) -> list:
@@ -194,7 +198,7 @@ def orders(given: object) -> list[Tensor]:
 def count(k: object, total: int) -> int:
     """The number `k` of units, if so many of `total` can be off."""
     if not _is_whole(k) or not 0 <= k <= total:
-        raise ValueError(f"k={k!r} units cannot be off: there are {total}, give a whole number of them")
+        raise ValueError(f"k={k!r} units cannot be off: give a whole number from 0 to {total}")
     return int(k)
 
 

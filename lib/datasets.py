@@ -410,7 +410,9 @@ def normalise(images_uint8: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtyp
     """
     _check_pixels(images_uint8, channels=len(mean))
     wide = torch.promote_types(dtype, torch.float32)
-    mean, std = (t.to(images_uint8.device, wide).view(-1, 1, 1) for t in (mean, std))
+    mean, std = (torch.as_tensor(t).to(images_uint8.device, wide).view(-1, 1, 1) for t in (mean, std))
+    if max(mean.max(), std.max()) > 1:
+        raise ValueError("mean and std are of pixels from 0 to 1: divide by 255 those of pixels from 0 to 255")
     scale = torch.where(std > 0, std, torch.ones_like(std))
     return images_uint8.to(wide).div_(255).sub_(mean).div_(scale).to(dtype)
 

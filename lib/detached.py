@@ -2,8 +2,9 @@
 
 Enters: a forward pass, run while a `Detached` is open, of values that require gradients. Leaves: whether the logits
 depend on values behind such a cut, made anew or written over others. What is cut off and used for nothing, such as a
-copy that is kept, does not matter; nor do whole numbers and truth values, which are steps and so without a slope that
-could be missing. A custom `autograd.Function` is judged by what it hands back.
+copy that is kept, does not matter, but for numbers of Python's, which nobody can follow; nor do whole numbers and truth
+values of tensors, which are steps and so without a slope that could be missing. A custom `autograd.Function` is judged
+by what it hands back.
 """
 
 import inspect

@@ -34,6 +34,7 @@ GREY = ("1", "L", "LA", "La")  # Pillow's names of what has no colour
 HIDDEN, OTHER, AGAIN = "hidden", "not images", "links to what is read anyway"  # why something is left out
 ENDINGS = 5  # of what is no image, that are named
 
+PARTS = {"test", "train", "training", "val", "valid", "validation"}  # of data sets
 NAMED = 5  # of images that cannot be read
 
 _log = logging.getLogger(__name__)  # which says warnings on stderr where nobody has asked for anything else
@@ -77,6 +78,11 @@ class Listing:
             )
         if not self.classes:
             raise ValueError(f"{shown(self.folder)} has no classes: give it one folder of images for each class")
+        if self.classes.keys() <= PARTS:
+            raise ValueError(
+                f"the folders of {shown(self.folder)} are {' and '.join(map(shown, self.classes))}, which are no"
+                " classes: name the one whose images are meant"
+            )
         for name, images in self.classes.items():
             if not images:
                 path = shown(os.path.join(self.folder, name))

@@ -118,5 +118,9 @@ class Flow(TorchDispatchMode):
         return frozenset(self._storage(value) for value in tree_leaves(values) if isinstance(value, Tensor))
 
     def _storage(self, value: Tensor) -> int:
-        storage = value.untyped_storage()
+        try:
+            storage = value.untyped_storage()
+        except NotImplementedError as error:
+            raise ValueError("the network runs transforms of torch.func within, such as vmap, whose tensors cannot be"
+                             " followed: write it without") from error  # fmt: skip
         return self._held.setdefault(storage._cdata, storage)._cdata

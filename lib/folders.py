@@ -26,6 +26,7 @@ from lib import checks, datasets, files, ranks
 from lib.datasets import ImageSet
 from lib.files import SUFFIXES, shown
 
+LOOKED_THROUGH = 2000  # images behind one that cannot be read, for others
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
 AHEAD = 2  # batches that each worker makes before they are asked for, which is DataLoader's habit
 MARGIN = 8 / 7  # of the shorter side, before the crop: 256 for 224 pixels
@@ -66,8 +67,8 @@ class Stream:
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The same with images uint8, and always with `targets`.
 
-        Raises ValueError naming the images that cannot be read, of all that are left once there is one; RuntimeError
-        for workers that cannot work.
+        Raises ValueError naming images that cannot be read, the first and those among the next `LOOKED_THROUGH`;
+        RuntimeError for workers that cannot work.
         """
         done = 0
         try:
@@ -75,7 +76,7 @@ class Stream:
                 yield tuple(map(torch.as_tensor, parts))
                 done += len(parts[0])
         except files.Unreadable as error:
-            raise files.Unreadable(*self.part(done, len(self)).unreadable()) from error
+            raise files.Unreadable(*self.part(done, done + LOOKED_THROUGH).unreadable()) from error
 
     def unreadable(self) -> list[str]:
         """What is to be said of each image that cannot be read: all are decoded, and none is kept."""
@@ -247,9 +248,11 @@ def stand_in(folder: str | os.PathLike, pixels: int) -> Path:
 
 
 def _pixels(path: Path, pixels: int) -> Tensor:
-    """RGB (3, pixels, pixels), uint8."""
+    """RGB (3, pixels, pixels), uint8; of an image that has this size, all of it as it is."""
     with files.quietly():
         image, _ = files.read(path)
+    if image.size == (pixels, pixels):
+        return _transforms().pil_to_tensor(image)
     shorter, longer = sorted(image.size)
     scaled = round(MARGIN * pixels)
     if scaled**2 * longer > files.LARGEST * shorter:

@@ -89,7 +89,7 @@ class Footprint:
         watch = _Watch(len(keep), list(self._network.parameters()))
         with tapped(self._network, self._layers, switch_off), watch:
             images = self._image.repeat_interleave(len(keep), 0).requires_grad_()
-            watch.logits = self._network(images.clone())
+            watch.logits = models.answers(self._network, images.clone())
         return watch
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules import module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.folding import can_merge, merged
@@ -29,6 +30,7 @@ class Graph:
     """
 
     def __init__(self, model: nn.Module, example: Tensor):
+        _refuse_more_than_forward(model)
         model = copied(model, sharing=True)  # tracing runs its code, which may keep stand-ins in it
         self._program = fx.GraphModule(model, _Tracer().trace(model))
         self.runs = _module_runs(self._program.graph)  # (module, number of the call, from 0) -> its node
@@ -94,6 +96,13 @@ class Graph:
                 source.target, self.runs[run] = name, source
                 node.replace_all_uses_with(source)
                 self._program.graph.erase_node(node)
+
+
+def _refuse_more_than_forward(model: nn.Module) -> None:
+    """Tracing sees the `forward` of the model, and nothing that is run around it."""
+    hooks = (model._forward_hooks, model._forward_pre_hooks, module._global_forward_hooks)
+    if any((*hooks, module._global_forward_pre_hooks)) or type(model).__call__ is not nn.Module.__call__:
+        raise ValueError(f"{type(model).__name__} runs more than its forward, which tracing does not see")
 
 
 def descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.Node]:

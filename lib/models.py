@@ -259,6 +259,9 @@ def require_values(model: nn.Module) -> None:
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(value):
             raise ValueError(f"{name} gets its shape in the first pass: run the model once, and load its weights")
+        if value.is_inference():
+            raise ValueError(f"{name} was made in inference mode, where nothing can be differentiated: build the model"
+                             " outside of it, and run it under no_grad() instead")  # fmt: skip
         if value.is_meta:
             raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
                              " model.load_state_dict(..., assign=True)")  # fmt: skip
@@ -327,11 +330,14 @@ def channels_last(images: Tensor) -> Tensor:
 def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
     """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
     require_values(inside(model))
-    chunks = checks.images(images).split(checks.whole("batch", batch, 1))
+    first, *others = checks.images(images).split(checks.whole("batch", batch, 1))
+    laid_out = channels_last
     try:
-        found = [answers(model, channels_last(ready(model, chunk))).argmax(1) for chunk in chunks]
+        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
     except ValueError:  # in that layout some views of them cannot be had
-        found = [answers(model, ready(model, chunk)).argmax(1) for chunk in chunks]
+        laid_out = torch.Tensor.contiguous
+        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
+    found += [answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in others]
     return torch.cat(found).cpu()
 
 

@@ -58,7 +58,7 @@ class LogHandler(LogHandlerBase):
         self.over: set[int] = set()  # jobs that have ended
         self.spoke = time.time()
         self._ended = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
 
     def close(self) -> None:
         """Ends what tells of running jobs, too."""
@@ -75,6 +75,8 @@ class LogHandler(LogHandlerBase):
                     self._tell_running(now)
                 except BrokenPipeError:
                     interruptions.give_up()
+                    return
+                except (OSError, ValueError):  # a terminal or file that is gone
                     return
 
     def _tell_running(self, now: float) -> None:
@@ -132,6 +134,8 @@ class LogHandler(LogHandlerBase):
         self.labels[record.jobid] = record.rule_msg
         self.over.discard(record.jobid)  # which runs again, perhaps
         self.begun[record.jobid] = record.created
+        if not self.common_settings.dryrun and not self._watching.ident:
+            self._watching.start()
         if self.common_settings.dryrun:
             print(record.rule_msg, flush=True)
 

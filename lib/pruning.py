@@ -63,13 +63,13 @@ def masked(
     checks.count(k, total)
     keep = torch.ones(total)
     keep[order[:k].cpu()] = 0.0
-    touched = [unit for unit in layers if not keep[unit.slice].all()]
+    touched = [unit for unit in layers if not keep[unit.slice].all()] or layers[:1]
     masks = [keep[unit.slice].to(models.place(model)[0]) for unit in touched]
 
     def switch_off(number: int, tap: Tap, value: Tensor) -> Tensor:
         return value * along(masks[number].to(value.device, value.dtype), tap.axis, value)
 
-    silent = [model.get_submodule(tap.module) for unit in touched for tap in unit.taps]
+    silent = [model.get_submodule(tap.module) for unit in touched for tap in unit.taps] if k else []
     with tapped(model, touched, switch_off), models.units_off(silent):
         yield
 
@@ -80,11 +80,13 @@ def _units_of(model: nn.Module, layers: object) -> list[Unit]:
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ValueError(f"layers must be a list of units, not a {type(layers).__name__}: {remedy}")
     layers, modules, start = list(layers), dict(model.named_modules()), 0
+    if not layers:
+        raise ValueError(f"layers must be a list of units, but it is empty: {remedy}")
     for unit in layers:
         if not isinstance(unit, Unit):
             raise ValueError(f"layers must be a list of units, but there is a {type(unit).__name__} in it: {remedy}")
         if unit.start != start:
-            raise ValueError(f"layers must be all units in their order, but {unit.name} is not in its place: {remedy}")
+            raise ValueError(f"layers must be units in their order, but {unit.name} is not in its place: {remedy}")
         start += unit.size
         module, taps = modules.get(unit.name), {tap.module for tap in unit.taps}
         if not isinstance(module, LAYERS) or len(module.weight) != unit.size or not taps <= modules.keys():
@@ -259,6 +261,9 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     Arguments:
         total: N, the number of all units; accuracies between two points are interpolated.
     """
+    if int(points["pruned"].iloc[-1]) != total // 2:
+        ends = int(points["pruned"].iloc[-1])
+        raise ValueError(f"the curve ends with {ends} units off, which is not half of total={total}: give all N units")
     area, unpruned = auc(points["pruned"], points["accuracy"]), float(points["accuracy"].iloc[0])
     relative = {
         name.replace("accuracy", "auc_relative"): auc(points["pruned"], values) / values.iloc[0]

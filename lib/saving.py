@@ -18,7 +18,9 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
 
     Raises ValueError for metadata that JSON has no words for.
     """
-    about = _as_json(metadata)
+    path, about = Path(path), _as_json(metadata)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file in it")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write(path, tensors, {"study": about})
 

@@ -40,6 +40,8 @@ from lib.importance import MINIBATCH, Scoring
 UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
 PATIENCE = 60  # seconds without a word, where there is no terminal to draw on
+_NAMED = 10  # of the classes
+_FOR_TRAINING = ("aux1.", "aux2.", "AuxLogits.")  # heads in torchvision's files, which networks here do without
 _IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
 _LINE = "{desc}{n_fmt} of {total_fmt} images ({rate_fmt}, {remaining} to go)"
 _EXAMPLES = """examples:
@@ -55,7 +57,8 @@ _EXAMPLES = """examples:
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m lib.score ...
 
 The same command goes on where a killed one was; on several machines the output must be on a disk that they share.
-Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]; lib/criteria.py lists them."""
+Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]; lib/criteria.py and
+lib/rivals.py list them."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"({OUTPUT})")
     made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
-    made.add_argument("--pixels", type=int, default=224, metavar="P", help="sides of the images after the crop (224)")
+    made.add_argument("--pixels", type=int, metavar="P",
+                      help="sides of the images after the crop (224, for networks of torchvision's)")  # fmt: skip
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
     made.add_argument("--mean", default=folders.IMAGENET[0], **triple, help="of the channels (those of ImageNet)")
     made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
@@ -122,6 +126,8 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
         records.save_table(table.assign(**{name: values.numpy() for name, values in scores.items()}), asked.output)
         for path in asked.output.parent.glob(f"{glob.escape(asked.output.name)}.rank-*"):
             path.unlink()
+        for name in (name for name, values in scores.items() if not values.any()):
+            print(f"all scores by {name} are 0: nothing of these images reaches the logits", file=sys.stderr)
         by = f"on {len(stream):,} images" if scoring.needs_examples else "by weights alone, without images"
         interruptions.say(f"{len(table):,} units scored {by}: {shown(asked.output)}")
 
@@ -140,11 +146,7 @@ def _add(scoring: Scoring, stream: Stream, asked: argparse.Namespace, identity: 
     with _progress(shards, own, done) as progress:
         for number in range(done, len(shards)):
             seen = _seen(seen, own[number])  # before they are read: one replaced meanwhile counts as another
-            try:
-                scoring.add(shards[number], progress.update)
-            except files.Unreadable as error:
-                others = [said for shard in own[number + 1 :] for said in shard.unreadable()]
-                raise files.Unreadable(*error.said, *others) from error
+            scoring.add(shards[number], progress.update)
             progressed = {"identity": identity, "shards": str(number + 1), "images": seen}
             saving.write(path, {"sums": scoring.state()}, progressed)
 
@@ -220,6 +222,11 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
 
 
 def _check(asked: argparse.Namespace) -> None:
+    if asked.pixels is None:
+        if asked.network in networks.NETWORKS:
+            raise ValueError(f"--pixels is missing: give the size of the images that {asked.network} was trained on,"
+                             " such as --pixels 32, and their --mean and --std")  # fmt: skip
+        asked.pixels = 224
     least = {"classes": 1, "pixels": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
     for name, value in least.items():
         if getattr(asked, name) < value:
@@ -246,6 +253,8 @@ def _stream(asked: argparse.Namespace) -> Stream:
         raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
     stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
+    if asked.labels and ranks.place()[0] == 0:
+        print(f"labels: {_listed(files.below(asked.folder).classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
 
 
@@ -256,13 +265,14 @@ def _network(asked: argparse.Namespace) -> nn.Module:
         own = model.state_dict()
         counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
         tensors = weights(asked.weights, own.keys() - counters.keys())
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(_FOR_TRAINING)}
         try:
             # Old files do not have the counters, and eval mode does not use them.
             saving.load(model, counters | tensors)
         except ValueError as error:
             network = f"{asked.network} with {asked.classes} classes"
             found = _classes(own, counters | tensors, asked.classes)
-            why = f"it has {found}, so pass --classes {found}" if found else error
+            why = f"it has {found}, so pass --classes {found}" if found else _of_other_colours(own, tensors) or error
             raise ValueError(f"{shown(asked.weights)} does not fit {network}: {why}") from error
     return model.eval()
 
@@ -274,6 +284,21 @@ def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: in
     number = next((theirs[name][0] for name in others if theirs[name]), None)
     widened = mine | {name: (number, *mine[name][1:]) for name in others if mine[name][:1] == (classes,)}
     return number if widened == theirs else None
+
+
+def _of_other_colours(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What is to be said of a network that takes no colour images."""
+    for name in own.keys() & found.keys():
+        colours, others = own[name].shape[1:2], found[name].shape[1:2]
+        if own[name].ndim == 4 and colours == (3,) and others != colours:
+            return f"it takes images of {others[0]} channel{'s' * (others[0] != 1)}, but they are read in colour here"
+    return ""
+
+
+def _listed(classes: Iterable[str]) -> str:
+    """The labels with the names of their classes, the first few of many."""
+    named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
+    return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Enters: a model. Leaves: a copy with random positive weights, and a context in w
 rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values mixes all that
 there is to choose from. There a value is 0 only where it always is, and so is a derivative. What depends on values only
 by whole numbers or truth values that are made of them, such as comparisons, indices and orders, is beyond this: it goes
-the way that the stand-in's values go.
+the way that the stand-in's values go. The derivatives of a custom `autograd.Function` are taken to be what it gives.
 """
 
 import zlib
@@ -23,8 +23,12 @@ _ROUNDED = {
     "ceil", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine", "fix", "floor", "hardshrink",
     "heaviside", "round", "sgn", "sign", "softshrink", "trunc",
 }  # fmt: skip
-_LINES = ACTIVATIONS | _ROUNDED | {"clamp", "clamp_max", "clamp_min", "clip", "rrelu", "softsign", "threshold"}
+_LINES = ACTIVATIONS | _ROUNDED | {
+    "__abs", "abs", "absolute", "atan", "clamp", "clamp_max", "clamp_min", "clip", "erf", "rrelu", "softsign",
+    "threshold",
+}  # fmt: skip
 _MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
+_OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
 _CHOICES = {"where", "masked_fill", "__setitem"}
 
 
@@ -37,6 +41,8 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
         inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
         parameter.copy_(positive(parameter.shape, generator) / inputs)
     for module in network.modules():
+        module._backward_hooks.clear()  # which may change what comes back
+        module._backward_pre_hooks.clear()
         if isinstance(module, _BatchNorm):
             module.running_mean.copy_(-positive(module.running_mean.shape, generator))
             module.running_var.fill_(1)
@@ -62,6 +68,8 @@ class Straightened(Uses):
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
+        if args and isinstance(args[0], Tensor) and not args[0].is_floating_point() and name not in ("where", "detach"):
+            return function(*args, **kwargs)  # on whole numbers, such as indices
         if name in _CHOICES:
             return self._choice(function, args, kwargs)
         if name in _INSTEAD and args:
@@ -127,13 +135,14 @@ def _slope(function: Callable, args: tuple, kwargs: dict) -> Tensor:
 
 def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
     """Instead of a maximum, of two values or along axes, their sum, which depends on all of them."""
-    value, second, *_ = bound(args, kwargs, "input", "other" if "other" in kwargs else "dim", "keepdim")
+    named = next((name for name in ("other", "axis") if name in kwargs), "dim")
+    value, second, keepdim = bound(args, kwargs, "input", named, "keepdim")
     made = function(*args, **kwargs)
     if isinstance(second, Tensor):
         return value + second
     if second is None:  # over all examples, too
         return made
-    total = value.sum(second, keepdim=bound(args, kwargs, "input", "dim", "keepdim")[2] or False)
+    total = _OF_A_MAXIMUM * value.sum(second, keepdim=keepdim or False)
     return total if isinstance(made, Tensor) else type(made)((total, made.indices))
 
 

@@ -249,6 +249,8 @@ class _Trace:
                 f"{name} gives values of shape {tuple(made.shape)}, not its {_width(module)} channels along axis {axis}"
                 " for each example: have another module bring them into another form"
             )
+        if made.is_complex():
+            raise ValueError(f"{name} gives complex numbers, of which it is not defined what a unit contributes")
         if made.is_inference():
             raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
         run = _Run(name, self._count(name), made, made._version, len(self.flow), axis)
@@ -409,7 +411,7 @@ def _refuse_hooks_without_effect(model: nn.Module, trace: _Trace, layers: list[U
     """Masks, scores and the oracle rest on taps: with other values there a network must answer otherwise."""
     for instead in (0, 10, -10, torch.nan):  # no ReLU is silent for all of them, no weight of zero hides the last one
         with tapped(model, layers, lambda number, tap, value, instead=instead: torch.full_like(value, instead)):
-            if not torch.equal(model(trace.example), trace.logits):
+            if not torch.equal(models.answers(model, trace.example), trace.logits):
                 return
     raise ValueError(
         f"{type(model).__name__} gives the same logits whatever its units do: they do not depend on any, or hooks on"
@@ -432,7 +434,7 @@ def _refuse_what_mixes_examples(model: nn.Module, trace: _Trace, layers: list[Un
             wrong.append(layers[number].name)
 
     with tapped(model, layers, see):
-        logits = model(rows)
+        logits = models.answers(model, rows)
     if not models.alike(logits[1::2], trace.logits):
         _refuse_randomness(model, trace, again=1)
         raise ValueError(

@@ -43,7 +43,7 @@ def refused(error, *words, name="pets", split="train", root):
     """The message of the error that loading ends in: one line that holds all the words."""
     with pytest.raises(error) as caught:
         datasets.load(name, split, root)
-    assert type(caught.value) is error
+    assert isinstance(caught.value, error)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:

@@ -278,9 +278,19 @@ def test_an_odd_name_is_told_in_one_line(folder, workers):
         ({"moments": (0.5, 0.5)}, "moments=(0.5, 0.5) must be the means of the 3 channels and their deviations, such"),
         ({"moments": None}, "moments=None must be the means of the 3 channels and their deviations, such as ((0.5,"),
         ({"moments": ("rgb", (1, 1, 1))}, "moments=('rgb', (1, 1, 1)) must be the means"),
-        ({"moments": ((0, float("nan"), 0), (1, 1, 1))}, "a mean of the channels must be a finite number, not nan"),
-        ({"moments": ((0, float("inf"), 0), (1, 1, 1))}, "a mean of the channels must be a finite number, not inf"),
-        ({"moments": ((0, 0, "0"), (1, 1, 1))}, "a mean of the channels must be a finite number, not 0"),
+        (
+            {"moments": ((0, float("nan"), 0), (1, 1, 1))},
+            "a mean of the channels must be a number from 0 to 1, not nan",
+        ),
+        (
+            {"moments": ((0, float("inf"), 0), (1, 1, 1))},
+            "a mean of the channels must be a number from 0 to 1, not inf",
+        ),
+        ({"moments": ((0, 0, "0"), (1, 1, 1))}, "a mean of the channels must be a number from 0 to 1, not 0"),
+        (
+            {"moments": ((123.7, 0, 0), (1, 1, 1))},
+            "a mean of the channels must be a number from 0 to 1, not 123.7, which",
+        ),
         ({"folder": None}, "path=None must be the name of a file"),
     ],
 )
@@ -308,5 +318,5 @@ def test_a_file_in_place_of_a_folder_is_called_one(folder):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_deviations_of_channels_are_above_zero(tmp_path, value):
-    with pytest.raises(ValueError, match="a deviation of the channels must be a number above 0, not"):
+    with pytest.raises(ValueError, match="a deviation of the channels must be a number above 0, at most 1, not"):
         folders.stream(tmp_path, 8, moments=((0.5, 0.5, 0.5), (0.5, value, 0.5)))

@@ -149,7 +149,7 @@ def test_masks_leave_the_model_as_it_was(fail):
         (torch.arange(12), 1, "order must name each of the 13 units once, but has 12 entries"),
         (torch.zeros(13).long(), 1, "order must name each of the 13 units once"),
         (torch.arange(13) + 1, 1, "order must name each of the 13 units once"),
-        (torch.arange(13), 14, "k=14 units cannot be off: there are 13"),
+        (torch.arange(13), 14, "k=14 units cannot be off: give a whole number from 0 to 13"),
         (torch.arange(13), -1, "k=-1 units cannot be off"),
     ],
 )
@@ -160,7 +160,7 @@ def test_masks_refuse_orders_and_numbers_that_are_none(ranking, k, message):
 
 
 LIST = "layers must be a list of units, "
-PLACE = "layers must be all units in their order, but {} is not in its place"
+PLACE = "layers must be units in their order, but {} is not in its place"
 OTHERS = "layers are units of another network, in which {} has {}, not those of Residual"
 
 

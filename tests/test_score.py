@@ -68,7 +68,7 @@ def test_the_table_holds_what_scoring_gives(words, model, folder, tmp_path, caps
         assert (values - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max()
     said = capsys.readouterr()
     assert said.out == f"{len(found)} units scored on 300 images: {tmp_path}/out/scores.parquet\n"
-    assert said.err == ""
+    assert said.err == "labels: 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, 7 7, 8 8, 9 9\n"
 
 
 def test_where_there_is_no_terminal_a_line_comes_now_and_then(words, capsys, monkeypatch):
@@ -189,7 +189,7 @@ def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mende
 
 
 def test_all_images_that_cannot_be_read_are_told_at_once(copied, capsys):
-    bad = [image(copied, place) for place in (10, 11, 150, 299)]  # in three of five shards
+    bad = [image(copied, place) for place in (10, 11, 40, 63)]  # in the first shard
     for path in bad:
         path.write_bytes(b"")
     assert score.main(copied) == 1
@@ -330,9 +330,9 @@ def test_a_whole_model_as_weights_says_what_to_save_instead(words, model, tmp_pa
         (["--weights", "nowhere.pth"], "there is no file of weights nowhere.pth"),
         (["--weights", "README.md"], "README.md cannot be read as weights"),
         (["--criteria", "sq:orth@11"], "orth@11: there are only 10 orthogonal directions"),
-        (["--mean", "nan", "0", "0"], "a mean of the channels must be a finite number, not nan"),
-        (["--std", "1", "nan", "1"], "a deviation of the channels must be a number above 0, not nan"),
-        (["--std", "1", "1", "inf"], "a deviation of the channels must be a number above 0, not inf"),
+        (["--mean", "nan", "0", "0"], "a mean of the channels must be a number from 0 to 1, not nan"),
+        (["--std", "1", "nan", "1"], "a deviation of the channels must be a number above 0, at most 1, not nan"),
+        (["--std", "1", "1", "inf"], "a deviation of the channels must be a number above 0, at most 1, not inf"),
         (["--criteria", "sq:rand:nrom"], "'nrom' is unknown or out of place, did you mean 'norm'?"),
         (["--oops"], "unrecognized arguments: --oops (--help says more)"),
     ],
@@ -375,11 +375,55 @@ def test_weights_for_other_classes_tell_which_option_to_give(words, tmp_path, ca
 @pytest.mark.parametrize("lost", ["conv1.weight", "classifier.bias"])
 def test_a_network_that_differs_in_more_than_classes_is_another(words, tmp_path, capsys, lost):
     state = networks.build("resnet8", 7).state_dict()
-    state[lost] = state[lost][:, :1] if lost == "conv1.weight" else state[lost][:3]
+    state[lost] = state[lost][:, :, :1] if lost == "conv1.weight" else state[lost][:3]
     torch.save(state, tmp_path / "odd.pth")
     words[words.index("--weights") + 1] = str(tmp_path / "odd.pth")
     assert score.main(words) == 1
     assert "with 10 classes: it holds another network, in which classifier.bias is (" in capsys.readouterr().err
+
+
+def test_a_network_of_grey_images_is_called_one(words, tmp_path, capsys):
+    torch.save(networks.build("resnet8", 10, 1).state_dict(), tmp_path / "grey.pth")
+    words[words.index("--weights") + 1] = str(tmp_path / "grey.pth")
+    assert score.main(words) == 1
+    assert "it takes images of 1 channel, but they are read in colour here" in capsys.readouterr().err
+
+
+def test_heads_for_training_alone_are_left_out(words, tmp_path):
+    state = networks.build("resnet8", 10).state_dict() | {
+        "aux1.fc.weight": torch.ones(3),
+        "AuxLogits.fc.bias": torch.ones(2),
+    }
+    torch.save(state, tmp_path / "with_heads.pth")
+    words[words.index("--weights") + 1] = str(tmp_path / "with_heads.pth")
+    assert score.main(words) == 0
+
+
+def test_networks_of_other_sizes_than_imagenets_are_told_theirs(words, capsys):
+    place = words.index("--pixels")
+    assert score.main(words[:place] + words[place + 2 :]) == 1
+    said = "--pixels is missing: give the size of the images that resnet8 was trained on, such as --pixels 32, and"
+    assert said in capsys.readouterr().err
+
+
+def test_parts_of_a_data_set_are_no_classes(words, folder, tmp_path, capsys):
+    (tmp_path / "both").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "both" / part).symlink_to(folder, target_is_directory=True)
+    words[1] = str(tmp_path / "both")
+    assert score.main(words) == 1
+    assert "are test and train, which are no classes: name the one whose images are meant" in capsys.readouterr().err
+
+
+def test_scores_that_are_all_zero_are_told(words, model, tmp_path, capsys):
+    saving.save(model.apply(_silence), tmp_path / "weights.safetensors", {})
+    assert score.main([*words[: words.index("--labels")], "--criteria", "sq:rand"]) == 0
+    assert "all scores by sq:rand are 0: nothing of these images reaches the logits\n" in capsys.readouterr().err
+
+
+def _silence(module):
+    for parameter in module.parameters(recurse=False):
+        parameter.data.zero_()
 
 
 def test_a_file_in_place_of_the_folder_is_called_one(words, tmp_path, capsys):

@@ -82,6 +82,7 @@ STEPS += [
     straight_through, written_to_data, set_where_large, filled_where_large, quantised, quantised_by_channel,
     gated_in_place, picked, lambda net, x: x * torch.where(x > 0, 0.0, 1.0).flatten(1),
     lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
+    lambda net, x: x.abs() - x,
 ]  # fmt: skip
 ALWAYS = {filled_where_large}  # the classifier takes in more than zeros of it whatever is off
 
@@ -110,6 +111,43 @@ def test_a_choice_that_no_value_decides_is_taken_as_it_is():
     assert left(lambda net, x: x.masked_fill(~kept, 0)) == [(6 + 10) / 21, 6 / 21]
     attention = torch.where(torch.ones(1, 4).bool(), 0, -torch.inf)
     assert left(lambda net, x: x * (x + attention).softmax(1)) == left(lambda net, x: x * x.softmax(1))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda x: torch.arange(4) // 2, lambda x: torch.div(torch.arange(4), 2, rounding_mode="floor"),
+        lambda x: torch.arange(4).sign(), lambda x: torch.arange(4).clamp(0, 1),
+        lambda x: torch.minimum(torch.arange(4), torch.tensor(1)),        lambda x: torch.arange(4).floor_divide_(2),
+    ],
+)  # fmt: skip
+def test_whole_numbers_stay_whole(number):
+    table = torch.tensor([1.0, 2.0])
+    assert left(lambda net, x: x * table[number(x)].mean()) == [(9 + 12) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize("name", ["dim", "axis"])
+def test_a_maximum_along_an_axis_depends_on_all_whatever_the_axis_is_called(name):
+    assert left(lambda net, x: x * x.max(**{name: 1}, keepdim=True).values) == [(9 + 12) / 26, 6 / 26]
+    assert left(lambda net, x: x - x.amax(**{"dim": 1}, keepdim=True)) == [(9 + 14) / 26, 6 / 26]
+
+
+def test_hooks_of_the_backward_pass_change_no_shares():
+    class Silent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.one.register_full_backward_hook(
+                lambda module, into, out: (into[0] * 0,) if into[0] is not None else None
+            )
+            self.between = nn.Identity()
+            self.between.register_full_backward_hook(lambda module, into, out: (into[0] * 0,))
+
+        def forward(self, x):
+            return self.two(self.between(self.one(x)))
+
+    table = remaining(Silent().eval(), torch.arange(4), [0, 1], EXAMPLE)
+    assert table["macs"].tolist() == [1, (9 + 6) / 20]
 
 
 def test_both_sides_of_a_choice_count():

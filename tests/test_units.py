@@ -407,6 +407,35 @@ class Scaled(nn.Module):
         return self.three(functional.linear(self.one(x).relu(), 2 * self.two.weight).relu())
 
 
+def test_complex_numbers_are_refused():
+    class Absolute(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last = nn.Linear(3, 4, dtype=torch.cfloat), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(self.layer(x.cfloat()).abs())
+
+    with pytest.raises(ValueError, match=r"^layer gives complex numbers, of which it is not defined what a unit"):
+        units(Absolute().eval(), torch.ones(1, 3))
+
+
+def test_transforms_within_a_network_are_refused():
+    class Mapped(nn.Sequential):
+        def forward(self, x):
+            return torch.vmap(super().forward)(x)
+
+    with pytest.raises(ValueError, match=r"^the network runs transforms of torch.func within, such as vmap, whose"):
+        units(Mapped(nn.Linear(3, 4), nn.Linear(4, 2)).eval(), torch.ones(1, 3))
+
+
+def test_a_network_made_in_inference_mode_is_refused():
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval()
+    with pytest.raises(ValueError, match=r"^0.weight was made in inference mode, where nothing can be differentiated"):
+        units(model, torch.ones(1, 3))
+
+
 def test_a_scaled_weight_that_a_function_takes_is_no_hidden_layer():
     with pytest.raises(ValueError, match="two is used without being run as a module"):
         units(Scaled().eval(), torch.randn(1, 5))
