@@ -47,7 +47,7 @@ $(if $(filter-out 0 1,$(QUICK)),$(error QUICK=$(QUICK) is neither 0 nor 1: write
 
 ASKED = --profile="$$PROFILE" --seeds="$$SEEDS" --device="$$DEVICE" --jobs="$$JOBS" --gpus="$$GPUS" \
 	--runs-per-gpu="$$RUNS_PER_GPU" --cluster="$$CLUSTER" --data="$$DATA"
-CALMLY := -E -m lib.surroundings  # after an interpreter: what follows starts without what the user's environment holds
+CALMLY := -E -m lib.study.surroundings  # after an interpreter: what follows starts without what the user's environment holds
 VENV := .venv
 UV := uv==0.13.9
 SHARED := -n logical --maxprocesses 4 --dist loadfile  # tests of one file in one process, since they share set-up
@@ -70,7 +70,7 @@ setup: ## make .venv from requirements.lock, if it is not there or the lock has 
 	@cmp -s requirements.lock $(VENV)/finished.lock && test -x $(VENV)/bin/python || $(MAKE) --no-print-directory $(VENV)
 
 complete:
-	@"$(PYTHON)" $(CALMLY) -m lib.requirements
+	@"$(PYTHON)" $(CALMLY) -m lib.running.requirements
 
 # The copy of the lock comes last: an environment without one is half made, and is made anew; one with another lock is
 # brought up to date, without what this lock has not.
@@ -88,19 +88,19 @@ $(VENV):
 
 # exec: what ends make ends the front door, too.
 reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
-	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
+	@exec "$(PYTHON)" $(CALMLY) -m lib.running.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
 
 report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
-	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce $(ASKED) --report
+	@exec "$(PYTHON)" $(CALMLY) -m lib.running.reproduce $(ASKED) --report
 
 publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
-	@"$(PYTHON)" $(CALMLY) -m lib.publish --profile="$$PROFILE" --data="$$DATA" --results=results
+	@"$(PYTHON)" $(CALMLY) -m lib.running.publish --profile="$$PROFILE" --data="$$DATA" --results=results
 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" $(CALMLY) -m pytest $(SHARED)
 
 quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
-	@"$(PYTHON)" $(CALMLY) -m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
+	@"$(PYTHON)" $(CALMLY) -m lib.running.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
 	@cat results/quickstart/quickstart.txt
 	@ls results/quickstart/*-half.safetensors results/quickstart/quickstart.ipynb
 
@@ -111,7 +111,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
-	@"$(PYTHON)" $(CALMLY) -m lib.benchmark --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
+	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.measuring --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
@@ -121,4 +121,4 @@ audit: $(READY) ## look up the versions in requirements.lock among known vulnera
 	tail -n 1 "$$log" | cut -c 1-300 >&2; rm -f "$$log"; exit $${failed:-0}
 
 clean: $(READY) ## delete what was computed for PROFILE, published results excepted
-	@exec "$(PYTHON)" $(CALMLY) -m lib.reproduce --clean --profile="$$PROFILE" --data="$$DATA"
+	@exec "$(PYTHON)" $(CALMLY) -m lib.running.reproduce --clean --profile="$$PROFILE" --data="$$DATA"

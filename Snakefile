@@ -1,4 +1,4 @@
-# The graph of one profile: notebooks run by lib.execute, one process each. `make reproduce` is its front door.
+# The graph of one profile: notebooks run by lib.running.execute, one process each. `make reproduce` is its front door.
 #
 # What decides that a notebook runs again is content, not dates: the digest of its code and of the modules of lib that it
 # uses, its settings, the data's digest and the versions in the lock are parameters of its rule. Everything a rule makes
@@ -11,7 +11,8 @@ import re
 import shlex
 import sys
 
-from lib import cluster, profiles
+from lib.running import cluster
+from lib.study import profiles
 
 WHAT = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"}
 config = WHAT | {"cluster": "", "gpus": [], "runs_per_gpu": 1} | config  # and digests
@@ -38,7 +39,7 @@ def execute(rule, notebook, more):
     words = f"--parent {os.getpid()} --threads {profile.threads} {shared if on_gpu(rule) else ''}"
     files = f"notebooks/{notebook}.ipynb {{output.executed:q}}"
     python = shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")  # which Snakemake fills
-    return f"exec {python} -m lib.execute {words} {files} -p device {device} {more}"
+    return f"exec {python} -m lib.running.execute {words} {files} -p device {device} {more}"
 
 
 def cores_of(notebook):
@@ -72,7 +73,7 @@ rule report:
         curves=of_all_runs(RUN / "curves.parquet"),
         records=of_all_runs(RUN / "10-measure.json"),
         notebooks=[profile.executed(notebook) for notebook in profile.notebooks],
-        template="lib/page.html.j2",
+        template="lib/report/page.html.j2",
     output:
         profile.report,
         profile.report.with_suffix(".md"),

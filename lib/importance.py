@@ -59,7 +59,7 @@ def score(
             examples are regrouped into 32 consecutive ones by index, so indices must ascend; a list of batches is
             sorted where they do not. Under `torch.distributed` every rank is given the same ones, takes its share of
             them, whole minibatches, and returns the same scores; a stream that has a method `share`, such as that of
-            `lib.folders`, reads each rank's share alone.
+            `lib.images.folders`, reads each rank's share alone.
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
         precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.

@@ -34,7 +34,7 @@ def bounds(size: int, rank: int, count: int, whole: int = 1) -> tuple[int, int]:
 def mine(batches: Iterable, whole: int, prepared: Callable[[Iterable], Iterable] = iter) -> Iterable:
     """This rank's share of `batches`, which every rank is given alike, in runs of `whole` consecutive examples.
 
-    A stream with a method `share(rank, count, whole)`, such as that of `lib.folders`, is asked for the rank's share
+    A stream with a method `share(rank, count, whole)`, such as one of `images.folders`, is asked for the rank's share
     alone, so that nothing else is read. Of anything else every rank reads all, and keeps each `count`-th run.
 
     Arguments:

@@ -9,7 +9,8 @@ for bit. What was left by other arguments, weights, images or code is not gone o
 replaced unasked. The last line says on how many images units were scored, if on any, and where the table is.
 """
 
-from lib import saving, surroundings
+from lib import saving
+from lib.study import surroundings
 
 if __name__ == "__main__":  # before anything else could act
     surroundings.speak_utf8()
@@ -31,11 +32,14 @@ import torch
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
-from lib import files, folders, importance, interruptions, networks, profiles, ranks, records
-from lib.checkpoints import HOLDERS, weights
-from lib.files import shown
-from lib.folders import Stream
+from lib import importance, ranks
+from lib.images import files, folders, networks
+from lib.images.checkpoints import HOLDERS, weights
+from lib.images.files import shown
+from lib.images.folders import Stream
 from lib.importance import MINIBATCH, Scoring
+from lib.running import interruptions
+from lib.study import profiles, records
 
 UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
@@ -213,7 +217,7 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
     for name, values in model.state_dict().items():
         digest.update(f"\0{name}\0".encode())
         digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from lib.profiles import ROOT
+from lib.study.profiles import ROOT
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch, which nothing here has imported yet
@@ -55,7 +55,7 @@ class Study:
     def plan(self, *words: str) -> list[str]:
         """The steps that `make reproduce PROFILE=smoke` would run, sorted; nothing else must be said."""
         usual = ("--profile", "smoke", "--device", "cpu", "--jobs", "2", "--dry-run")
-        done = self._run(sys.executable, "-m", "lib.reproduce", *usual, *words)
+        done = self._run(sys.executable, "-m", "lib.running.reproduce", *usual, *words)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return sorted(done.stdout.splitlines())
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from lib import datasets, folders, importance, larger, networks, pruning, ranks
+from lib import importance, pruning, ranks
+from lib.images import datasets, folders, networks
+from lib.study import larger
 
 KINDS = ["abs", "sq:rand:norm", "molchanov-bn", "molchanov-group", "sq:sampled:batch", "abs:exact", "sq:orth@2"]
 KINDS += ["taylorfo:layer", "apoz", "hrank", "act-std", "chip", "l2", "random"]

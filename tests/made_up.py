@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas
 from PIL import Image
 
-from lib import profiles, report
+from lib.report import document
+from lib.study import profiles
 
 BEGUN = "2026-01-02T03:04:05+00:00"
 TABLE = "| criterion | relative auc |\n| --- | ---: |\n| `sq:norm` | 0.912 |"
@@ -19,7 +20,7 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
     """The smoke profile under `results`, everything but its report made up."""
     made = replace(profiles.load("smoke", seeds, results=results), notebooks=tuple(notebooks))
     for run in made.runs:
-        for notebook in report.PER_RUN:
+        for notebook in document.PER_RUN:
             write_notebook(run.executed(notebook), [markdown("# Run")])
             write_record(run.record(notebook), run_record(run, notebook))
         pandas.DataFrame({"epoch": [1, 2, 3], "seconds": 0.5}).to_parquet(run.training)
@@ -35,9 +36,9 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
 
 def finish(made: profiles.Profile) -> None:
     """Writes the report, and what 90-report itself leaves."""
-    report.write(made, [report.Text("# What was found"), report.Text("## In short\n\nNothing was run.")])
-    write_notebook(made.executed(report.FRONT), [markdown("# Report")])
-    write_record(made.record(report.FRONT), ablation_record(made))
+    document.write(made, [document.Text("# What was found"), document.Text("## In short\n\nNothing was run.")])
+    write_notebook(made.executed(document.FRONT), [markdown("# Report")])
+    write_record(made.record(document.FRONT), ablation_record(made))
 
 
 def write_ablation(made: profiles.Profile, notebook: str) -> None:

@@ -287,7 +287,7 @@ MUTATIONS = (
 def catcher(planted: Planted, root: Path) -> str | None:
     """The test that notices the error in a copy of the repository at `root`, or None. Raises ValueError where the
     table is out of date, RuntimeError where the tests do not run."""
-    path = root / f"lib/{planted.module}.py"
+    (path,) = (root / "lib").rglob(f"{planted.module}.py")
     sound = path.read_text()
     if sound.count(planted.old) != 1:
         raise ValueError(f"lib/{planted.module}.py has {planted.old!r} {sound.count(planted.old)} times, not once")

@@ -1,9 +1,10 @@
-"""lib.advice: what is said is what the tables hold, and what they do not hold is not said."""
+"""report.advice: what is said is what the tables hold, and what they do not hold is not said."""
 
 import pandas
 import pytest
 
-from lib import advice, claims
+from lib.report import advice
+from lib.study import claims
 
 OWN = claims.RECOMMENDED
 

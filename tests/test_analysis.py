@@ -1,10 +1,10 @@
-"""lib.analysis: crossings, curves over what they cost, thirds of classes and signs of failure, worked out by hand."""
+"""study.analysis: crossings, curves over what they cost, thirds of classes and signs of failure, worked out by hand."""
 
 import numpy
 import pandas
 import pytest
 
-from lib import analysis, profiles, study
+from lib.study import analysis, measurements, profiles
 
 BLOCK = {"dataset": "digits", "network": "resnet8", "seed": 0}
 
@@ -210,7 +210,7 @@ def test_a_leaderboard_says_how_many_examples_were_used():
     board = analysis.leaderboard(best)
     assert board["criterion"].tolist() == ["sq", "l2", "chip"]
     assert board["used"].tolist() == [1000, 0, 500] and board["place"].tolist() == [1, 2, 3]
-    assert list(study.RUN) == list(BLOCK)
+    assert list(measurements.RUN) == list(BLOCK)
     (row,) = analysis.standing(board, "l2").to_dict("records")
     expected = {"criterion": "l2", "auc_relative": 0.7, "place": 2, "of": 3, "best": "sq", "best_auc_relative": 0.8}
     assert row == pytest.approx(expected, nan_ok=False)
@@ -252,7 +252,7 @@ def test_pairs_of_criteria_are_adjusted_for_their_number():
 
 def test_criteria_that_need_labels_are_taken_on_as_many_examples_as_those_that_need_none(monkeypatch):
     curves = rows("examples criterion", (10, "sq"), (100, "sq"), (100, "sq:rand"), (100, "l2"), (1000, "abs"))
-    monkeypatch.setattr(study, "measured", lambda plan: curves)
+    monkeypatch.setattr(measurements, "measured", lambda plan: curves)
     found = analysis.labelled(None, rows("examples criterion", (10, "sq:rand"), (100, "sq:rand")))
     assert found[["examples", "criterion"]].to_numpy().tolist() == [[100, "sq"]]
 

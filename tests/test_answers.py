@@ -1,9 +1,10 @@
-"""lib.answers: what is said is what the tables hold, and what they do not hold is not said."""
+"""report.answers: what is said is what the tables hold, and what they do not hold is not said."""
 
 import pandas
 import pytest
 
-from lib import analysis, answers, claims
+from lib.report import answers
+from lib.study import analysis, claims
 
 
 def free(**means):

@@ -1,4 +1,4 @@
-"""lib.benchmark measures what it says it does, and the peers that it times find what this study's code finds."""
+"""benchmark.measuring measures what it says it does, and the peers that it times find what this study's code finds."""
 
 import itertools
 import json
@@ -11,8 +11,10 @@ import pytest
 import torch
 from test_oracle import randomised
 
-from lib import benchmark, importance, networks, peers, pruning
-from lib.benchmark import Effort, measure, peak, shares
+from lib import importance, pruning
+from lib.benchmark import measuring, peers
+from lib.benchmark.measuring import Effort, measure, peak, shares
+from lib.images import networks
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_a_missing_peer_is_left_out_with_a_message(small, monkeypatch, capsys):
         raise ImportError("No module named 'captum'")
 
     monkeypatch.setitem(peers.PEERS, "captum", missing)
-    calls = benchmark._peers(model, [(images, labels)])
+    calls = measuring._peers(model, [(images, labels)])
     assert list(calls) == ["hooks and loss.backward()", "torch-pruning"]
     assert "captum is left out: it is not installed (" in capsys.readouterr().err
 
@@ -62,7 +64,7 @@ def test_a_missing_peer_is_left_out_with_a_message(small, monkeypatch, capsys):
 def test_medians_and_quartiles_of_turns_by_hand(monkeypatch):
     # one round that does not count, then three: the yardstick takes 2, 4, 8 s; the other 1, 4, 2 s of half the work
     clock = itertools.accumulate([0, 9, 0, 9, *(0, 1, 0, 2), *(0, 4, 0, 4), *(0, 2, 0, 8)])
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(clock))
     order = []
     calls = {"yardstick": lambda: order.append("yardstick"), "other": lambda: order.append("other")}
     table = measure(calls, Effort(rounds=3), times={"other": 2})
@@ -102,23 +104,23 @@ def test_scoring_takes_no_more_memory_than_a_plain_pass_and_the_same_for_more(sm
     one = scoring(1, ["sq"])
     assert one <= plain
     assert scoring(4, ["sq"]) == pytest.approx(one, rel=0.02)
-    assert scoring(1, benchmark.SETS["one cotangent"]) == pytest.approx(one, rel=0.05)
+    assert scoring(1, measuring.SETS["one cotangent"]) == pytest.approx(one, rel=0.05)
 
 
 def test_the_masked_curve_and_the_fast_one_do_the_same_work(small, monkeypatch):
     model, images, labels = small
     order, seen = torch.arange(336), []
-    monkeypatch.setattr(benchmark.pruning, "masked", lambda model, order, k, layers: seen.append(k) or torch.no_grad())
-    benchmark._masked_curve(model, order, [], images, 5)
+    monkeypatch.setattr(measuring.pruning, "masked", lambda model, order, k, layers: seen.append(k) or torch.no_grad())
+    measuring._masked_curve(model, order, [], images, 5)
     assert seen == pruning.steps(336, 5)
     assert len(pruning.curve(model, order, images, labels, 5)) == 5
 
 
 def test_quick_memory_comes_as_a_table(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(benchmark, "BATCH", 2)
-    monkeypatch.setattr(benchmark, "_weights", lambda network: "random")
+    monkeypatch.setattr(measuring, "BATCH", 2)
+    monkeypatch.setattr(measuring, "_weights", lambda network: "random")
     words = ["--quick", "--threads", "1", "--device", "cpu", "--only", "memory"]
-    assert benchmark.main([*words, "--folder", str(tmp_path)]) == 0
+    assert measuring.main([*words, "--folder", str(tmp_path)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["memory.csv"]  # nothing to draw
     table = pandas.read_csv(tmp_path / "memory.csv")
     assert set(table["device"]) == {"cpu"} and set(table["threads"]) == {1}
@@ -136,7 +138,7 @@ def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
     assert json.loads(found[["benchmark", "task"]].to_json(orient="values")) == [
         ["scoring", "plain pass"], ["scoring", "one cotangent (8)"], ["curves", "a"], ["curves", "b"],
     ]  # fmt: skip
-    benchmark._sum_up(tmp_path)
+    measuring._sum_up(tmp_path)
     assert (tmp_path / "shares.png").stat().st_size > 1000 and (tmp_path / "shares.svg").exists()
 
 
@@ -144,55 +146,55 @@ def test_targets_stand_beside_what_they_are_for():
     table = pandas.DataFrame(
         {"network": ["resnet20", "resnet20", "vgg19"], "task": ["plain pass", *["one cotangent"] * 2]}
     )
-    found = benchmark.with_targets("scoring", table)["target"]
+    found = measuring.with_targets("scoring", table)["target"]
     assert found.isna().tolist() == [True, False, False] and found[1:].tolist() == [0.65, 0.55]
     memory = pandas.DataFrame({"network": "resnet18", "task": ["plain pass", "sq, 64 examples", "sq, 256 examples"]})
-    assert benchmark.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
-    assert "target" not in benchmark.with_targets("growth-images", table)
-    assert set(benchmark.TARGETS) <= set(benchmark.BENCHMARKS)
+    assert measuring.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
+    assert "target" not in measuring.with_targets("growth-images", table)
+    assert set(measuring.TARGETS) <= set(measuring.BENCHMARKS)
 
 
 # ---- growth -------------------------------------------------------------------------------------------------------
 
 
 def test_exponents_by_hand():
-    assert benchmark.exponent([1, 10, 100], [2, 200, 20_000]) == pytest.approx(2)
-    assert benchmark.exponent([1, 2, 4], [8, 4, 2]) == pytest.approx(-1)
-    assert math.isnan(benchmark.exponent([1, 2], [1, 2]))  # any line fits two
+    assert measuring.exponent([1, 10, 100], [2, 200, 20_000]) == pytest.approx(2)
+    assert measuring.exponent([1, 2, 4], [8, 4, 2]) == pytest.approx(-1)
+    assert math.isnan(measuring.exponent([1, 2], [1, 2]))  # any line fits two
     # logarithms 0, 1, 2 and 0, 0, 3 in units of log 2: the slope is (-1 x -1 + 1 x 2) / 2
-    assert benchmark.exponent([1, 2, 4], [1, 1, 8]) == pytest.approx(1.5)
+    assert measuring.exponent([1, 2, 4], [1, 1, 8]) == pytest.approx(1.5)
 
 
 def test_generated_images_depend_on_their_numbers_alone():
-    whole = torch.cat([images for images, _, _ in benchmark.Generated(70, pixels=4)])
+    whole = torch.cat([images for images, _, _ in measuring.Generated(70, pixels=4)])
     assert whole.shape == (70, 3, 4, 4) and len(whole.unique()) == whole.numel()
-    shares = [benchmark.Generated(70, pixels=4).share(rank, 2, 32) for rank in range(2)]
+    shares = [measuring.Generated(70, pixels=4).share(rank, 2, 32) for rank in range(2)]
     assert [(share.start, share.end) for share in shares] == [(0, 32), (32, 70)]
     assert torch.equal(torch.cat([images for share in shares for images, _, _ in share]), whole)
     assert torch.cat([indices for _, _, indices in shares[1]]).tolist() == list(range(32, 70))
-    assert len(benchmark.Generated(70).first(3)) == 3
+    assert len(measuring.Generated(70).first(3)) == 3
 
 
 def test_three_sizes_have_an_exponent():
     table = pandas.DataFrame({"grows": "images", "series": "a", "size": [1, 2, 4], "seconds": [1, 2, 4], "peak_mb": 5})
-    found = benchmark._with_exponents(table)
+    found = measuring._with_exponents(table)
     assert found["seconds_exponent"].tolist() == pytest.approx([1] * 3)
     assert found["peak_mb_exponent"].tolist() == pytest.approx([0] * 3)
 
 
 def test_quick_growth_comes_without_exponents(monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark, "_weights", lambda network: "random")
-    monkeypatch.setattr(benchmark, "_scored_in_processes", lambda count, images, device: (8 / count, 5.0))
+    monkeypatch.setattr(measuring, "_weights", lambda network: "random")
+    monkeypatch.setattr(measuring, "_scored_in_processes", lambda count, images, device: (8 / count, 5.0))
     names = ["growth-images", "growth-units", "growth-criteria", "growth-processes"]
     words = ["--quick", "--threads", "1", "--device", "cpu", "--folder", str(tmp_path), "--only", *names]
-    assert benchmark.main(words) == 0
+    assert measuring.main(words) == 0
     tables = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in names}
     for name, table in tables.items():
         assert set(table["grows"]) == {name.removeprefix("growth-")}
         assert (table["size"] == table[name.removeprefix("growth-")]).all()
         for _, part in table.groupby("series"):
             for what in ("seconds", "peak_mb"):
-                expected = benchmark.exponent(part["size"], part[what])
+                expected = measuring.exponent(part["size"], part[what])
                 assert part[f"{what}_exponent"].tolist() == pytest.approx([expected] * len(part), nan_ok=True)
     first, second = tables["growth-images"]["peak_mb"]
     assert second == pytest.approx(first, rel=0.03)  # whatever their number
@@ -204,8 +206,8 @@ def test_quick_growth_comes_without_exponents(monkeypatch, tmp_path):
 
 
 def test_a_process_measures_its_own_part(tmp_path):
-    with benchmark._threads(1):
-        benchmark._score_as_one_of(0, 1, 8, "cpu", str(tmp_path))
+    with measuring._threads(1):
+        measuring._score_as_one_of(0, 1, 8, "cpu", str(tmp_path))
     seconds, peak_mb = json.loads((tmp_path / "rank-0").read_text())
     weights = 0.3  # MB of ResNet-20 with 100 classes, at the very least
     assert seconds > 0 and peak_mb > weights
@@ -219,22 +221,22 @@ def one_table(monkeypatch):
     """A benchmark of two rows, one of which is wide."""
     found = {"network": "resnet20", "task": ["plain pass", "one cotangent"], "seconds": [1.0, 1.0]}
     found |= {"seconds_low": [1.0, 0.5], "seconds_high": [2.0, 1.1], "share": [1.0, 1.0], "batch": 64}
-    monkeypatch.setitem(benchmark.BENCHMARKS, "curves", lambda effort: pandas.DataFrame(found))
+    monkeypatch.setitem(measuring.BENCHMARKS, "curves", lambda effort: pandas.DataFrame(found))
     return ["--quick", "--device", "cpu", "--only", "curves"]
 
 
 @pytest.mark.parametrize(("load", "busy"), [(1.0, False), (1.1, True)])
 def test_a_busy_machine_and_wide_quartiles_are_told(one_table, load, busy, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (load, 9.0, 9.0))
-    monkeypatch.setattr(benchmark.reproduce, "cores", lambda: 2)
-    assert benchmark.main(one_table) == 0
+    monkeypatch.setattr(measuring.os, "getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr(measuring.reproduce, "cores", lambda: 2)
+    assert measuring.main(one_table) == 0
     said = capsys.readouterr().err.splitlines()
     assert [line.startswith("The load average is 1.1 on 2 cores") for line in said] == [True, False][not busy :]
     assert said[-1].startswith("curves: in 1 of 2 rows the upper quartile of the seconds is over 2 times the lower")
 
 
 def test_the_terminal_shows_main_columns_and_facts_once(one_table, capsys):
-    assert benchmark.main(one_table) == 0
+    assert measuring.main(one_table) == 0
     facts, _, name, header, *rows = capsys.readouterr().out.splitlines()
     assert ", device cpu, device_name " in facts and ", threads 2, torch " in facts and name == "curves"
     assert header.split() == [
@@ -250,13 +252,13 @@ def test_the_terminal_shows_main_columns_and_facts_once(one_table, capsys):
     ],
 )
 def test_bad_input_is_one_line(words, line, capsys):
-    assert benchmark.main(["--quick", *words]) == 1
+    assert measuring.main(["--quick", *words]) == 1
     assert capsys.readouterr().err == f"{line}\n"
 
 
 @pytest.mark.parametrize(("quick", "is_quick"), [("1", True), ("0", False), ("", False)])
 def test_make_takes_zero_for_no(quick, is_quick):
     words = ["make", "--dry-run", "PYTHON=python3", "benchmark", f"QUICK={quick}", "THREADS=1"]
-    said = subprocess.run(words, cwd=benchmark.profiles.ROOT, capture_output=True, text=True, check=True).stdout
-    (line,) = [line for line in said.splitlines() if "lib.benchmark" in line]
+    said = subprocess.run(words, cwd=measuring.profiles.ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in said.splitlines() if "lib.benchmark.measuring" in line]
     assert ("--quick" in line) == is_quick and '--threads="$THREADS"' in line

@@ -1,4 +1,4 @@
-"""lib.checkpoints: weights as others save them, under the network's own names, and one line for everything else."""
+"""images.checkpoints: weights as others save them, under the network's own names, and one line for everything else."""
 
 import argparse
 import collections
@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lib import checkpoints, networks
+from lib.images import checkpoints, networks
 
 
 @pytest.fixture(scope="module")

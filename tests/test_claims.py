@@ -1,4 +1,4 @@
-"""lib.claims: each claim meets its own criteria, on as many examples, and its secondary rows are all behind it."""
+"""study.claims: each claim meets its own criteria, on as many examples, and its secondary rows are all behind it."""
 
 from dataclasses import replace
 from itertools import product
@@ -6,7 +6,7 @@ from itertools import product
 import pandas
 import pytest
 
-from lib import claims, paper, profiles, statistics
+from lib.study import claims, paper, profiles, statistics
 
 COLUMNS = ["dataset", "network", "seed", "criterion", "examples", "draw", "sample", "used", "auc_relative"]
 

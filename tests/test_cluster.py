@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from lib import cluster, profiles
+from lib.running import cluster
+from lib.study import profiles
 
 GPUS = {"train": 2, "measure": 1, "ablation": 0, "report": 0}
 OWN = {"partition": "gpu", "account": "prune", "qos": None, "gpus": GPUS}

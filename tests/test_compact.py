@@ -10,8 +10,9 @@ from test_oracle import Awkward, Columns, DependsOnData, DependsOnTracing, pictu
 from torch import nn
 from torch.nn import functional
 
-from lib import networks, pruning
+from lib import pruning
 from lib.compact import Compact
+from lib.images import networks
 from lib.pruning import curve, masked
 from lib.units import units
 

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from lib import cost, networks
+from lib import cost
+from lib.images import networks
 from tests import toys
 
 FLOAT = 4  # bytes

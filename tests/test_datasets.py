@@ -1,4 +1,4 @@
-"""lib.datasets: real images, decoded once, checked, and never anything else than what was asked for."""
+"""images.datasets: real images, decoded once, checked, and never anything else than what was asked for."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from lib import datasets
+from lib.images import datasets
 
 CIFAR100 = Path(__file__).parents[1] / "data" / "cifar100"
 
@@ -175,7 +175,7 @@ def test_images_at_any_depth_belong_to_their_class(pets):
 
 
 def test_streams_have_the_same_images_and_labels(pets):
-    from lib import folders
+    from lib.images import folders
 
     for name in ("cat/a/b.png", "cat/B.PNG", "dog/a-b/1.png", "dog/a/1.png"):
         write_image(pets / "pets/train" / name, random_pixels(9))

@@ -12,7 +12,8 @@ import time
 import nbformat
 import pytest
 
-from lib import execute, gpus, profiles
+from lib.running import execute, gpus
+from lib.study import profiles
 
 PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
 
@@ -123,13 +124,13 @@ def test_a_notebook_without_parameters_or_no_notebook_says_so(folder, capsys):
 
 @pytest.fixture
 def start(folder):
-    """Starts `python -m lib.execute` on a notebook that lasts, and returns it when its kernel is in the long cell."""
+    """Starts `lib.running.execute` on a notebook that lasts, and returns it when its kernel is in the long cell."""
     began = []
 
     def begin(*before):
         touch = f"open({os.fspath(folder / 'begun')!r}, 'w').close()"
         write_notebook(folder / "a.ipynb", PARAMETERS, touch, "import time\ntime.sleep(60)")
-        command = [*before, sys.executable, "-m", "lib.execute", "a.ipynb", "out/b.ipynb"]
+        command = [*before, sys.executable, "-m", "lib.running.execute", "a.ipynb", "out/b.ipynb"]
         environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(execute.__file__))}
         heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # jobs in the background ignore it
         began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **heard))

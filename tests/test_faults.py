@@ -18,7 +18,9 @@ import toys
 from test_execute import PARAMETERS, write_notebook
 from torch import nn
 
-from lib import execute, importance, profiles, pruning, publish, records, reproduce, reuse, saving, study
+from lib import importance, pruning, saving
+from lib.running import execute, publish, reproduce
+from lib.study import measurements, profiles, records, reuse
 
 RUN = "digits-resnet8/seed-0"
 
@@ -237,19 +239,19 @@ def measured(own_study, monkeypatch):
 
 
 def test_an_altered_checkpoint_is_named(measured):
-    model = study.load_model(measured, "cpu")
+    model = measurements.load_model(measured, "cpu")
     saving.save(model, measured.checkpoint, {"dataset": "digits"})
     with pytest.raises(ValueError, match=r"checkpoint.safetensors is not the one that .*00-train.json tells of"):
-        study.load_model(measured, "cpu")
+        measurements.load_model(measured, "cpu")
     measured.record("00-train").unlink()
-    study.load_model(measured, "cpu")
+    measurements.load_model(measured, "cpu")
 
 
 def test_a_truncated_table_is_named(measured):
     content = measured.curves.read_bytes()
     measured.curves.write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"seed-0/curves\.parquet") as caught:
-        study.curves(profiles.load("smoke"), "30-sign")
+        measurements.curves(profiles.load("smoke"), "30-sign")
     assert execute._advice(type(caught.value).__name__, str(caught.value)) == " Delete it to have it made again."
 
 
@@ -299,7 +301,7 @@ def test_who_is_not_read_any_more_ends_without_a_word(own_study, lost):
         (own_study.smoke / name).unlink()
     reading, writing = os.pipe()
     os.close(reading)
-    words = [sys.executable, "-m", "lib.reproduce", "--profile", "smoke", "--device", "cpu", "--jobs", "2"]
+    words = [sys.executable, "-m", "lib.running.reproduce", "--profile", "smoke", "--device", "cpu", "--jobs", "2"]
     given = {"cwd": own_study.root, "env": own_study.environment, "stdout": writing, "stderr": subprocess.PIPE}
     done = subprocess.run([*words, *(["--dry-run"] if lost else [])], **given, timeout=120)
     os.close(writing)
@@ -318,7 +320,18 @@ JobScheduler._finish_jobs = lambda self: signal.raise_signal(signal.SIGTERM) or 
 def test_a_request_to_end_while_snakemake_holds_its_own_lock(own_study, more):
     own_study.change("Snakefile", lambda text: f"{LOCKED}{text}")
     (own_study.smoke / "notebooks/30-sign.ipynb").unlink()
-    words = [sys.executable, "-m", "lib.reproduce", "--profile", "smoke", "--device", "cpu", "--jobs", "2", *more]
+    words = [
+        sys.executable,
+        "-m",
+        "lib.running.reproduce",
+        "--profile",
+        "smoke",
+        "--device",
+        "cpu",
+        "--jobs",
+        "2",
+        *more,
+    ]
     given = {"cwd": own_study.root, "env": own_study.environment, "capture_output": True, "text": True}
     done = subprocess.run(words, **given, timeout=120)
     assert (done.returncode, done.stderr) == (130, "interrupted: start again to go on\n")
@@ -341,7 +354,7 @@ ODD = """d; touch x $(touch x) `touch x` 'q' "r" & {s} é"""
 def test_names_reach_no_shell_unquoted(own_study):
     told = own_study.root / "told.json"
     own_study.change(  # which then only says how it was called
-        "lib/execute.py",
+        "lib/running/execute.py",
         lambda text: text.replace(
             "    status = main()", f"    open({os.fspath(told)!r}, 'w').write(json.dumps(sys.argv))\n    status = 1"
         ),
@@ -418,9 +431,16 @@ def test_jupyterlab_listens_on_loopback_and_asks_for_its_token(lab):
 
 
 def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(measured):
-    cells = [study.Cell("sq:rand:norm", 40), study.Cell("taylorfo", 10), study.Cell("sq:sampled", 40)]
+    cells = [
+        measurements.Cell("sq:rand:norm", 40),
+        measurements.Cell("taylorfo", 10),
+        measurements.Cell("sq:sampled", 40),
+    ]
     whole = pandas.read_parquet(measured.curves), pandas.read_parquet(measured.scores)
-    forwards, backwards = study.measure(measured, cells, "cpu"), study.measure(measured, cells[::-1], "cpu")
+    forwards, backwards = (
+        measurements.measure(measured, cells, "cpu"),
+        measurements.measure(measured, cells[::-1], "cpu"),
+    )
     for cell in cells:
         for table, first, last in zip(whole, forwards, backwards, strict=True):
             one, other, recorded = (of_cell(found, cell) for found in (first, last, table))
@@ -430,9 +450,11 @@ def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(meas
 
 
 def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured, monkeypatch):
-    cells = [study.Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [study.Cell("l2", 0)]
-    undisturbed, real, seen = study.measure(measured, cells, "cpu"), pruning.curves, []
-    monkeypatch.setattr(study, "AT_A_TIME", 2)
+    cells = [measurements.Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [
+        measurements.Cell("l2", 0)
+    ]
+    undisturbed, real, seen = measurements.measure(measured, cells, "cpu"), pruning.curves, []
+    monkeypatch.setattr(measurements, "AT_A_TIME", 2)
 
     def interrupted(model, orders, *arguments, **settings):
         if len(seen) == 4:
@@ -442,24 +464,26 @@ def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured,
 
     monkeypatch.setattr(pruning, "curves", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        study.measure(measured, cells, "cpu", study.parts_of(measured, "cpu"))
+        measurements.measure(measured, cells, "cpu", measurements.parts_of(measured, "cpu"))
     monkeypatch.setattr(pruning, "curves", lambda *given, **settings: seen.extend(given[1]) or real(*given, **settings))
-    parts = study.parts_of(measured, "cpu")
-    for found, truth in zip(study.measure(measured, cells, "cpu", parts), undisturbed, strict=True):
+    parts = measurements.parts_of(measured, "cpu")
+    for found, truth in zip(measurements.measure(measured, cells, "cpu", parts), undisturbed, strict=True):
         pandas.testing.assert_frame_equal(found, truth, check_exact=True)
     assert len(seen) == len(cells)
     assert parts.taken == 4  # scores on no images and on 40, and two lots of curves
 
 
 def test_a_long_measuring_says_how_far_it_is(measured, monkeypatch):
-    monkeypatch.setattr(study, "PATIENCE", -1)
+    monkeypatch.setattr(measurements, "PATIENCE", -1)
     lines = []
-    study.measure(measured, [study.Cell("sq", 40), study.Cell("l2", 0)], "cpu", report=lines.append)
+    measurements.measure(
+        measured, [measurements.Cell("sq", 40), measurements.Cell("l2", 0)], "cpu", report=lines.append
+    )
     assert lines == ["scoring for 1 curves: 40 of 40 images", "1 of 2 curves", "2 of 2 curves"]
 
 
 def of_cell(table, cell):
-    here = (table[list(study.Cell._fields)].apply(tuple, axis=1) == tuple(cell)).to_numpy()
+    here = (table[list(measurements.Cell._fields)].apply(tuple, axis=1) == tuple(cell)).to_numpy()
     return table[here].reset_index(drop=True)
 
 
@@ -468,10 +492,10 @@ def test_seed_1_does_not_depend_on_whether_seed_0_ran(measured):
     second.folder.mkdir(parents=True)
     for source, copy in zip(*(reuse.outputs(run, "00-train") for run in (measured, second)), strict=True):
         shutil.copy(source, copy)
-    cells = [study.Cell("sq:rand:norm", 40), study.Cell("taylorfo", 10)]
-    alone = study.measure(second, cells, "cpu")
-    first = study.measure(measured, cells, "cpu")
-    after = study.measure(second, cells, "cpu")
+    cells = [measurements.Cell("sq:rand:norm", 40), measurements.Cell("taylorfo", 10)]
+    alone = measurements.measure(second, cells, "cpu")
+    first = measurements.measure(measured, cells, "cpu")
+    after = measurements.measure(second, cells, "cpu")
     for one, other in zip(alone, after, strict=True):
         pandas.testing.assert_frame_equal(one, other, check_exact=True)
     assert not alone[1]["score"].equals(first[1]["score"])

@@ -1,4 +1,4 @@
-"""lib.figures: what tidy tables look like, as far as numbers can say."""
+"""report.figures: what tidy tables look like, as far as numbers can say."""
 
 from itertools import combinations
 
@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.text import Text
 
-from lib import figures
+from lib.report import figures
 
 
 @pytest.fixture(autouse=True)

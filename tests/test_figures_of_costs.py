@@ -9,7 +9,7 @@ import pytest
 matplotlib.use("agg")
 from matplotlib import pyplot
 
-from lib import figures
+from lib.report import figures
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""lib.files: what is an image, a class, a size and a depth, and which files are left out: one rule for every way in."""
+"""images.files: what is an image, a class, a size, a depth, and which files are left out: one rule for every way in."""
 
 import logging
 import os
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib import files
-from lib.files import SUFFIXES
+from lib.images import files
+from lib.images.files import SUFFIXES
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS)
@@ -57,7 +57,7 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, caplog):
     assert sorted(found.left_out) == ["cat/.hidden.png", "cat/.old", "cat/3.gif", "cat/notes.txt", "dog", "list.csv"]
     found.tell()
     line = f"{tmp_path}: left out: 4 not images (no ending .csv .gif .txt), 2 hidden; such as cat/3.gif"
-    assert caplog.record_tuples == [("lib.files", logging.WARNING, line)]
+    assert caplog.record_tuples == [("lib.images.files", logging.WARNING, line)]
     caplog.clear()
     files.below(tmp_path / "cat/.old").tell()
     assert not caplog.records

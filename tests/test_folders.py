@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import cost, datasets, files, folders, importance, networks
+from lib import cost, importance
+from lib.images import datasets, files, folders, networks
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from test_importance import EVERYTHING, same, state_of
 from test_oracle import pictures, randomised, small
 from torch import nn
 
-from lib import folding, importance, networks, pruning
+from lib import folding, importance, pruning
 from lib.folding import folded
+from lib.images import networks
 from lib.pruning import masked
 from lib.units import tapped, units
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
-from lib import networks
 from lib.footprint import remaining
+from lib.images import networks
 from lib.units import units
 
 

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from lib import gpus, profiles, reproduce
+from lib.running import gpus, reproduce
+from lib.study import profiles
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,9 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional
 
-from lib import importance, networks
+from lib import importance
 from lib.criteria import Criterion, label_gradient
+from lib.images import networks
 from lib.importance import contributions, score
 
 SOURCES = [*((name, 1) for name in COTANGENTS), ("rand", 3), ("sign", 2), ("sampled", 2), ("orth", 2)]  # @P

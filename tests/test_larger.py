@@ -6,7 +6,9 @@ import pandas
 import pytest
 import torch
 
-from lib import cost, folders, importance, larger, networks, profiles, pruning, shrinking
+from lib import cost, importance, pruning
+from lib.images import folders, networks
+from lib.study import larger, profiles, shrinking
 
 SMALL = {"networks": ["resnet18"], "pixels": 32, "images": [4, 6], "batch": 2, "points": 3, "repeats": 1}
 

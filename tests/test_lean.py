@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from lib import networks
+from lib.images import networks
 from lib.lean import Lean
 
 

@@ -1,10 +1,10 @@
-"""lib.networks: the paper's networks, exactly; reproducible from a seed."""
+"""images.networks: the paper's networks, exactly; reproducible from a seed."""
 
 import numpy
 import pytest
 import torch
 
-from lib.networks import NETWORKS, build
+from lib.images.networks import NETWORKS, build
 from lib.units import units
 
 

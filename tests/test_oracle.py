@@ -9,7 +9,8 @@ import toys
 from torch import nn
 from torch.nn import functional
 
-from lib import networks, oracle
+from lib import oracle
+from lib.images import networks
 from lib.pruning import curve, masked, steps
 from lib.units import units
 

@@ -1,8 +1,8 @@
-"""lib.outlook: reckoned from tables, by hand."""
+"""report.outlook: reckoned from tables, by hand."""
 
 import pandas
 
-from lib import outlook
+from lib.report import outlook
 
 
 def write(folder, **changes):

@@ -6,7 +6,7 @@ import re
 import pytest
 from made_up import png
 
-from lib import page
+from lib.report import page
 
 
 def render(markdown, folder, **meta):

@@ -1,4 +1,4 @@
-"""lib.paper: the paper's curves as they were read off, and what is set beside them."""
+"""study.paper: the paper's curves as they were read off, and what is set beside them."""
 
 import re
 
@@ -6,7 +6,8 @@ import numpy
 import pandas
 import pytest
 
-from lib import answers, claims, figures, paper, profiles, records
+from lib.report import answers, figures
+from lib.study import claims, paper, profiles, records
 
 NAMES = ["taylorfo", "molchanov-bn", "sq:norm", "abs:norm"]
 

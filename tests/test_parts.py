@@ -1,9 +1,9 @@
-"""lib.parts: what an interrupted computation finished is taken up, and nothing of another one."""
+"""study.parts: what an interrupted computation finished is taken up, and nothing of another one."""
 
 import pandas
 import pytest
 
-from lib.parts import Parts
+from lib.study.parts import Parts
 
 
 def made(calls, value):

@@ -5,7 +5,7 @@ import io
 import numpy
 from PIL import Image
 
-from lib import pictures
+from lib.report import pictures
 
 
 def png(pixels):

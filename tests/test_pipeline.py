@@ -11,7 +11,7 @@ import pytest
 from conftest import copy_of_the_repository
 from PIL import Image
 
-from lib import profiles
+from lib.study import profiles
 
 ABLATIONS = list(profiles.load("smoke").notebooks)
 RUN = "digits-resnet8 seed 0"
@@ -87,7 +87,7 @@ def test_dates_and_remarks_do_not_matter(own_study):
         ("notebooks/30-sign.ipynb", add_cell("markdown", "More to read."), ["30-sign", "90-report"]),
         ("notebooks/30-sign.ipynb", add_cell("code", "1 + 1"), ["30-sign", "90-report"]),
         ("notebooks/10-measure.ipynb", add_cell("code", "1 + 1"), EVERYTHING[1:]),
-        ("lib/training.py", lambda text: f"{text}\n# changed\n", EVERYTHING),
+        ("lib/images/training.py", lambda text: f"{text}\n# changed\n", EVERYTHING),
         ("study.yaml", lambda text: text.replace("training: {epochs: 3", "training: {epochs: 4", 1), EVERYTHING),
         ("requirements.lock", lambda text: re.sub(r"^numpy==\S+", "numpy==0.1", text, flags=re.M), EVERYTHING),
     ],
@@ -132,7 +132,7 @@ def test_a_failing_notebook_is_named_its_copy_left_and_the_others_run(own_study)
 
 
 def test_a_report_trains_and_measures_nothing(own_study):
-    own_study.change("lib/profiles.py", lambda text: f"{text}\n# changed\n")
+    own_study.change("lib/study/profiles.py", lambda text: f"{text}\n# changed\n")
     assert own_study.plan("--report", "--seeds", "0 1") == sorted([*ABLATIONS, "90-report"])
 
 
@@ -196,7 +196,7 @@ def test_on_gpus_every_run_waits_for_its_turn_and_the_report_does_not(own_study)
     command = [sys.executable, "-m", "snakemake", *words, "--profile", "none", "--workflow-profile", "none"]
     planned = subprocess.run(command, cwd=own_study.root, env=own_study.environment, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
-    executed = [line for line in planned.stdout.splitlines() if "-m lib.execute" in line]
+    executed = [line for line in planned.stdout.splitlines() if "-m lib.running.execute" in line]
     assert len(executed) == len(EVERYTHING)
     assert all("-p device cuda" in line for line in executed)
     waiting = [line for line in executed if "--gpus 0,GPU-b --runs-per-gpu 3" in line]
@@ -215,7 +215,7 @@ def test_nothing_runs_beside_a_notebook_that_takes_times(tmp_path, cluster, timi
     assert planned.returncode == 0, planned.stderr
     found = dict(re.findall(r"Job \d+: (\S+): (\d+)\n", planned.stdout))
     assert found == dict.fromkeys(ABLATIONS, "1") | dict.fromkeys(profiles.TIMING, timing)
-    executed = [line for line in planned.stdout.splitlines() if "-m lib.execute" in line]
+    executed = [line for line in planned.stdout.splitlines() if "-m lib.running.execute" in line]
     assert all("--threads 1 " in line for line in executed) and len(executed) == len(EVERYTHING)
 
 

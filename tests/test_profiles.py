@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib import datasets, networks, profiles, reproduce, training
+from lib.images import datasets, networks, training
+from lib.running import reproduce
+from lib.study import profiles
 
 DEFAULTS = yaml.safe_load((profiles.ROOT / profiles.FILE).read_text())["defaults"]
 MEASURING = DEFAULTS["measuring"] | {"points": 5}

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from lib import progress
+from lib.running import progress
 
 
 def handler():

@@ -21,7 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib import criteria, datasets, importance, networks, noise, oracle, profiles, pruning, reproduce, statistics
+from lib import criteria, importance, noise, oracle, pruning
+from lib.images import datasets, networks
+from lib.running import reproduce
+from lib.study import profiles, statistics
 
 DOCUMENTED = (ValueError, FileNotFoundError, RuntimeError)
 ROOT = Path(profiles.__file__).resolve().parent

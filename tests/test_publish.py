@@ -14,7 +14,8 @@ import made_up
 import pandas
 import pytest
 
-from lib import profiles, publish, reuse
+from lib.running import publish
+from lib.study import profiles, reuse
 
 PER_RUN = [
     "00-train.ipynb",
@@ -150,7 +151,7 @@ def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan)
 @pytest.mark.parametrize(
     "place",
     [
-        *(profiles.ROOT / "lib/study.py", profiles.ROOT, Path.home() / "x.py"),
+        *(profiles.ROOT / "lib/study/measurements.py", profiles.ROOT, Path.home() / "x.py"),
         Path(tempfile.gettempdir(), "ipykernel_17/236.py"),
     ],
     ids=str,

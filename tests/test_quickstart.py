@@ -7,7 +7,10 @@ import subprocess
 import pytest
 import torch
 
-from lib import cost, datasets, execute, folders, networks, profiles, saving, structure, training
+from lib import cost, saving, structure
+from lib.images import datasets, folders, networks, training
+from lib.running import execute
+from lib.study import profiles
 
 NOTEBOOK = profiles.ROOT / "notebooks/quickstart.ipynb"
 
@@ -79,7 +82,7 @@ def test_neither_weights_nor_labels_is_refused(tmp_path):
 def test_make_runs_it_and_it_is_under_thirty_lines():
     words = ["make", "--dry-run", "PYTHON=python3", "quickstart"]
     said = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True, check=True).stdout
-    assert "-m lib.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb" in said
+    assert "-m lib.running.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb" in said
     assert "cat results/quickstart/quickstart.txt\n" in said
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     parameters, *rest = cells

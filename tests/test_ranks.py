@@ -8,8 +8,9 @@ import in_ranks
 import pytest
 import torch
 
-from lib import folders, ranks
-from lib.profiles import ROOT
+from lib import ranks
+from lib.images import folders
+from lib.study.profiles import ROOT
 
 COUNTS = (1, 2, 3)
 

@@ -9,8 +9,9 @@ import pandas
 import pytest
 import torch
 
-from lib import cost, readme
-from lib.profiles import ROOT
+from lib import cost
+from lib.report import readme
+from lib.study.profiles import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 
@@ -41,8 +42,9 @@ def test_the_line_that_reads_scores_shows_the_least_important(tmp_path):
     assert done.stdout.splitlines()[1].split()[1:] == ["a", "11", "1.0"] and len(done.stdout.splitlines()) == 11
 
 
-def test_every_module_is_named():
+def test_every_folder_and_every_module_of_the_method_is_named():
     there = {path.stem for path in (ROOT / "lib").glob("*.py")} - {"__init__"}
+    there |= {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "lib").rglob("__init__.py")}
     assert {name for name in there if f"`{name}`" not in TEXT} == set()
 
 

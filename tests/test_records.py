@@ -10,7 +10,8 @@ import pandas
 import pytest
 import torch
 
-from lib import execute, profiles, records, surroundings
+from lib.running import execute
+from lib.study import profiles, records, surroundings
 
 RUN = profiles.Run("smoke", "digits", "resnet8", 3, device="cpu")
 
@@ -49,7 +50,7 @@ def test_the_command_gives_the_notebook_exactly_the_parameters_of_the_cell(noteb
     called = {}
     monkeypatch.setattr(execute, "run", lambda *where, **how: called.update(where=where, **how))
     words = shlex.split(records.command(notebook, of))
-    assert words[:3] == ["python", "-m", "lib.execute"]
+    assert words[:3] == ["python", "-m", "lib.running.execute"]
     assert execute.main(words[3:]) == 0
     source, output, values = called["where"]
     assert source == f"notebooks/{notebook}.ipynb" and output.endswith(f"{notebook}.ipynb")

@@ -12,10 +12,11 @@ import made_up
 import pandas
 import pytest
 
-from lib import profiles, report
+from lib.report import document
+from lib.study import profiles
 
 needs_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
-FRONT = [report.Text("# What was found"), report.Text("## In short\n\nNothing was run.")]
+FRONT = [document.Text("# What was found"), document.Text("## In short\n\nNothing was run.")]
 
 
 @pytest.fixture
@@ -32,21 +33,21 @@ def html_links(plan):
 
 def test_a_section_is_prose_tables_and_figures_in_order(plan):
     saved, unsaved = (plan.figures / f"15-replication-{name}.png" for name in ("curves", "cell-6-0"))
-    assert report.section(plan, "15-replication") == [
-        report.Text("# Does it *work*?\n\nFirst words.\n\nSome `code` in a sentence:"),
-        report.Figure(saved, "Does it work?", "Some code in a sentence"),
-        report.Text("## The table"),
-        report.Text(made_up.TABLE, (plan.tables / "15-replication-auc.csv",)),
-        report.Text("## A *picture* that nobody saved"),
-        report.Figure(unsaved, "A picture that nobody saved", "A picture that nobody saved"),
+    assert document.section(plan, "15-replication") == [
+        document.Text("# Does it *work*?\n\nFirst words.\n\nSome `code` in a sentence:"),
+        document.Figure(saved, "Does it work?", "Some code in a sentence"),
+        document.Text("## The table"),
+        document.Text(made_up.TABLE, (plan.tables / "15-replication-auc.csv",)),
+        document.Text("## A *picture* that nobody saved"),
+        document.Figure(unsaved, "A picture that nobody saved", "A picture that nobody saved"),
     ]
     assert unsaved.read_bytes() == made_up.png((30, 20))
 
 
 def test_words_about_a_figure_are_those_below_its_own_heading():
-    below = report._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\nFirst.\n\nOf `B`:\n\n| a |\n| --- |")
+    below = document._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\nFirst.\n\nOf `B`:\n\n| a |\n| --- |")
     assert below == ("B", "Of B")
-    assert report._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\n") == ("B", "B")
+    assert document._heading_and_last_paragraph("# A\n\nOf A.\n\n## B\n\n") == ("B", "B")
 
 
 def test_no_paragraph_of_a_notebook_is_copied_into_another():
@@ -59,11 +60,11 @@ def test_no_paragraph_of_a_notebook_is_copied_into_another():
 
 
 def test_a_missing_notebook_is_named_and_an_earlier_report_left_as_it_was(plan):
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     before = plan.report.read_bytes()
     plan.executed("30-sign").unlink()
     with pytest.raises(FileNotFoundError, match=r"notebooks/30-sign\.ipynb is missing: run make reproduce"):
-        report.write(plan, FRONT)
+        document.write(plan, FRONT)
     assert plan.report.read_bytes() == before
 
 
@@ -71,14 +72,14 @@ def test_a_missing_notebook_is_named_and_an_earlier_report_left_as_it_was(plan):
 def test_what_is_no_notebook_is_named(plan, content):
     plan.executed("30-sign").write_text(content)
     with pytest.raises(ValueError, match=r"notebooks/30-sign\.ipynb is not a notebook"):
-        report.section(plan, "30-sign")
+        document.section(plan, "30-sign")
 
 
 @pytest.mark.parametrize("begun", ["2026-01-02T03:04:04+00:00", "2026-01-02T03:04:10+00:00"])
 def test_a_notebook_run_by_hand_since_is_refused(plan, begun):
     made_up.change(plan.record("30-sign"), begun=begun)
     with pytest.raises(ValueError, match=r"notebooks/30-sign\.ipynb is not of 30-sign's last run"):
-        report.section(plan, "30-sign")
+        document.section(plan, "30-sign")
 
 
 def test_front_matter_can_follow_the_notebooks_own_prose(tmp_path, monkeypatch):
@@ -90,18 +91,18 @@ def test_front_matter_can_follow_the_notebooks_own_prose(tmp_path, monkeypatch):
     ]
     made_up.write_notebook(tmp_path / "90.ipynb", cells)
     monkeypatch.setattr(profiles, "notebook_path", lambda name: tmp_path / f"{name}.ipynb")
-    shown = report.Text("shown")
-    expected = [report.Text("# Title"), report.Text("## Claims\n\nWhy."), shown, report.Text("End.")]
-    assert report.told("90", {"Claims": [shown]}) == expected
+    shown = document.Text("shown")
+    expected = [document.Text("# Title"), document.Text("## Claims\n\nWhy."), shown, document.Text("End.")]
+    assert document.told("90", {"Claims": [shown]}) == expected
     with pytest.raises(ValueError, match="90 has no heading 'Clams'"):
-        report.told("90", {"Clams": [shown]})
+        document.told("90", {"Clams": [shown]})
 
 
 def test_blocks_show_themselves_in_a_notebook(plan):
-    block = report.table(pandas.DataFrame({"dataset": ["digits"]}), "Of what.", plan.tables / "x.csv")
+    block = document.table(pandas.DataFrame({"dataset": ["digits"]}), "Of what.", plan.tables / "x.csv")
     assert block._repr_markdown_() == "Of what.\n\n| data set |\n| --- |\n| digits |"
     assert block.files == (plan.tables / "x.csv",)
-    assert report.Figure(plan.figures / "30-sign-curves.png", "A")._repr_png_() == made_up.png()
+    assert document.Figure(plan.figures / "30-sign-curves.png", "A")._repr_png_() == made_up.png()
 
 
 # ---- records ------------------------------------------------------------------------------------------------------
@@ -112,12 +113,12 @@ def test_runs_says_what_was_run_on_what(plan):
     row |= {"torch": "2.14.1", "training_seconds": 1.5, "measuring_seconds": 20.25, "peak_memory_mb": 900.0}
     row |= {"commit": "0123456+"}
     expected = pandas.DataFrame([row, row | {"seed": 1, "accuracy": 0.6}])
-    pandas.testing.assert_frame_equal(report.runs(plan), expected)
+    pandas.testing.assert_frame_equal(document.runs(plan), expected)
 
 
 def test_runs_without_git_have_no_commit(plan):
     made_up.change(plan.runs[0].record("10-measure"), git=None)
-    assert list(report.runs(plan)["commit"]) == ["none", "0123456+"]
+    assert list(document.runs(plan)["commit"]) == ["none", "0123456+"]
 
 
 @pytest.mark.parametrize("notebook", ["00-train", "10-measure"])
@@ -136,7 +137,7 @@ def test_runs_that_do_not_belong_together_are_refused(plan, notebook, fields, wh
     with pytest.raises(
         ValueError, match=rf"digits-resnet8 seed 1.* differ in the {what.format(notebook)}: make"
     ) as error:
-        report.write(plan, FRONT)
+        document.write(plan, FRONT)
     assert "\n" not in str(error.value)
     assert not plan.report.exists()
 
@@ -144,19 +145,19 @@ def test_runs_that_do_not_belong_together_are_refused(plan, notebook, fields, wh
 def test_settings_of_the_other_notebook_do_not_matter(plan):
     settings = plan.runs[0].settings
     made_up.change(plan.runs[1].record("00-train"), settings=settings | {"measuring": {"points": 99}})
-    assert report.check_consistent(plan).empty
+    assert document.check_consistent(plan).empty
 
 
 def test_an_ablation_over_other_seeds_is_refused(plan):
     made_up.change(plan.record("30-sign"), parameters=plan.parameters | {"seeds": [0]})
     with pytest.raises(ValueError, match="the report against 30-sign differ in the seeds"):
-        report.check_consistent(plan)
+        document.check_consistent(plan)
 
 
 def test_other_differences_are_listed(plan):
-    assert report.check_consistent(plan).empty
+    assert document.check_consistent(plan).empty
     made_up.change(plan.runs[1].record("10-measure"), device={"type": "cuda", "name": "A GPU"}, threads=4)
-    found = report.check_consistent(plan)
+    found = document.check_consistent(plan)
     all_but_one = "digits-resnet8 seed 0 00-train, digits-resnet8 seed 1 00-train, digits-resnet8 seed 0 10-measure"
     assert found.to_dict("records") == [
         {"field": "device", "value": "A Processor", "runs": all_but_one},
@@ -169,28 +170,28 @@ def test_other_differences_are_listed(plan):
 def test_data_sets_may_differ_in_data_and_settings(tmp_path):
     plan = profiles.load("paper", [0], results=tmp_path)
     for run in plan.runs:
-        for notebook in report.PER_RUN:
+        for notebook in document.PER_RUN:
             run.folder.mkdir(parents=True, exist_ok=True)
             fields = made_up.run_record(run, notebook) | {"data": run.dataset}
             made_up.write_record(run.record(notebook), fields)
     plan.executed("x").parent.mkdir()
     for notebook in plan.notebooks:
         made_up.write_record(plan.record(notebook), made_up.ablation_record(plan))
-    assert report.check_consistent(plan).empty
+    assert document.check_consistent(plan).empty
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}"])
 def test_a_damaged_record_is_named(plan, content):
     plan.runs[0].record("00-train").write_text(content)
     with pytest.raises(ValueError, match=r"seed-0/00-train\.json is no whole record"):
-        report.runs(plan)
+        document.runs(plan)
 
 
 # ---- the pages ----------------------------------------------------------------------------------------------------
 
 
 def test_the_report_in_markdown(plan):
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     text = plan.report.with_suffix(".md").read_text()
     start = """# What was found
 
@@ -241,16 +242,16 @@ Some `code` in a sentence:
 
 @pytest.mark.parametrize("suffix", [".html", ".md"])
 def test_code_parameters_and_bare_outputs_stay_out(plan, suffix):
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     text = plan.report.with_suffix(suffix).read_text()
     for word in ("figures.save", "records.save_table", 'profile = "smoke"', "noise", "bare", "Figure size"):
         assert word not in text
 
 
 def test_both_are_written_whole_and_again_the_same(plan):
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     before = {path: path.read_bytes() for path in plan.folder.glob("report.*")}
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     assert {path: path.read_bytes() for path in plan.folder.glob("report.*")} == before
     assert sorted(path.name for path in before) == ["report.html", "report.md"]
     assert not list(plan.folder.rglob("*.part*"))
@@ -258,8 +259,8 @@ def test_both_are_written_whole_and_again_the_same(plan):
 
 def test_figures_and_tables_of_the_front_are_numbered_and_linked(plan):
     picture = plan.figures / "30-sign-curves.png"
-    front = [*FRONT, report.Figure(picture, "Up [front]", "Words", (plan.tables / "30-sign-auc.csv",))]
-    report.write(plan, front)
+    front = [*FRONT, document.Figure(picture, "Up [front]", "Words", (plan.tables / "30-sign-auc.csv",))]
+    document.write(plan, front)
     text = plan.report.with_suffix(".md").read_text()
     links = "[SVG](figures/30-sign-curves.svg) · data: [30-sign-auc.csv](tables/30-sign-auc.csv)"
     assert f"![Words](figures/30-sign-curves.png)\\\n*Figure 1. Up \\[front\\].* {links}" in text
@@ -267,7 +268,7 @@ def test_figures_and_tables_of_the_front_are_numbered_and_linked(plan):
 
 
 def test_benchmarks_come_last_if_there_are_any(plan):
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     assert "How fast" not in plan.report.with_suffix(".md").read_text()
     folder = plan.folder.parent / "benchmarks"
     folder.mkdir()
@@ -277,7 +278,7 @@ def test_benchmarks_come_last_if_there_are_any(plan):
     (folder / "scoring.csv.part").write_text("half")
     (folder / "shares.png").write_bytes(made_up.png((30, 20)))
     (folder / "shares.svg").write_text("<svg/>")
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     markdown = plan.report.with_suffix(".md").read_text()
     section = markdown[markdown.index("## How fast") : markdown.index("## Files")]
     assert "### Time of scoring, against a plain pass\n\n| network" in section
@@ -288,25 +289,25 @@ def test_benchmarks_come_last_if_there_are_any(plan):
     assert "[90-report-benchmarks-scoring.csv](tables/90-report-benchmarks-scoring.csv)" in section
     assert "(figures/90-report-benchmarks.png)" in section and "(figures/90-report-benchmarks.svg)" in section
     assert (plan.tables / "90-report-benchmarks-scoring.csv").read_bytes() == (folder / "scoring.csv").read_bytes()
-    assert report.is_current(plan)
+    assert document.is_current(plan)
 
 
 def test_a_report_needs_a_title(plan):
     with pytest.raises(ValueError, match=r"begins with its title, '# ...', not with 'Words'"):
-        report.write(plan, [report.Text("Words")])
+        document.write(plan, [document.Text("Words")])
 
 
 def test_fences_hide_what_looks_like_a_heading(plan):
     cell = made_up.markdown("# Title\n\n```\n# a remark\n```\n\n## Below")
     made_up.write_notebook(plan.executed("30-sign"), [cell])
-    report.write(plan, FRONT)
+    document.write(plan, FRONT)
     assert "## Title\n\n```\n# a remark\n```\n\n### Below" in plan.report.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize("change", ["table", "figure", "notebook", "record"])
 def test_a_report_knows_when_its_sources_have_changed(plan, change):
-    report.write(plan, FRONT)
-    assert report.is_current(plan)
+    document.write(plan, FRONT)
+    assert document.is_current(plan)
     changed = {
         "table": plan.tables / "30-sign-auc.csv",
         "figure": plan.figures / "30-sign-curves.png",
@@ -314,7 +315,7 @@ def test_a_report_knows_when_its_sources_have_changed(plan, change):
         "record": plan.runs[1].record("10-measure"),
     }[change]
     changed.write_bytes(changed.read_bytes() + b"\n")
-    assert not report.is_current(plan)
+    assert not document.is_current(plan)
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------
@@ -335,9 +336,9 @@ def look(page: Path) -> dict:
 @needs_chromium
 def test_a_report_in_a_browser(plan):
     wide = pandas.DataFrame({f"column {i}": ["a-very-long-word-without-any-break"] for i in range(20)})
-    long_word = report.Text("## Long\n\n" + "unbreakable" * 20)
+    long_word = document.Text("## Long\n\n" + "unbreakable" * 20)
     made_up.finish(plan)
-    report.write(plan, [*FRONT, report.table(wide), long_word])
+    document.write(plan, [*FRONT, document.table(wide), long_word])
     seen = look(plan.report)
     assert seen["images"] == 4
     assert "Nothing was run." in seen["text"] and "figures.save" not in seen["text"]

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib import datasets, profiles, reuse
+from lib.images import datasets
+from lib.study import profiles, reuse
 
 FILES = {
     "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
@@ -150,7 +151,7 @@ def test_a_folder_that_is_not_there_is_called_as_it_was_given(plan):
 
 
 def test_taken_up_by_make_they_are_not_trained_again_whatever_was_trained_there_before(own_study, offered):
-    own_study.change("lib/training.py", lambda text: f"{text}\n# changed\n")
+    own_study.change("lib/images/training.py", lambda text: f"{text}\n# changed\n")
     shutil.rmtree(own_study.smoke / "digits-resnet8")
     assert "00-train digits-resnet8 seed 0" in own_study.plan()
     told, *steps = own_study.plan("--checkpoints", str(offered))[::-1]

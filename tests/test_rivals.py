@@ -10,8 +10,9 @@ import toys
 from torch import nn
 from torch.nn import functional
 
-from lib import importance, networks
+from lib import importance
 from lib.criteria import parse
+from lib.images import networks
 from lib.importance import score, units
 from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
 

@@ -13,8 +13,9 @@ import pandas
 import pytest
 import torch
 
-from lib import checkpoints, folders, importance, networks, saving, score
-from lib.profiles import ROOT
+from lib import importance, saving, score
+from lib.images import checkpoints, folders, networks
+from lib.study.profiles import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
 SLOW = """

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lib import statistics
+from lib.study import statistics
 
 # Demsar 2006, Table 6: AUC of four variants of C4.5 on 14 data sets. The last but one is printed as .975 for both
 # variants with cf, but ranked 2 and 3 there, by digits that are not printed: hence .9751.

@@ -18,7 +18,8 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import networks, pruning, saving, structure
+from lib import pruning, saving, structure
+from lib.images import networks
 from lib.structure import BUDGETS, plan, slim, trace
 from lib.units import units
 

@@ -1,12 +1,13 @@
-"""lib.study: which curves an ablation asks for, each once, and what is measured on long-tailed examples."""
+"""study.measurements: which curves an ablation asks for, each once, and what is measured on long-tailed examples."""
 
 from collections import Counter
 
 import pytest
 import torch
 
-from lib import importance, profiles, saving, study
-from lib.study import ABLATIONS, Cell, cells
+from lib import importance, saving
+from lib.study import measurements, profiles
+from lib.study.measurements import ABLATIONS, Cell, cells
 
 LABELS = torch.arange(10).repeat(40)  # 400 training images, as many of each of ten classes
 SETTINGS = profiles.load("quick").settings("digits")["measuring"]
@@ -64,9 +65,9 @@ def test_no_criterion_that_needs_no_labels_is_kept_from_the_rivals():
 def test_curves_to_compare_come_from_a_notebook_that_has_them_all():
     compared = ["sq:rand:norm", "sq:norm", "taylorfo", "l2", "random"]
     order = ("85-larger-networks", "30-sign", "60-rivals", "40-label-scarcity", "15-replication")
-    assert study.comparing(order, compared) == "40-label-scarcity"
-    assert study.comparing(["80-cost", "30-sign"], compared) is None
-    assert study.comparing(["30-sign"], ["taylorfo", "pos"]) == "30-sign"
+    assert measurements.comparing(order, compared) == "40-label-scarcity"
+    assert measurements.comparing(["80-cost", "30-sign"], compared) is None
+    assert measurements.comparing(["30-sign"], ["taylorfo", "pos"]) == "30-sign"
 
 
 def test_more_examples_than_there_are_cannot_be_asked_for():
@@ -76,25 +77,25 @@ def test_more_examples_than_there_are_cannot_be_asked_for():
 
 def test_no_cell_is_asked_for_twice_and_quick_stays_within_its_limit():
     for run in profiles.load("quick").runs[::3]:
-        wanted = study.wanted(run)
+        wanted = measurements.wanted(run)
         assert len(wanted) == len(set(wanted)) <= 180
 
 
 def test_a_profile_whose_notebooks_ask_for_no_curves_has_empty_tables(tmp_path):
     (run, *_) = profiles.load("smoke", results=tmp_path).runs
-    dataset = study.datasets.load(run.dataset, "train", run.data_folder)
-    model = study.networks.build(run.network, len(dataset.classes), dataset.images.shape[1])
+    dataset = measurements.datasets.load(run.dataset, "train", run.data_folder)
+    model = measurements.networks.build(run.network, len(dataset.classes), dataset.images.shape[1])
     saving.save(model, run.checkpoint, {})
-    curves, scores = study.measure(run, [], "cpu")
-    assert curves.empty and scores.empty and {*study.RUN, *Cell._fields} <= set(curves)
-    assert study.summaries(curves).empty and {"criterion", "auc_relative"} <= set(study.summaries(curves))
+    curves, scores = measurements.measure(run, [], "cpu")
+    assert curves.empty and scores.empty and {*measurements.RUN, *Cell._fields} <= set(curves)
+    assert measurements.summaries(curves).empty and {"criterion", "auc_relative"} <= set(measurements.summaries(curves))
 
 
 def test_bands_are_thirds_of_the_classes_by_how_often_they_are_drawn():
     labels = torch.arange(10).repeat(100)
-    drawn = Counter(labels[study._long_tailed(labels, 5)].tolist())
-    bands = study._bands(torch.arange(10), 10, 5)
+    drawn = Counter(labels[measurements._long_tailed(labels, 5)].tolist())
+    bands = measurements._bands(torch.arange(10), 10, 5)
     assert torch.stack(list(bands.values())).sum(0).tolist() == [1] * 10
-    counts = [{drawn[label] for label in bands[name].nonzero().flatten().tolist()} for name in study.BANDS]
+    counts = [{drawn[label] for label in bands[name].nonzero().flatten().tolist()} for name in measurements.BANDS]
     assert [len(each) for each in counts] == [4, 3, 3]
     assert min(counts[0]) > max(counts[1]) > min(counts[1]) > max(counts[2])

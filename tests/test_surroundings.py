@@ -15,7 +15,8 @@ from soak import results
 from test_execute import PARAMETERS, outputs, write_notebook
 from test_pipeline import NOTHING_TO_DO
 
-from lib import execute, profiles, records, surroundings
+from lib.running import execute
+from lib.study import profiles, records, surroundings
 
 # What people have in their environments, each with a value that would be noticed.
 HOSTILE = {
@@ -121,7 +122,7 @@ def test_packages_of_the_users_count_where_the_interpreter_has_no_environment_of
 def test_what_make_starts_has_its_own_options_and_a_calm_environment(hostile):
     say = "import os, sys; flags = sys.flags; "
     say += "print(flags.no_user_site, flags.optimize, flags.ignore_environment, *sys.argv[1:], *sorted(os.environ))"
-    words = [sys.executable, "-E", "-s", "-m", "lib.surroundings", "-c", say, "a b"]
+    words = [sys.executable, "-E", "-s", "-m", "lib.study.surroundings", "-c", say, "a b"]
     said = subprocess.run(words, env=hostile, cwd=surroundings.ROOT, capture_output=True, text=True)
     assert said.stderr == ""
     assert said.stdout.split() == ["1", "0", "0", "a", "b", *sorted(surroundings.calm(hostile))]
@@ -173,7 +174,7 @@ def test_settings_of_ipython_for_the_whole_machine_do_not_act(tmp_path, monkeypa
 
 
 def test_streams_that_are_closed_and_a_mask_that_hides_what_is_written():
-    say = "import os, sys\nfrom lib import surroundings\nsurroundings.settle()\n"
+    say = "import os, sys\nfrom lib.study import surroundings\nsurroundings.settle()\n"
     say += "sys.stderr.write(f'{os.path.samestat(os.fstat(1), os.stat(os.devnull))} {os.umask(0):o}')"
     words = ["sh", "-c", 'umask 0747; exec "$@" >&-', "sh", sys.executable, "-c", say]
     done = subprocess.run(words, cwd=surroundings.ROOT, capture_output=True, text=True)
@@ -182,7 +183,7 @@ def test_streams_that_are_closed_and_a_mask_that_hides_what_is_written():
 
 @pytest.mark.parametrize(("limit", "said"), [("-S -n", "256"), ("-n", f"{TOO_FEW}\n")])
 def test_files_that_may_be_open_are_enough_or_it_is_said(limit, said):
-    say = "import resource, sys\nfrom lib import surroundings\nsurroundings.settle()\n"
+    say = "import resource, sys\nfrom lib.study import surroundings\nsurroundings.settle()\n"
     say += "sys.stderr.write(f'{resource.getrlimit(resource.RLIMIT_NOFILE)[0]}')"
     words = ["sh", "-c", f'ulimit {limit} 64; exec "$@"', "sh", sys.executable, "-c", say]
     done = subprocess.run(words, cwd=surroundings.ROOT, capture_output=True, text=True)
@@ -289,4 +290,4 @@ def test_the_interpreter_may_be_in_a_folder_of_any_name(tmp_path):
     command = [python, "-m", "snakemake", *words, "--workflow-profile", "none"]
     planned = subprocess.run(command, cwd=copied.root, env=copied.environment, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
-    assert f"exec {shlex.quote(python)} -m lib.execute" in planned.stdout
+    assert f"exec {shlex.quote(python)} -m lib.running.execute" in planned.stdout

@@ -4,7 +4,7 @@ import numpy
 import pandas
 import pytest
 
-from lib import tables
+from lib.report import tables
 
 
 def test_a_table_in_markdown():

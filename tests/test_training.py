@@ -1,4 +1,4 @@
-"""lib.training: the same seed gives the same bits, interrupted or not; files hold what was saved or are refused."""
+"""images.training: the same seed gives the same bits, interrupted or not; files hold what was saved or are refused."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lib import datasets, networks
+from lib.images import datasets, networks
+from lib.images.training import Recipe, evaluate, predict, train
 from lib.saving import restore, save
-from lib.training import Recipe, evaluate, predict, train
 
 RECIPE = Recipe(epochs=2, batch=64, crop=1, flip=False, precision="float32")
 
@@ -258,7 +258,7 @@ def test_a_damaged_state_is_ignored_with_a_warning(digits, tmp_path, spoil):
     ],
 )  # fmt: skip
 def test_a_foreign_state_is_ignored_with_a_line_in_the_log_and_no_warning(digits, tmp_path, spoil, reason, caplog):
-    with caplog.at_level("INFO", "lib.training"):
+    with caplog.at_level("INFO", "lib.images.training"):
         trained_anew(digits, tmp_path / "state", spoil)
     (line,) = caplog.messages
     assert "state is not gone on from (it " in line and reason in line and line.endswith("training starts anew")

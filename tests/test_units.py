@@ -9,7 +9,8 @@ import toys
 from torch import nn
 from torch.nn import functional
 
-from lib import importance, networks, oracle, pruning
+from lib import importance, oracle, pruning
+from lib.images import networks
 from lib.units import along, tapped, units
 
 

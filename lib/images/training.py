@@ -1,0 +1,223 @@
+"""Training from scratch: the whole data set on the device, augmentation on tensors, one-cycle SGD.
+
+Enters: a network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in
+eval mode and a log, one row an epoch. Interrupted training goes on from the last finished epoch with the same
+result, since everything random in an epoch depends on (seed, epoch) alone. One cycle: Smith & Topin 2018 (arXiv
+1708.07120).
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy
+import pandas
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib import saving
+from lib.images import datasets
+from lib.models import predict
+
+_log = logging.getLogger(__name__)
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the defaults suit ResNets on 32-pixel images.
+
+    `learning_rate` is the peak, for batches of `batch` images; `warmup` the fraction of all steps spent rising to it;
+    `crop` the pixels of padding before a random crop; `flip` mirrors half the images (not for digits). `precision`
+    "auto" computes in bfloat16 (weights stay float32) on CUDA and on CPUs that multiply it themselves, else in float32.
+    """
+
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.25
+    crop: int = 4
+    flip: bool = True
+    precision: str = "auto"
+
+    def __post_init__(self):
+        positive = ("epochs", "batch", "learning_rate")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"training setting {name}={getattr(self, name)!r} must be positive")
+        for name in ("epochs", "batch", "crop"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"training setting {name}={getattr(self, name)!r} must be a whole number")
+        if self.crop < 0 or not 0 <= self.warmup <= 1:
+            raise ValueError(f"training settings crop={self.crop}, warmup={self.warmup}: from 0, warmup to 1")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"training setting precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
+
+
+def train(
+    model: nn.Module,
+    train_set: datasets.ImageSet,
+    test_set: datasets.ImageSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    moments: tuple[Tensor, Tensor] | None = None,
+    state: Path | None = None,
+    report: Callable[[Mapping], None] = lambda row: None,
+) -> pandas.DataFrame:
+    """Trains `model` in place, leaves it in eval mode, and returns the log.
+
+    Arguments:
+        seed: of batch order and augmentation.
+        moments: mean and deviation (C,) of the channels, in [0, 1] units, by which all images are normalised; without
+            them those of the training set.
+        state: where to keep the state after every epoch, and to go on from if it is of this network, data, moments,
+            recipe, seed, kind of device and code (of `datasets`, `networks` and this module). Where it is of another,
+            as after an edit, training starts anew, which only the log tells; where it is damaged, a warning says so.
+        report: called with every row of the log as soon as it is there.
+
+    Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
+        seconds.
+    """
+    device = torch.device(device)
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = _optimizer(model, recipe)
+    moments = [*map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)]
+    identity = _identity(recipe, seed, (train_set.digest, test_set.digest, *(m.tolist() for m in moments)), device)
+    rows = _restore_state(state, model, optimizer, identity)
+    pixels, labels = functional.pad(train_set.images.to(device), [recipe.crop] * 4), train_set.labels.to(device)
+    for epoch in range(len(rows), recipe.epochs):
+        started = time.perf_counter()
+        model.train()
+        with _dropout_seeded(_epoch_seed(seed, epoch), device):
+            loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, seed=seed, epoch=epoch)
+        model.eval()
+        accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
+        row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
+        rows.append(row | {"seconds": time.perf_counter() - started})
+        if state is not None:
+            _save_state(state, model, optimizer, identity, rows)
+        report(rows[-1])
+    model.eval()
+    return pandas.DataFrame(rows)
+
+
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 500) -> float:
+    """The share of `images` (M, C, H, W), normalised, whose largest logit is at `labels` (M,).
+
+    Raises ValueError where there are no images, or not one label for each.
+    """
+    if len(images) != len(labels) or not len(labels):
+        raise ValueError(
+            f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, and at least one"
+        )
+    return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(numpy.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+@contextmanager
+def _dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout knows only the global random state: while open, that comes from `seed`; afterwards it is as before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+        yield
+
+
+def _identity(recipe: Recipe, seed: int, data: tuple[object, ...], device: torch.device) -> str:
+    """Of everything that decides what a training gives, in one text."""
+    sources = (Path(__file__).with_name(f"{module}.py").read_text() for module in ("datasets", "networks", "training"))
+    code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
+    arithmetic = [device.type, _in_bfloat16(recipe.precision, device), torch.__version__]
+    return json.dumps([asdict(recipe), seed, data, arithmetic, code])
+
+
+def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int, epoch: int) -> float:
+    device, count = labels.device, len(labels)
+    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    order = torch.randperm(count, generator=generator)
+    offsets = torch.randint(0, 2 * recipe.crop + 1, (count, 2), generator=generator)
+    flips = torch.rand(count, generator=generator) < (0.5 if recipe.flip else 0.0)
+    order, offsets, flips = (drawn.to(device) for drawn in (order, offsets, flips))
+    total = torch.zeros((), device=device)
+    size = pixels.shape[-1] - 2 * recipe.crop
+    views = pixels.unfold(2, size, 1).unfold(3, size, 1)  # (M, C, 2 crop + 1, 2 crop + 1, H, W)
+    steps = math.ceil(count / recipe.batch)
+    for step, chosen in enumerate(order.split(recipe.batch)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _one_cycle(
+                (epoch * steps + step) / (recipe.epochs * steps), recipe.warmup
+            )
+        x = views[chosen, :, offsets[chosen, 0], offsets[chosen, 1]]
+        x = torch.where(flips[chosen].view(-1, 1, 1, 1), x.flip(3), x)
+        x = datasets.normalise(x, *moments).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=_in_bfloat16(recipe.precision, device)):
+            logits = model(x)
+        loss = functional.cross_entropy(logits.float(), labels[chosen])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(chosen)
+    return total.item() / count
+
+
+def _one_cycle(progress: float, warmup: float) -> float:
+    rising = progress < warmup
+    return progress / warmup if rising else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _in_bfloat16(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bfloat16"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not there before torch 2.12
+    return device.type == "cuda" or any(capabilities.get(unit, False) for unit in ("amx_bf16", "avx512_bf16"))
+
+
+def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str, rows: list[dict]) -> None:
+    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
+    saving.write(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
+
+
+def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
+    if path is None or not path.exists():
+        return []
+    try:
+        tensors, metadata = saving.read(path)
+    except ValueError as error:
+        warnings.warn(f"{path} cannot be used ({error}): training starts anew", stacklevel=3)
+        return []
+    try:
+        if metadata.get("identity") != identity:
+            raise ValueError("it is of another recipe, seed, data set, normalisation, kind of device or code")
+        saving.load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    except ValueError as error:  # the usual thing after an edit
+        _log.info("%s is not gone on from (%s): training starts anew", path, error)
+        return []
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
+    return json.loads(metadata["rows"])

@@ -1,0 +1,313 @@
+"""The report's question answered in words: sentences made of its tables.
+
+Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
+from a table or from the rules of the verdicts, and every judgement from a verdict or from which number is larger or has
+which sign.
+"""
+
+from collections.abc import Iterable
+
+import pandas
+
+from lib.report import tables
+from lib.study import analysis
+from lib.study.claims import RECOMMENDED
+from lib.study.statistics import LEVEL, MARGIN
+
+BASELINES = {"l2": "the size of weights", "random": "chance"}
+NOTHING = pandas.DataFrame()
+
+
+def in_short(
+    *,
+    free: pandas.DataFrame = NOTHING,
+    labelled: pandas.DataFrame = NOTHING,
+    verdicts: pandas.DataFrame = NOTHING,
+    behind: pandas.DataFrame = NOTHING,
+    tuned: pandas.DataFrame = NOTHING,
+    together: pandas.DataFrame = NOTHING,
+    agreement: pandas.DataFrame = NOTHING,
+    contrasts: pandas.DataFrame = NOTHING,
+    single: pandas.DataFrame = NOTHING,
+) -> str:
+    """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels, of the claims
+    and of the paper's curves; "" where they say nothing of it.
+
+    Arguments:
+        free, labelled: summaries (as of `study.summaries`) of criteria that need no labels, and of those that do, on as
+            many examples.
+        verdicts, behind: of `claims.verdicts` and `claims.secondary`.
+        tuned: of `finetuning.recovery`.
+        together: of `analysis.interaction_means`.
+        agreement, single: of `paper.agreement` and `paper.single_runs`.
+        contrasts: of `claims.beside_paper`.
+    """
+    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free), _normalising(verdicts, behind)]
+    said += [_labels(verdicts), _after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
+    said += [_beside_paper(agreement, contrasts, single)]
+    return "\n".join(f"- {sentences}" for sentences in said if sentences)
+
+
+def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
+    if not _has_recommended(free):
+        return ""
+    means = _means(free)
+    own = means[RECOMMENDED]
+    there = {name: words for name, words in BASELINES.items() if name in means}
+    sides = {"better": [name for name in there if own > means[name]]}
+    sides |= {"no better": [name for name in there if name not in sides["better"]]}
+    answer = [
+        f"{side} than " + listed(f"by {there[name]} (`{name}`: {means[name]:.3f})" for name in names)
+        for side, names in sides.items()
+        if names
+    ]
+    opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
+    said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
+    said += f"{free['used'].max():,} images."
+    return " ".join(filter(None, [said, _best_with_labels(own, labelled)]))
+
+
+def _anything_better(free: pandas.DataFrame) -> str:
+    if not _has_recommended(free) or free["criterion"].nunique() < 2:
+        return ""
+    means = _means(free)
+    parts = [_place(means), _best_by_weights(free, means[RECOMMENDED]), _by_cost(free)]
+    return f"**Is anything better without labels?** {' '.join(filter(None, parts))}"
+
+
+def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
+    """Of the best criterion that looks at no image, if there is one besides those named already."""
+    blind = free[(free["used"] == 0) & ~free["criterion"].isin(BASELINES)]
+    if blind.empty:
+        return ""
+    best, value = next(_means(blind).items())
+    both = free[free["criterion"].isin([best, RECOMMENDED])]
+    by_panel = both.pivot_table(index=analysis.PANEL, columns="criterion", values="auc_relative")
+    ahead = int((by_panel[best] > by_panel[RECOMMENDED]).sum())
+    return (
+        f"The best that looks at weights alone, `{best}`, has {value:.3f}, {'more' if value > own else 'no more'} than "
+        f"it, and is ahead on {ahead} of {_panels(by_panel)}."
+    )
+
+
+def _panels(table: pandas.DataFrame) -> str:
+    return f"{len(table)} networks (means over their seeds)" if len(table) > 1 else "1 network (its seeds' mean)"
+
+
+def _place(means: pandas.Series) -> str:
+    best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
+    if best == RECOMMENDED:
+        return f"Not in the mean: it is the best of {len(means)} criteria."
+    return f"Among {len(means)} criteria it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
+
+
+def _by_cost(free: pandas.DataFrame) -> str:
+    """Its place where criteria are compared at equal multiply-adds, if these are known."""
+    if "auc_relative_macs" not in free or free["auc_relative_macs"].isna().all():
+        return ""
+    means = free.groupby("criterion")["auc_relative_macs"].mean().dropna().sort_values(ascending=False)
+    if RECOMMENDED not in means:
+        return ""
+    place = list(means.index).index(RECOMMENDED) + 1
+    best = "" if place == 1 else f" (the best, `{means.index[0]}`, has {means.iloc[0]:.3f})"
+    return (
+        f"Over the first quarter of the multiply-adds that go, instead of half of the units, it has "
+        f"{means[RECOMMENDED]:.3f} and place {place}{best}."
+    )
+
+
+def _best_with_labels(own: float, labelled: pandas.DataFrame) -> str:
+    if labelled.empty:
+        return ""
+    means = _means(labelled)
+    best, side = means.index[0], "more" if means.iloc[0] > own else "no more"
+    return f"Of {len(means)} that need labels, the best, `{best}`, has {means[best]:.3f}, {side} than it."
+
+
+def _has_recommended(table: pandas.DataFrame) -> bool:
+    return "criterion" in table and RECOMMENDED in set(table["criterion"])
+
+
+def _means(summary: pandas.DataFrame) -> pandas.Series:
+    return analysis.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
+
+
+def _what_can_go(free: pandas.DataFrame) -> str:
+    if not _has_recommended(free):
+        return ""
+    own = free[free["criterion"] == RECOMMENDED]
+    kept = {share: (own[f"accuracy_{share}pct"] / own["accuracy_unpruned"]).mean() for share in (10, 25, 50)}
+    shares, left = listed(map(str, kept)), listed(f"{100 * value:.0f}" for value in kept.values())
+    return (
+        f"**Which can go?** Those that it ranks lowest: with {shares} % of all units off a network keeps on average "
+        f"{left} % of its accuracy."
+    )
+
+
+def _normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
+    if (claim := _claim(verdicts, "C1")) is None:
+        return ""
+    does = {"supported": "helps", "contradicted": "harms", "open": "neither surely helps nor surely harms"}
+    said = "**Does the same length for every example help?** "
+    said += f"It {does[claim['verdict']]} label gradients: {_effect(claim)}."
+    rows = behind[(behind["claim"] == "C1") & behind["label"].str.contains(":rand")] if len(behind) else behind
+    if not len(rows):
+        return said
+    ends = f"from {_signed(rows['effect'].min())} to {_signed(rows['effect'].max())} among them"
+    sure = int((rows["p_holm"] < LEVEL).sum())
+    found = f"{sure} of them with an adjusted p below {LEVEL}"
+    if rows["smallest_p_holm"].min() >= LEVEL:
+        found = f"too few trained networks for an adjusted p below {LEVEL}"
+    mean = _signed(rows["effect"].mean())
+    return f"{said} To random gradients it adds {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
+
+
+def _labels(verdicts: pandas.DataFrame) -> str:
+    if (claim := _claim(verdicts, "C3")) is None:
+        return ""
+    margin = f"the margin of {MARGIN} in relative auc"
+    worth = {
+        "supported": f"No more than {margin}",
+        "contradicted": f"More than {margin}",
+        "open": f"Whether they are worth more than {margin} is open",
+    }
+    return (
+        f"**What are labels worth?** {worth[claim['verdict']]}. Random gradients minus those of labels, all of the "
+        f"same length: {_effect(claim)}."
+    )
+
+
+def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
+    found = verdicts[verdicts["claim"] == name] if len(verdicts) else verdicts
+    return found.iloc[0] if len(found) else None
+
+
+def _effect(claim: pandas.Series) -> str:
+    ends = (
+        f"95 % interval {_signed(claim['low'])} to {_signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
+    )
+    return f"{_signed(claim['effect'])} in relative auc ({ends}{claim['claim']}: {claim['verdict']})"
+
+
+def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
+    if not _has_recommended(tuned):
+        return ""
+    after = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="after", sort=False)
+    there = [name for name in BASELINES if name in after]
+    shown = [
+        f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}"
+        + (f" ({', '.join(f'`{name}`: {100 * row[name]:.1f}' for name in there)})" if there else "")
+        for panel, row in after.iterrows()
+    ]
+    ahead = listed(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
+    said = "**After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of "
+    said += f"{listed(shown)}."
+    if "parameters" in tuned:
+        left = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="parameters", sort=False)
+        sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there) if there else ""
+        said += f" They are not alike in size: per parameter that it keeps, {sizes}." if sizes else ""
+    return f"{said} It is ahead of {ahead}, of {_panels(after)}." if ahead else said
+
+
+def _alarm(together: pandas.DataFrame) -> str:
+    if not _has_recommended(together):
+        return ""
+    own = together[(together["criterion"] == RECOMMENDED) & (together["alarm"].fillna("") != "")]
+    if own.empty:
+        return ""
+    most = own[analysis.TOGETHER].max()
+    where = listed(own["dataset"] + ", " + own["network"])
+    return (
+        f"**An alarm**: units that it ranks lowest matter together. With a tenth of all units off at once the squared "
+        f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
+        f"from {analysis.LIMITS['together']} on)."
+    )
+
+
+def _claims(verdicts: pandas.DataFrame) -> str:
+    said = []
+    for verdict in ("supported", "contradicted", "open"):
+        here = verdicts[verdicts["verdict"] == verdict] if len(verdicts) else verdicts
+        if len(here):
+            said.append(f"{verdict}: " + "; ".join(here["label"] + " (" + here["claim"] + ")"))
+    return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
+
+
+def _beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
+    shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
+    if shown.empty:
+        return ""
+    panels = [
+        f"{listed(f'{rho:.2f}' for rho in here['spearman'])} on {_numbers(here['examples'])} ({', '.join(names)})"
+        for names, here in shown.groupby(["dataset", "network"], sort=False)
+    ]
+    said = "**Do the paper's curves come out again?** Its criteria's aucs and ours have a rank correlation of "
+    return " ".join(filter(None, [f"{said}{'; '.join(panels)}.", _signs(contrasts), _single_runs(single)]))
+
+
+def _signs(contrasts: pandas.DataFrame) -> str:
+    """Which differences between criteria have the paper's sign, of those that a claim is about."""
+    if contrasts.empty:
+        return ""
+    deciding = (contrasts["part"] == "contrast") & (contrasts["kind"] == "difference")
+    shown = contrasts[deciding & contrasts["paper"].notna()]
+    if shown.empty:
+        return ""
+    same, names = int((shown["effect"] * shown["paper"] > 0).sum()), listed(shown["claim"].unique())
+    said = f"Of {len(shown)} differences that its curves show for claims ({names}), {same} have the same sign here."
+    surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
+    for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
+        where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())
+        said += f" Each of our {blocks} {network}s has the other sign in {len(other)}: {where}."
+    return said
+
+
+def _single_runs(single: pandas.DataFrame) -> str:
+    shown = single.dropna(subset=["disagree"]) if len(single) else single
+    if shown.empty:
+        return ""
+    here, there = (_range(100 * shown[column], ".0f") for column in ("disagree", "disagree_paper"))
+    return (
+        f"One run per curve tells little of small differences: that between two criteria varies from one of our "
+        f"networks to the next with a standard deviation of {_range(shown['sd'], '.3f')} in relative auc. Two of our "
+        f"networks put {here} % of the pairs of the paper's criteria in opposite orders, the paper's run and one of "
+        f"ours {there} % (from one number of images to another)."
+    )
+
+
+def _numbers(examples: Iterable[int]) -> str:
+    return f"{listed(f'{number:,}' for number in examples)} images"
+
+
+def _range(values: pandas.Series, form: str) -> str:
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
+
+
+def _signed(value: float) -> str:
+    rounded = round(value, 3)
+    return f"{rounded:+.3f}" if rounded else "0.000"
+
+
+def legend() -> pandas.DataFrame:
+    """The columns of `analysis.signatures` for readers: sign (its header), meaning, limit (from where on there is an
+    alarm, as tables show the number) and alarm (its words)."""
+    shown = {name: 100 * limit if name in tables.SHARES else limit for name, limit in analysis.LIMITS.items()}
+    return pandas.DataFrame(
+        {
+            "sign": tables.header(name),
+            "meaning": words,
+            "limit": f"{shown[name]:g}" if name in shown else "",
+            "alarm": analysis.ALARMS.get(name, ""),
+        }
+        for name, words in analysis.SIGNS.items()
+    )
+
+
+def listed(parts: Iterable[str]) -> str:
+    """The parts as one lists them in words: "a, b and c"."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

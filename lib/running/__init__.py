@@ -1,0 +1,6 @@
+"""How it is run.
+
+Enters: a command line. Leaves: executed notebooks and published results. Read `reproduce` (the whole graph), `execute`
+(one notebook), `progress` and `interruptions`, `cluster` and `gpus` (where), `requirements` (with what), `publish`.
+Imports everything but the benchmark.
+"""

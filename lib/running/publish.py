@@ -1,0 +1,212 @@
+"""Publishing: a finished profile, small enough to be committed, copied to where readers and the README find it.
+
+    python -m lib.running.publish --profile quick --results results
+
+Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
+single precision, without what is too large and can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks
+them), and a README that quotes what is published. The copy is made aside, and replaces what was published before as a
+whole; trainings of seeds that the report does not cover stay.
+"""
+
+from lib.study import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.settle()
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+
+from lib.report import document, readme
+from lib.running import execute, interruptions, reproduce
+from lib.study import profiles, reuse
+
+MIB = 2**20
+LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
+OPTIONAL = {"checkpoint.safetensors": 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
+READABLE = (".html", ".md", ".csv", ".svg", ".ipynb", ".json")
+SUMS = "SHA256SUMS"
+
+
+def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
+    """Publishes the profile, with the seeds that its report covers, and with no more than the trainings of its other
+    seeds, where they are finished; returns the published folder, its size in bytes and the names of what was left out.
+
+    Raises FileNotFoundError or ValueError, one line, where the profile is not finished, its report is not of what is
+    there, a file names a place on this machine, all is too large, or what was published of another seed was trained
+    with other settings or images; what was published before stays as it was.
+    """
+    record = profile.record(document.FRONT)
+    if not record.exists():
+        raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
+    with reproduce.alone(profile):
+        seeds = document.read_record(record)["parameters"]["seeds"]
+        others = replace(profile, seeds=tuple(seed for seed in profile.seeds if seed not in seeds))
+        profile = replace(profile, seeds=tuple(seeds))
+        _finish_interrupted(profile)
+        _keep_published(others)
+        files = chosen(profile, others.runs)
+        if not document.is_current(profile):
+            raise ValueError(f"{profile.report} is not of the results that are there now: {_again(profile)}")
+        for path in files:
+            _require_no_places(path)
+        aside = _laid_out(profile, files)
+        left_out = _leave_out(aside)
+        _write_sums(aside)
+        size = _size(aside.rglob("*"))
+        return _replace_published(profile, aside), size, left_out
+
+
+def _published(profile: profiles.Profile) -> Path:
+    return profiles.from_here(Path(profile.results) / "published" / profile.name)
+
+
+def _finish_interrupted(profile: profiles.Profile) -> None:
+    """Puts back what was published before, where a kill came between the two renames of `_replace_published`."""
+    old = _before(profile)
+    if old.exists() and not _published(profile).exists():
+        os.replace(old, _published(profile))
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _before(profile: profiles.Profile) -> Path:
+    return profile.folder / ".published-before"
+
+
+def _keep_published(others: profiles.Profile) -> None:
+    """Takes up the published trainings of seeds that have none here, so that they are published again."""
+    folder = _published(others)
+    if any((folder / run.executed(reuse.TRAIN).relative_to(others.folder)).exists() for run in others.runs):
+        reuse.take(others, folder, "published", reuse.TRAIN)
+
+
+def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> list[Path]:
+    """The files of a finished profile that are published, with the trainings of those `others` that are finished; of
+    `OPTIONAL` those that are there.
+
+    Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
+    """
+    files = [profile.report, profile.report.with_suffix(".md")]
+    for notebook in (*profile.notebooks, document.FRONT):
+        files += [profile.executed(notebook), profile.record(notebook)]
+    trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
+    files += [path for run in profile.runs for notebook in document.PER_RUN for path in reuse.outputs(run, notebook)]
+    files += [path for run in trained for path in reuse.outputs(run, reuse.TRAIN)]
+    optional = [path for path in files if path.name in OPTIONAL]
+    files = [path for path in files if path not in optional]
+    if missing := [path for path in files if not path.exists()]:
+        raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
+    files += document.tables_and_figures(profile)
+    _require_small(files)
+    return [*files, *(path for path in optional if path.exists())]
+
+
+def _again(profile: profiles.Profile) -> str:
+    return f"run make reproduce PROFILE={profile.name}"
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def _require_small(files: Sequence[Path]) -> None:
+    if _size(files) > LIMIT:
+        largest = sorted(files, key=lambda path: -path.stat().st_size)[:5]
+        named = ", ".join(f"{path} ({path.stat().st_size / MIB:.1f} MiB)" for path in largest)
+        total, most = _size(files) / MIB, LIMIT / MIB
+        raise ValueError(f"{total:.1f} MiB to publish, {most:g} MiB at most: make the largest smaller: {named}")
+
+
+def _require_no_places(path: Path) -> None:
+    if path.suffix not in READABLE:
+        return
+    home = os.path.expanduser("~")  # anything, or nothing: whatever HOME says
+    here = {str(profiles.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
+    text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures
+    names = [*map(re.escape, here), re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py"]  # of a warning
+    if found := re.search(rf"(?<![\w.-])({'|'.join(names)})(?![\w.-]).{{0,60}}", text):
+        raise ValueError(f"{path} names a place on this machine, {found[0]!r}: mend the notebook that wrote it")
+
+
+def _laid_out(profile: profiles.Profile, files: Iterable[Path]) -> Path:
+    aside = profile.folder / ".to-publish"
+    shutil.rmtree(aside, ignore_errors=True)
+    for path in files:
+        target = aside / path.relative_to(profile.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.name == "scores.parquet":
+            _copy_in_single_precision(path, target)
+        else:
+            shutil.copyfile(path, target)
+    return aside
+
+
+def _copy_in_single_precision(path: Path, target: Path) -> None:
+    table = pandas.read_parquet(path)
+    table = table.assign(score=table["score"].astype("float32"))
+    encoded = {"column_encoding": {"score": "BYTE_STREAM_SPLIT"}, "use_dictionary": [*table.columns.drop("score")]}
+    table.to_parquet(target, index=False, compression="zstd", **encoded)
+
+
+def _leave_out(folder: Path) -> list[str]:
+    """Removes those of `OPTIONAL` of which there is too much; returns their names."""
+    too_large = []
+    for name, limit in OPTIONAL.items():
+        found = list(folder.rglob(name))
+        if _size(found) > limit:
+            too_large.append(name)
+            for path in found:
+                path.unlink()
+    return too_large
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _replace_published(profile: profiles.Profile, aside: Path) -> Path:
+    target, old = _published(profile), _before(profile)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(aside, target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.running.publish", description="Copy a finished profile for readers."
+    )
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--data", default="data", help="folder of the data sets")
+    parser.add_argument("--results", default="results")
+    asked = parser.parse_args(words)
+    results = os.path.relpath(asked.results)
+    os.chdir(profiles.ROOT)
+    try:
+        folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=results))
+        if folder == profiles.from_here("results/published") / asked.profile:
+            readme.fill(Path("README.md"), folder.parent)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(execute.in_one_line(error, results), file=sys.stderr)
+        return 1
+    without = "".join(f", without any {name}: too large" for name in left_out)
+    interruptions.say(f"{folder}: {size / MIB:.2f} MiB{without}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

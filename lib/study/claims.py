@@ -1,0 +1,291 @@
+"""The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
+
+Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, and the
+secondary rows behind it, one a pair of criteria and number of examples, and the contrasts beside those of the paper's
+own curves. The contrasts are those of the study's design,
+fixed before anything was measured, but for two: it leaves C7 to estimates and ranks, and the contrast here, settled
+after a first look at the digits, is exploratory; it gives C8 no threshold, and "above 0" was chosen for this study. The
+rules of the verdicts are in `lib.study.statistics`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import pandas
+
+from lib.study import analysis, paper, profiles, statistics
+from lib.study.measurements import NO_GRADIENT, RUN, Cell
+
+_REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
+_COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
+RECOMMENDED = "sq:rand:norm"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`a` minus `b` (`short`: in few words), pair by pair, in column `value` of `table`; with `ends`, at the fewest
+    examples minus at the most.
+
+    Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
+    pairs of criteria that are reported beside the secondary rows, but have no part in the contrast (`short_apart`: in
+    few words).
+    """
+
+    text: str
+    short: str
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    kind: str = "difference"
+    ends: bool = False
+    table: str = "15-replication-summary"
+    value: str = "auc_relative"
+    pair_by: str = "examples"
+    more: tuple[str, ...] = ()
+    apart: tuple[tuple[str, str], ...] = ()
+    short_apart: str = ""
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(zip(self.a, self.b, strict=True))
+
+
+CLAIMS: dict[str, Claim] = {
+    "C1": Claim(
+        "Normalising the label gradient of each example helps",
+        "normalised labels, against plain ones",
+        tuple(f"{reduction}:norm" for reduction in _REDUCTIONS),
+        _REDUCTIONS,
+        apart=tuple((f"{reduction}:rand:norm", f"{reduction}:rand") for reduction in _REDUCTIONS),
+        short_apart="normalised random, against plain",
+    ),
+    "C2": Claim(
+        "Absolute values or squares beat the signed mean",
+        "abs and sq, against the signed mean",
+        tuple(f"{reduction}{cotangent}" for reduction in ("abs", "sq") for cotangent in _COTANGENTS),
+        tuple(f"taylorfo{cotangent}" for cotangent in _COTANGENTS) * 2,
+    ),
+    "C3": Claim(
+        "Random gradients lose nothing against labels",
+        "random gradients, against labels",
+        ("abs:rand:norm", "sq:rand:norm"),
+        ("abs:norm", "sq:norm"),
+        kind="equivalence",
+    ),
+    "C4": Claim(
+        "The gain of random gradients over taylorfo is largest when examples are few",
+        "gain of random gradients, few against many",
+        ("sq:rand:norm",),
+        ("taylorfo",),
+        ends=True,
+        table="40-label-scarcity-summary",
+    ),
+    "C5": Claim(
+        "Random, normalised gradients improve earlier methods",
+        "molchanov, random against labels",
+        ("molchanov-bn:rand:norm", "molchanov-group:rand:norm"),
+        ("molchanov-bn", "molchanov-group"),
+    ),
+    "C6": Claim(
+        "One random vector per example is enough",
+        "one random vector, against all classes",
+        ("sq:rand:norm",),
+        ("sq:exact",),
+        kind="equivalence",
+        pair_by="used",  # on a CPU exact sees fewer examples than its row asks for
+        more=("50-gradient-source-summary",),  # where both see as many
+    ),
+    "C7": Claim(  # the answer is the leaderboard of 60-rivals: to beat the average is easy, the best is known too late
+        f"The recommended criterion, {RECOMMENDED}, beats the average criterion without gradients (exploratory)",
+        "recommended, against no gradients",
+        (RECOMMENDED,) * (2 * len(NO_GRADIENT)),
+        (*NO_GRADIENT, *(f"{rival}:layer" for rival in NO_GRADIENT)),
+        table="60-rivals-summary",
+    ),
+    "C9": Claim(
+        "Equal weight per example costs rare classes nothing",
+        "rare classes, normalised against plain",
+        ("abs:norm", "sq:norm"),
+        ("abs", "sq"),
+        kind="equivalence",
+        table="20-normalization-tail",
+        value="auc_relative_rare",
+    ),
+    "C10": Claim(
+        "Squares rank better than absolute values",
+        "sq, against abs",
+        tuple(f"sq{cotangent}" for cotangent in _COTANGENTS),
+        tuple(f"abs{cotangent}" for cotangent in _COTANGENTS),
+    ),
+}
+
+
+def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
+    """One row per claim: claim, label (its words), effect, low, high, p, blocks, smallest_p, verdict, and what else
+    `statistics.compare` says; claims whose notebook the profile does not run are left out.
+
+    Raises FileNotFoundError where a notebook has not left its table, ValueError where the table lacks a criterion.
+    """
+    rows = []
+    for name, claim in _claims_of(plan).items():
+        summary = _read(plan, claim)
+        named = {"claim": name, "label": claim.text, "value": claim.value}
+        if claim.ends:
+            rows.append(statistics.interaction(summary, claim.a, claim.b, **named))
+        else:
+            rows.append(_contrast(claim, summary, **named))
+    return pandas.DataFrame(sorted([*rows, *_order_kept(plan)], key=lambda row: int(row["claim"][1:])))
+
+
+def _contrast(of: Claim, summary: pandas.DataFrame, **named: str) -> dict[str, object]:
+    """Without rows of criteria that are limited to fewer examples than the other side sees, nor pairs of which none is
+    left."""
+    limited = _limited(summary) if of.pair_by == "examples" else pandas.Series(False, summary.index)
+    rest = summary[~limited]
+    gone = set(summary["criterion"]) - set(rest["criterion"])
+    pairs = [pair for pair in of.pairs if not gone & set(pair)]
+    a, b = ([pair[side] for pair in pairs] for side in (0, 1))
+    return statistics.compare(rest, a, b, kind=of.kind, pair_by=(of.pair_by,), **named)
+
+
+def _limited(summary: pandas.DataFrame) -> pandas.Series:
+    return summary["used"].between(1, summary["examples"], inclusive="left")  # 0: of weights alone
+
+
+def readable(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of `verdicts` as it is shown: without p (NaN) where it has no part in the verdict."""
+    idle = table["kind"] == "equivalence" if len(table) else []
+    shown = ["claim", "label", "kind", "verdict", "effect", "low", "high", "p", "smallest_p", "blocks", "improvement"]
+    readable = table.reindex(columns=shown)
+    readable.loc[idle, ["p", "smallest_p"]] = float("nan")
+    return readable
+
+
+def readable_rows(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of `secondary` as they are shown: examples used only where they differ from those at hand (else NaN), and no
+    column that says nothing of any row."""
+    shown = rows[["label", "part", "examples", "used_a", "used_b", "effect", "low", "high"]]
+    shown = shown.join(rows[["p", "p_holm", "smallest_p_holm", "blocks"]])
+    for used in ("used_a", "used_b"):
+        shown = shown.assign(**{used: shown[used].where(shown[used] != shown["examples"])})
+    idle = [used for used in ("used_a", "used_b") if shown[used].isna().all()]
+    return shown.drop(columns=idle + ["part"] * bool((shown["part"] == "contrast").all()))
+
+
+ORDER_KEPT = (  # C8
+    "The criteria's orders before and after fine-tuning are positively correlated (the effect is the mean correlation)"
+)
+
+
+def _order_kept(plan: profiles.Profile) -> list[dict[str, object]]:
+    """The row of C8, where the profile fine-tunes: one rank correlation over criteria per block, of the accuracy before
+    and after; *supported* where their mean is surely above 0."""
+    if "80-cost" not in plan.notebooks:
+        return []
+    path = plan.tables / "80-cost-orders.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
+    table = pandas.read_csv(path)
+    found = statistics.paired(table["spearman"], table["dataset"] + "/" + table["network"])
+    named = {"claim": "C8", "label": ORDER_KEPT, **found, "kind": "rank correlation"}
+    return [named | {"dropped": 0, "improvement": float("nan")}]
+
+
+def secondary(plan: profiles.Profile) -> pandas.DataFrame:
+    """What is behind the verdicts: one row per claim, pair of criteria and number of examples; for C4 also label-free
+    on all examples against labels on few.
+
+    Columns: claim, label, examples (at hand), used_a, used_b (by the first criterion and by the second, 0 where weights
+    alone count), part ("contrast", or "apart" from it), effect, low, high, p (of no difference), p_holm (adjusted for
+    the number of the claim's rows), smallest_p_holm (the smallest it could be), blocks, won and improvement. There is
+    no verdict on a row of its own. Raises what `verdicts` does.
+    """
+    tables = []
+    for name, claim in _claims_of(plan).items():
+        rows = _rows_behind(claim, _read(plan, claim))
+        tables.append(analysis.adjusted(pandas.DataFrame(rows).assign(claim=name)))
+    return pandas.concat(tables, ignore_index=True)[SECONDARY] if tables else pandas.DataFrame(columns=SECONDARY)
+
+
+SECONDARY = ["claim", "label", "examples", "used_a", "used_b", "part", "effect", "low", "high", "p", "p_holm"]
+SECONDARY += ["smallest_p_holm", "blocks", "won", "improvement"]
+
+
+def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
+    rows = []
+    for part, pairs in (("contrast", claim.pairs), ("apart", claim.apart)):
+        for (a, b), (number, here) in product(pairs, summary.groupby(claim.pair_by)):
+            if {a, b} <= set(here["criterion"]):
+                options = {"value": claim.value, "kind": claim.kind, "pair_by": (claim.pair_by,)}
+                found = statistics.compare(here, a, b, label=f"{a} minus {b}", **options)
+                used = here.groupby("criterion")["used"].max()
+                alike = len({used[a], used[b]} - {0}) <= 1  # else one is limited: see `_contrast`
+                found |= {"used_a": used[a], "used_b": used[b], "part": part if alike else "apart"}
+                rows.append(found | {"examples": number})
+    if claim.ends:
+        uneven = analysis.all_against_few(summary, claim.a[0], [*claim.b, "sq:norm"])
+        rows += uneven.assign(part="apart").to_dict("records")
+    return rows
+
+
+def beside_paper(summary: pandas.DataFrame, theirs: pandas.DataFrame) -> pandas.DataFrame:
+    """The claims' contrasts in the paper's own curves, one run each, and in ours: one row per claim, panel of the
+    paper's that `summary` (of 15-replication) has, too, and set of pairs, of which the paper shows all or none.
+
+    Columns: claim, label, kind (of the claim), part ("contrast" or "apart", as in `secondary`; apart is also the gain
+    at each number of examples, for a claim about how it changes with them), dataset, network, examples, differences
+    (the pairs), paper (their mean difference in relative auc, NaN where it shows none), effect, lowest and highest (the
+    same in ours: mean over runs, and their range), blocks.
+
+    Arguments:
+        theirs: `paper.auc` over as many points as our curves have.
+    """
+    theirs, rows = theirs.pivot(index=paper.PANEL, columns="criterion", values="auc_relative"), []
+    panels = {panel: here for panel, here in paper.without_twins(summary).groupby(paper.PANEL) if panel in theirs.index}
+    for (named, pairs), (panel, here) in product(_pairs_beside(theirs.columns), panels.items()):
+        present = [pair for pair in pairs if set(pair) <= set(here["criterion"])]
+        if present:
+            a, b = zip(*present, strict=True)
+            curves = theirs.loc[panel].reindex([*a, *b])  # NaN where the paper shows none
+            found = {"differences": ", ".join(f"{first} − {second}" for first, second in present)}
+            found |= {"paper": curves[: len(a)].mean() - curves[len(a) :].mean()}
+            both = statistics.sides(here, a, b)
+            ours = both["a"] - both["b"]
+            found |= {"effect": ours.mean(), "lowest": ours.min(), "highest": ours.max(), "blocks": len(ours)}
+            rows.append(named | dict(zip(paper.PANEL, panel, strict=True)) | found)
+    columns = ["claim", "label", "kind", "part", *paper.PANEL, "differences", "paper", "effect", "lowest", "highest"]
+    return pandas.DataFrame(rows, columns=[*columns, "blocks"])
+
+
+def _pairs_beside(shown: Iterable[str]) -> Iterator[tuple[dict[str, str], list[tuple[str, str]]]]:
+    """What names a row of `beside_paper`, and its pairs, of every claim of which the paper shows a pair: those it
+    shows, those it does not."""
+    for name, claim in CLAIMS.items():
+        parts = [(claim.short, "contrast", claim.pairs), (claim.short_apart, "apart", claim.apart)]
+        if claim.ends:
+            parts = [(f"{a}, against {b}", "apart", [(a, b)]) for a, b in claim.pairs]
+        for label, part, pairs in parts:
+            inside = [pair for pair in pairs if set(pair) <= set(shown)]
+            outside = [pair for pair in pairs if pair not in inside]
+            named = {"claim": name, "label": label, "kind": claim.kind, "part": part}
+            yield from ((named, some) for some in (inside, outside) if inside and some)
+
+
+def _claims_of(plan: profiles.Profile) -> dict[str, Claim]:
+    """Those whose tables come from a notebook of the profile."""
+    return {name: claim for name, claim in CLAIMS.items() if _is_run(plan, claim.table)}
+
+
+def _is_run(plan: profiles.Profile, table: str) -> bool:
+    return any(table.startswith(f"{notebook}-") for notebook in plan.notebooks)
+
+
+def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
+    tables = []
+    for name in (claim.table, *(name for name in claim.more if _is_run(plan, name))):
+        path = plan.tables / f"{name}.csv"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
+        tables.append(pandas.read_csv(path))
+    summary = pandas.concat(tables).drop_duplicates([*RUN, *Cell._fields])
+    return paper.without_twins(summary[summary["sample"] != "stratified"])  # which takes labels to draw

@@ -1,0 +1,52 @@
+"""The folders of `lib` show its architecture: imports point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from lib.study.profiles import ROOT
+
+ORDER = ("", "images", "study", "report", "running", "benchmark")  # each imports from those before it alone
+MODULES = sorted((ROOT / "lib").rglob("*.py"))
+
+
+def place(path: Path) -> int:
+    """The place in the order of a module of `lib`; a command, which uses all, has the last."""
+    inside = path.relative_to(ROOT / "lib")
+    return len(ORDER) if inside.name == "score.py" else ORDER.index(inside.parent.as_posix().replace(".", ""))
+
+
+def imported(path: Path) -> set[Path]:
+    """The modules of `lib` that one imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name} imports by dots"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == "lib"}
+    return {file for file in files if file.is_file()}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_point_one_way_between_folders(path):
+    later = {found.relative_to(ROOT).as_posix() for found in imported(path) if place(found) > place(path)}
+    assert later == set()
+
+
+def test_imports_make_no_circle():
+    pending = {path: imported(path) for path in MODULES}
+    while free := [path for path, needs in pending.items() if not needs & pending.keys()]:
+        for path in free:
+            del pending[path]
+    assert [path.relative_to(ROOT).as_posix() for path in pending] == []
+
+
+def test_the_method_needs_neither_the_study_nor_its_tools():
+    for path in (ROOT / "lib").glob("*.py"):
+        if path.name != "score.py":
+            names = {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import)
+                     for alias in node.names}  # fmt: skip
+            assert names & {"yaml", "papermill", "snakemake", "seaborn", "matplotlib", "jinja2"} == set(), path.name
