@@ -15,6 +15,8 @@ import pytest
 from lib.running import execute, gpus
 from lib.study import profiles
 
+ROOT = profiles.ROOT  # whatever tests put in its place
+
 PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
 
 
@@ -131,7 +133,7 @@ def start(folder):
         touch = f"open({os.fspath(folder / 'begun')!r}, 'w').close()"
         write_notebook(folder / "a.ipynb", PARAMETERS, touch, "import time\ntime.sleep(60)")
         command = [*before, sys.executable, "-m", "lib.running.execute", "a.ipynb", "out/b.ipynb"]
-        environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(execute.__file__))}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # jobs in the background ignore it
         began.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **heard))
         until(lambda: os.path.exists("begun") or began[0].poll() is not None)

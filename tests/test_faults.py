@@ -23,6 +23,7 @@ from lib.running import execute, publish, reproduce
 from lib.study import measurements, profiles, records, reuse
 
 RUN = "digits-resnet8/seed-0"
+ROOT = profiles.ROOT  # whatever tests put in its place
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def refused(words, capsys):
 
 def test_a_results_folder_on_a_read_only_disk(disk, folder, capsys, monkeypatch):
     disk("ro")
-    shutil.copy(Path(execute.__file__).parent.parent / "study.yaml", folder)
+    shutil.copy(ROOT / "study.yaml", folder)
     monkeypatch.setattr(reproduce, "check", lambda profile: None)  # of notebooks, of which there are none here
     line = refused(["--results", "out"], capsys)
     assert line == "out/smoke: Read-only file system: make it writable, then start again to go on"
@@ -135,7 +136,7 @@ def test_an_empty_name_of_the_data_folder(folder, capsys):
 
 @pytest.mark.parametrize("place", ["results", "results/smoke", f"results/smoke/{RUN.split('/')[0]}"])
 def test_a_file_where_results_should_be(folder, capsys, monkeypatch, place):
-    shutil.copy(Path(execute.__file__).parent.parent / "study.yaml", folder)
+    shutil.copy(ROOT / "study.yaml", folder)
     monkeypatch.setattr(reproduce, "check", lambda profile: None)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     Path(place).write_text("mine")
@@ -370,7 +371,7 @@ def test_names_reach_no_shell_unquoted(own_study):
 
 @pytest.mark.parametrize("name", ["a b", "a;touch x", "$(touch x)", "../a", "'"])
 def test_names_in_the_study_are_letters_and_digits(folder, name):
-    text = (Path(execute.__file__).parent.parent / "study.yaml").read_text()
+    text = (ROOT / "study.yaml").read_text()
     (folder / "study.yaml").write_text(text.replace("  smoke:", f"  {json.dumps(name)}:", 1))
     with pytest.raises(ValueError, match=r"study.yaml: profiles must be a name of letters, digits and _ \. -, not"):
         profiles.load("quick")
@@ -380,9 +381,9 @@ def test_names_in_the_study_are_letters_and_digits(folder, name):
 
 
 def test_nothing_is_unpickled_or_run_from_text():
-    sources = {path.name: path.read_text() for path in Path(execute.__file__).parent.glob("*.py")}
-    notebooks = (profiles.ROOT / "notebooks").glob("*.ipynb")
-    sources |= {path.name: path.read_text() for path in [*notebooks, profiles.ROOT / "Snakefile"]}
+    sources = {path.name: path.read_text() for path in (ROOT / "lib").rglob("*.py")}
+    notebooks = (ROOT / "notebooks").glob("*.ipynb")
+    sources |= {path.name: path.read_text() for path in [*notebooks, ROOT / "Snakefile"]}
     for name, source in sources.items():
         for word in ("pickle.", "import pickle", "read_pickle", "allow_pickle", "joblib", "shell=True", "os.system"):
             assert word not in source, (name, word)

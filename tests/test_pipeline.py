@@ -74,7 +74,11 @@ def test_another_seed_runs_that_seed_and_what_is_over_all_seeds(study):
 
 
 def test_dates_and_remarks_do_not_matter(own_study):
-    for path in [*own_study.root.glob("lib/*.py"), *own_study.root.glob("notebooks/*"), own_study.root / "Snakefile"]:
+    for path in [
+        *own_study.root.glob("lib/**/*.py"),
+        *own_study.root.glob("notebooks/*"),
+        own_study.root / "Snakefile",
+    ]:
         os.utime(path)
     own_study.change("study.yaml", lambda text: f"# a remark\n{text}")
     own_study.change("notebooks/10-measure.ipynb", add_cell("markdown", "Prose of a notebook that takes long."))
