@@ -376,14 +376,24 @@ def _parts(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[tup
     """All that can shrink, and as a last one, without name or cost, the channels of the image; and the multiply-adds of
     what is not among it, such as fixed filters."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, _SHRINKABLE)}
-    with _Positions(modules, len(example)) as seen, models.as_written():
+    runs: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            see = lambda *_, name=name: runs.update([name])  # noqa: E731
+            stack.callback(module.register_forward_hook(see).remove)
+        seen = stack.enter_context(_Positions(modules, len(example)))
+        stack.enter_context(models.as_written())
         model(example)
+    for name in with_units:
+        if seen.uses[name] > runs[name]:
+            raise ValueError(f"{name} runs as a module, and a function takes its weight, too, so it cannot shrink: call"
+                             f" {name}(x) both times")  # fmt: skip
     found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
     return (*found, _Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere_macs
 
 
 class _Positions(Uses):
-    """While open, counts at how many positions the weights of each layer are applied, for one example.
+    """While open, counts how often the weights of each layer are used, and at how many positions, for one example.
 
     Weights that are computed from a layer's own, as those of a cosine classifier, are the layer's.
     """
@@ -392,6 +402,7 @@ class _Positions(Uses):
         owned = {name: module.weight for name, module in modules.items() if module.weight is not None}
         super().__init__(owned.values())
         self.positions, self.elsewhere_macs = dict.fromkeys(modules, 0), 0
+        self.uses: Counter[str] = Counter()
         self._owners, self._examples = {id(weight): name for name, weight in owned.items()}, examples
 
     def use(self, use: Use) -> None:
@@ -399,6 +410,7 @@ class _Positions(Uses):
         if owner is None:
             self.elsewhere_macs += use.multiply_adds // self._examples
         else:
+            self.uses[owner] += 1
             self.positions[owner] += use.positions // self._examples
 
 

@@ -711,3 +711,18 @@ def test_what_logits_have_in_common_hides_no_difference(common):
 def test_an_order_is_no_scores():
     with pytest.raises(ValueError, match="scores are an order of units"):
         RESIDUAL.plan(torch.arange(13).flip(0))
+
+
+def test_a_layer_whose_weight_a_function_takes_too_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.second(self.first(x).relu()).relu()
+            return self.last(functional.linear(x, self.second.weight, self.second.bias))
+
+    refused = "^second runs as a module, and a function takes its weight, too, so it cannot shrink: call second"
+    with pytest.raises(ValueError, match=refused):
+        structure.trace(Twice().eval(), torch.ones(1, 3))
