@@ -258,7 +258,7 @@ def _stream(asked: argparse.Namespace) -> Stream:
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
     stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
     if asked.labels and ranks.place()[0] == 0:
-        print(f"labels: {_listed(files.below(asked.folder).classes)}", file=sys.stderr)
+        print(f"labels: {_listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
 
 

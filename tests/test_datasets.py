@@ -746,3 +746,10 @@ def test_pixels_must_be_uint8_images_of_the_same_channels():
         datasets.statistics(images[0].byte())
     with pytest.raises(ValueError, match="3 channels but the statistics are for 1"):
         datasets.normalise(images.byte(), torch.zeros(1), torch.ones(1))
+
+
+def test_moments_of_pixels_up_to_255_are_refused():
+    images = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    assert torch.equal(datasets.normalise(images, (0.5,) * 3, (0.25,) * 3), torch.full((1, 3, 2, 2), 2.0))
+    with pytest.raises(ValueError, match=r"^mean and std are of pixels from 0 to 1: divide by 255 those of pixels"):
+        datasets.normalise(images, (123.0,) * 3, (58.0,) * 3)

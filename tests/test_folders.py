@@ -321,3 +321,10 @@ def test_a_file_in_place_of_a_folder_is_called_one(folder):
 def test_deviations_of_channels_are_above_zero(tmp_path, value):
     with pytest.raises(ValueError, match="a deviation of the channels must be a number above 0, at most 1, not"):
         folders.stream(tmp_path, 8, moments=((0.5, 0.5, 0.5), (0.5, value, 0.5)))
+
+
+def test_an_image_of_the_size_asked_for_stays_as_it_is(tmp_path):
+    pixels = numpy.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=numpy.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    ((images, _, _),) = folders.stream(tmp_path, 8).raw()
+    assert torch.equal(images[0], torch.from_numpy(pixels).movedim(-1, 0))

@@ -346,3 +346,10 @@ def test_masks_are_of_the_type_of_what_they_mask():
     model, images = Mixed().eval(), torch.randn(6, 5)
     with masked(model, torch.arange(8), 8, example=images[:1]):
         torch.testing.assert_close(model(images), model.classifier.bias.expand(6, 3))
+
+
+def test_a_curve_that_does_not_end_at_half_of_all_units_is_refused():
+    points = pandas.DataFrame({"pruned": [0, 1, 2], "accuracy": [1.0, 0.5, 0.0]})
+    assert summarise(points, 4)["auc"] == summarise(points, 5)["auc"] == 0.5
+    with pytest.raises(ValueError, match=r"^the curve ends with 2 units off, which is not half of total=9: give all N"):
+        summarise(points, 9)

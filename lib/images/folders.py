@@ -2,10 +2,10 @@
 
 Enters: a folder: images at any depth, or ImageNet's layout, <folder>/<class>/<image>; `files` says what counts as an
 image and as a class. Leaves: batches as `importance.score` takes them, each image resized and cropped to one size as is
-usual for ImageNet (the shorter side to 8/7 of the crop, then the centre), with no more than a few batches in memory (of
-the other images only their names); or, where they are few, a `datasets.ImageSet` to train on. Under
-`torch.distributed` every rank has the same stream, and `importance.score` asks it for the rank's share, so that each
-rank reads and decodes its own images alone.
+usual for ImageNet (the shorter side to 8/7 of the crop, then the centre), unless it has that size, with no more than a
+few batches in memory (of the other images only their names); or, where they are few, a `datasets.ImageSet` to train on.
+Under `torch.distributed` every rank has the same stream, and `importance.score` asks it for the rank's share, so that
+each rank reads and decodes its own images alone.
 """
 
 import os
