@@ -23,7 +23,7 @@ SECONDS = 900  # that a set of tests may take
 
 
 class Planted(NamedTuple):
-    """An error: in lib/<module>.py `old` becomes `new`, and tests/test_<tests>.py ought to notice."""
+    """An error: in the module of `lib` of this name `old` becomes `new`, and test_<tests>.py ought to notice."""
 
     what: str
     module: str
@@ -293,7 +293,7 @@ def catcher(planted: Planted, root: Path) -> str | None:
         raise ValueError(f"lib/{planted.module}.py has {planted.old!r} {sound.count(planted.old)} times, not once")
     path.write_text(sound.replace(planted.old, planted.new))
     words = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
-    words += [f"tests/test_{planted.tests}.py"]
+    words += map(str, (root / "tests").rglob(f"test_{planted.tests}.py"))
     try:
         done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=SECONDS)
     finally:

@@ -4,9 +4,9 @@ import pandas
 import pytest
 import torch
 import toys
+from awkward import Awkward, Columns, DependsOnData, DependsOnTracing, pictures, randomised, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_oracle import Awkward, Columns, DependsOnData, DependsOnTracing, pictures, randomised, small
 from torch import nn
 from torch.nn import functional
 

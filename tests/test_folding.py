@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 import toys
-from test_importance import EVERYTHING, same, state_of
-from test_oracle import pictures, randomised, small
+from awkward import pictures, randomised, small
 from torch import nn
+from unchanged import EVERYTHING, same, state_of
 
 from lib import folding, importance, pruning
 from lib.folding import folded

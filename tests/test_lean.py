@@ -3,7 +3,7 @@
 import pytest
 import torch
 import toys
-from test_oracle import pictures, randomised, small
+from awkward import pictures, randomised, small
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional

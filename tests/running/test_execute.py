@@ -9,15 +9,13 @@ import sys
 import tempfile
 import time
 
-import nbformat
 import pytest
+from written import PARAMETERS, outputs, write_notebook
 
 from lib.running import execute, gpus
 from lib.study import profiles
 
 ROOT = profiles.ROOT  # whatever tests put in its place
-
-PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
 
 
 @pytest.fixture
@@ -26,20 +24,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(profiles, "ROOT", tmp_path)
     return tmp_path
-
-
-def write_notebook(path, *sources, tags=("parameters",)):
-    cells = [nbformat.v4.new_code_cell(source, id=f"cell-{place}") for place, source in enumerate(sources)]
-    if cells:
-        cells[0].metadata["tags"] = list(tags)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-    return path
-
-
-def outputs(path):
-    cells = json.loads(path.read_text())["cells"]
-    return ["".join(output.get("text", [])) for cell in cells for output in cell.get("outputs", [])]
 
 
 def test_a_notebook_runs_in_the_root_with_typed_parameters_threads_and_this_interpreter(folder):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lib.images import datasets
 
-CIFAR100 = Path(__file__).parents[1] / "data" / "cifar100"
+CIFAR100 = Path(__file__).parents[2] / "data" / "cifar100"
 
 
 def write_image(path, pixels, **options):

@@ -15,8 +15,8 @@ import pandas
 import pytest
 import torch
 import toys
-from test_execute import PARAMETERS, write_notebook
 from torch import nn
+from written import PARAMETERS, write_notebook
 
 from lib import importance, pruning, saving
 from lib.running import execute, publish, reproduce

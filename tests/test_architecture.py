@@ -1,4 +1,4 @@
-"""The folders of `lib` show its architecture: imports point one way."""
+"""The folders of `lib` show its architecture: imports point one way, and tests lie where what they test does."""
 
 import ast
 from pathlib import Path
@@ -50,3 +50,10 @@ def test_the_method_needs_neither_the_study_nor_its_tools():
             names = {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import)
                      for alias in node.names}  # fmt: skip
             assert names & {"yaml", "papermill", "snakemake", "seaborn", "matplotlib", "jinja2"} == set(), path.name
+
+
+def test_tests_lie_in_the_folder_of_the_module_that_they_are_named_after():
+    folders = {path.stem: path.parent.relative_to(ROOT / "lib") for path in MODULES}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert folder == folders.get(path.stem.removeprefix("test_"), folder), path.name

@@ -12,8 +12,7 @@ import venv
 import pytest
 from conftest import Study, copy_of_the_repository
 from soak import results
-from test_execute import PARAMETERS, outputs, write_notebook
-from test_pipeline import NOTHING_TO_DO
+from written import NOTHING_TO_DO, PARAMETERS, outputs, write_notebook
 
 from lib.running import execute
 from lib.study import profiles, records, surroundings

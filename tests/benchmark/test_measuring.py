@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pandas
 import pytest
 import torch
-from test_oracle import randomised
+from awkward import randomised
 
 from lib import importance, pruning
 from lib.benchmark import measuring, peers
