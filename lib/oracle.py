@@ -171,7 +171,7 @@ class _Singles:
         self.count = 0
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
-        intact = models.run(self._model, images, self._passes.intact)
+        intact = models.logits(models.run(self._model, images, self._passes.intact), len(images))
         labels = self._checked(intact, labels)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
@@ -220,22 +220,29 @@ class _OneByOne:
 
 
 def _replay(model: nn.Module, layers: Sequence[Unit], examples: Tensor) -> "_Replay | None":
-    """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do."""
+    """A replay of `model`, unless it cannot be traced, or gives other logits than masked passes over `examples` do, all
+    pairs at once or each alone, as one may be left over at the end."""
     wanted = torch.zeros(sum(unit.size for unit in layers), dtype=torch.bool)
     wanted[[unit.start + offset for unit in layers for offset in (0, unit.size // 2)]] = True
     with full_precision():
         truth = torch.stack([changed for *_, changed in _OneByOne(model, layers).changed(examples, wanted)])
-        place = (wanted.cumsum(0) - 1).to(truth.device)
         try:
             replay = _Replay(model, layers, examples[:1])
-            found = replay.intact(examples).repeat(len(truth), 1, 1)  # (units tried, M, K)
-            for numbers, positions, changed in replay.changed(examples, wanted):
-                found[place[numbers], positions] = changed
+            found = _replayed(replay, examples, wanted), _replayed(replay, examples[:1], wanted, pairs=1)
         except models.OF_THE_MACHINE:
             raise
         except Exception:  # tracing runs the model's own code on stand-ins, so anything may happen
             return None
-    return replay if alike(found, truth) else None
+    return replay if alike(found[0], truth) and alike(found[1], truth[:, :1]) else None
+
+
+def _replayed(replay: "_Replay", examples: Tensor, wanted: Tensor, pairs: int | None = None) -> Tensor:
+    """The logits (units, M, K) with each of the wanted units off."""
+    place = (wanted.cumsum(0) - 1).to(examples.device)
+    found = models.logits(replay.intact(examples), len(examples)).repeat(int(wanted.sum()), 1, 1)
+    for numbers, positions, changed in replay.changed(examples, wanted, pairs):
+        found[place[numbers], positions] = models.logits(changed, len(numbers))
+    return found
 
 
 @dataclass(frozen=True)
@@ -275,12 +282,15 @@ class _Replay:
             logits = values[node]
         return logits
 
-    def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """As `_OneByOne.changed`, but only those pairs in which anything can have changed."""
+    def changed(
+        self, images: Tensor, wanted: Tensor, pairs: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `_OneByOne.changed`, but only those pairs in which anything can have changed, so many of them at once."""
         for node, values in self._walk(images):
             cut = self._cuts.get(node)
             if cut is not None and wanted[cut.unit.slice].any():
-                yield from self._without_each(cut, values, wanted[cut.unit.slice].to(images.device))
+                here = wanted[cut.unit.slice].to(images.device)
+                yield from self._without_each(cut, values, here, pairs or cut.pairs)
 
     def _walk(self, images: Tensor) -> Iterator[tuple[fx.Node, dict[fx.Node, Any]]]:
         """The intact pass, stopping after every operation; values that nothing will need any more are dropped."""
@@ -291,7 +301,9 @@ class _Replay:
             for dead in self._graph.freed[node]:
                 values.pop(dead, None)
 
-    def _without_each(self, cut: _Cut, values: dict, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _without_each(
+        self, cut: _Cut, values: dict, wanted: Tensor, pairs: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for node in cut.ahead:
             self._graph.fill(values, node)
         off = {cut.first: torch.zeros_like(values[cut.first])}  # all units at once, for channels do not meet in `near`
@@ -302,7 +314,7 @@ class _Replay:
         alive = wanted.expand(len(values[cut.first]), -1)  # (M, units of the layer)
         if len(cut.taps) == 1:
             alive = alive & torch.stack([_anywhere(part != 0) for part in change.values()]).any(0)
-        for numbers, examples in (part.T for part in alive.T.nonzero().split(cut.pairs) if len(part)):
+        for numbers, examples in (part.T for part in alive.T.nonzero().split(pairs) if len(part)):
             logits = self._beyond(cut, values, off, change, numbers, examples)
             yield cut.unit.start + numbers, examples, logits
 

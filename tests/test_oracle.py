@@ -180,6 +180,33 @@ def test_a_network_that_cannot_be_traced_takes_a_pass_per_unit(network, count):
         torch.testing.assert_close(scores[name], expected, rtol=1e-12, atol=0)
 
 
+class Squeezed(nn.Module):
+    """Drops the axis of whatever comes alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3, stride=16)
+
+    def forward(self, x):
+        return functional.adaptive_avg_pool2d(self.b(self.a(x).relu()), 1).squeeze()
+
+
+def test_a_pair_that_is_left_over_alone_has_logits_too():
+    """Of 9 pairs of the first layer 8 go together, since their values are so many."""
+    torch.manual_seed(0)
+    model, images, labels = Squeezed().double().eval(), pictures(3, 1, 210, 210), torch.tensor([0, 1, 1])
+    scores = oracle.score(model, [(images, labels)])
+    for name, expected in one_by_one(model, images, labels).items():
+        torch.testing.assert_close(scores[name], expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_batch_of_one_whose_axis_is_dropped_is_refused():
+    images, labels = pictures(3, 1, 16, 16), torch.tensor([0, 1, 1])
+    batches = [*zip(images.split(2), labels.split(2), strict=True)]
+    with pytest.raises(ValueError, match=r"shape \(2,\) for 1 image, .* drops the axis of a batch of one"):
+        oracle.score(Squeezed().double().eval(), batches)
+
+
 class Clamped(nn.Sequential):
     def __call__(self, x):
         return super().__call__(x.clamp(-1, 1))
