@@ -95,10 +95,11 @@ def _told(path: Path, notebook: str, section: str) -> dict:
 
 
 def _now(run: profiles.Run, then: Mapping[str, object]) -> dict[str, object]:
-    """What would measure today; of a package's versions in the lock, one for each Python, that of `then` if there."""
+    """What would measure today; of a package's versions in the lock, one for each Python, that of `then` if there, in
+    whatever build (2.14.1+cpu is 2.14.1)."""
     now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type, "threads": run.threads}
     for name, versions in profiles.pins().items():
-        now[name] = then[name] if then.get(name) in versions else versions[-1]
+        now[name] = then[name] if str(then.get(name)).split("+")[0] in versions else versions[-1]
     return now
 
 

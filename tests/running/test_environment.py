@@ -101,6 +101,15 @@ def test_a_single_missing_package_is_named_alone(monkeypatch, capsys):
     assert "has no torch-pruning: " in capsys.readouterr().err
 
 
+def test_torchs_build_for_the_cpu_is_as_good(monkeypatch, capsys):
+    builds = {"torch": "2.14.1+cpu", "torchvision": "0.29.1+cpu"}
+    monkeypatch.setattr(requirements, "version", lambda name: builds.get(name, "1.0"))
+    assert requirements.main() == 0
+    assert capsys.readouterr() == ("", "")
+    for name, build in builds.items():  # which is what the lock has, for those who install by it
+        assert Requirement(f"{name}=={next(iter(versions(name)))}").specifier.contains(build)
+
+
 def test_an_old_interpreter_is_told_its_age(monkeypatch, capsys):
     monkeypatch.setattr(requirements.sys, "version_info", (3, 10, 1))
     assert requirements.main() == 1

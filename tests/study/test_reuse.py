@@ -133,6 +133,12 @@ def test_measurements_with_a_version_that_the_lock_has_not_are_refused(plan, off
         take(plan, offered)
 
 
+def test_measurements_by_another_build_of_a_version_are_taken_up(plan, offered):
+    versions = json.loads((offered / "digits-resnet8/seed-0/10-measure.json").read_text())["versions"]
+    change(offered, "10-measure", versions=versions | {"torch": versions["torch"].split("+")[0] + "+cpu"})
+    assert (plan.runs[0], "10-measure") in take(plan, offered)
+
+
 def test_measurements_without_one_of_their_tables_are_refused(plan, offered):
     (offered / "digits-resnet8/seed-0/scores.parquet").unlink()
     with pytest.raises(ValueError, match=r"scores\.parquet is missing, without which 10-measure of "):
