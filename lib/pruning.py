@@ -20,6 +20,7 @@ from lib.compact import Compact
 from lib.folding import full_precision
 from lib.footprint import Footprint
 from lib.models import alike, attempted, predict
+from lib.repair import reestimated
 from lib.structure import slim as slim  # for whoever prunes
 from lib.units import LAYERS, Tap, Unit, along, tapped, units
 
@@ -112,6 +113,7 @@ def curve(
     *,
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
+    repair_on: Tensor | None = None,
 ) -> pandas.DataFrame:
     """Accuracy as units go, from none to half of them.
 
@@ -120,6 +122,8 @@ def curve(
         images, labels: (M, C, H, W), normalised as for training, and (M,).
         groups: name -> (M,) bool, parts of the images whose accuracy is wanted as well; NaN for one of no images.
         batch: images at once; without it, as many as suit the device.
+        repair_on: images without labels, on which the statistics of every BatchNorm are estimated anew at every point
+            with a unit off (see `lib.repair`); without them nothing is repaired.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
     curve.
@@ -129,9 +133,10 @@ def curve(
         `lib.footprint`).
 
     Raises ValueError where images and labels are not as many, or none, where the model does not take the images, where
-    `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points.
+    `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with
+    `repair_on` what `repair.reestimate` raises.
     """
-    (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch)
+    (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch, repair_on=repair_on)
     return table
 
 
@@ -145,6 +150,7 @@ def curves(
     *,
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
+    repair_on: Tensor | None = None,
 ) -> list[pandas.DataFrame]:
     """A `curve` for each of `orders`, which costs less than one by one: they share what is computed with nothing off.
 
@@ -167,7 +173,7 @@ def curves(
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
     with ranks.together(), models.as_written():
-        pruned = _Pruned(model, layers, images[mine], batch) if len(labels[mine]) else None
+        pruned = _Pruned(model, layers, images[mine], batch, repair_on) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
     accuracies = [(ranks.total(found) / members.sum(1)).T.tolist() for found in right]
     tables = [pandas.DataFrame(dict(zip(parts, accuracy, strict=True))) for accuracy in accuracies]
@@ -203,15 +209,20 @@ def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
 
 
 class _Pruned:
-    """The model's answers with the first k units off; what is zero then is not computed, where that can be had."""
+    """The model's answers with the first k units off, repaired where there are images to repair it on; what is zero
+    then is not computed, where that can be had."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, batch: int | None):
-        self._model, self._layers = model, layers
+    def __init__(
+        self, model: nn.Module, layers: Sequence[Unit], images: Tensor, batch: int | None, repair_on: Tensor | None
+    ):
+        self._model, self._layers, self._repair_on = model, layers, repair_on
         pixels = _PIXELS.get(models.place(model)[0].type, _PIXELS["cuda"])
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
         self._images, self._batch = images, batch
         self._few = models.ready(model, images[:_CHECKED])
         self._whole = self._compact = None  # what the model answers with nothing off; the model without its zeros
+        if repair_on is not None:  # since its copy has merged BatchNorms, and of each network anew would be slower
+            return
         with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])
 
@@ -225,6 +236,9 @@ class _Pruned:
 
     def _predict(self, order: Tensor, k: int) -> Tensor:
         mask = partial(masked, self._model, order, k, self._layers)
+        if k and self._repair_on is not None:
+            with mask(), reestimated(self._model, self._repair_on):
+                return predict(self._model, self._images, batch=self._batch)
         with torch.no_grad(), full_precision(), mask():
             truth = self._model(self._few)
         if self._switches_off(order, k, truth):

@@ -1,0 +1,135 @@
+"""lib.repair: BatchNorms have the moments of what they take in, and nothing else of the network changes."""
+
+import copy
+
+import pytest
+import torch
+import toys
+from torch import nn
+from unchanged import same, state_of
+
+from lib import pruning, repair, structure
+from lib.units import units
+
+
+def pictures(count, *shape, seed=0):
+    return 3 + 2 * torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small():
+    """A BatchNorm, dropout that would drop all, and another BatchNorm."""
+    torch.manual_seed(1)
+    layers = [nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(1.0), nn.Linear(5, 6), nn.BatchNorm1d(6)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(6, 3)).double().eval()
+
+
+def test_statistics_are_the_moments_of_what_each_batchnorm_takes_in():
+    model, images = small(), pictures(50, 4).double()
+    repair.reestimate(model, images)
+    first = model[0](images)
+    torch.testing.assert_close(model[1].running_mean, first.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(model[1].running_var, first.var(0), rtol=1e-12, atol=0)
+    normalised = (first - first.mean(0)) / (first.var(0, unbiased=False) + model[1].eps).sqrt()
+    second = model[4]((normalised * model[1].weight + model[1].bias).relu())
+    torch.testing.assert_close(model[5].running_mean, second.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(model[5].running_var, second.var(0), rtol=1e-12, atol=0)
+
+
+def test_statistics_of_parts_are_averaged():
+    model, images = small(), pictures(6, 4).double()
+    repair.reestimate(model, images, batch=3)
+    parts = [model[0](part) for part in images.split(3)]
+    torch.testing.assert_close(model[1].running_mean, sum(part.mean(0) for part in parts) / 2, rtol=1e-12, atol=0)
+    torch.testing.assert_close(model[1].running_var, sum(part.var(0) for part in parts) / 2, rtol=1e-12, atol=0)
+
+
+def test_no_part_is_a_single_image():
+    model, sizes = small(), []
+    model[0].register_forward_hook(lambda module, taken, given: sizes.append(len(given)))
+    repair.reestimate(model, pictures(7, 4).double(), batch=2)
+    assert sizes == [3, 2, 2]
+
+
+def test_only_statistics_change_and_come_back():
+    model, images = small(), pictures(9, 4).double()
+    before, modes = state_of(model), [(module.training, getattr(module, "momentum", None)) for module in model]
+    with repair.reestimated(model, images):
+        now = model[1].running_mean.clone()
+        assert not torch.equal(now, before[0]["1.running_mean"][0])
+        assert [(module.training, getattr(module, "momentum", None)) for module in model] == modes
+    assert same(state_of(model), before)
+    repair.reestimate(model, images)
+    assert torch.equal(model[1].running_mean, now)
+    assert {name for name, value in state_of(model)[0].items() if not same(value, before[0][name])} == {
+        f"{number}.{name}" for number in (1, 5) for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
+
+
+@pytest.mark.parametrize("network", [toys.Plain, toys.Residual, toys.Mlp])
+def test_a_network_that_really_shrank_is_repaired_as_a_masked_one_is(network):
+    model, (images, _) = toys.make(network).double(), toys.examples(network, 12)
+    images = images.double()
+    layers = units(model, images[:1])
+    scores = torch.rand(sum(unit.size for unit in layers), generator=torch.Generator().manual_seed(3))
+    slimming = structure.plan(model, scores, images[:1], budget=0.3, of="units")
+    shrunk = slimming.apply(model)
+    gone = torch.cat([torch.isin(torch.arange(unit.size), slimming.kept[unit.name], invert=True) for unit in layers])
+    order = torch.argsort(gone.double(), descending=True, stable=True)
+    repair.reestimate(shrunk, images)
+    with pruning.masked(model, order, int(gone.sum()), layers), repair.reestimated(model, images):
+        torch.testing.assert_close(shrunk(images), model(images), rtol=1e-9, atol=1e-12)
+
+
+def test_points_of_a_curve_are_repaired_but_the_whole_network_is_left_as_it_is():
+    model, (images, labels) = toys.make(toys.Residual), toys.examples(toys.Residual, 60)
+    layers, others = units(model, images[:1]), pictures(40, *images.shape[1:])
+    total = sum(unit.size for unit in layers)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(2))
+    before = state_of(model)
+    table = pruning.curve(model, order, images, labels, 5, repair_on=others)
+    assert same(state_of(model), before)
+    for k, accuracy in zip(table["pruned"], table["accuracy"], strict=True):
+        copied = copy.deepcopy(model)
+        with pruning.masked(copied, order, k):
+            if k:
+                repair.reestimate(copied, others)
+            right = (copied(images).argmax(1) == labels).double().mean().item()
+        assert accuracy == right
+    plain = pruning.curve(model, order, images, labels, 5)
+    assert plain["accuracy"].tolist() != table["accuracy"].tolist()
+    assert plain.drop(columns="accuracy").equals(table.drop(columns="accuracy"))
+
+
+def breaking():
+    model = small()
+    with torch.no_grad():
+        model[7].weight.fill_(torch.nan)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "images", "message"),
+    [
+        (small, pictures(1, 4).double(), "statistics of 1 image: give two or more"),
+        (small, pictures(0, 4).double(), "statistics of 0 images: give two or more"),
+        (small, pictures(9, 5).double(), r"Sequential does not take images of shape \(5,\) each"),
+        (small, None, r"images must be a tensor"),
+        (breaking, pictures(9, 4).double(), "logits are not finite"),
+        (
+            lambda: nn.Sequential(nn.Linear(4, 3)).eval(),
+            pictures(9, 4),
+            "Sequential has no BatchNorm with running stat",
+        ),
+        (lambda: small().train(), pictures(9, 4).double(), "Sequential is in training mode: call model.eval() first"),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused_and_left_as_it_was(make, images, message):
+    model = make()
+    before = state_of(model)
+    with pytest.raises(ValueError, match=message.replace("()", r"\(\)")):
+        repair.reestimate(model, images)
+    with pytest.raises(ValueError, match=message.replace("()", r"\(\)")), repair.reestimated(model, images):
+        pass
+    assert same(state_of(model), before) or make is breaking
+    for norm in (model[1], model[5]) if len(model) > 1 else ():
+        assert not norm.running_mean.any() and norm.momentum == 0.1
