@@ -277,8 +277,8 @@ def attention(w, at, q, k, v):
     return (q @ k.mT).softmax(-1) @ v
 
 
-def cosine(w, at, x, out):
-    return 4 * functional.linear(functional.normalize(x, dim=-1), functional.normalize(w.weight, dim=-1))
+def cosine(w, at, x, out):  # with an eps that keeps rounding small, where that is all that is left of x
+    return 4 * functional.linear(functional.normalize(x, dim=-1, eps=1e-3), functional.normalize(w.weight, dim=-1))
 
 
 STEPS: dict[str, Step] = {
@@ -307,7 +307,8 @@ STEPS: dict[str, Step] = {
         lambda x, out: f"nn.Parameter(torch.ones({out}, {x.channels}))",
     ),
     "cosine": Step(
-        projected, lambda at, me, x, *_: f"4 * F.linear(F.normalize({x}, dim=-1), F.normalize({me}.weight, dim=-1))",
+        projected, lambda at, me, x, *_: f"4 * F.linear(F.normalize({x}, dim=-1, eps=1e-3), "
+        f"F.normalize({me}.weight, dim=-1))",
         cosine, lambda x, out: f"nn.Linear({x.channels}, {out}, bias=False)",
     ),
     "norm": Step(
