@@ -50,7 +50,7 @@ def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) ->
 
 @contextmanager
 def reestimated(model: nn.Module, images: Tensor, *, batch: int | None = None) -> Iterator[None]:
-    """While open, BatchNorms have the statistics that `reestimate` gives them, then their own again. Errors as of it."""
+    """While open, BatchNorms have the statistics that `reestimate` gives them, afterwards their own; errors as there."""
     norms = norms_of(models.inside(model))
     before = _statistics(norms)
     try:
