@@ -50,7 +50,7 @@ def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) ->
 
 @contextmanager
 def reestimated(model: nn.Module, images: Tensor, *, batch: int | None = None) -> Iterator[None]:
-    """While open, BatchNorms have the statistics that `reestimate` gives them, afterwards their own; errors as there."""
+    """While open, BatchNorms have the statistics that `reestimate` gives them, which raises the same errors."""
     norms = norms_of(models.inside(model))
     before = _statistics(norms)
     try:
