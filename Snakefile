@@ -12,7 +12,7 @@ import shlex
 import sys
 
 from lib.running import cluster
-from lib.study import profiles
+from lib.study import digests, profiles, vocabulary
 
 WHAT = {"profile": "quick", "seeds": None, "device": "auto", "data": "data", "results": "results"}
 config = WHAT | {"cluster": "", "gpus": [], "runs_per_gpu": 1} | config  # and digests
@@ -22,7 +22,7 @@ WHERE = " ".join(f"-p {name} {{config[{name}]:q}}" for name in ("profile", "data
 PARTS = "{config[results]:q}/{config[profile]:q}/{wildcards.dataset}-{wildcards.network}/seed-{wildcards.seed}/parts"
 OF_RUN = f"{WHERE} -p dataset {{wildcards.dataset}} -p network {{wildcards.network}} -p seed {{wildcards.seed}}"
 OF_PROFILE = f"{WHERE} -p seeds {shlex.quote(str(list(profile.seeds)))}"
-PINS = profiles.pins()
+PINS = digests.pins()
 
 
 def on_gpu(rule):  # of this machine
@@ -45,7 +45,7 @@ def execute(rule, notebook, more):
 def cores_of(notebook):
     """How many cores it keeps: all, where it takes times, so that none runs beside it; it computes with the profile's
     threads all the same. On a cluster every job has cores of its own."""
-    return workflow.cores if notebook in profiles.TIMING and not config["cluster"] else profile.threads
+    return workflow.cores if notebook in vocabulary.TIMING and not config["cluster"] else profile.threads
 
 
 def of_all_runs(*patterns):
@@ -57,7 +57,7 @@ def settings(section):
     return lambda wildcards: profile.settings(wildcards.dataset)[section]
 
 
-def digests(wildcards):
+def data(wildcards):
     return config["digests"][wildcards.dataset]
 
 
@@ -79,8 +79,8 @@ rule report:
         profile.report.with_suffix(".md"),
         executed=profile.executed("90-report"),
     params:
-        code=profiles.code_digest("90-report"),
-        text=profiles.text_digest("90-report"),
+        code=digests.code("90-report"),
+        text=digests.text("90-report"),
     threads: profile.threads
     resources: **needs("report")
     message: "90-report"
@@ -96,9 +96,9 @@ rule train:
         RUN / "00-train.json",
         executed=RUN / "00-train.ipynb",
     params:
-        code=profiles.code_digest("00-train"),
+        code=digests.code("00-train"),
         settings=settings("training"),
-        data=digests,
+        data=data,
         pins=PINS,
         threads=profile.threads,
     threads: profile.threads
@@ -118,9 +118,9 @@ rule measure:
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
     params:
-        code=profiles.code_digest("10-measure"),
+        code=digests.code("10-measure"),
         settings=settings("measuring"),
-        data=digests,
+        data=data,
         pins=PINS,
         notebooks=profile.notebooks,
         threads=profile.threads,
@@ -140,8 +140,8 @@ rule ablation:
     output:
         executed=profile.executed("{notebook}"),
     params:
-        code=lambda wildcards: profiles.code_digest(wildcards.notebook),
-        text=lambda wildcards: profiles.text_digest(wildcards.notebook),
+        code=lambda wildcards: digests.code(wildcards.notebook),
+        text=lambda wildcards: digests.text(wildcards.notebook),
         settings=lambda wildcards: profile.settings_of(wildcards.notebook)[1],
         data=lambda wildcards: config["digests"].get(wildcards.notebook),
         pins=PINS,

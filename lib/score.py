@@ -39,7 +39,7 @@ from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import MINIBATCH, Scoring
 from lib.running import interruptions
-from lib.study import profiles, records
+from lib.study import devices, records
 
 UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
     made.add_argument("--batch", type=int, default=64, metavar="B", help="images at once (64)")
     made.add_argument("--workers", type=int, default=2, metavar="W", help="that read images, for each process (2)")
-    made.add_argument("--device", default="auto", choices=profiles.DEVICES, help="(auto: a GPU where there is one)")
+    made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
     made.add_argument("--precision", default="float32", choices=importance.PRECISIONS, help="of the passes (float32)")
     made.add_argument("--seed", type=int, default=0, help="of the random vectors (0)")
     made.add_argument("--shard", type=int, default=8192, metavar="S",
@@ -315,7 +315,7 @@ def joined(name: str) -> Iterator[torch.device]:
     Arguments:
         name: "auto", "cpu" or "cuda".
     """
-    device = profiles.device(name)
+    device = devices.pick(name)
     if not distributed.is_torchelastic_launched():
         yield device
         return

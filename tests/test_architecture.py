@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.study.profiles import ROOT
+from lib.study.paths import ROOT
 
 ORDER = ("", "images", "study", "report", "running", "benchmark")  # each imports from those before it alone
 MODULES = sorted((ROOT / "lib").rglob("*.py"))

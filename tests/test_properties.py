@@ -24,10 +24,10 @@ from PIL import Image
 from lib import criteria, importance, noise, oracle, pruning
 from lib.images import datasets, networks
 from lib.running import reproduce
-from lib.study import profiles, statistics
+from lib.study import paths, profiles, schema, statistics
 
 DOCUMENTED = (ValueError, FileNotFoundError, RuntimeError)
-ROOT = profiles.ROOT / "lib"
+ROOT = paths.ROOT / "lib"
 TOY = toys.make(toys.Plain)
 LAYERS = importance.units(TOY, toys.examples(toys.Plain, 1)[0])
 UNITS = sum(unit.size for unit in LAYERS)
@@ -373,7 +373,7 @@ VALUES = st.recursive(
     ),
     max_leaves=4,
 )
-STUDY = yaml.safe_load((profiles.ROOT / profiles.FILE).read_text())
+STUDY = yaml.safe_load((paths.ROOT / paths.STUDY).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -396,16 +396,16 @@ def test_any_study(root, data):
         place[data.draw(st.sampled_from(["epoks", "profile", "a b"]))] = place.pop(key)
     else:
         place[key] = data.draw(VALUES)
-    (root / profiles.FILE).write_text(yaml.safe_dump(study))
-    profiles._read_study.cache_clear()
+    (root / paths.STUDY).write_text(yaml.safe_dump(study))
+    schema._read.cache_clear()
     with pytest.MonkeyPatch.context() as patch, documented(kinds=ValueError):
-        patch.setattr(profiles, "ROOT", root)
+        patch.setattr(paths, "ROOT", root)
         for name in profiles.names():
             profile = profiles.load(name)
             assert profile.grid and profile.seeds
             for run in profile.runs:
                 assert set(run.settings["training"]) == set(profiles.TRAINING)
-    profiles._read_study.cache_clear()
+    schema._read.cache_clear()
 
 
 @many

@@ -10,7 +10,7 @@ import torch
 
 from lib import ranks
 from lib.images import folders
-from lib.study.profiles import ROOT
+from lib.study.paths import ROOT
 
 COUNTS = (1, 2, 3)
 

@@ -15,7 +15,7 @@ import torch
 
 from lib import importance, saving, score
 from lib.images import checkpoints, folders, networks
-from lib.study.profiles import ROOT
+from lib.study.paths import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
 SLOW = """

@@ -37,7 +37,7 @@ from lib.benchmark import peers
 from lib.images import datasets, folders, networks, training
 from lib.report import figures, outlook
 from lib.running import reproduce
-from lib.study import profiles, records
+from lib.study import devices, paths, records
 from lib.units import units
 
 FOLDER = "results/benchmarks"
@@ -400,15 +400,15 @@ def _sum_up(folder: Path) -> None:
 
 def _weights(network: str) -> str:
     """The checkpoint that a published or another profile has of this network, or "random"."""
-    found = sorted((profiles.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
-    return found[0].relative_to(profiles.ROOT).as_posix() if found else "random"
+    found = sorted((paths.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
+    return found[0].relative_to(paths.ROOT).as_posix() if found else "random"
 
 
 def _network(name: str, device: str) -> nn.Module:
     """In eval mode and the default layout; trained, where there is a checkpoint of this study."""
     model = networks.build(name, CLASSES)
     if (weights := _weights(name)) != "random":
-        saving.restore(model, profiles.ROOT / weights)
+        saving.restore(model, paths.ROOT / weights)
     return model.to(device).eval()
 
 
@@ -481,7 +481,7 @@ def _peers(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Calls:
             scores = [peer(model, images, labels) for images, labels in batches]
         except ImportError:
             python = Path(sys.executable)
-            python = python.relative_to(profiles.ROOT) if python.is_relative_to(profiles.ROOT) else python
+            python = python.relative_to(paths.ROOT) if python.is_relative_to(paths.ROOT) else python
             print(f"{name} is left out: it is not installed ({python} -m pip install '.[bench]')", file=sys.stderr)
             continue
         calls[name] = lambda scores=scores: [score() for score in scores]
@@ -577,12 +577,12 @@ def main(words: Iterable[str] | None = None) -> int:
     asked = parser().parse_args(words)
     try:
         threads = reproduce.parse_count("THREADS", asked.threads) or THREADS
-        device = profiles.device(asked.device).type
+        device = devices.pick(asked.device).type
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     effort = Effort(asked.rounds or (2 if asked.quick else 5), asked.quick, device)
-    folder = asked.folder or (None if asked.quick else profiles.from_here(FOLDER))
+    folder = asked.folder or (None if asked.quick else paths.from_here(FOLDER))
     facts = _facts(device, threads)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     _warn_if_busy()

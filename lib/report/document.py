@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas
 
 from lib.report import outlook, page, tables
-from lib.study import profiles
+from lib.study import paths, profiles
 
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
@@ -103,7 +103,7 @@ def told(notebook: str, shown: Mapping[str, Sequence[Block]]) -> list[Block]:
     Raises ValueError for a heading that the notebook does not have.
     """
     blocks, waiting = [], dict(shown)
-    for kind, source, _ in _cells(_read(profiles.notebook_path(notebook))):
+    for kind, source, _ in _cells(_read(paths.notebook(notebook))):
         if kind == "markdown":
             blocks.append(Text(source))
             for heading in _headings(source):

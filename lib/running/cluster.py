@@ -13,7 +13,9 @@ import subprocess
 import sys
 import time
 
-from lib.study.profiles import FILE, RULES, Profile
+from lib.study import paths
+from lib.study.profiles import Profile
+from lib.study.vocabulary import RULES
 
 NAMES = ("slurm",)
 AT_A_TIME = 100  # jobs in the queue where JOBS does not say
@@ -36,7 +38,7 @@ def check(name: str, profile: Profile) -> None:
     if not shutil.which("sbatch"):
         raise FileNotFoundError(f"CLUSTER={name}, but there is no sbatch on PATH: start where jobs are submitted")
     if profile.device == "cuda" and not any(profile.job(rule)["gpus"] for rule in RULES):
-        raise ValueError(f"DEVICE=cuda, but {FILE}: profiles.{profile.name}.cluster.gpus asks for no GPU")
+        raise ValueError(f"DEVICE=cuda, but {paths.STUDY}: profiles.{profile.name}.cluster.gpus asks for no GPU")
 
 
 def device(profile: Profile, rule: str) -> str:

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from lib.report import pictures
 from lib.running import gpus, interruptions
-from lib.study import profiles
+from lib.study import paths
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -93,7 +93,7 @@ def run(
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         with gpus.turn(among, runs_per_gpu) if among else nullcontext() as gpu, _kernel(threads, gpu) as kernel:
-            settings = {"cwd": profiles.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
+            settings = {"cwd": paths.ROOT, "progress_bar": False, "shutdown_kernel": "immediate"}
             told = {"stdout_file": _Now(output.stem, parameters)}
             papermill.execute_notebook(notebook, aside, parameters, kernel_name="python3", **told, **kernel, **settings)
     except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from lib.running import cluster, execute, gpus, interruptions
-from lib.study import profiles, reuse
+from lib.study import devices, digests, paths, profiles, reuse, vocabulary
 
 if TYPE_CHECKING:  # takes seconds
     from lib.images.datasets import ImageSet
@@ -153,26 +153,26 @@ def measured_seeds(profile: profiles.Profile) -> list[int]:
 def settled_device(name: str) -> str:
     """What "auto" means where there may be a GPU, so that Snakemake can count who uses it. Raises RuntimeError."""
     if name == "cuda" or (name == "auto" and shutil.which("nvidia-smi")):
-        return profiles.device(name).type  # takes seconds
+        return devices.pick(name).type  # takes seconds
     return name
 
 
 def check(profile: profiles.Profile) -> None:
     """Raises FileNotFoundError or ValueError, one line, for a notebook or a network that is not there."""
     for notebook in ("00-train", "10-measure", *profile.notebooks, "90-report"):
-        profiles.text_digest(notebook)
+        digests.text(notebook)
     for network in {network for networks in profile.grid.values() for network in networks} - set(NETWORKS):
         from lib.images import networks  # takes seconds
 
         try:
             networks.build(network, num_classes=10)
         except ValueError as error:
-            raise ValueError(f"{profiles.FILE}: profiles.{profile.name}.runs: {error}") from error
+            raise ValueError(f"{paths.STUDY}: profiles.{profile.name}.runs: {error}") from error
 
 
 def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
     """Digests of the train and test images of every data set of the profile, which are fetched where need be; under the
-    name of 85-larger-networks, if the profile has it, what `Profile.larger_digests` gives.
+    name of 85-larger-networks, if the profile has it, the fingerprints of its folders.
 
     Raises ValueError where the profile asks for more of them than there are, before hours go into training on them.
     """
@@ -183,13 +183,13 @@ def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
         train, test = (datasets.load(name, split, profile.data) for split in datasets.SPLITS)
         _check_numbers(profile, name, train, test)
         found[name] = [train.digest, test.digest]
-    if profiles.LARGER_NETWORKS in profile.notebooks:
-        found[profiles.LARGER_NETWORKS] = profile.larger_digests()
+    if vocabulary.LARGER_NETWORKS in profile.notebooks:
+        found[vocabulary.LARGER_NETWORKS] = digests.fingerprints(profile.larger_folders)
     return found
 
 
 def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", test: "ImageSet") -> None:
-    settings, where = profile.settings(dataset)["measuring"], f"{profiles.FILE}: profiles.{profile.name}.measuring"
+    settings, where = profile.settings(dataset)["measuring"], f"{paths.STUDY}: profiles.{profile.name}.measuring"
     if settings["test_images"] != "all" and settings["test_images"] > len(test):
         asked = f"{settings['test_images']} images of {dataset} asked for, but there are only {len(test)}"
         raise ValueError(f"{where}.test_images: {asked} test images")
@@ -205,11 +205,11 @@ def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", t
         raise ValueError(f"{where}: {error} of {dataset}") from error
 
 
-def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]], where: Place, *more: str) -> int:
+def snakemake(profile: profiles.Profile, data: Mapping[str, list[str | None]], where: Place, *more: str) -> int:
     """Brings the profile up to date, at that place, and returns Snakemake's exit status.
 
     Arguments:
-        digests: what `data_digests` gives; a notebook runs again where those of its data have changed.
+        data: what `data_digests` gives; a notebook runs again where those of its data have changed.
     """
     from snakemake import cli
     from snakemake.scheduling.job_scheduler import JobScheduler
@@ -220,7 +220,7 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
     # What answers SIGTERM: as it is, by waiting until all that runs has ended, or for a lock that is held already.
     JobScheduler.exit_gracefully = lambda *_: signal.raise_signal(signal.SIGINT)
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_progress", progress)
-    words = [*where.words(profile), "--configfile", configure(profile, digests, where)]
+    words = [*where.words(profile), "--configfile", configure(profile, data, where)]
     # Dates are not asked where content is known. Locks are ours to keep: Snakemake's own outlive a kill.
     words += ["--rerun-triggers", "mtime", "params", "input", "--max-checksum-file-size", str(2**30), "--nolock"]
     words += ["--keep-going", "--rerun-incomplete", "--scheduler", "greedy", "--logger", "progress"]
@@ -235,7 +235,7 @@ def snakemake(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
         return int(stop.code or 0)
 
 
-def stale(profile: profiles.Profile, digests: Mapping[str, list[str | None]]) -> list[str]:
+def stale(profile: profiles.Profile, data: Mapping[str, list[str | None]]) -> list[str]:
     """The executed notebooks whose records tell of other code, settings or data than today's, whoever ran them.
 
     Snakemake knows the parameters only of what it ran itself, and takes for current what a record's command made. Of a
@@ -243,15 +243,15 @@ def stale(profile: profiles.Profile, digests: Mapping[str, list[str | None]]) ->
     """
     found = []
     for run in profile.runs:
-        data = digests[run.dataset]
-        for notebook, section, images in (("00-train", "training", data), ("10-measure", "measuring", data[0])):
-            now = {"settings": run.settings[section], "data": images}
-            now |= {"code": profiles.code_digest(notebook)} if notebook == "10-measure" else {}
+        images = data[run.dataset]
+        for notebook, section, seen in (("00-train", "training", images), ("10-measure", "measuring", images[0])):
+            now = {"settings": run.settings[section], "data": seen}
+            now |= {"code": digests.code(notebook)} if notebook == "10-measure" else {}
             found += _if_other(run, notebook, section, now)
     for notebook in profile.notebooks:
         section, settings = profile.settings_of(notebook)
-        now = {"settings": settings, "code": profiles.code_digest(notebook)}
-        now |= {"data": digests[notebook]} if notebook in digests else {}
+        now = {"settings": settings, "code": digests.code(notebook)}
+        now |= {"data": data[notebook]} if notebook in data else {}
         found += _if_other(profile, notebook, section, now)
     return found
 
@@ -269,9 +269,9 @@ def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, 
     return [] if is_current else [str(executed)]
 
 
-def configure(profile: profiles.Profile, digests: Mapping[str, list[str | None]], where: Place) -> str:
+def configure(profile: profiles.Profile, data: Mapping[str, list[str | None]], where: Place) -> str:
     """Writes the Snakefile's settings where jobs find them, and returns the path: no shell has to quote them."""
-    settings = profile.parameters | {"digests": digests, "cluster": where.cluster}
+    settings = profile.parameters | {"digests": data, "cluster": where.cluster}
     settings |= {"gpus": where.gpus, "runs_per_gpu": where.runs_per_gpu}
     path = Path(".snakemake") / f"{cluster.prefix(profile)}.json"
     path.parent.mkdir(exist_ok=True)
@@ -279,7 +279,7 @@ def configure(profile: profiles.Profile, digests: Mapping[str, list[str | None]]
     return str(path)
 
 
-def take(asked: argparse.Namespace, profile: profiles.Profile, digests: Mapping, where: Place) -> None:
+def take(asked: argparse.Namespace, profile: profiles.Profile, data: Mapping, where: Place) -> None:
     """Takes up what is finished in the folders that the command line names, and has Snakemake forget what it knew of
     those files."""
     parts = {"CHECKPOINTS": (asked.checkpoints, reuse.TRAIN), "MEASURED": (asked.measured, reuse.TRAIN, reuse.MEASURE)}
@@ -287,7 +287,7 @@ def take(asked: argparse.Namespace, profile: profiles.Profile, digests: Mapping,
         taken = reuse.take(profile, folder, name, *notebooks) if folder else []
         for run, notebook in taken:
             files = map(str, reuse.outputs(run, notebook))
-            snakemake(profile, digests, where, "--cleanup-metadata", *files)
+            snakemake(profile, data, where, "--cleanup-metadata", *files)
             print(f"{run.label}: {reuse.DONE[notebook]} already, in {folder}", flush=True)
 
 
@@ -320,13 +320,13 @@ def reproduce(asked: argparse.Namespace) -> int:
         if asked.clean:
             shutil.rmtree(profile.folder)
             return 0
-        digests = data_digests(profile)
-        take(asked, profile, digests, where)
-        if not asked.report and (old := stale(profile, digests)):
+        data = data_digests(profile)
+        take(asked, profile, data, where)
+        if not asked.report and (old := stale(profile, data)):
             more += ["--forcerun", *old]
         if asked.cluster and not asked.dry_run:
             cluster.cancel_left(profile)
-        status = snakemake(profile, digests, where, *more)
+        status = snakemake(profile, data, where, *more)
     if status:
         print(f"{profile.folder} is not complete: mend what failed, then start again to go on", file=sys.stderr)
     elif not asked.dry_run:
@@ -368,7 +368,7 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--clean", action="store_true", help="delete the profile's results")
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     asked = parser.parse_args(words)
-    os.chdir(profiles.ROOT)
+    os.chdir(paths.ROOT)
     try:
         with interruptions.heard(None if asked.cluster else _stop_steps):
             return reproduce(asked)

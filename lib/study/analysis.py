@@ -14,7 +14,7 @@ import torch
 
 from lib import importance, oracle, pruning
 from lib.criteria import label_gradient
-from lib.study import measurements, profiles, statistics
+from lib.study import devices, measurements, profiles, statistics
 
 PANEL = ["dataset", "network"]
 SCORED = 256  # examples, at most, on which the time of a criterion is taken
@@ -168,7 +168,7 @@ def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for run in plan.runs:
         measurements.complete(run)
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         data, model = measurements.Data.of(run, device), measurements.load_model(run, device)
         with torch.no_grad():
             logits = torch.cat([model(images).double() for images in data.train_images.split(500)]).cpu()
@@ -475,7 +475,7 @@ def ranks(summary: pandas.DataFrame, criteria: Sequence[str] = RANKED) -> tuple[
 def scoring_seconds(plan: profiles.Profile, criteria: Iterable[str], *, examples: int = SCORED) -> pandas.DataFrame:
     """How long each criterion alone takes on the same examples of the profile's first run: the median of three."""
     run = plan.runs[0]
-    device = profiles.device(run.device)
+    device = devices.pick(run.device)
     data, model = measurements.Data.of(run, device), measurements.load_model(run, device)
     batches = data.batches(min(examples, len(data.train)), "random", seed=0, size=run.settings["measuring"]["batch"])
     rows = []
@@ -542,7 +542,7 @@ def interactions(
     """
     tables = []
     for run in plan.runs:
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         data, model = measurements.Data.of(run, device), measurements.load_model(run, device)
         batches = data.batches(64, "random", seed=run.seed, size=64)
         scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])

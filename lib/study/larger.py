@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lib import cost, importance, pruning, ranks
 from lib.images import folders, networks
-from lib.study import profiles, shrinking
+from lib.study import devices, profiles, shrinking
 from lib.study.shrinking import CRITERION
 
 CLASSES = 1000  # of ImageNet
@@ -57,7 +57,7 @@ def images(plan: profiles.Profile, aside: str | os.PathLike) -> Images:
 
 def facts(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
     """One row that says what was measured on what: images, weights, pixels, batch, and the device."""
-    device = profiles.device(plan.device)
+    device = devices.pick(plan.device)
     return pandas.DataFrame(
         {
             "images": ["a folder in ImageNet's layout" if found.real else "digits scaled up"],
@@ -88,7 +88,7 @@ def growth(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
         multiply_adds (of one image), task, images, seconds, images_per_second, peak_mb. Seconds are the median of the
         settings' `repeats`. Reading and resizing the images is part of it.
     """
-    rows, device = [], profiles.device(plan.device)
+    rows, device = [], devices.pick(plan.device)
     for name in plan.larger["networks"]:
         model = build(name, pretrained=plan.larger["pretrained"], device=device)
         example = next(iter(found.to_score))[0][:1].to(device)
@@ -105,7 +105,7 @@ def slimming(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
     `score_seconds` and `slim_seconds` say how long it took to get there, on as many images as the fewest of the
     settings.
     """
-    tables, device, settings = [], profiles.device(plan.device), plan.larger
+    tables, device, settings = [], devices.pick(plan.device), plan.larger
     for name in settings["networks"]:
         model = build(name, pretrained=settings["pretrained"], device=device)
         example = next(iter(found.to_score))[0][:1].to(device)
@@ -128,7 +128,7 @@ def curves(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
     Empty where weights or images are not real or not of ImageNet's classes, since an accuracy would say nothing then.
     """
     columns = ["dataset", "network", "criterion", "examples", "units", "pruned", "accuracy"]
-    tables, device = [pandas.DataFrame(columns=columns)], profiles.device(plan.device)
+    tables, device = [pandas.DataFrame(columns=columns)], devices.pick(plan.device)
     meaningful = plan.larger["pretrained"] and found.real and len(found.to_test.classes) == CLASSES
     for name in plan.larger["networks"] if meaningful else ():
         model = build(name, pretrained=True, device=device)

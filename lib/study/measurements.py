@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lib import importance, oracle, pruning, saving
 from lib.images import datasets, networks
 from lib.rivals import WEIGHT_RIVALS
-from lib.study import profiles, records
+from lib.study import devices, digests, paths, profiles, records, vocabulary
 from lib.study.parts import Parts
 
 PAPER = tuple(
@@ -91,7 +91,7 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "20-normalization": Ablation(
         "Does equal weight for every example help, and does it matter where the weight is equalised?",
-        _normalised(profiles.REDUCTIONS),
+        _normalised(vocabulary.REDUCTIONS),
         examples="ablations",
         by_reduction=True,
         long_tailed=("abs", "abs:norm", "sq", "sq:norm", "sq:rand:norm"),
@@ -213,10 +213,10 @@ def measure(
 
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
     """What an interrupted 10-measure of this run left, where data, network, code, settings and device are the same."""
-    digests = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
-    digests += [records.digest(run.checkpoint), profiles.code_digest("10-measure")]
-    settings = [run.settings, run.threads, records.device_name(torch.device(device)), profiles.pins()]
-    return Parts(run.parts, [*digests, *settings])
+    rests_on = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
+    rests_on += [records.digest(run.checkpoint), digests.code("10-measure")]
+    settings = [run.settings, run.threads, records.device_name(torch.device(device)), digests.pins()]
+    return Parts(run.parts, [*rests_on, *settings])
 
 
 def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:
@@ -375,7 +375,7 @@ def curves(
         table = pandas.read_parquet(run.curves)
         missing = set(planned) - set(_cells_of(table))
         if missing:
-            table = pandas.concat([table, measure(run, sorted(missing), profiles.device(run.device))[0]])
+            table = pandas.concat([table, measure(run, sorted(missing), devices.pick(run.device))[0]])
         asked = set(planned)
         tables.append(_at_every_number(table[[cell in asked for cell in _cells_of(table)]], samples))
     return _tidy(tables)
@@ -398,7 +398,7 @@ def complete(run: profiles.Run) -> None:
     for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.finetuning)):
         if not output.exists():
             words = [sys.executable, *records.command_words(notebook, run)]
-            done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True)
+            done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{run.label}: {done.stderr.strip() or done.stdout.strip()}")
 

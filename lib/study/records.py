@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas
 import torch
 
-from lib.study import profiles, surroundings
+from lib.study import devices, digests, paths, profiles, surroundings
 
 
 @dataclass
@@ -58,7 +58,7 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
 
     Raises RuntimeError where the device asked for is not there.
     """
-    device = profiles.device(of.device)
+    device = devices.pick(of.device)
     torch.set_num_threads(of.threads)
     if device.type == "cuda":
         _be_deterministic()
@@ -68,10 +68,10 @@ def begin(notebook: str, of: profiles.Run | profiles.Profile) -> Record:
         "parameters": of.parameters,
         "settings": of.settings if isinstance(of, profiles.Run) else {"measuring": of.measuring, "larger": of.larger},
         "command": command(notebook, of),
-        "code": profiles.code_digest(notebook),
+        "code": digests.code(notebook),
         "git": _git(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in profiles.PACKAGES},
-        "lock": digest(profiles.ROOT / profiles.LOCK),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in digests.PACKAGES},
+        "lock": digest(paths.ROOT / paths.LOCK),
         "device": {"type": device.type, "name": device_name(device)},
         "threads": of.threads,
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,7 +93,7 @@ def command(notebook: str, of: profiles.Run | profiles.Profile) -> str:
 
 def command_words(notebook: str, of: profiles.Run | profiles.Profile) -> list[str]:
     """The words of `command` that follow the interpreter."""
-    executed = os.path.relpath(of.executed(notebook), profiles.ROOT)
+    executed = os.path.relpath(of.executed(notebook), paths.ROOT)
     words = ["-m", "lib.running.execute", f"notebooks/{notebook}.ipynb", executed, "--threads", of.threads]
     for name, value in of.parameters.items():
         words += ["-p", name, value]
@@ -131,7 +131,7 @@ def git(*words: str) -> str | None:
     command = ["git", "--no-optional-locks", "-c", "safe.directory=*"]  # whoever has unpacked it
 
     def ask(*words: str) -> str:
-        given = {"cwd": profiles.ROOT, "env": environment, "capture_output": True, "check": True}
+        given = {"cwd": paths.ROOT, "env": environment, "capture_output": True, "check": True}
         return subprocess.run([*command, *words], text=True, errors="replace", **given).stdout.strip()
 
     try:

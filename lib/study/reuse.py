@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.study import profiles
+from lib.study import devices, digests, paths, profiles
 
 TRAIN, MEASURE = "00-train", "10-measure"
 DONE = {TRAIN: "trained", MEASURE: "measured"}
@@ -31,7 +31,7 @@ def take(profile: profiles.Profile, folder: str | os.PathLike, name: str, *noteb
     is not the one that its record names, and for measurements of another network, code or other versions; nothing has
     been copied then.
     """
-    named, folder = os.fspath(folder), profiles.from_here(folder)
+    named, folder = os.fspath(folder), paths.from_here(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}={named}: there is no such folder")
     wanted = [(run, notebook) for run in profile.runs for notebook in notebooks]
@@ -97,8 +97,8 @@ def _told(path: Path, notebook: str, section: str) -> dict:
 def _now(run: profiles.Run, then: Mapping[str, object]) -> dict[str, object]:
     """What would measure today; of a package's versions in the lock, one for each Python, that of `then` if there, in
     whatever build (2.14.1+cpu is 2.14.1)."""
-    now = {"code": profiles.code_digest(MEASURE), "device": profiles.device(run.device).type, "threads": run.threads}
-    for name, versions in profiles.pins().items():
+    now = {"code": digests.code(MEASURE), "device": devices.pick(run.device).type, "threads": run.threads}
+    for name, versions in digests.pins().items():
         now[name] = then[name] if str(then.get(name)).split("+")[0] in versions else versions[-1]
     return now
 

@@ -11,7 +11,7 @@ import pandas
 from torch import Tensor, nn
 
 from lib import cost, structure
-from lib.study import finetuning, measurements, profiles
+from lib.study import devices, finetuning, measurements, profiles
 
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.25, 0.5, 0.75)  # of all multiply-adds, removed
@@ -45,7 +45,7 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for run in [run for run in plan.runs if run.seed == plan.seeds[0]]:
         measurements.complete(run)
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         model, data = measurements.load_model(run, device), measurements.Data.of(run, device)
         example = data.test_images[:1]
         scores = finetuning.score(run, model, (CRITERION,), device)[CRITERION]

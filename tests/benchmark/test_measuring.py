@@ -259,6 +259,6 @@ def test_bad_input_is_one_line(words, line, capsys):
 @pytest.mark.parametrize(("quick", "is_quick"), [("1", True), ("0", False), ("", False)])
 def test_make_takes_zero_for_no(quick, is_quick):
     words = ["make", "--dry-run", "PYTHON=python3", "benchmark", f"QUICK={quick}", "THREADS=1"]
-    said = subprocess.run(words, cwd=measuring.profiles.ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(words, cwd=measuring.paths.ROOT, capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in said.splitlines() if "lib.benchmark.measuring" in line]
     assert ("--quick" in line) == is_quick and '--threads="$THREADS"' in line

@@ -13,7 +13,7 @@ import pandas
 import pytest
 
 from lib.report import document
-from lib.study import profiles
+from lib.study import paths, profiles
 
 needs_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
 FRONT = [document.Text("# What was found"), document.Text("## In short\n\nNothing was run.")]
@@ -52,7 +52,7 @@ def test_words_about_a_figure_are_those_below_its_own_heading():
 
 def test_no_paragraph_of_a_notebook_is_copied_into_another():
     seen = Counter()
-    for path in (profiles.ROOT / "notebooks").glob("*.ipynb"):
+    for path in (paths.ROOT / "notebooks").glob("*.ipynb"):
         for cell in json.loads(path.read_text())["cells"]:
             if cell["cell_type"] == "markdown":
                 seen.update(part for part in "".join(cell["source"]).split("\n\n") if len(part) > 300)
@@ -90,7 +90,7 @@ def test_front_matter_can_follow_the_notebooks_own_prose(tmp_path, monkeypatch):
         made_up.markdown("End."),
     ]
     made_up.write_notebook(tmp_path / "90.ipynb", cells)
-    monkeypatch.setattr(profiles, "notebook_path", lambda name: tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(paths, "notebook", lambda name: tmp_path / f"{name}.ipynb")
     shown = document.Text("shown")
     expected = [document.Text("# Title"), document.Text("## Claims\n\nWhy."), shown, document.Text("End.")]
     assert document.told("90", {"Claims": [shown]}) == expected
@@ -349,6 +349,6 @@ def test_the_report_of_the_smoke_profile_in_a_browser(study):
     seen = look(study.smoke / "report.html")
     assert seen["images"] == len(list((study.smoke / "figures").glob("*.png"))) > 0
     for name, width in (("phone", 390), ("wide", 1280)):
-        picture = profiles.ROOT / f"results/screenshots/{name}.png"
+        picture = paths.ROOT / f"results/screenshots/{name}.png"
         browser.screenshot(study.smoke / "report.html", picture, width)
         assert picture.stat().st_size > 10_000

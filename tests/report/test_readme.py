@@ -11,7 +11,7 @@ import torch
 
 from lib import cost
 from lib.report import readme
-from lib.study.profiles import ROOT
+from lib.study.paths import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 

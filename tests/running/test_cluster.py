@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from lib.running import cluster
-from lib.study import profiles
+from lib.study import profiles, vocabulary
 
 GPUS = {"train": 2, "measure": 1, "ablation": 0, "report": 0}
 OWN = {"partition": "gpu", "account": "prune", "qos": None, "gpus": GPUS}
@@ -37,9 +37,9 @@ def test_a_job_asks_for_what_its_rule_says_and_leaves_to_the_cluster_what_is_nul
 
 
 def test_a_job_with_a_gpu_computes_on_it_and_on_the_cpu_there_are_none(profile):
-    assert [cluster.device(profile, rule) for rule in profiles.RULES] == ["cuda", "cuda", "cpu", "cpu"]
+    assert [cluster.device(profile, rule) for rule in vocabulary.RULES] == ["cuda", "cuda", "cpu", "cpu"]
     on_cpu = dataclasses.replace(profile, device="cpu")
-    assert {cluster.device(on_cpu, rule) for rule in profiles.RULES} == {"cpu"}
+    assert {cluster.device(on_cpu, rule) for rule in vocabulary.RULES} == {"cpu"}
     assert cluster.resources(on_cpu, "train")["gpu"] == 0
 
 

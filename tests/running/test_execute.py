@@ -13,16 +13,16 @@ import pytest
 from written import PARAMETERS, outputs, write_notebook
 
 from lib.running import execute, gpus
-from lib.study import profiles
+from lib.study import paths
 
-ROOT = profiles.ROOT  # whatever tests put in its place
+ROOT = paths.ROOT  # whatever tests put in its place
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder to work in, as the repository's root is for make."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
 

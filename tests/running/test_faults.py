@@ -20,10 +20,10 @@ from written import PARAMETERS, write_notebook
 
 from lib import importance, pruning, saving
 from lib.running import execute, publish, reproduce
-from lib.study import measurements, profiles, records, reuse
+from lib.study import measurements, paths, profiles, records, reuse
 
 RUN = "digits-resnet8/seed-0"
-ROOT = profiles.ROOT  # whatever tests put in its place
+ROOT = paths.ROOT  # whatever tests put in its place
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder to work in, as the repository's root is for make, without images in its `data`."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -235,7 +235,7 @@ def test_numbers_that_no_notebook_asks_for_do_not_matter(tmp_path):
 def measured(own_study, monkeypatch):
     """The smoke profile's run in a copy of its own."""
     monkeypatch.chdir(own_study.root)
-    monkeypatch.setattr(profiles, "ROOT", own_study.root)
+    monkeypatch.setattr(paths, "ROOT", own_study.root)
     return profiles.Run("smoke", "digits", "resnet8", 0, device="cpu")
 
 

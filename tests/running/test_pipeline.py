@@ -12,7 +12,7 @@ from conftest import copy_of_the_repository
 from PIL import Image
 from written import NOTHING_TO_DO
 
-from lib.study import profiles
+from lib.study import profiles, vocabulary
 
 ABLATIONS = list(profiles.load("smoke").notebooks)
 RUN = "digits-resnet8 seed 0"
@@ -107,7 +107,7 @@ def test_a_change_reruns_what_depends_on_it(own_study, name, edit, steps):
 def test_images_for_larger_networks_rerun_what_streams_them(own_study):
     folder = own_study.root / "data/imagenet/train/cat"
     folder.mkdir(parents=True)
-    assert own_study.plan() == [profiles.LARGER_NETWORKS, "90-report"]
+    assert own_study.plan() == [vocabulary.LARGER_NETWORKS, "90-report"]
 
 
 def test_other_images_rerun_what_rests_on_them(own_study):
@@ -218,7 +218,7 @@ def test_nothing_runs_beside_a_notebook_that_takes_times(tmp_path, cluster, timi
     planned = subprocess.run(command, cwd=copied.root, env=copied.environment, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
     found = dict(re.findall(r"Job \d+: (\S+): (\d+)\n", planned.stdout))
-    assert found == dict.fromkeys(ABLATIONS, "1") | dict.fromkeys(profiles.TIMING, timing)
+    assert found == dict.fromkeys(ABLATIONS, "1") | dict.fromkeys(vocabulary.TIMING, timing)
     executed = [line for line in planned.stdout.splitlines() if "-m lib.running.execute" in line]
     assert all("--threads 1 " in line for line in executed) and len(executed) == len(EVERYTHING)
 

@@ -15,7 +15,7 @@ import pandas
 import pytest
 
 from lib.running import publish
-from lib.study import profiles, reuse
+from lib.study import paths, profiles, reuse
 
 PER_RUN = [
     "00-train.ipynb",
@@ -151,7 +151,7 @@ def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan)
 @pytest.mark.parametrize(
     "place",
     [
-        *(profiles.ROOT / "lib/study/measurements.py", profiles.ROOT, Path.home() / "x.py"),
+        *(paths.ROOT / "lib/study/measurements.py", paths.ROOT, Path.home() / "x.py"),
         Path(tempfile.gettempdir(), "ipykernel_17/236.py"),
     ],
     ids=str,
@@ -164,9 +164,9 @@ def test_a_notebook_that_names_a_place_on_this_machine_is_refused_by_name(plan, 
 
 
 def test_what_only_looks_like_a_place_is_not(plan):
-    text = f"results{profiles.ROOT} https://example.org{profiles.ROOT}-2 {'A' * 300}{profiles.ROOT}/{'B' * 300}"
+    text = f"results{paths.ROOT} https://example.org{paths.ROOT}-2 {'A' * 300}{paths.ROOT}/{'B' * 300}"
     cell = made_up.code(
-        "1", made_up.shown({"image/png": "A" * 300 + f"{profiles.ROOT}/" + "B" * 300}), made_up.stream(text)
+        "1", made_up.shown({"image/png": "A" * 300 + f"{paths.ROOT}/" + "B" * 300}), made_up.stream(text)
     )
     made_up.write_notebook(plan.runs[0].executed("10-measure"), [cell])
     publish.publish(plan)
@@ -227,7 +227,7 @@ def test_published_trainings_of_seeds_that_are_not_here_any_more_stay(plan, monk
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(profiles.ROOT)
+    monkeypatch.chdir(paths.ROOT)
     words = ["--profile", "smoke", "--results", str(tmp_path)]
     assert publish.main(words) == 1
     out, error = capsys.readouterr()

@@ -10,9 +10,9 @@ import torch
 from lib import cost, saving, structure
 from lib.images import datasets, folders, networks, training
 from lib.running import execute
-from lib.study import profiles
+from lib.study import paths
 
-NOTEBOOK = profiles.ROOT / "notebooks/quickstart.ipynb"
+NOTEBOOK = paths.ROOT / "notebooks/quickstart.ipynb"
 
 
 def run(folder, **values):
@@ -81,7 +81,7 @@ def test_neither_weights_nor_labels_is_refused(tmp_path):
 
 def test_make_runs_it_and_it_is_under_thirty_lines():
     words = ["make", "--dry-run", "PYTHON=python3", "quickstart"]
-    said = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
     assert "-m lib.running.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb" in said
     assert "cat results/quickstart/quickstart.txt\n" in said
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from lib.report import answers, figures
-from lib.study import claims, paper, profiles, records
+from lib.study import claims, paper, paths, records
 
 NAMES = ["taylorfo", "molchanov-bn", "sq:norm", "abs:norm"]
 
@@ -40,7 +40,7 @@ def test_there_are_256_curves_of_16_criteria_each_with_its_summary():
 
 
 def test_their_aucs_are_of_as_many_points_as_ours():
-    whole = pandas.read_csv(profiles.ROOT / "data/paper/auc.csv")
+    whole = pandas.read_csv(paths.ROOT / "data/paper/auc.csv")
     keys = ["dataset", "network", "examples", "criterion"]
     both = paper.auc().merge(whole, on=keys, suffixes=("", "_there"))
     assert len(both) == 256 and both["auc"].to_numpy() == pytest.approx(both["auc_there"].to_numpy(), abs=6e-4)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib.running import execute
-from lib.study import profiles, records, surroundings
+from lib.study import devices, digests, paths, profiles, records, surroundings
 
 RUN = profiles.Run("smoke", "digits", "resnet8", 3, device="cpu")
 
@@ -28,18 +28,18 @@ def test_a_record_holds_what_a_reader_needs_to_run_the_cell_again(run):
     assert fields == json.loads(run.record("10-measure").read_text())
     assert fields["parameters"] == run.parameters and fields["parameters"]["seed"] == 3
     assert fields["settings"] == run.settings
-    assert fields["code"] == profiles.code_digest("10-measure")
-    assert fields["lock"] == records.digest(profiles.ROOT / "requirements.lock")
+    assert fields["code"] == digests.code("10-measure")
+    assert fields["lock"] == records.digest(paths.ROOT / "requirements.lock")
     assert fields["device"]["type"] == "cpu" and fields["device"]["name"]
     assert fields["threads"] == 1 and fields["seconds"] >= 0 and fields["peak_memory_mb"] > 10
-    assert set(fields["versions"]) == {"python", *profiles.PACKAGES}
+    assert set(fields["versions"]) == {"python", *digests.PACKAGES}
     assert (fields["data"], fields["checkpoint"]) == ("abc", "def")
     assert re.fullmatch("[0-9a-f]{40}", fields["git"]["commit"]) if fields["git"] else fields["git"] is None
 
 
 def test_a_record_names_no_place_on_this_machine(run):
     records.begin("10-measure", run).finish()
-    assert str(profiles.ROOT) not in run.record("10-measure").read_text()
+    assert str(paths.ROOT) not in run.record("10-measure").read_text()
     assert not list(run.folder.glob("*.part"))
 
 
@@ -54,7 +54,7 @@ def test_the_command_gives_the_notebook_exactly_the_parameters_of_the_cell(noteb
     assert execute.main(words[3:]) == 0
     source, output, values = called["where"]
     assert source == f"notebooks/{notebook}.ipynb" and output.endswith(f"{notebook}.ipynb")
-    assert execute.typed(profiles.ROOT / source, values) == of.parameters
+    assert execute.typed(paths.ROOT / source, values) == of.parameters
     assert called["threads"] == of.threads
 
 
@@ -67,7 +67,7 @@ def test_an_unfinished_record_is_not_there(run):
 def imagined_cuda(monkeypatch):
     """A machine whose CUDA device nobody computes on; afterwards torch's settings are as before."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    monkeypatch.setattr(profiles, "device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(devices, "pick", lambda name: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "imagined")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
@@ -92,7 +92,7 @@ def test_on_a_cpu_a_notebook_leaves_torchs_algorithms_alone(run):
 
 @pytest.mark.parametrize("name", profiles.load("smoke").notebooks)
 def test_every_notebook_begins_and_finishes_a_record(name):
-    code = "".join("".join(source) for kind, source in profiles._cells(name) if kind == "code")
+    code = "".join("".join(source) for kind, source in digests._cells(name) if kind == "code")
     assert f'records.begin("{name}", ' in code and "record.finish(" in code
 
 

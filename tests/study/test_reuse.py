@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from lib.images import datasets
-from lib.study import profiles, reuse
+from lib.study import paths, profiles, reuse
 
 FILES = {
     "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
@@ -64,7 +64,7 @@ def test_what_is_only_trained_there_is_taken_up_as_a_training(plan, offered):
 
 
 def test_the_published_trainings_can_be_taken_up(tmp_path, monkeypatch):
-    published, plan = profiles.ROOT / "results/published/cifar", profiles.load("cifar", results=tmp_path, device="cpu")
+    published, plan = paths.ROOT / "results/published/cifar", profiles.load("cifar", results=tmp_path, device="cpu")
     record = json.loads(next(published.rglob("00-train.json")).read_text())
     digests = dict(zip(datasets.SPLITS, record["data"], strict=True))
     monkeypatch.setattr(datasets, "load", lambda name, split, folder: SimpleNamespace(digest=digests[split]))

@@ -15,7 +15,7 @@ from soak import results
 from written import NOTHING_TO_DO, PARAMETERS, outputs, write_notebook
 
 from lib.running import execute
-from lib.study import profiles, records, surroundings
+from lib.study import paths, records, surroundings
 
 # What people have in their environments, each with a value that would be noticed.
 HOSTILE = {
@@ -135,7 +135,7 @@ SAY = "import os, sys\nprint(dict(os.environ))\nprint('spoilt' in globals(), sys
 
 def test_a_kernel_is_calm_whoever_starts_it(hostile, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(os, "environ", hostile)
     write_notebook(tmp_path / "a.ipynb", PARAMETERS, SAY)
     execute.run("a.ipynb", "b.ipynb", {}, threads=2)
@@ -165,7 +165,7 @@ def test_settings_of_ipython_for_the_whole_machine_do_not_act(tmp_path, monkeypa
     (tmp_path / "v/etc/ipython/startup/00.py").write_text("spoilt = True")
     (tmp_path / "v/etc/ipython/ipython_config.py").write_text("c.InteractiveShellApp.exec_lines = ['spoilt = True']")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "executable", python)
     write_notebook(tmp_path / "a.ipynb", PARAMETERS, "import sys\nprint(sys.prefix, 'spoilt' in globals())")
     execute.run("a.ipynb", "b.ipynb", {})
@@ -193,7 +193,7 @@ def test_a_temporary_folder_with_a_long_name(tmp_path, monkeypatch):
     long = tmp_path / ("l" * 100)
     long.mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr("tempfile.tempdir", os.fspath(long))
     write_notebook(tmp_path / "a.ipynb", PARAMETERS, "print(1)")
     execute.run("a.ipynb", "b.ipynb", {})
@@ -242,7 +242,7 @@ def clone(tmp_path, monkeypatch):
     for place in (folder.parent, folder):
         git(place, "init")
         git(place, "commit", "--allow-empty", "-m", "first")
-    monkeypatch.setattr(profiles, "ROOT", folder)
+    monkeypatch.setattr(paths, "ROOT", folder)
     return folder
 
 
