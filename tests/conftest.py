@@ -1,4 +1,5 @@
-"""What tests of the whole study share: a copy of the repository in which the smoke profile has been run once.
+"""What tests share: a repository that holds only a little study, and a copy of this one, in which the smoke profile
+has been run once.
 
 `make test` runs tests in several processes at a time, each with one thread; the copy is made by the one that first
 needs it.
@@ -14,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import little
 import pytest
 from filelock import FileLock
 
+from lib.study import paths
 from lib.study.paths import ROOT
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -110,3 +113,14 @@ def own_study(study, tmp_path) -> Study:
     """A copy of that copy, results and dates included, to be changed at will."""
     shutil.copytree(study.root, tmp_path / "study")
     return Study(tmp_path / "study", seconds=study.seconds)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A repository that holds only the study of `little`, in which one works."""
+    (tmp_path / paths.STUDY).write_text(little.STUDY)
+    for name in ("lib", "notebooks"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -404,7 +404,7 @@ def test_any_study(root, data):
             profile = profiles.load(name)
             assert profile.grid and profile.seeds
             for run in profile.runs:
-                assert set(run.settings["training"]) == set(profiles.TRAINING)
+                assert set(run.settings["training"]) == set(schema.Training.model_fields)
     schema._read.cache_clear()
 
 

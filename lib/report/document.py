@@ -441,8 +441,8 @@ def _files_of_runs(profile: profiles.Profile) -> str:
     return "\n\n".join(["## Files", about, "\n".join(lines)])
 
 
-def _links(paths: Sequence[Path], profile: profiles.Profile) -> str:
-    return ", ".join(f"[{path.name}]({_relative(path, profile)})" for path in paths)
+def _links(files: Sequence[Path], profile: profiles.Profile) -> str:
+    return ", ".join(f"[{path.name}]({_relative(path, profile)})" for path in files)
 
 
 def _relative(path: Path, profile: profiles.Profile) -> str:

@@ -184,7 +184,7 @@ def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
         _check_numbers(profile, name, train, test)
         found[name] = [train.digest, test.digest]
     if vocabulary.LARGER_NETWORKS in profile.notebooks:
-        found[vocabulary.LARGER_NETWORKS] = digests.fingerprints(profile.larger_folders)
+        found[vocabulary.LARGER_NETWORKS] = [digests.fingerprint(folder) for folder in profile.larger_folders]
     return found
 
 

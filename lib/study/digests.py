@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -21,14 +20,13 @@ PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas",
 def modules_used(notebook: str) -> list[Path]:
     """The files of `lib` that the notebook imports, directly or through another; found without running anything."""
     pending = [source for kind, source in _cells(notebook) if kind == "code"]
-    found = {paths.ROOT / "lib/__init__.py"}
+    found, asked = {"lib/__init__.py"}, set()
     while pending:
-        named = {paths.ROOT / f"{module}.py" for module in _imported(pending.pop())}
-        packages = {folder / "__init__.py" for path in named for folder in path.relative_to(paths.ROOT).parents[:-2]}
-        fresh = {path for path in named | {paths.ROOT / path for path in packages} if path.is_file()} - found
-        found |= fresh
-        pending += [path.read_text() for path in fresh]
-    return sorted(paths.from_here(path) for path in found)
+        named = _imported(pending.pop()) - asked
+        fresh = {file for file in named if (paths.ROOT / file).is_file()}
+        found, asked = found | fresh, asked | named
+        pending += [(paths.ROOT / file).read_text() for file in fresh]
+    return sorted(paths.from_here(file) for file in found)
 
 
 def code(notebook: str) -> str:
@@ -52,12 +50,11 @@ def pins() -> dict[str, list[str]]:
     return {name: re.findall(rf"^{re.escape(name)}==([^\s;\\]+)", lock, re.MULTILINE) for name in PACKAGES}
 
 
-def fingerprints(folders: Iterable[str | os.PathLike]) -> list[str | None]:
-    """`files.fingerprint` of all images below each folder, None for one that is not there. Raises what `files.below`
-    raises."""
+def fingerprint(folder: str | os.PathLike) -> str | None:
+    """`files.fingerprint` of all images below `folder`, None without a folder. Raises what `files.below` raises."""
     from lib.images import files  # imports Pillow
 
-    return [files.fingerprint(path, files.below(path).images) if os.path.isdir(path) else None for path in folders]
+    return files.fingerprint(folder, files.below(folder).images) if os.path.isdir(folder) else None
 
 
 def _cells(notebook: str) -> list[tuple[str, str]]:
@@ -71,6 +68,7 @@ def _cells(notebook: str) -> list[tuple[str, str]]:
 
 @cache
 def _imported(source: str) -> frozenset[str]:
+    """The files that the modules of `lib` would be in which `source` imports, and the packages that they are in."""
     # What does not parse counts as importing nothing: it will say what is wrong with it when it is executed.
     plain = "\n".join("" if line.lstrip().startswith(("%", "!", "?")) else line for line in source.splitlines())
     try:
@@ -83,4 +81,5 @@ def _imported(source: str) -> frozenset[str]:
             package = ("lib." if node.level else "") + (node.module or "")
             dotted += [f"{package.rstrip('.')}.{alias.name}" for alias in node.names]
     ours = [name.split(".") for name in dotted if name.startswith("lib.")]
-    return frozenset("/".join(name[:length]) for name in ours for length in range(2, len(name) + 1))
+    places = {"/".join(name[:length]) for name in ours for length in range(2, len(name) + 1)}
+    return frozenset(f"{place}{ending}" for place in places for ending in (".py", "/__init__.py"))
