@@ -281,6 +281,8 @@ MUTATIONS = (
     Planted(
         "pixels keep their mean", "datasets", ".div_(255).sub_(mean).div_(scale)", ".div_(255).div_(scale)", "datasets"
     ),
+    Planted("a text in study.yaml passes for a number", "schema", "strict=True, ge=1", "ge=1", "schema"),
+    Planted("code that a module imports does not count", "digests", "pending += [", "[", "digests"),
 )
 
 

@@ -108,7 +108,7 @@ Grid = Annotated[dict[Name, Names], mapping("a mapping from data set to networks
 class Section(BaseModel):
     """A mapping whose keys are the names of its fields, each of which somebody must have set in the end."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config = ConfigDict(defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -116,10 +116,8 @@ class Section(BaseModel):
         if not isinstance(value, dict):
             raise PydanticCustomError("must be", "a mapping")
         for key in value:
-            if key not in cls.model_fields:
-                raise PydanticCustomError(
-                    "unknown key", f"unknown key {key!r}: valid are {', '.join(cls.model_fields)}"
-                )
+            if key not in (valid := cls.model_fields):
+                raise PydanticCustomError("unknown key", f"unknown key {key!r}: valid are {', '.join(valid)}")
         return value
 
 

@@ -2,6 +2,7 @@
 
 import little
 import pytest
+import yaml
 
 from lib.study import schema
 
@@ -14,6 +15,45 @@ from lib.study import schema
         ("digits: 1,", "digits: 0,", "study.yaml: profiles.little.training.epochs.digits must be .* not 0"),
         ("digits: 1,", "", "profiles.little.training.epochs has no value for digits, only for cifar10"),
         ("epochs: 2", "epoch: 2", "study.yaml: defaults.training: unknown key 'epoch': valid are epochs, batch"),
+        (
+            "epochs: 2",
+            'epochs: "2"',
+            "^study.yaml: defaults.training.epochs must be a whole number, 1 or more, not '2'$",
+        ),
+        (
+            "epochs: 2",
+            "epochs: 2.0",
+            "^study.yaml: defaults.training.epochs must be a whole number, 1 or more, not 2.0$",
+        ),
+        (
+            "epochs: 2",
+            "epochs: [2]",
+            "^study.yaml: defaults.training.epochs must be a whole number, 1 or more, not .2.$",
+        ),
+        ("epochs: 2", "1: 2", "^study.yaml: defaults.training: unknown key 1: valid are epochs, batch, learning_rate"),
+        ("epochs: 2", "epochs: {one value: 2}", "epochs must be a name of letters, digits and _ . -, not 'one value'$"),
+        ("momentum: 0.9", "momentum: 1", r"momentum must be a number from 0 to below 1 .1.0e-4, not 1e-4., not 1$"),
+        ("momentum: 0.9", "momentum: true", "momentum must be a number from 0 to below 1"),
+        ("learning_rate: 0.1", "learning_rate: .inf", "learning_rate must be a number above 0 .* not inf$"),
+        ("flip: false", "flip: 0", "^study.yaml: defaults.training.flip must be true or false, not 0$"),
+        (
+            "float32",
+            "half",
+            "^study.yaml: defaults.training.precision must be one of auto, float32, bfloat16, not 'half'$",
+        ),
+        ('"maps": 500', '"maps": "most"', "maps must be a whole number, 1 or more, or all, not 'most'$"),
+        ("seeds: [3]", "seeds: [9223372036854775808]", "0 or more, below 2..63, not .9223372036854775808.$"),
+        (
+            "notebooks: [15-replication]",
+            "notebooks: [a/b]",
+            "defaults.notebooks must be a list of different names, not",
+        ),
+        (
+            "notebooks: [15-replication]",
+            "",
+            "^study.yaml: profiles.little.notebooks is missing, and the defaults have none$",
+        ),
+        ("resnet8, vgg8", "resnet8, vgg8, vgg8", "profiles.little.runs.digits must be a list of different names, not"),
         ("batch: 8, learning", "learning", "study.yaml: profiles.little.training.batch is missing"),
         ("learning_rate: 0.1", "learning_rate: 1e-1", "learning_rate must be a number above 0 .in YAML 1.0e-4"),
         ("weight_decay: 0.0", "weight_decay: .nan", "weight_decay must be a number"),
@@ -46,6 +86,26 @@ def test_what_is_wrong_in_the_study_is_named_in_one_line(root, old, new, error):
     with pytest.raises(ValueError, match=error) as caught:
         schema.read()
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_that_is_no_mapping_is_none(root):
+    for text, error in (
+        ("", "study.yaml must be a mapping, not None"),
+        ("profiles: [a]", "profiles must be a mapping"),
+    ):
+        (root / "study.yaml").write_text(text)
+        with pytest.raises(ValueError, match=error):
+            schema.read()
+
+
+def test_values_are_handed_out_as_they_are_written_and_in_their_order(root):
+    text = little.STUDY.replace("epochs: 2, batch: 8", "batch: 8, epochs: 2").replace("momentum: 0.9", "momentum: 0")
+    (root / "study.yaml").write_text(text)
+    written, read = yaml.safe_load(text), schema.read()["little"]
+    training = written["defaults"]["training"] | written["profiles"]["little"]["training"]
+    assert repr(read["training"]) == repr(training) and list(training)[:2] == ["batch", "epochs"]
+    assert type(read["training"]["momentum"]) is int
+    assert repr(read["larger"]) == repr(written["defaults"]["larger"])
 
 
 def test_what_every_profile_has_the_defaults_need_not_have(root):
