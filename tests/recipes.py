@@ -296,12 +296,19 @@ WRAPPERS: Mapping[str, Callable[[nn.Module, Tensor], nn.Module]] = {
     "": lambda model, images: model,
     "parallel": lambda model, images: nn.DataParallel(model).eval(),
     "sequential": lambda model, images: nn.Sequential(model).eval(),
-    "copy": lambda model, images: deepcopy(model),
+    "copy": lambda model, images: _copied(model, images),
     "hooked": lambda model, images: _with_hooks(model),
     "fx": lambda model, images: torch.fx.symbolic_trace(model),
     "jit": lambda model, images: torch.jit.trace(model, images, check_trace=False),
     "compiled": lambda model, images: torch.compile(model, backend="eager"),
 }
+
+
+def _copied(model: nn.Module, images: Tensor) -> nn.Module:
+    """After a pass without gradients, since a weight that a hook has computed with them cannot be copied."""
+    with torch.no_grad():
+        model(images[:2])
+    return deepcopy(model)
 
 
 def _with_hooks(model: nn.Module) -> nn.Module:
