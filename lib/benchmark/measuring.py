@@ -35,7 +35,7 @@ from torch.nn import functional
 from lib import cost, importance, oracle, pruning, ranks, saving
 from lib.benchmark import peers
 from lib.images import datasets, folders, networks, training
-from lib.report import figures, outlook
+from lib.report import cost_figures, outlook, style
 from lib.running import reproduce
 from lib.study import devices, paths, records
 from lib.units import units
@@ -391,8 +391,8 @@ def _sum_up(folder: Path) -> None:
         (folder / "imagenet.md").write_text(f"# {outlook.TITLE}\n\n{said}\n")
     table = shares(folder)
     if len(table):
-        figures.theme()
-        figures.save(figures.benchmarks(table), folder, "shares")
+        style.theme()
+        style.save(cost_figures.benchmarks(table), folder, "shares")
 
 
 # ---- what is measured ---------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import numpy
 import pandas
 
 from lib.report.answers import NOTHING, listed
-from lib.study import analysis, measurements
-from lib.study.analysis import SCORED
+from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
+from lib.study.columns import PANEL, RUN
 
 ENOUGH = 0.99  # of what all images give counts as all of it
 KEPT = 0.95  # of the accuracy: as far as one would go
@@ -32,11 +32,11 @@ def advice(
     """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what it costs.
 
     Arguments:
-        scarcity, sources: summaries (as of `study.summaries`) of the notebooks on label scarcity and on what is sent
-            back.
-        lines: of `analysis.along`, over units.
+        scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
+            sent back.
+        lines: of `mean_curves.along`, over units.
         free: summaries of criteria that need no labels.
-        seconds: of `analysis.scoring_seconds`.
+        seconds: of `scoring_time.seconds`.
     """
     said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines, free), _cost(seconds)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
@@ -90,9 +90,9 @@ def _vectors(sources: pandas.DataFrame) -> str:
 def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
     if "criterion" not in lines or not {RECOMMENDED, "l2"} <= set(lines["criterion"]):
         return ""
-    most = lines[lines["examples"] == lines.groupby(analysis.PANEL)["examples"].transform("max")]
+    most = lines[lines["examples"] == lines.groupby(PANEL)["examples"].transform("max")]
     said = []
-    for panel, part in most.groupby(analysis.PANEL, sort=False):
+    for panel, part in most.groupby(PANEL, sort=False):
         gone = {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, "l2")}
         said.append(f"{gone[RECOMMENDED]:.1f} % of the units by `{RECOMMENDED}`, {gone['l2']:.1f} % by `l2`")
         said[-1] += f" ({', '.join(panel)})"
@@ -137,9 +137,7 @@ def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
     if "criterion" not in summary:
         return pandas.DataFrame()
     seen = summary[(summary["sample"] == "random") & (summary["examples"] > 0)]
-    runs = (
-        seen.groupby([*measurements.RUN, "examples", "criterion"], observed=True)["auc_relative"].mean().reset_index()
-    )
+    runs = seen.groupby([*RUN, "examples", "criterion"], observed=True)["auc_relative"].mean().reset_index()
     return runs.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 import pandas
 
 from lib.report import tables
-from lib.study import analysis
+from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.claims import RECOMMENDED
+from lib.study.columns import PANEL
 from lib.study.statistics import LEVEL, MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
@@ -34,11 +35,11 @@ def in_short(
     and of the paper's curves; "" where they say nothing of it.
 
     Arguments:
-        free, labelled: summaries (as of `study.summaries`) of criteria that need no labels, and of those that do, on as
-            many examples.
+        free, labelled: summaries (as of `measurements.summaries`) of criteria that need no labels, and of those that
+            do, on as many examples.
         verdicts, behind: of `claims.verdicts` and `claims.secondary`.
         tuned: of `finetuning.recovery`.
-        together: of `analysis.interaction_means`.
+        together: of `joint_effects.means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
@@ -82,7 +83,7 @@ def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
         return ""
     best, value = next(_means(blind).items())
     both = free[free["criterion"].isin([best, RECOMMENDED])]
-    by_panel = both.pivot_table(index=analysis.PANEL, columns="criterion", values="auc_relative")
+    by_panel = both.pivot_table(index=PANEL, columns="criterion", values="auc_relative")
     ahead = int((by_panel[best] > by_panel[RECOMMENDED]).sum())
     return (
         f"The best that looks at weights alone, `{best}`, has {value:.3f}, {'more' if value > own else 'no more'} than "
@@ -129,7 +130,7 @@ def _has_recommended(table: pandas.DataFrame) -> bool:
 
 
 def _means(summary: pandas.DataFrame) -> pandas.Series:
-    return analysis.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
+    return leaderboards.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
 
 
 def _what_can_go(free: pandas.DataFrame) -> str:
@@ -215,12 +216,12 @@ def _alarm(together: pandas.DataFrame) -> str:
     own = together[(together["criterion"] == RECOMMENDED) & (together["alarm"].fillna("") != "")]
     if own.empty:
         return ""
-    most = own[analysis.TOGETHER].max()
+    most = own[joint_effects.TOGETHER].max()
     where = listed(own["dataset"] + ", " + own["network"])
     return (
         f"**An alarm**: units that it ranks lowest matter together. With a tenth of all units off at once the squared "
         f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
-        f"from {analysis.LIMITS['together']} on)."
+        f"from {failures.LIMITS['together']} on)."
     )
 
 
@@ -289,17 +290,17 @@ def _signed(value: float) -> str:
 
 
 def legend() -> pandas.DataFrame:
-    """The columns of `analysis.signatures` for readers: sign (its header), meaning, limit (from where on there is an
+    """The columns of `failures.signatures` for readers: sign (its header), meaning, limit (from where on there is an
     alarm, as tables show the number) and alarm (its words)."""
-    shown = {name: 100 * limit if name in tables.SHARES else limit for name, limit in analysis.LIMITS.items()}
+    shown = {name: 100 * limit if name in tables.SHARES else limit for name, limit in failures.LIMITS.items()}
     return pandas.DataFrame(
         {
             "sign": tables.header(name),
             "meaning": words,
             "limit": f"{shown[name]:g}" if name in shown else "",
-            "alarm": analysis.ALARMS.get(name, ""),
+            "alarm": failures.ALARMS.get(name, ""),
         }
-        for name, words in analysis.SIGNS.items()
+        for name, words in failures.SIGNS.items()
     )
 
 

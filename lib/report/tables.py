@@ -146,6 +146,14 @@ def markdown(table: pandas.DataFrame, digits: int = 3, *, empty: str = "") -> st
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def show(table: pandas.DataFrame, *, digits: int = 3, empty: str = "") -> None:
+    """Shows a table in a notebook as the report will: rounded, under headers in plain words, or, where it has no rows,
+    the sentence `empty`."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(markdown(table, digits, empty=empty)))
+
+
 def escape(text: str) -> str:
     """The text on one line, with nothing in it that Markdown would read as markup."""
     return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split()))

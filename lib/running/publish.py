@@ -26,9 +26,9 @@ from pathlib import Path
 
 import pandas
 
-from lib.report import document, readme
+from lib.report import provenance, readme, results
 from lib.running import execute, interruptions, reproduce
-from lib.study import paths, profiles, reuse
+from lib.study import profiles, reuse
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
@@ -45,17 +45,17 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
     there, a file names a place on this machine, all is too large, or what was published of another seed was trained
     with other settings or images; what was published before stays as it was.
     """
-    record = profile.record(document.FRONT)
+    record = profile.record(results.FRONT)
     if not record.exists():
         raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
     with reproduce.alone(profile):
-        seeds = document.read_record(record)["parameters"]["seeds"]
+        seeds = provenance.read_record(record)["parameters"]["seeds"]
         others = replace(profile, seeds=tuple(seed for seed in profile.seeds if seed not in seeds))
         profile = replace(profile, seeds=tuple(seeds))
         _finish_interrupted(profile)
         _keep_published(others)
         files = chosen(profile, others.runs)
-        if not document.is_current(profile):
+        if not results.is_current(profile):
             raise ValueError(f"{profile.report} is not of the results that are there now: {_again(profile)}")
         for path in files:
             _require_no_places(path)
@@ -67,7 +67,7 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
 
 
 def _published(profile: profiles.Profile) -> Path:
-    return paths.from_here(Path(profile.results) / "published" / profile.name)
+    return profiles.from_here(Path(profile.results) / "published" / profile.name)
 
 
 def _finish_interrupted(profile: profiles.Profile) -> None:
@@ -96,16 +96,16 @@ def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> li
     Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
     """
     files = [profile.report, profile.report.with_suffix(".md")]
-    for notebook in (*profile.notebooks, document.FRONT):
+    for notebook in (*profile.notebooks, results.FRONT):
         files += [profile.executed(notebook), profile.record(notebook)]
     trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
-    files += [path for run in profile.runs for notebook in document.PER_RUN for path in reuse.outputs(run, notebook)]
+    files += [path for run in profile.runs for notebook in results.PER_RUN for path in reuse.outputs(run, notebook)]
     files += [path for run in trained for path in reuse.outputs(run, reuse.TRAIN)]
     optional = [path for path in files if path.name in OPTIONAL]
     files = [path for path in files if path not in optional]
     if missing := [path for path in files if not path.exists()]:
         raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
-    files += document.tables_and_figures(profile)
+    files += results.tables_and_figures(profile)
     _require_small(files)
     return [*files, *(path for path in optional if path.exists())]
 
@@ -130,7 +130,7 @@ def _require_no_places(path: Path) -> None:
     if path.suffix not in READABLE:
         return
     home = os.path.expanduser("~")  # anything, or nothing: whatever HOME says
-    here = {str(paths.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
+    here = {str(profiles.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
     text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures
     names = [*map(re.escape, here), re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py"]  # of a warning
     if found := re.search(rf"(?<![\w.-])({'|'.join(names)})(?![\w.-]).{{0,60}}", text):
@@ -194,14 +194,14 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--data", default="data", help="folder of the data sets")
     parser.add_argument("--results", default="results")
     asked = parser.parse_args(words)
-    results = os.path.relpath(asked.results)
-    os.chdir(paths.ROOT)
+    where = os.path.relpath(asked.results)
+    os.chdir(profiles.ROOT)
     try:
-        folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=results))
-        if folder == paths.from_here("results/published") / asked.profile:
+        folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=where))
+        if folder == profiles.from_here("results/published") / asked.profile:
             readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:
-        print(execute.in_one_line(error, results), file=sys.stderr)
+        print(execute.in_one_line(error, where), file=sys.stderr)
         return 1
     without = "".join(f", without any {name}: too large" for name in left_out)
     interruptions.say(f"{folder}: {size / MIB:.2f} MiB{without}")

@@ -196,11 +196,11 @@ def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", t
     numbers = [number for name in EXAMPLES for number in settings[name] if number != "all"]
     if max(numbers, default=0) <= len(train):
         return
-    from lib.study import measurements  # takes seconds
+    from lib.study import ablations  # takes seconds
 
     try:
         for notebook in profile.notebooks:
-            measurements.cells(notebook, settings, train.labels)
+            ablations.cells(notebook, settings, train.labels)
     except ValueError as error:
         raise ValueError(f"{where}: {error} of {dataset}") from error
 

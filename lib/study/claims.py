@@ -14,8 +14,9 @@ from itertools import product
 
 import pandas
 
-from lib.study import analysis, paper, profiles, statistics
-from lib.study.measurements import NO_GRADIENT, RUN, Cell
+from lib.study import contrasts, paper, profiles, statistics
+from lib.study.ablations import NO_GRADIENT
+from lib.study.columns import RUN, Cell
 
 _REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
 _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
@@ -203,7 +204,7 @@ def secondary(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for name, claim in _claims_of(plan).items():
         rows = _rows_behind(claim, _read(plan, claim))
-        tables.append(analysis.adjusted(pandas.DataFrame(rows).assign(claim=name)))
+        tables.append(contrasts.adjusted(pandas.DataFrame(rows).assign(claim=name)))
     return pandas.concat(tables, ignore_index=True)[SECONDARY] if tables else pandas.DataFrame(columns=SECONDARY)
 
 
@@ -223,7 +224,7 @@ def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
                 found |= {"used_a": used[a], "used_b": used[b], "part": part if alike else "apart"}
                 rows.append(found | {"examples": number})
     if claim.ends:
-        uneven = analysis.all_against_few(summary, claim.a[0], [*claim.b, "sq:norm"])
+        uneven = contrasts.all_against_few(summary, claim.a[0], [*claim.b, "sq:norm"])
         rows += uneven.assign(part="apart").to_dict("records")
     return rows
 

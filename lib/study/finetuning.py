@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from lib import importance, structure
 from lib.images import datasets, training
-from lib.study import measurements, profiles, statistics
+from lib.study import loading, profiles, rankings, sampling
+from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts
 
 CRITERIA = (  # fixed before anything was measured; a profile's measuring setting `tuned` takes the first so many
@@ -28,7 +29,7 @@ NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
 BUDGET = 0.5  # of all multiply-adds, removed
 EXAMPLES = 1000  # training images that criteria see, at most
 RECOVERED = 0.99  # of the unpruned accuracy
-_KEYS = [*measurements.RUN, "criterion"]
+_KEYS = [*RUN, "criterion"]
 _COLUMNS = [
     *(*_KEYS, "reached", "parameters", "multiply_adds", "accuracy_unpruned"),
     *("epoch", "accuracy", "seconds"),
@@ -39,7 +40,7 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
     """Shrinks the run's network by half its multiply-adds as each criterion says, and fine-tunes each shrunk network.
 
     Arguments:
-        parts: keeps what is finished, and has what an interrupted call finished: see `study.parts_of`.
+        parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
 
     Returns a row per criterion and epoch, epoch 0 being before: dataset, network, seed, criterion, reached (share of
         multiply-adds removed), parameters, multiply_adds, accuracy_unpruned, epoch, accuracy, seconds (0 before). On a
@@ -48,7 +49,7 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
     """
     if NOTEBOOK not in run.plan.notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
-    model, settings = measurements.load_model(run, device), run.settings["measuring"]
+    model, settings = loading.model(run, device), run.settings["measuring"]
     sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()
     example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
     whole, tables = structure.trace(model, example), []
@@ -70,9 +71,7 @@ def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, cri
     facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
     facts |= {"multiply_adds": slimming.after["macs"]}
     facts |= {"accuracy_unpruned": training.evaluate(model, test_images, test_set.labels)}
-    return found.assign(criterion=criterion, **facts, **{name: getattr(run, name) for name in measurements.RUN})[
-        _COLUMNS
-    ]
+    return found.assign(criterion=criterion, **facts, **columns_of(run))[_COLUMNS]
 
 
 def recipe(settings: Mapping[str, Mapping[str, object]]) -> training.Recipe:
@@ -90,7 +89,7 @@ def score(
     run: profiles.Run, model: nn.Module, criteria: tuple[str, ...], device: torch.device | str
 ) -> dict[str, Tensor]:
     """Scores (N,) of the run's network by each criterion, on at most `EXAMPLES` training images."""
-    data = measurements.Data.of(run, device)
+    data = sampling.Data.of(run, device)
     count = min(EXAMPLES, len(data.train))
     batches = data.batches(count, "random", seed=run.seed, size=run.settings["measuring"]["batch"])
     return importance.score(model, batches, criteria, seed=run.seed)
@@ -99,7 +98,7 @@ def score(
 def read(plan: profiles.Profile) -> pandas.DataFrame:
     """The rows of all runs of the profile; runs that have not been made yet are made first."""
     for run in plan.runs:
-        measurements.complete(run)
+        loading.complete(run)
     return pandas.concat([pandas.read_parquet(run.finetuning) for run in plan.runs], ignore_index=True)
 
 
@@ -122,7 +121,7 @@ def summary(table: pandas.DataFrame) -> pandas.DataFrame:
 def recovery(summary: pandas.DataFrame) -> pandas.DataFrame:
     """One row per data set, network and criterion, best first: mean before and after over runs, recovered (share of the
     runs with 99 % of their accuracy back) and epochs (their median, where they are; 0: it was never lost)."""
-    groups = summary.groupby([*measurements.RUN[:2], "criterion"], sort=False, observed=True)
+    groups = summary.groupby([*PANEL, "criterion"], sort=False, observed=True)
     found = groups.agg(
         accuracy_unpruned=("accuracy_unpruned", "mean"),
         before=("before", "mean"),
@@ -130,9 +129,7 @@ def recovery(summary: pandas.DataFrame) -> pandas.DataFrame:
         recovered=("recovery", lambda epochs: epochs.notna().mean()),
         epochs_to_recover=("recovery", "median"),
     ).reset_index()
-    return found.sort_values(
-        [*measurements.RUN[:2], "after", "before"], ascending=[True, True, False, False], ignore_index=True
-    )
+    return found.sort_values([*PANEL, "after", "before"], ascending=[True, True, False, False], ignore_index=True)
 
 
 def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
@@ -143,11 +140,10 @@ def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
     0.
     """
     rows = []
-    for key, run in summary.groupby(list(measurements.RUN), sort=False, observed=True):
-        rho = statistics.rank_agreement(run[["before", "after"]], ["spearman"])["spearman"].iloc[0, 1]
+    for key, run in summary.groupby(list(RUN), sort=False, observed=True):
+        rho = rankings.rank_agreement(run[["before", "after"]], ["spearman"])["spearman"].iloc[0, 1]
         rows.append(
-            dict(zip(measurements.RUN, key, strict=True))
-            | {"criteria": len(run), "spearman": 0.0 if numpy.isnan(rho) else rho}
+            dict(zip(RUN, key, strict=True)) | {"criteria": len(run), "spearman": 0.0 if numpy.isnan(rho) else rho}
         )
     return pandas.DataFrame(rows)
 

@@ -11,7 +11,8 @@ import pandas
 from torch import Tensor, nn
 
 from lib import cost, structure
-from lib.study import devices, finetuning, measurements, profiles
+from lib.study import finetuning, loading, profiles, sampling
+from lib.study.columns import PANEL, RUN, columns_of
 
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.25, 0.5, 0.75)  # of all multiply-adds, removed
@@ -44,27 +45,25 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
     """
     tables = []
     for run in [run for run in plan.runs if run.seed == plan.seeds[0]]:
-        measurements.complete(run)
-        device = devices.pick(run.device)
-        model, data = measurements.load_model(run, device), measurements.Data.of(run, device)
+        loading.complete(run)
+        device = profiles.device(run.device)
+        model, data = loading.model(run, device), sampling.Data.of(run, device)
         example = data.test_images[:1]
         scores = finetuning.score(run, model, (CRITERION,), device)[CRITERION]
         models, removed = variants(model, scores, example)
         found = removed.merge(
             cost.table(models, example, repeats=REPEATS, images=len(data.train)), on="variant", sort=False
         )
-        tables.append(found.assign(**{name: getattr(run, name) for name in measurements.RUN}))
+        tables.append(found.assign(**columns_of(run)))
     table = pandas.concat(tables, ignore_index=True)
-    return table[[*measurements.RUN, *(name for name in table if name not in measurements.RUN)]]
+    return table[[*RUN, *(name for name in table if name not in RUN)]]
 
 
-def relative(costs: pandas.DataFrame, by: Sequence[str] = measurements.RUN[:2]) -> pandas.DataFrame:
+def relative(costs: pandas.DataFrame, by: Sequence[str] = PANEL) -> pandas.DataFrame:
     """What is left of each cost, in percent of the unpruned network's: of its median (_ms), where it is a quartile of a
     time (_low, _high)."""
     counted = [
-        name
-        for name in costs.select_dtypes("number")
-        if name not in (*measurements.RUN, "budget", "reached", "units_removed")
+        name for name in costs.select_dtypes("number") if name not in (*RUN, "budget", "reached", "units_removed")
     ]
     whole = [re.sub("_(low|high)$", "_ms", name) for name in counted]
     first = costs.groupby(list(by), sort=False)[list(dict.fromkeys(whole))].transform("first")

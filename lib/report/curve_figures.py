@@ -1,0 +1,99 @@
+"""Figures of accuracy as units go, and of what becomes of it with the number of examples.
+
+Enters: curves of `study.measurements` and `analyses.mean_curves`, and summaries. Leaves: matplotlib figures.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import pandas
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from lib.report import style
+
+
+def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: pandas.DataFrame | None = None) -> Figure:
+    """Pruning curves: a row per data set and network, a column per number of examples, a line per criterion.
+
+    The line is the mean over runs, the band their range. `reference` may hold other curves of the same columns (the
+    paper's); they are drawn as open markers.
+    """
+    import seaborn
+
+    shown = style.with_panels(table[table["criterion"].isin(criteria)])
+    look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": True}
+    look["palette"] = style.colours(criteria)
+    grid = seaborn.relplot(
+        shown, x="share", y="percent", row="panel", col="examples", kind="line", markers=False, **style.BAND,
+        height=2.7, aspect=1.35, **look,
+    )  # fmt: skip
+    if reference is not None:
+        _add_reference(grid, style.with_panels(reference[reference["criterion"].isin(criteria)]), criteria)
+    grid.set_axis_labels(style.LABELS["share"], style.LABELS["accuracy"])
+    for (panel, examples), axes in grid.axes_dict.items():
+        axes.set_title(f"{panel}, {examples:,} examples")
+        axes.set_xticks(range(0, 50, 10))
+    grid.set(xlim=(0, 50), ylim=(0, None))
+    grid.legend.set_title("")
+    return grid.figure
+
+
+def _add_reference(grid, reference: pandas.DataFrame, criteria: Sequence[str]) -> None:
+    palette = style.colours(criteria)
+    for (panel, examples), axes in grid.axes_dict.items():
+        here = reference[(reference["panel"] == panel) & (reference["examples"] == examples)]
+        for colour, criterion in zip(palette, criteria, strict=True):
+            points = here[here["criterion"] == criterion]
+            axes.plot(points["share"], points["percent"], "o", markersize=3, fillstyle="none", color=colour)
+
+
+def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
+    """The curves of `mean_curves.along`: a row per data set and network, a column per number of examples, a line per
+    criterion, which is the mean over runs, with bars, which are its 95 % intervals; side by side, lest they hide each
+    other."""
+    shown = style.with_panels(table[table["criterion"].isin(criteria)])
+    panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
+    size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
+    figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
+    looks = list(zip(criteria, style.colours(criteria), style.MARKERS, style.DASHES, strict=False))
+    for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
+        here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
+        for place, (criterion, colour, marker, dashes) in enumerate(looks):
+            line = here[here["criterion"] == criterion]
+            axes.plot(line["gone"], line["percent"], color=colour, dashes=dashes)
+            some = line[line["gone"] % 10 == 0]
+            reach = (100 * (some[["low", "high"]].clip(0, 1).sub(some["accuracy"], axis=0)).abs()).T
+            aside = some["gone"] + 0.8 * (place - (len(looks) - 1) / 2)
+            look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": "none", "elinewidth": 1}
+            axes.errorbar(aside, some["percent"], yerr=reach, **look)
+            axes.plot([], [], color=colour, marker=marker, markersize=4, dashes=dashes, label=criterion)
+        axes.set(title=f"{panel}, {number:,} examples", xlim=(-2, 52), ylim=(0, 102))
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(style.LABELS["accuracy"])
+    figure.tight_layout()
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str = "auc_relative") -> Figure:
+    """How `value` grows with the number of examples (logarithmic), a line per criterion, a panel per data set and
+    network."""
+    import seaborn
+
+    shown = style.with_panels(table[table["criterion"].isin(criteria)])
+    grid = seaborn.relplot(
+        shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria,
+        col="panel", kind="line", markers=True, **style.BAND, height=3.2, aspect=1.3,
+    )  # fmt: skip
+    grid.set(xscale="log")
+    numbers = sorted(shown["examples"].unique())
+    for axes in grid.axes.flat:
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axes.minorticks_off()
+    grid.set_axis_labels(style.LABELS["examples"], style.LABELS.get(value, value))
+    grid.set_titles("{col_name}")
+    grid.legend.set_title("")
+    return grid.figure

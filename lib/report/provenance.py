@@ -1,0 +1,111 @@
+"""What was run on what, as the run records tell it, and whether it belongs together.
+
+Enters: a profile with run records and training logs. Leaves: a table with a row per run, and one of what else differs
+between them; an error where they are not fit for one report.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas
+
+from lib.report import results
+from lib.study import profiles
+
+FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
+
+
+def runs(profile: profiles.Profile) -> pandas.DataFrame:
+    """What was run on what: one row per run, from its records and training log.
+
+    Columns: dataset, network, seed, accuracy (test, nothing pruned), epochs, device, torch, training_seconds,
+    measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with changes not committed). Raises
+    FileNotFoundError naming what is missing.
+    """
+    rows = []
+    for run in profile.runs:
+        trained, measured = (read_record(run.record(notebook)) for notebook in results.PER_RUN)
+        row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
+        log = pandas.read_parquet(results.there(run.training))  # its times count where a training was interrupted, too
+        row |= {"epochs": len(log)}
+        row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
+        row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"]}
+        peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
+        rows.append(row | {"peak_memory_mb": peak, "commit": _commit(measured)})
+    return pandas.DataFrame(rows)
+
+
+def check_consistent(profile: profiles.Profile) -> pandas.DataFrame:
+    """Refuses to report on runs that do not belong together, and returns in what else they differ: field, value, runs.
+
+    Raises ValueError, one line, where runs differ in code or, on one data set, in data or settings, where a checkpoint
+    was measured that is not the one trained, and where an ablation covers other seeds than the profile.
+    """
+    records = {
+        notebook: {run: read_record(run.record(notebook)) for run in profile.runs} for notebook in results.PER_RUN
+    }
+    for notebook, of_runs in records.items():
+        _require_one(profile, f"code of {notebook}", {run.label: record["code"] for run, record in of_runs.items()})
+        for dataset in profile.grid:
+            here = {run.label: record for run, record in of_runs.items() if run.dataset == dataset}
+            _require_one(profile, f"data of {notebook}", {label: record["data"] for label, record in here.items()})
+            settings = {label: record["settings"][results.PER_RUN[notebook]] for label, record in here.items()}
+            _require_one(profile, f"settings of {notebook}", settings)
+    for run in profile.runs:
+        trained, measured = (of_runs[run]["checkpoint"] for of_runs in records.values())
+        _require_one(profile, "checkpoint", {f"{run.label} as trained": trained, "as measured": measured})
+    for notebook in profile.notebooks:
+        seeds = read_record(profile.record(notebook))["parameters"]["seeds"]
+        _require_one(profile, "seeds", {"the report": list(profile.seeds), notebook: seeds})
+    return _differences(records)
+
+
+def read_record(path: Path) -> dict:
+    """The fields of a run record. Raises FileNotFoundError where it is missing, ValueError where it is damaged."""
+    try:
+        record = json.loads(results.there(path).read_text())
+        return record | {field: record[field] for field in FIELDS}
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"{path} is no whole record ({type(error).__name__}: {error})"
+        raise ValueError(f"{problem}: delete it and the notebook beside it, then run make again") from error
+
+
+def _require_one(profile: profiles.Profile, what: str, values: Mapping[str, object]) -> None:
+    alike = _grouped(values)
+    if len(alike) > 1:
+        sides = " against ".join(", ".join(labels) for labels in alike.values())
+        remedy = f"make reproduce PROFILE={profile.name} runs again what is out of date"
+        raise ValueError(f"{profile.folder}: {sides} differ in the {what}: {remedy}")
+
+
+def _grouped(values: Mapping[str, object]) -> dict[str, list[str]]:
+    alike = {}
+    for label, value in values.items():
+        alike.setdefault(value if isinstance(value, str) else json.dumps(value, sort_keys=True), []).append(label)
+    return alike
+
+
+def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> pandas.DataFrame:
+    fields: dict[str, Callable[[Mapping], object]] = {
+        "device": lambda record: record["device"]["name"],
+        "python": lambda record: record["versions"]["python"],
+        "torch": lambda record: record["versions"]["torch"],
+        "torchvision": lambda record: record["versions"]["torchvision"],
+        "numpy": lambda record: record["versions"]["numpy"],
+        "lock": lambda record: record["lock"][:7],
+        "threads": lambda record: record["threads"],
+        "commit": _commit,
+    }
+    rows = []
+    labelled = {f"{run.label} {name}": record for name, of_runs in records.items() for run, record in of_runs.items()}
+    for name, read in fields.items():
+        alike = _grouped({label: read(record) for label, record in labelled.items()})
+        if len(alike) > 1:
+            rows += [{"field": name, "value": value, "runs": ", ".join(labels)} for value, labels in alike.items()]
+    return pandas.DataFrame(rows, columns=["field", "value", "runs"])
+
+
+def _commit(record: Mapping) -> str:
+    git = record["git"]
+    return git["commit"][:7] + ("+" if git["dirty"] else "") if git else "none"

@@ -1,0 +1,61 @@
+"""The files of a profile's results that a report rests on: there or said to be missing, and written whole.
+
+Enters: a profile. Leaves: their paths, and a digest of all, which says whether a report is of what is there.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lib.study import profiles
+
+PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
+FRONT = "90-report"
+
+
+def sources(profile: profiles.Profile) -> list[Path]:
+    """The files that a report is compiled from. Raises FileNotFoundError where one that must be there is not."""
+    of_runs = [path for run in profile.runs for path in (run.training, run.curves, *map(run.record, PER_RUN))]
+    of_ablations = [path for name in profile.notebooks for path in (profile.executed(name), profile.record(name))]
+    return [there(path) for path in [*of_runs, *of_ablations]] + tables_and_figures(profile)
+
+
+def tables_and_figures(profile: profiles.Profile) -> list[Path]:
+    """All its tables and figures (CSV, PNG, SVG), without what a kill left half-made."""
+    found = [*profile.tables.glob("*.csv"), *profile.figures.glob("*.png"), *profile.figures.glob("*.svg")]
+    return sorted(path for path in found if ".part" not in path.suffixes)
+
+
+def digest(profile: profiles.Profile) -> str:
+    """SHA-256 (hex) of all `sources`, names and contents; a report holds that of what it was compiled from."""
+    total = hashlib.sha256()
+    for path in sources(profile):
+        total.update(f"{relative(path, profile)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def is_current(profile: profiles.Profile) -> bool:
+    """Whether the profile's report.html was compiled from the sources as they are."""
+    start = there(profile.report).read_text()[:2000]
+    return f'<meta name="compiled-from" content="{digest(profile)}">' in start
+
+
+def there(path: Path) -> Path:
+    """The path itself. Raises FileNotFoundError, with what to do, where nothing is there."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run make reproduce for its profile")
+    return path
+
+
+def relative(path: Path, profile: profiles.Profile) -> str:
+    """The path as a report of the profile links to it."""
+    return Path(os.path.relpath(path, profile.folder)).as_posix()
+
+
+def write(contents: Mapping[Path, bytes]) -> None:
+    """Writes files, all aside first, then all renamed."""
+    for path, content in contents.items():
+        path.with_name(f"{path.name}.part").write_bytes(content)
+    for path in contents:
+        os.replace(path.with_name(f"{path.name}.part"), path)

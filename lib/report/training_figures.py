@@ -1,0 +1,76 @@
+"""Figures of training and of fine-tuning.
+
+Enters: training logs, and tables of `study.finetuning`. Leaves: matplotlib figures.
+"""
+
+from collections.abc import Sequence
+
+import pandas
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from lib.report import placing, style
+
+
+def training(log: pandas.DataFrame) -> Figure:
+    """Training loss and test accuracy by epoch, a colour per data set and network, a line per run."""
+    shown = style.with_panels(log)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
+    for panel, colour in zip(shown["panel"].unique(), style.palette(shown["panel"].nunique()), strict=True):
+        for _, run in shown[shown["panel"] == panel].groupby("seed"):
+            left.plot(run["epoch"], run["loss"], color=colour, linewidth=1)
+            right.plot(run["epoch"], 100 * run["accuracy"], color=colour, linewidth=1)
+        right.plot([], [], color=colour, label=panel)
+    left.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
+    right.set(xlabel="epoch", ylabel=style.LABELS["accuracy"])
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """Accuracy by epoch of fine-tuning, a line per criterion (mean over runs) with the range of the runs, a panel per
+    network; the dashed line is the unpruned network's."""
+    import seaborn
+
+    shown = style.with_panels(table[table["criterion"].isin(criteria)])
+    shown["percent"] = 100 * shown["accuracy"]
+    look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
+    grid = seaborn.relplot(
+        shown, x="epoch", y="percent", col="panel", kind="line", markers=True, **style.BAND, height=3.4, aspect=1.2,
+        palette=style.colours(criteria), **look,
+    )  # fmt: skip
+    for panel, axes in grid.axes_dict.items():
+        unpruned = 100 * shown.loc[shown["panel"] == panel, "accuracy_unpruned"].mean()
+        axes.axhline(unpruned, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(
+            "unpruned", (0.98, unpruned), (0, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9
+        )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    grid.set_axis_labels("epochs of fine-tuning", style.LABELS["accuracy"])
+    grid.set_titles("{col_name}")
+    grid.set(ylim=(0, 104))
+    grid.legend.set_title("")
+    return grid.figure
+
+
+def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """The criteria's mean ranks by accuracy (1 is best) before fine-tuning, on the left, and after, on the right."""
+    panels = list(summary.groupby(["dataset", "network"], sort=False))
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 0.36 * len(criteria) + 1), squeeze=False)
+    for place, (panel, table) in zip(axes[0], panels, strict=True):
+        ranked = table.assign(
+            **{side: table.groupby("seed")[side].rank(ascending=False) for side in ("before", "after")}
+        )
+        means = ranked.groupby("criterion")[["before", "after"]].mean()
+        for name, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS * 2, strict=False):
+            place.plot([0, 1], means.loc[name], color=colour, marker=marker, markersize=6, linewidth=1.5)
+        for side, (column, align) in enumerate((("before", "right"), ("after", "left"))):
+            for name, height in placing.apart(means[column].sort_values(), 0.42).items():
+                place.text(side + (0.05 if side else -0.05), height, name, ha=align, va="center", fontsize=9)
+        place.set(title=", ".join(panel), xlim=(-0.9, 1.9), ylim=(len(criteria) + 0.6, 0.4), ylabel="mean rank")
+        place.set_xticks([0, 1], ["before", "after"])
+        place.grid(axis="y", visible=False)
+    figure.tight_layout()
+    return figure
