@@ -1,5 +1,5 @@
 """What tests share: a repository that holds only a little study, and a copy of this one, in which the smoke profile
-has been run once.
+has been run once. And for those of the report: a profile that nobody ran, and figures that are closed.
 
 `make test` runs tests in several processes at a time, each with one thread; the copy is made by the one that first
 needs it.
@@ -124,3 +124,20 @@ def root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """A finished profile that nobody ran, without its report."""
+    import made_up  # imports torch
+
+    return made_up.profile(tmp_path / "results")
+
+
+@pytest.fixture
+def closed_figures():
+    """Closes all figures after the test."""
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")

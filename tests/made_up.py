@@ -10,6 +10,8 @@ import pandas
 from PIL import Image
 
 from lib.report import document
+from lib.report.blocks import Text
+from lib.report.results import FRONT, PER_RUN
 from lib.study import profiles
 
 BEGUN = "2026-01-02T03:04:05+00:00"
@@ -20,7 +22,7 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
     """The smoke profile under `results`, everything but its report made up."""
     made = replace(profiles.load("smoke", seeds, results=results), notebooks=tuple(notebooks))
     for run in made.runs:
-        for notebook in document.PER_RUN:
+        for notebook in PER_RUN:
             write_notebook(run.executed(notebook), [markdown("# Run")])
             write_record(run.record(notebook), run_record(run, notebook))
         pandas.DataFrame({"epoch": [1, 2, 3], "seconds": 0.5}).to_parquet(run.training)
@@ -36,14 +38,14 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
 
 def finish(made: profiles.Profile) -> None:
     """Writes the report, and what 90-report itself leaves."""
-    document.write(made, [document.Text("# What was found"), document.Text("## In short\n\nNothing was run.")])
-    write_notebook(made.executed(document.FRONT), [markdown("# Report")])
-    write_record(made.record(document.FRONT), ablation_record(made))
+    document.write(made, [Text("# What was found"), Text("## In short\n\nNothing was run.")])
+    write_notebook(made.executed(FRONT), [markdown("# Report")])
+    write_record(made.record(FRONT), ablation_record(made))
 
 
 def write_ablation(made: profiles.Profile, notebook: str) -> None:
     """An executed notebook with everything in it that a report takes up or leaves out."""
-    save_figure = f'figures.save(figure, plan.figures, "{notebook}-curves")'
+    save_figure = f'style.save(figure, plan.figures, "{notebook}-curves")'
     save_table = f'records.save_table(table, plan.tables / "{notebook}-auc.csv")'
     cells = [
         markdown("# Does it *work*?\n\nFirst words.\n\nSome `code` in a sentence:"),

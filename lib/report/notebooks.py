@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.report import page, provenance, results
 from lib.report.blocks import Block, Figure, Text
-from lib.study import profiles
+from lib.study import paths, profiles
 
 
 def told(notebook: str, shown: Mapping[str, Sequence[Block]]) -> list[Block]:
@@ -21,7 +21,7 @@ def told(notebook: str, shown: Mapping[str, Sequence[Block]]) -> list[Block]:
     Raises ValueError for a heading that the notebook does not have.
     """
     blocks, waiting = [], dict(shown)
-    for kind, source, _ in _cells(_read(profiles.notebook_path(notebook))):
+    for kind, source, _ in _cells(_read(paths.notebook(notebook))):
         if kind == "markdown":
             blocks.append(Text(source))
             for heading in _headings(source):

@@ -28,7 +28,7 @@ import pandas
 
 from lib.report import provenance, readme, results
 from lib.running import execute, interruptions, reproduce
-from lib.study import profiles, reuse
+from lib.study import paths, profiles, reuse
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
@@ -67,7 +67,7 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
 
 
 def _published(profile: profiles.Profile) -> Path:
-    return profiles.from_here(Path(profile.results) / "published" / profile.name)
+    return paths.from_here(Path(profile.results) / "published" / profile.name)
 
 
 def _finish_interrupted(profile: profiles.Profile) -> None:
@@ -130,7 +130,7 @@ def _require_no_places(path: Path) -> None:
     if path.suffix not in READABLE:
         return
     home = os.path.expanduser("~")  # anything, or nothing: whatever HOME says
-    here = {str(profiles.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
+    here = {str(paths.ROOT), home if os.path.isabs(home) else sys.prefix, sys.prefix} - {"/", "/usr", "/tmp"}
     text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text())  # pictures
     names = [*map(re.escape, here), re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py"]  # of a warning
     if found := re.search(rf"(?<![\w.-])({'|'.join(names)})(?![\w.-]).{{0,60}}", text):
@@ -195,10 +195,10 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--results", default="results")
     asked = parser.parse_args(words)
     where = os.path.relpath(asked.results)
-    os.chdir(profiles.ROOT)
+    os.chdir(paths.ROOT)
     try:
         folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=where))
-        if folder == profiles.from_here("results/published") / asked.profile:
+        if folder == paths.from_here("results/published") / asked.profile:
             readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, where), file=sys.stderr)

@@ -1,6 +1,7 @@
 """What is measured, and what follows from it.
 
-Enters: study.yaml. Leaves: tables of every cell of its grid, and verdicts on the claims. Read `profiles` (the grid),
+Enters: study.yaml. Leaves: tables of every cell of its grid, and verdicts on the claims. Read `vocabulary` and `schema`
+(what study.yaml may say), `profiles` (the grid, with `paths` and `devices`), `digests` (what results rest on),
 `columns` (what a row is of), `ablations` (which cells are asked for), `sampling` and `loading` (images and network of a
 run), `measurements` (what is measured in each cell; `parts`, `records` and `reuse` keep it), `finetuning`, `shrinking`
 and `larger` (networks after pruning, and larger ones), `statistics` and `rankings`, `contrasts`, `paper` and `claims`

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib import importance
 from lib.rivals import WEIGHT_RIVALS
-from lib.study import profiles, sampling
+from lib.study import profiles, sampling, vocabulary
 from lib.study.columns import Cell
 
 PAPER = tuple(
@@ -75,7 +75,7 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "20-normalization": Ablation(
         "Does equal weight for every example help, and does it matter where the weight is equalised?",
-        _normalised(profiles.REDUCTIONS),
+        _normalised(vocabulary.REDUCTIONS),
         examples="ablations",
         by_reduction=True,
         long_tailed=("abs", "abs:norm", "sq", "sq:norm", "sq:rand:norm"),

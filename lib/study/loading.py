@@ -12,7 +12,7 @@ from torch import nn
 
 from lib import saving
 from lib.images import datasets, networks
-from lib.study import profiles, records
+from lib.study import paths, profiles, records
 
 
 def model(run: profiles.Run, device: torch.device | str) -> nn.Module:
@@ -43,6 +43,6 @@ def complete(run: profiles.Run) -> None:
     for notebook, output in (("00-train", run.checkpoint), ("10-measure", run.finetuning)):
         if not output.exists():
             words = [sys.executable, *records.command_words(notebook, run)]
-            done = subprocess.run(words, cwd=profiles.ROOT, capture_output=True, text=True)
+            done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{run.label}: {done.stderr.strip() or done.stdout.strip()}")

@@ -16,7 +16,7 @@ import torch
 
 from lib import importance, oracle, pruning
 from lib.images import datasets
-from lib.study import ablations, loading, profiles, records, sampling
+from lib.study import ablations, devices, loading, profiles, records, sampling
 from lib.study.columns import PANEL, RUN, Cell, columns_of
 from lib.study.parts import Parts
 
@@ -60,8 +60,8 @@ def measure(
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
     """What an interrupted 10-measure of this run left, where data, network, code, settings and device are the same."""
     digests = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
-    digests += [records.digest(run.checkpoint), profiles.code_digest("10-measure")]
-    settings = [run.settings, run.threads, records.device_name(torch.device(device)), profiles.pins()]
+    digests += [records.digest(run.checkpoint), digests.code("10-measure")]
+    settings = [run.settings, run.threads, records.device_name(torch.device(device)), digests.pins()]
     return Parts(run.parts, [*digests, *settings])
 
 
@@ -163,7 +163,7 @@ def curves(
         table = pandas.read_parquet(run.curves)
         missing = set(planned) - set(_cells_of(table))
         if missing:
-            table = pandas.concat([table, measure(run, sorted(missing), profiles.device(run.device))[0]])
+            table = pandas.concat([table, measure(run, sorted(missing), devices.pick(run.device))[0]])
         asked = set(planned)
         tables.append(_at_every_number(table[[cell in asked for cell in _cells_of(table)]], samples))
     return _tidy(tables)

@@ -9,7 +9,7 @@ import pandas
 
 from lib import pruning
 from lib.importance import MINIBATCH
-from lib.study import profiles
+from lib.study import paths
 from lib.study.rankings import rank_agreement
 from lib.study.statistics import block_values
 
@@ -18,13 +18,13 @@ PANEL = ["dataset", "network", "examples"]
 
 def curves() -> pandas.DataFrame:
     """The 256 curves: dataset, network, units (N), examples, criterion, pruned, accuracy."""
-    return pandas.read_csv(profiles.from_here("data/paper/curves.csv"))
+    return pandas.read_csv(paths.from_here("data/paper/curves.csv"))
 
 
 def auc(points: int = 31) -> pandas.DataFrame:
     """Their summaries over so many points of each, to be set beside curves of ours with as many: dataset, network,
     units, examples, criterion, accuracy_unpruned, auc, auc_relative."""
-    table, rows = pandas.read_csv(profiles.from_here("data/paper/auc.csv")), []
+    table, rows = pandas.read_csv(paths.from_here("data/paper/auc.csv")), []
     keys = [*PANEL, "criterion"]
     for key, curve in curves().groupby([*keys, "units"]):
         numbers = pruning.steps(key[-1], points)

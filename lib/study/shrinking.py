@@ -11,7 +11,7 @@ import pandas
 from torch import Tensor, nn
 
 from lib import cost, structure
-from lib.study import finetuning, loading, profiles, sampling
+from lib.study import devices, finetuning, loading, profiles, sampling
 from lib.study.columns import PANEL, RUN, columns_of
 
 CRITERION = "sq:rand:norm"
@@ -46,7 +46,7 @@ def costs(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for run in [run for run in plan.runs if run.seed == plan.seeds[0]]:
         loading.complete(run)
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         model, data = loading.model(run, device), sampling.Data.of(run, device)
         example = data.test_images[:1]
         scores = finetuning.score(run, model, (CRITERION,), device)[CRITERION]

@@ -4,7 +4,8 @@ import pandas
 import pytest
 
 from lib.report import answers
-from lib.study import analysis, claims
+from lib.study import claims
+from lib.study.analyses import failures, joint_effects
 
 
 def free(**means):
@@ -140,7 +141,7 @@ def test_after_fine_tuning_it_is_set_beside_weights_and_chance():
 
 
 def test_an_alarm_is_said_where_the_recommended_criterion_has_it():
-    columns = {analysis.TOGETHER: [1.0, 4.25, 9.0], "joint over single, 25 % off": [1.0, 8.0, 9.0]}
+    columns = {joint_effects.TOGETHER: [1.0, 4.25, 9.0], "joint over single, 25 % off": [1.0, 8.0, 9.0]}
     table = pandas.DataFrame(
         {"network": ["a", "b", "b"], "criterion": ["sq:rand:norm", "sq:rand:norm", "l2"], **columns}
     )
@@ -219,7 +220,7 @@ def test_what_one_run_per_curve_can_tell_takes_two_of_ours():
 
 def test_every_sign_of_failure_is_explained_under_its_header_with_its_limit():
     legend = answers.legend().set_index("sign")
-    assert set(analysis.SIGNS) >= set(analysis.LIMITS) == set(analysis.ALARMS)
+    assert set(failures.SIGNS) >= set(failures.LIMITS) == set(failures.ALARMS)
     assert legend.loc["entropy of scores", "limit"] == "0.99"
     assert legend.loc["rise in accuracy (points)", "limit"] == "5"  # as tables show it
     assert legend.loc["layers left empty", "limit"] == "1"

@@ -20,7 +20,8 @@ from written import PARAMETERS, write_notebook
 
 from lib import importance, pruning, saving
 from lib.running import execute, publish, reproduce
-from lib.study import measurements, paths, profiles, records, reuse
+from lib.study import loading, measurements, paths, profiles, records, reuse
+from lib.study.columns import Cell
 
 RUN = "digits-resnet8/seed-0"
 ROOT = paths.ROOT  # whatever tests put in its place
@@ -240,12 +241,12 @@ def measured(own_study, monkeypatch):
 
 
 def test_an_altered_checkpoint_is_named(measured):
-    model = measurements.load_model(measured, "cpu")
+    model = loading.model(measured, "cpu")
     saving.save(model, measured.checkpoint, {"dataset": "digits"})
     with pytest.raises(ValueError, match=r"checkpoint.safetensors is not the one that .*00-train.json tells of"):
-        measurements.load_model(measured, "cpu")
+        loading.model(measured, "cpu")
     measured.record("00-train").unlink()
-    measurements.load_model(measured, "cpu")
+    loading.model(measured, "cpu")
 
 
 def test_a_truncated_table_is_named(measured):
@@ -433,9 +434,9 @@ def test_jupyterlab_listens_on_loopback_and_asks_for_its_token(lab):
 
 def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(measured):
     cells = [
-        measurements.Cell("sq:rand:norm", 40),
-        measurements.Cell("taylorfo", 10),
-        measurements.Cell("sq:sampled", 40),
+        Cell("sq:rand:norm", 40),
+        Cell("taylorfo", 10),
+        Cell("sq:sampled", 40),
     ]
     whole = pandas.read_parquet(measured.curves), pandas.read_parquet(measured.scores)
     forwards, backwards = (
@@ -451,9 +452,7 @@ def test_a_cell_does_not_depend_on_what_else_is_measured_nor_in_which_order(meas
 
 
 def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured, monkeypatch):
-    cells = [measurements.Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [
-        measurements.Cell("l2", 0)
-    ]
+    cells = [Cell(name, 40) for name in ("sq:rand:norm", "taylorfo", "abs", "sq")] + [Cell("l2", 0)]
     undisturbed, real, seen = measurements.measure(measured, cells, "cpu"), pruning.curves, []
     monkeypatch.setattr(measurements, "AT_A_TIME", 2)
 
@@ -477,14 +476,12 @@ def test_a_measuring_that_was_interrupted_goes_on_with_the_same_tables(measured,
 def test_a_long_measuring_says_how_far_it_is(measured, monkeypatch):
     monkeypatch.setattr(measurements, "PATIENCE", -1)
     lines = []
-    measurements.measure(
-        measured, [measurements.Cell("sq", 40), measurements.Cell("l2", 0)], "cpu", report=lines.append
-    )
+    measurements.measure(measured, [Cell("sq", 40), Cell("l2", 0)], "cpu", report=lines.append)
     assert lines == ["scoring for 1 curves: 40 of 40 images", "1 of 2 curves", "2 of 2 curves"]
 
 
 def of_cell(table, cell):
-    here = (table[list(measurements.Cell._fields)].apply(tuple, axis=1) == tuple(cell)).to_numpy()
+    here = (table[list(Cell._fields)].apply(tuple, axis=1) == tuple(cell)).to_numpy()
     return table[here].reset_index(drop=True)
 
 
@@ -493,7 +490,7 @@ def test_seed_1_does_not_depend_on_whether_seed_0_ran(measured):
     second.folder.mkdir(parents=True)
     for source, copy in zip(*(reuse.outputs(run, "00-train") for run in (measured, second)), strict=True):
         shutil.copy(source, copy)
-    cells = [measurements.Cell("sq:rand:norm", 40), measurements.Cell("taylorfo", 10)]
+    cells = [Cell("sq:rand:norm", 40), Cell("taylorfo", 10)]
     alone = measurements.measure(second, cells, "cpu")
     first = measurements.measure(measured, cells, "cpu")
     after = measurements.measure(second, cells, "cpu")

@@ -30,10 +30,10 @@ PER_RUN = [
 
 
 @pytest.fixture
-def plan(tmp_path):
-    made = made_up.profile(tmp_path / "results")
-    made_up.finish(made)
-    return made
+def plan(plan):
+    """With its report."""
+    made_up.finish(plan)
+    return plan
 
 
 def names(folder):

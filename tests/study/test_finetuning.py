@@ -9,7 +9,7 @@ import torch
 
 from lib import importance, saving
 from lib.images import datasets, networks, training
-from lib.study import claims, finetuning, measurements, profiles
+from lib.study import claims, finetuning, loading, profiles
 from lib.study.profiles import Run
 
 
@@ -40,7 +40,7 @@ def test_every_criterion_has_a_row_before_and_one_after_each_epoch(run, measured
 
 def test_the_same_budget_for_all_is_met_and_the_accuracies_are_those_of_the_networks(run, measured):
     assert ((measured["reached"] >= 0.5) & (measured["reached"] < 0.55)).all()
-    model, test_set = measurements.load_model(run, "cpu"), datasets.load("digits", "test", run.data_folder)
+    model, test_set = loading.model(run, "cpu"), datasets.load("digits", "test", run.data_folder)
     moments = datasets.statistics(datasets.load("digits", "train", run.data_folder).images)
     images = datasets.normalise(test_set.images, *moments)
     assert measured["accuracy_unpruned"].unique() == [training.evaluate(model, images, test_set.labels)]

@@ -6,7 +6,7 @@ import numpy
 import pandas
 import pytest
 
-from lib.report import answers, figures
+from lib.report import answers, claim_figures, style
 from lib.study import claims, paper, paths, records
 
 NAMES = ["taylorfo", "molchanov-bn", "sq:norm", "abs:norm"]
@@ -113,7 +113,7 @@ def test_all_that_is_set_beside_the_paper_goes_through_files_into_a_figure_and_w
     for name, part in found.items():
         records.save_table(part, tmp_path / f"{name}.csv")
     found = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in found}
-    figures.save(figures.beside_paper(found["contrasts"]), tmp_path, "contrasts", shown=False)
+    style.save(claim_figures.beside_paper(found["contrasts"]), tmp_path, "contrasts", shown=False)
     said = answers.in_short(**found)
     assert "1.00, 1.00, 1.00 and 1.00 on 2, 10, 103 and 50,000 images (cifar100, resnet20); 1.00, " in said
     assert re.search(r"Of (\d+) differences that its curves show for claims \(.*\), \1 have the same sign here\.", said)

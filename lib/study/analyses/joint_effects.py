@@ -10,7 +10,7 @@ import pandas
 import torch
 
 from lib import oracle, pruning
-from lib.study import loading, measurements, profiles, sampling
+from lib.study import devices, loading, measurements, profiles, sampling
 from lib.study.analyses import failures
 from lib.study.columns import PANEL, RUN, columns_of
 
@@ -27,7 +27,7 @@ def ratios(
     """
     tables = []
     for run in plan.runs:
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         data, model = sampling.Data.of(run, device), loading.model(run, device)
         batches = data.batches(64, "random", seed=run.seed, size=64)
         scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])

@@ -12,7 +12,7 @@ import pandas
 import torch
 
 from lib.criteria import label_gradient
-from lib.study import contrasts, loading, profiles, sampling, statistics
+from lib.study import contrasts, devices, loading, profiles, sampling, statistics
 from lib.study.columns import RUN
 
 
@@ -22,7 +22,7 @@ def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for run in plan.runs:
         loading.complete(run)
-        device = profiles.device(run.device)
+        device = devices.pick(run.device)
         data, model = sampling.Data.of(run, device), loading.model(run, device)
         with torch.no_grad():
             logits = torch.cat([model(images).double() for images in data.train_images.split(500)]).cpu()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pandas
 
 from lib import importance
-from lib.study import loading, profiles, sampling
+from lib.study import devices, loading, profiles, sampling
 
 SCORED = 256  # examples, at most, on which the time of a criterion is taken
 
@@ -17,7 +17,7 @@ SCORED = 256  # examples, at most, on which the time of a criterion is taken
 def seconds(plan: profiles.Profile, criteria: Iterable[str], *, examples: int = SCORED) -> pandas.DataFrame:
     """How long each criterion alone takes on the same examples of the profile's first run: the median of three."""
     run = plan.runs[0]
-    device = profiles.device(run.device)
+    device = devices.pick(run.device)
     data, model = sampling.Data.of(run, device), loading.model(run, device)
     batches = data.batches(min(examples, len(data.train)), "random", seed=0, size=run.settings["measuring"]["batch"])
     rows = []

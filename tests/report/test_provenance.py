@@ -1,0 +1,86 @@
+"""report.provenance: what was run on what, and whether it belongs together."""
+
+import made_up
+import pandas
+import pytest
+
+from lib.report import provenance, results
+from lib.study import profiles
+
+
+def test_runs_says_what_was_run_on_what(plan):
+    row = {"dataset": "digits", "network": "resnet8", "seed": 0, "accuracy": 0.5, "epochs": 3, "device": "A Processor"}
+    row |= {"torch": "2.14.1", "training_seconds": 1.5, "measuring_seconds": 20.25, "peak_memory_mb": 900.0}
+    row |= {"commit": "0123456+"}
+    expected = pandas.DataFrame([row, row | {"seed": 1, "accuracy": 0.6}])
+    pandas.testing.assert_frame_equal(provenance.runs(plan), expected)
+
+
+def test_runs_without_git_have_no_commit(plan):
+    made_up.change(plan.runs[0].record("10-measure"), git=None)
+    assert list(provenance.runs(plan)["commit"]) == ["none", "0123456+"]
+
+
+@pytest.mark.parametrize("notebook", ["00-train", "10-measure"])
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"code": "xyz"}, "code of {}"),
+        ({"data": ["d2"]}, "data of {}"),
+        ({"settings": {"training": {"epochs": 9}, "measuring": {"points": 9}}}, "settings of {}"),
+        ({"checkpoint": "other"}, "checkpoint"),
+    ],
+    ids=["code", "data", "settings", "checkpoint"],
+)
+def test_runs_that_do_not_belong_together_are_refused(plan, notebook, fields, what):
+    made_up.change(plan.runs[1].record(notebook), **fields)
+    with pytest.raises(
+        ValueError, match=rf"digits-resnet8 seed 1.* differ in the {what.format(notebook)}: make"
+    ) as error:
+        provenance.check_consistent(plan)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_the_other_notebook_do_not_matter(plan):
+    settings = plan.runs[0].settings
+    made_up.change(plan.runs[1].record("00-train"), settings=settings | {"measuring": {"points": 99}})
+    assert provenance.check_consistent(plan).empty
+
+
+def test_an_ablation_over_other_seeds_is_refused(plan):
+    made_up.change(plan.record("30-sign"), parameters=plan.parameters | {"seeds": [0]})
+    with pytest.raises(ValueError, match="the report against 30-sign differ in the seeds"):
+        provenance.check_consistent(plan)
+
+
+def test_other_differences_are_listed(plan):
+    assert provenance.check_consistent(plan).empty
+    made_up.change(plan.runs[1].record("10-measure"), device={"type": "cuda", "name": "A GPU"}, threads=4)
+    found = provenance.check_consistent(plan)
+    all_but_one = "digits-resnet8 seed 0 00-train, digits-resnet8 seed 1 00-train, digits-resnet8 seed 0 10-measure"
+    assert found.to_dict("records") == [
+        {"field": "device", "value": "A Processor", "runs": all_but_one},
+        {"field": "device", "value": "A GPU", "runs": "digits-resnet8 seed 1 10-measure"},
+        {"field": "threads", "value": "1", "runs": all_but_one},
+        {"field": "threads", "value": "4", "runs": "digits-resnet8 seed 1 10-measure"},
+    ]
+
+
+def test_data_sets_may_differ_in_data_and_settings(tmp_path):
+    plan = profiles.load("paper", [0], results=tmp_path)
+    for run in plan.runs:
+        for notebook in results.PER_RUN:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            fields = made_up.run_record(run, notebook) | {"data": run.dataset}
+            made_up.write_record(run.record(notebook), fields)
+    plan.executed("x").parent.mkdir()
+    for notebook in plan.notebooks:
+        made_up.write_record(plan.record(notebook), made_up.ablation_record(plan))
+    assert provenance.check_consistent(plan).empty
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_damaged_record_is_named(plan, content):
+    plan.runs[0].record("00-train").write_text(content)
+    with pytest.raises(ValueError, match=r"seed-0/00-train\.json is no whole record"):
+        provenance.runs(plan)
