@@ -16,7 +16,7 @@ import torch
 
 from lib import importance, oracle, pruning
 from lib.images import datasets
-from lib.study import ablations, devices, loading, profiles, records, sampling
+from lib.study import ablations, devices, digests, loading, profiles, records, sampling
 from lib.study.columns import PANEL, RUN, Cell, columns_of
 from lib.study.parts import Parts
 
@@ -59,10 +59,10 @@ def measure(
 
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
     """What an interrupted 10-measure of this run left, where data, network, code, settings and device are the same."""
-    digests = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
-    digests += [records.digest(run.checkpoint), digests.code("10-measure")]
+    rests_on = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
+    rests_on += [records.digest(run.checkpoint), digests.code("10-measure")]
     settings = [run.settings, run.threads, records.device_name(torch.device(device)), digests.pins()]
-    return Parts(run.parts, [*digests, *settings])
+    return Parts(run.parts, [*rests_on, *settings])
 
 
 def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:
