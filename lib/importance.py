@@ -28,7 +28,7 @@ from lib.units import Tap, Unit, tapped, units
 
 __all__ = ["MINIBATCH", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
-MINIBATCH = 32  # examples, for the criteria that average gradients over a minibatch first
+MINIBATCH = 128  # examples, for the criteria that average gradients over a minibatch first (see data/README.md)
 PRECISIONS = ("float32", "bfloat16")
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]

@@ -136,4 +136,5 @@ def main(folder, output):
 
 
 if __name__ == "__main__":
+    importance.MINIBATCH = 32  # lest all images be in one
     main(*map(Path, sys.argv[1:]))

@@ -11,7 +11,7 @@ import torch
 
 from lib.noise import Noise
 
-MINIBATCH = 32
+MINIBATCH = 128
 
 
 def _label(z, y):

@@ -218,6 +218,7 @@ def test_the_fast_path_takes_one_forward_and_one_backward_pass_per_cotangent(mon
     model, images = network("resnet8")
     images, forwards, backwards, grad = images.repeat(22, 1, 1, 1), [], [], torch.autograd.grad
     forward = networks.SmallResNet.forward
+    monkeypatch.setattr(importance, "MINIBATCH", 32)
     monkeypatch.setattr(networks.SmallResNet, "forward", lambda self, x: forwards.append(len(x)) or forward(self, x))
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **more: backwards.append(1) or grad(*args, **more))
     names = ["sq", "abs:norm", "abs-pixel", "molchanov-bn", "sq:rand", "taylorfo:rand:norm"]

@@ -6,6 +6,7 @@ import math
 
 import numpy
 import pytest
+import reference
 import torch
 import toys
 from reference import COTANGENTS, REDUCTIONS, Reference, group_of_gradients
@@ -20,6 +21,14 @@ from lib.images import networks
 from lib.importance import contributions, score
 
 SOURCES = [*((name, 1) for name in COTANGENTS), ("rand", 3), ("sign", 2), ("sampled", 2), ("orth", 2)]  # @P
+
+
+@pytest.fixture(autouse=True)
+def small_minibatches(monkeypatch):
+    """The slow reference would take long for several minibatches as they are."""
+    assert reference.MINIBATCH == importance.MINIBATCH == 128
+    for module in (importance, reference):
+        monkeypatch.setattr(module, "MINIBATCH", 32)
 
 
 def close(actual, expected, tolerance=1e-10):

@@ -40,9 +40,9 @@ def model():
 
 @pytest.fixture
 def words(folder, model, tmp_path):
-    """A call that takes 5 shards."""
+    """A call that takes 3 shards."""
     saving.save(model, tmp_path / "weights.safetensors", {})
-    given = {"classes": 10, "pixels": 16, "batch": 50, "shard": 64, "workers": 0, "seed": 7, "device": "cpu"}
+    given = {"classes": 10, "pixels": 16, "batch": 50, "shard": 128, "workers": 0, "seed": 7, "device": "cpu"}
     given |= {"weights": tmp_path / "weights.safetensors", "output": tmp_path / "out/scores.parquet"}
     options = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     return ["resnet8", str(folder), *options, "--labels", "--criteria", *NAMES]
@@ -105,13 +105,13 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
         running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL and left(tmp_path) == [saved.name]
     done = int(saving.read(saved)[1]["shards"])
-    assert 1 <= done < 5
+    assert 1 <= done < 3
     read, decode = [], folders._pixels
     monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
     capsys.readouterr()
     assert score.main(words) == 0
-    assert f"Going on after {64 * done} of 300 images" in capsys.readouterr().err
-    assert len(read) == 300 - 64 * done + 1  # the example that shows which units there are
+    assert f"Going on after {128 * done} of 300 images" in capsys.readouterr().err
+    assert len(read) == 300 - 128 * done + 1  # the example that shows which units there are
     pandas.testing.assert_frame_equal(table(words), undisturbed, check_exact=True)
     assert left(tmp_path) == ["scores.parquet"]
 
@@ -174,7 +174,7 @@ def anew(words, capsys):
 
 @pytest.mark.parametrize("mended", ["removed", "replaced", "more"])
 def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mended, capsys):
-    bad, good = image(copied, 150), image(copied, 149).read_bytes()  # in the third shard
+    bad, good = image(copied, 260), image(copied, 259).read_bytes()  # in the third shard
     bad.write_bytes(b"")
     assert score.main(copied) == 1
     line = capsys.readouterr().err.splitlines()[-1]
@@ -185,7 +185,7 @@ def test_an_image_that_cannot_be_read_costs_no_more_than_its_shard(copied, mende
     count = {"removed": 299, "replaced": 300, "more": 301}[mended]
     expected = anew(copied, capsys)
     assert score.main(copied) == 0
-    assert f"Going on after 128 of {count} images" in capsys.readouterr().err
+    assert f"Going on after 256 of {count} images" in capsys.readouterr().err
     pandas.testing.assert_frame_equal(table(copied), expected, check_exact=True)
 
 
@@ -201,9 +201,9 @@ def test_all_images_that_cannot_be_read_are_told_at_once(copied, capsys):
 
 @pytest.mark.parametrize("change", ["removed", "replaced", "renamed", "before"])
 def test_images_of_finished_shards_that_have_changed_are_scored_anew(copied, change, capsys):
-    image(copied, 150).write_bytes(b"")
+    image(copied, 260).write_bytes(b"")
     assert score.main(copied) == 1
-    image(copied, 150).unlink()
+    image(copied, 260).unlink()
     seen = image(copied, 100)
     if change == "replaced":
         seen.write_bytes(image(copied, 5).read_bytes())
@@ -238,7 +238,7 @@ def test_nor_is_what_is_damaged_and_other_workers_do_not_matter(stopped, tmp_pat
     saved = tmp_path / "out/scores.parquet.rank-0-of-1"
     whole = saved.read_bytes()
     assert score.main([*stopped, "--workers", "1"]) == 0
-    assert "Going on after 128 of 300 images" in capsys.readouterr().err
+    assert "Going on after 256 of 300 images" in capsys.readouterr().err
     expected = table(stopped)
     saved.write_bytes(whole[:-9])
     assert score.main([*stopped, "--overwrite"]) == 0
@@ -323,7 +323,7 @@ def test_a_whole_model_as_weights_says_what_to_save_instead(words, model, tmp_pa
         (["--criteria", "sq:odd"], "criterion 'sq:odd': unknown token 'odd'"),
         (["--pixels", "x"], "argument --pixels: invalid int value: 'x' (--help says more)"),
         (["--pixels", "0"], "--pixels 0 must be 1 or more"),
-        (["--shard", "100"], "--shard 100 must be a multiple of 32"),
+        (["--shard", "200"], "--shard 200 must be a multiple of 128"),
         (["--output", "scores.csv"], "--output scores.csv must end in .parquet"),
         (["--images", "301"], "cannot stream 301 images: there are 300"),
         (["--classes", "9", "--weights", "untrained"], "has 10 folders of classes, but the network has 9: labels"),
