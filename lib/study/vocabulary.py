@@ -4,7 +4,7 @@ Some are of modules that import torch, which takes seconds: tests hold that thes
 """
 
 DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of images
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
 REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # that 20-normalization compares
 RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 LARGER_NETWORKS = "85-larger-networks"  # the notebook with the settings `larger`, and images of its own

@@ -343,7 +343,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
         ({"epochs": 1.5}, "epochs=1.5 must be a whole number"),
         ({"crop": -1}, "crop=-1"),
         ({"warmup": 1.5}, "warmup=1.5"),
-        ({"precision": "half"}, "precision='half' must be one of auto, float32, bfloat16"),
+        ({"precision": "half"}, "precision='half' must be one of float32, bfloat16"),
     ],
 )
 def test_recipes_are_checked(setting, message):

@@ -21,6 +21,11 @@ def test_every_profile_of_the_study_loads_and_each_run_has_all_settings():
             training.Recipe(**run.settings["training"])
 
 
+def test_every_run_trains_in_float32_whatever_the_processor_multiplies():
+    runs = [run for name in profiles.names() for run in profiles.load(name).runs]
+    assert {run.settings["training"]["precision"] for run in runs} == {"float32"}
+
+
 def test_the_grid_is_the_one_of_the_design():
     assert profiles.load("smoke").grid == {"digits": ("resnet8",)}
     assert profiles.load("quick").grid == {"digits": ("resnet8", "vgg8")}

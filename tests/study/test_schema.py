@@ -39,7 +39,7 @@ from lib.study import schema
         (
             "float32",
             "half",
-            "^study.yaml: defaults.training.precision must be one of auto, float32, bfloat16, not 'half'$",
+            "^study.yaml: defaults.training.precision must be one of float32, bfloat16, not 'half'$",
         ),
         ('"maps": 500', '"maps": "most"', "maps must be a whole number, 1 or more, or all, not 'most'$"),
         ("seeds: [3]", "seeds: [9223372036854775808]", "0 or more, below 2..63, not .9223372036854775808.$"),
