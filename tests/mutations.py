@@ -274,7 +274,11 @@ MUTATIONS = (
         "statistics",
     ),
     Planted(
-        "equivalence with the margin on the wrong side", "statistics", "= low > -margin", "= low > margin", "statistics"
+        "the margin of non-inferiority on the wrong side",
+        "statistics",
+        '-margin if kind == "non',
+        'margin if kind == "non',
+        "statistics",
     ),
     # what goes before
     Planted("images are mirrored upside down", "training", "x.flip(3)", "x.flip(2)", "training"),

@@ -1,7 +1,7 @@
 """What somebody who wants to prune a network like those of a profile should do, in words: sentences made of tables.
 
 Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
-from a table. Means are over trained networks, draws of examples averaged first; nothing here is tested.
+from a table. Means are over trained networks, on the first draw of so many images; nothing here is tested.
 """
 
 from itertools import takewhile
@@ -9,7 +9,8 @@ from itertools import takewhile
 import numpy
 import pandas
 
-from lib.report.answers import NOTHING, listed
+from lib.report.answers import NOTHING
+from lib.report.words import listed
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL, RUN
@@ -69,10 +70,14 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     said = f"**When do labels help?** Over `{RECOMMENDED}` on {listed(numbers)} images, {'; '.join(gains)}."
     fewer = list(takewhile(lambda number: (means.loc[number, there] < own.iloc[-1]).all(), means.index[:-1]))
     if fewer:
-        said += f" All {numbers[-1]} without labels are better than up to {fewer[-1]:,} with labels, whichever way."
+        said += f" All {numbers[-1]} without labels are better than up to {fewer[-1]:,} with labels by {_both(there)}."
     elif len(own) > 1:
         said += f" All {numbers[-1]} without labels are no better than {numbers[0]} with labels."
     return said
+
+
+def _both(names: list[str]) -> str:
+    return f"either of {listed(f'`{name}`' for name in names)}" if len(names) > 1 else f"`{names[0]}`"
 
 
 def _vectors(sources: pandas.DataFrame) -> str:

@@ -5,15 +5,13 @@ from a table or from the rules of the verdicts, and every judgement from a verdi
 which sign.
 """
 
-from collections.abc import Iterable
-
 import pandas
 
-from lib.report import tables
+from lib.report import claim_answers, tables
+from lib.report.words import capital, listed, on_images, spread
 from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL
-from lib.study.statistics import LEVEL, MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
@@ -24,7 +22,9 @@ def in_short(
     free: pandas.DataFrame = NOTHING,
     labelled: pandas.DataFrame = NOTHING,
     verdicts: pandas.DataFrame = NOTHING,
+    parts: pandas.DataFrame = NOTHING,
     behind: pandas.DataFrame = NOTHING,
+    numbers: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     together: pandas.DataFrame = NOTHING,
     agreement: pandas.DataFrame = NOTHING,
@@ -37,14 +37,17 @@ def in_short(
     Arguments:
         free, labelled: summaries (as of `measurements.summaries`) of criteria that need no labels, and of those that
             do, on as many examples.
-        verdicts, behind: of `claims.verdicts` and `claims.secondary`.
+        verdicts, parts, behind: of `claims.verdicts`, `claims.parts` and `claims.secondary`.
+        numbers: of `mean_curves.in_numbers`, with those of `tested.standard_errors`.
         tuned: of `finetuning.recovery`.
         together: of `joint_effects.means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
-    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free), _normalising(verdicts, behind)]
-    said += [_labels(verdicts), _after_fine_tuning(tuned), _alarm(together), _claims(verdicts)]
+    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free)]
+    said += [claim_answers.normalising(verdicts, parts, behind)]
+    said += [answer(verdicts, parts) for answer in (claim_answers.labels, claim_answers.one_vector)]
+    said += [_after_fine_tuning(tuned), _alarm(together), claim_answers.all_claims(verdicts), _how_sure(numbers)]
     said += [_beside_paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
@@ -62,7 +65,7 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
         for side, names in sides.items()
         if names
     ]
-    opening = f"**Can you tell without labels?** {_capital(', but '.join(answer))}" if answer else "**Without labels**"
+    opening = f"**Can you tell without labels?** {capital(', but '.join(answer))}" if answer else "**Without labels**"
     said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
     said += f"{free['used'].max():,} images."
     return " ".join(filter(None, [said, _best_with_labels(own, labelled)]))
@@ -77,8 +80,8 @@ def _anything_better(free: pandas.DataFrame) -> str:
 
 
 def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
-    """Of the best criterion that looks at no image, if there is one besides those named already."""
-    blind = free[(free["used"] == 0) & ~free["criterion"].isin(BASELINES)]
+    """Of the best criterion that looks at weights and at no image, chance left out, if there is one."""
+    blind = free[(free["used"] == 0) & ~free["criterion"].str.match("random(:|$)")]
     if blind.empty:
         return ""
     best, value = next(_means(blind).items())
@@ -86,8 +89,8 @@ def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
     by_panel = both.pivot_table(index=PANEL, columns="criterion", values="auc_relative")
     ahead = int((by_panel[best] > by_panel[RECOMMENDED]).sum())
     return (
-        f"The best that looks at weights alone, `{best}`, has {value:.3f}, {'more' if value > own else 'no more'} than "
-        f"it, and is ahead on {ahead} of {_panels(by_panel)}."
+        f"Of {blind['criterion'].nunique()} that look at weights alone the best, `{best}`, has {value:.3f}, "
+        f"{'more' if value > own else 'no more'} than it, and is ahead on {ahead} of {_panels(by_panel)}."
     )
 
 
@@ -103,14 +106,15 @@ def _place(means: pandas.Series) -> str:
 
 
 def _by_cost(free: pandas.DataFrame) -> str:
-    """Its place where criteria are compared at equal multiply-adds, if these are known."""
-    if "auc_relative_macs" not in free or free["auc_relative_macs"].isna().all():
+    """Its place where criteria are compared at equal multiply-adds, among those whose curves all reach as far."""
+    if "auc_relative_macs" not in free:
         return ""
-    means = free.groupby("criterion")["auc_relative_macs"].mean().dropna().sort_values(ascending=False)
+    board = leaderboards.leaderboard(free).set_index("criterion")
+    means = board["auc_relative_macs"].dropna().sort_values(ascending=False)
     if RECOMMENDED not in means:
         return ""
-    place = list(means.index).index(RECOMMENDED) + 1
-    best = "" if place == 1 else f" (the best, `{means.index[0]}`, has {means.iloc[0]:.3f})"
+    place = f"{list(means.index).index(RECOMMENDED) + 1} of {len(means)}"
+    best = "" if means.index[0] == RECOMMENDED else f" (the best, `{means.index[0]}`, has {means.iloc[0]:.3f})"
     return (
         f"Over the first quarter of the multiply-adds that go, instead of half of the units, it has "
         f"{means[RECOMMENDED]:.3f} and place {place}{best}."
@@ -143,51 +147,6 @@ def _what_can_go(free: pandas.DataFrame) -> str:
         f"**Which can go?** Those that it ranks lowest: with {shares} % of all units off a network keeps on average "
         f"{left} % of its accuracy."
     )
-
-
-def _normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
-    if (claim := _claim(verdicts, "C1")) is None:
-        return ""
-    does = {"supported": "helps", "contradicted": "harms", "open": "neither surely helps nor surely harms"}
-    said = "**Does the same length for every example help?** "
-    said += f"It {does[claim['verdict']]} label gradients: {_effect(claim)}."
-    rows = behind[(behind["claim"] == "C1") & behind["label"].str.contains(":rand")] if len(behind) else behind
-    if not len(rows):
-        return said
-    ends = f"from {_signed(rows['effect'].min())} to {_signed(rows['effect'].max())} among them"
-    sure = int((rows["p_holm"] < LEVEL).sum())
-    found = f"{sure} of them with an adjusted p below {LEVEL}"
-    if rows["smallest_p_holm"].min() >= LEVEL:
-        found = f"too few trained networks for an adjusted p below {LEVEL}"
-    mean = _signed(rows["effect"].mean())
-    return f"{said} To random gradients it adds {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
-
-
-def _labels(verdicts: pandas.DataFrame) -> str:
-    if (claim := _claim(verdicts, "C3")) is None:
-        return ""
-    margin = f"the margin of {MARGIN} in relative auc"
-    worth = {
-        "supported": f"No more than {margin}",
-        "contradicted": f"More than {margin}",
-        "open": f"Whether they are worth more than {margin} is open",
-    }
-    return (
-        f"**What are labels worth?** {worth[claim['verdict']]}. Random gradients minus those of labels, all of the "
-        f"same length: {_effect(claim)}."
-    )
-
-
-def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
-    found = verdicts[verdicts["claim"] == name] if len(verdicts) else verdicts
-    return found.iloc[0] if len(found) else None
-
-
-def _effect(claim: pandas.Series) -> str:
-    ends = (
-        f"95 % interval {_signed(claim['low'])} to {_signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
-    )
-    return f"{_signed(claim['effect'])} in relative auc ({ends}{claim['claim']}: {claim['verdict']})"
 
 
 def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
@@ -225,13 +184,18 @@ def _alarm(together: pandas.DataFrame) -> str:
     )
 
 
-def _claims(verdicts: pandas.DataFrame) -> str:
-    said = []
-    for verdict in ("supported", "contradicted", "open"):
-        here = verdicts[verdicts["verdict"] == verdict] if len(verdicts) else verdicts
-        if len(here):
-            said.append(f"{verdict}: " + "; ".join(here["label"] + " (" + here["claim"] + ")"))
-    return f"**What holds up?** {_capital('. '.join(map(_capital, said)))}." if said else ""
+def _how_sure(numbers: pandas.DataFrame) -> str:
+    own = numbers[numbers["criterion"] == RECOMMENDED] if "standard_error" in numbers else NOTHING
+    if own.empty:
+        return ""
+    panels = [
+        f"{row.standard_error:.3f} on {row.test_images:,.0f} ({row.dataset}, {row.network})" for row in own.itertuples()
+    ]
+    return (
+        f"**How sure is a single number?** Curves are of test images: so few leave the relative auc of one curve of "
+        f"`{RECOMMENDED}` uncertain by a standard error of up to {listed(panels)}. All networks are tested on the same "
+        f"images, so that no interval over networks contains it; much of it cancels in differences between criteria."
+    )
 
 
 def _beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
@@ -239,7 +203,7 @@ def _beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, sing
     if shown.empty:
         return ""
     panels = [
-        f"{listed(f'{rho:.2f}' for rho in here['spearman'])} on {_numbers(here['examples'])} ({', '.join(names)})"
+        f"{listed(f'{rho:.2f}' for rho in here['spearman'])} on {on_images(here['examples'])} ({', '.join(names)})"
         for names, here in shown.groupby(["dataset", "network"], sort=False)
     ]
     said = "**Do the paper's curves come out again?** Its criteria's aucs and ours have a rank correlation of "
@@ -255,7 +219,8 @@ def _signs(contrasts: pandas.DataFrame) -> str:
     if shown.empty:
         return ""
     same, names = int((shown["effect"] * shown["paper"] > 0).sum()), listed(shown["claim"].unique())
-    said = f"Of {len(shown)} differences that its curves show for claims ({names}), {same} have the same sign here."
+    said = f"Of {len(shown)} differences that its curves show for claims of a difference ({names}), {same} have the "
+    said += "same sign here."
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
     for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
         where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())
@@ -267,26 +232,13 @@ def _single_runs(single: pandas.DataFrame) -> str:
     shown = single.dropna(subset=["disagree"]) if len(single) else single
     if shown.empty:
         return ""
-    here, there = (_range(100 * shown[column], ".0f") for column in ("disagree", "disagree_paper"))
+    here, there = (spread(100 * shown[column], ".0f") for column in ("disagree", "disagree_paper"))
     return (
         f"One run per curve tells little of small differences: that between two criteria varies from one of our "
-        f"networks to the next with a standard deviation of {_range(shown['sd'], '.3f')} in relative auc. Two of our "
+        f"networks to the next with a standard deviation of {spread(shown['sd'], '.3f')} in relative auc. Two of our "
         f"networks put {here} % of the pairs of the paper's criteria in opposite orders, the paper's run and one of "
         f"ours {there} % (from one number of images to another)."
     )
-
-
-def _numbers(examples: Iterable[int]) -> str:
-    return f"{listed(f'{number:,}' for number in examples)} images"
-
-
-def _range(values: pandas.Series, form: str) -> str:
-    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
-
-
-def _signed(value: float) -> str:
-    rounded = round(value, 3)
-    return f"{rounded:+.3f}" if rounded else "0.000"
 
 
 def legend() -> pandas.DataFrame:
@@ -302,13 +254,3 @@ def legend() -> pandas.DataFrame:
         }
         for name, words in failures.SIGNS.items()
     )
-
-
-def listed(parts: Iterable[str]) -> str:
-    """The parts as one lists them in words: "a, b and c"."""
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -13,19 +13,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.report import style
+from lib.study.statistics import TOO_FEW
 
 
 def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) -> Figure:
-    """The effect of every claim, named and said in `words`, with its 95 % interval. In the rows of equivalence the loss
-    that counts as none is shaded: to be supported, an interval must begin in it or right of it. Colour and marker by
-    verdict."""
+    """The effect of every claim, named and said in `words`, with its 95 % interval. In the rows of non-inferiority the
+    loss that counts as none is shaded: to be supported, an interval must begin in it or right of it. Colour and marker
+    by verdict."""
     table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
+    looks |= {TOO_FEW: ("#0173b2", "D")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))
     axes.axvline(0, color="0.4", linewidth=1)
     for height, row in enumerate(table[::-1].itertuples()):
         colour, marker = looks[row.verdict]
-        if row.kind == "equivalence":
+        if row.kind == "non-inferiority":
             axes.broken_barh([(-margin, margin)], (height - 0.5, 1), color="0.85", zorder=0)
         reach = [[row.effect - row.low], [row.high - row.effect]]
         axes.errorbar(row.effect, height, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.5)

@@ -26,6 +26,7 @@ def imagenet(folder: Path) -> str:
     scoring, decoding = by_task.loc["scoring"], by_task.loc["decoding"]
     rate, decoded = TRAINED / scoring["share"], decoding["images_per_second"]
     speed_up = processes["seconds"].iloc[0] / processes["seconds"].iloc[-1]
+    fewest, most = processes["size"].iloc[[0, -1]]
     exponents = " and ".join(
         f"{round(images[f'{name}_exponent'].iloc[0], 2) + 0.0:.2f} for {words}"  # + 0.0: no "-0.00"
         for name, words in (("seconds", "time"), ("peak_mb", "memory"))
@@ -35,7 +36,7 @@ def imagenet(folder: Path) -> str:
 ({here["device_name"].iloc[0]}, {here["threads"].iloc[0]} threads) {scoring["images_per_second"]:.1f} images are scored
 a second, in {scoring["share"]:.2f} of the time of a plain pass: {hours:.0f} hours in all, since from
 {images["size"].min():,} to {images["size"].max():,} images (of 32 pixels, ResNet-20) the exponents are {exponents}.
-Two processes on its two cores are {speed_up:.2f} times as fast as one on one of them, and exchange
+{most} processes are {speed_up:.2f} times as fast as {fewest}, and exchange
 {8 * scoring["units"] / 1000:.0f} kB per criterion once, at the end.
 
 No GPU was measured. One that trains this network on {TRAINED} images a second (NVIDIA's figure for an A100 in TF32)

@@ -12,6 +12,7 @@ import pandas
 
 from lib.report import results
 from lib.study import profiles
+from lib.study.analyses import tested
 
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 
@@ -19,16 +20,16 @@ FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device",
 def runs(profile: profiles.Profile) -> pandas.DataFrame:
     """What was run on what: one row per run, from its records and training log.
 
-    Columns: dataset, network, seed, accuracy (test, nothing pruned), epochs, device, torch, training_seconds,
-    measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with changes not committed). Raises
-    FileNotFoundError naming what is missing.
+    Columns: dataset, network, seed, accuracy (test, nothing pruned), test_images (that its curves are on), epochs,
+    device, torch, training_seconds, measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with
+    changes not committed). Raises FileNotFoundError naming what is missing.
     """
     rows = []
     for run in profile.runs:
         trained, measured = (read_record(run.record(notebook)) for notebook in results.PER_RUN)
         row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
         log = pandas.read_parquet(results.there(run.training))  # its times count where a training was interrupted, too
-        row |= {"epochs": len(log)}
+        row |= {"test_images": tested.images(run), "epochs": len(log)}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
         row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"]}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])

@@ -12,6 +12,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "dataset": "data set",
     "draw": "draw of examples",
     "sample": "kind of draw",
+    "draw_sd": "SD of relative auc between draws",
     "examples": "examples at hand",
     "units": "units in all",
     "pruned": "units off",
@@ -54,6 +55,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "part": "part of the claim",
     "against": "against",
     "overtakes_at": "examples from which on it is as good",
+    "test_images": "test images",
+    "standard_error": "standard error of relative auc",
     "classes": "classes in the set",
     "auc_relative_common": "commonest classes",
     "auc_relative_middle": "middle classes",
@@ -75,10 +78,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "p_holm": "p, adjusted (Holm)",
     "smallest_p": "smallest p possible",
     "smallest_p_holm": "smallest possible",
-    "won": "share of blocks won",
+    "ahead": "networks in which it is above 0",
+    "other_order": "verdict if averaged over pairs first",
     "signs": "sign in each data set and network",
     "dropped": "blocks left out",
-    "improvement": "probability of improvement",
     "chi2": "Friedman's chi-squared",
     "chi2_p": "its p",
     "f": "Iman and Davenport's F",
@@ -146,12 +149,12 @@ def markdown(table: pandas.DataFrame, digits: int = 3, *, empty: str = "") -> st
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def show(table: pandas.DataFrame, *, digits: int = 3, empty: str = "") -> None:
+def show(table: pandas.DataFrame, *, digits: int = 3, empty: str = "", note: str = "") -> None:
     """Shows a table in a notebook as the report will: rounded, under headers in plain words, or, where it has no rows,
-    the sentence `empty`."""
+    the sentence `empty`; then the sentence `note`."""
     from IPython.display import Markdown, display
 
-    display(Markdown(markdown(table, digits, empty=empty)))
+    display(Markdown("\n\n".join(filter(None, [markdown(table, digits, empty=empty), note]))))
 
 
 def escape(text: str) -> str:

@@ -1,11 +1,16 @@
 """The claims of the paper and of this study, each with the one contrast that decides it, and their verdicts.
 
-Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, and the
-secondary rows behind it, one a pair of criteria and number of examples, and the contrasts beside those of the paper's
-own curves. The contrasts are those of the study's design,
-fixed before anything was measured, but for two: it leaves C7 to estimates and ranks, and the contrast here, settled
-after a first look at the digits, is exploratory; it gives C8 no threshold, and "above 0" was chosen for this study. The
-rules of the verdicts are in `lib.study.statistics`.
+Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, its parts,
+by number of examples and by pair of criteria, the secondary rows behind it, one a pair and number of examples, and the
+contrasts beside those of the paper's own curves. The contrasts are those of the study's design, fixed before anything
+was measured, but for two: it leaves C7 to estimates and ranks, and the contrast here, settled after a first look at the
+digits, is exploratory; it gives C8 no threshold, and "above 0" was chosen for this study. The rules of the verdicts are
+in `lib.study.statistics`.
+
+One value per block: differences are averaged over numbers of examples first, pair by pair, then over pairs, so that
+every pair of criteria weighs the same. Where a pair lacks a number the other order gives another mean; the claims table
+has its verdict, too. Pairs that are one ranking by construction (`paper.without_twins`) and rows of criteria that a CPU
+limits to fewer examples than the other side sees do not count.
 """
 
 from collections.abc import Iterable, Iterator
@@ -71,7 +76,7 @@ CLAIMS: dict[str, Claim] = {
         "random gradients, against labels",
         ("abs:rand:norm", "sq:rand:norm"),
         ("abs:norm", "sq:norm"),
-        kind="equivalence",
+        kind="non-inferiority",
     ),
     "C4": Claim(
         "The gain of random gradients over taylorfo is largest when examples are few",
@@ -92,7 +97,7 @@ CLAIMS: dict[str, Claim] = {
         "one random vector, against all classes",
         ("sq:rand:norm",),
         ("sq:exact",),
-        kind="equivalence",
+        kind="non-inferiority",
         pair_by="used",  # on a CPU exact sees fewer examples than its row asks for
         more=("50-gradient-source-summary",),  # where both see as many
     ),
@@ -108,7 +113,7 @@ CLAIMS: dict[str, Claim] = {
         "rare classes, normalised against plain",
         ("abs:norm", "sq:norm"),
         ("abs", "sq"),
-        kind="equivalence",
+        kind="non-inferiority",
         table="20-normalization-tail",
         value="auc_relative_rare",
     ),
@@ -125,6 +130,10 @@ def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
     """One row per claim: claim, label (its words), effect, low, high, p, blocks, smallest_p, verdict, and what else
     `statistics.compare` says; claims whose notebook the profile does not run are left out.
 
+    Also p_holm (p adjusted for the number of claims that rest on a test) and smallest_p_holm (the smallest it could
+    be), NaN for claims that rest on the interval alone; other_verdict, other_side and other_effect: the same with pairs
+    averaged before numbers of examples, missing where there is one order only.
+
     Raises FileNotFoundError where a notebook has not left its table, ValueError where the table lacks a criterion.
     """
     rows = []
@@ -135,42 +144,70 @@ def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
             rows.append(statistics.interaction(summary, claim.a, claim.b, **named))
         else:
             rows.append(_contrast(claim, summary, **named))
-    return pandas.DataFrame(sorted([*rows, *_order_kept(plan)], key=lambda row: int(row["claim"][1:])))
+    rows = sorted([*rows, *_order_kept(plan)], key=lambda row: int(row["claim"][1:]))
+    return _adjusted(pandas.DataFrame(rows)) if rows else pandas.DataFrame()
 
 
 def _contrast(of: Claim, summary: pandas.DataFrame, **named: str) -> dict[str, object]:
-    """Without rows of criteria that are limited to fewer examples than the other side sees, nor pairs of which none is
+    """The row of a claim without `ends`, and what the other order of averaging gives."""
+    rest, pairs = _counted(of, summary)
+    a, b = ([pair[side] for pair in pairs] for side in (0, 1))
+    options = {"kind": of.kind, "pair_by": (of.pair_by,), **named}
+    other = statistics.compare(rest, a, b, pairs_first=True, **options)
+    found = statistics.compare(rest, a, b, **options)
+    return found | {f"other_{name}": other[name] for name in ("verdict", "side", "effect")}
+
+
+def _counted(of: Claim, summary: pandas.DataFrame) -> tuple[pandas.DataFrame, list[tuple[str, str]]]:
+    """The rows that have a part in the contrast, and its pairs: without rows of criteria that are limited to fewer
+    examples than the other side sees, nor of rankings that count under another name, nor pairs of which none is
     left."""
     limited = _limited(summary) if of.pair_by == "examples" else pandas.Series(False, summary.index)
-    rest = summary[~limited]
+    rest = paper.without_twins(summary[~limited])
     gone = set(summary["criterion"]) - set(rest["criterion"])
-    pairs = [pair for pair in of.pairs if not gone & set(pair)]
-    a, b = ([pair[side] for pair in pairs] for side in (0, 1))
-    return statistics.compare(rest, a, b, kind=of.kind, pair_by=(of.pair_by,), **named)
+    return rest, [pair for pair in of.pairs if not gone & set(pair)]
 
 
 def _limited(summary: pandas.DataFrame) -> pandas.Series:
     return summary["used"].between(1, summary["examples"], inclusive="left")  # 0: of weights alone
 
 
-def readable(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of `verdicts` as it is shown: without p (NaN) where it has no part in the verdict."""
-    idle = table["kind"] == "equivalence" if len(table) else []
-    shown = ["claim", "label", "kind", "verdict", "effect", "low", "high", "p", "smallest_p", "blocks", "improvement"]
-    readable = table.reindex(columns=shown)
-    readable.loc[idle, ["p", "smallest_p"]] = float("nan")
-    return readable
+def _adjusted(table: pandas.DataFrame) -> pandas.DataFrame:
+    tested = contrasts.adjusted(table[table["kind"] != "non-inferiority"])
+    return table.join(tested[["p_holm", "smallest_p_holm"]])
 
 
-def readable_rows(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Rows of `secondary` as they are shown: examples used only where they differ from those at hand (else NaN), and no
-    column that says nothing of any row."""
-    shown = rows[["label", "part", "examples", "used_a", "used_b", "effect", "low", "high"]]
-    shown = shown.join(rows[["p", "p_holm", "smallest_p_holm", "blocks"]])
-    for used in ("used_a", "used_b"):
-        shown = shown.assign(**{used: shown[used].where(shown[used] != shown["examples"])})
-    idle = [used for used in ("used_a", "used_b") if shown[used].isna().all()]
-    return shown.drop(columns=idle + ["part"] * bool((shown["part"] == "contrast").all()))
+PARTS = ["claim", "examples", "pair", "kind", "effect", "low", "high", "blocks", "ahead"]
+
+
+def parts(plan: profiles.Profile) -> pandas.DataFrame:
+    """What a claim's contrast is made of: one row per claim and number of examples, over all its pairs, and one per
+    claim and pair, over all numbers; none where there is one number, or one pair, only.
+
+    Columns: claim, examples (NaN for a pair), pair ("a minus b"; "" for a number), kind, effect, low, high, blocks and
+    ahead. For a claim about how a difference changes with the number: the difference at each. Raises what `verdicts`
+    does.
+    """
+    rows = []
+    for name, claim in _claims_of(plan).items():
+        table, pairs = _counted(claim, _read(plan, claim))
+        by_number = [_part(claim, here, pairs, examples=number) for number, here in table.groupby(claim.pair_by)]
+        by_pair = [_part(claim, table, [(a, b)], pair=f"{a} minus {b}") for a, b in pairs]
+        for some in (by_number, by_pair):
+            there = [{"claim": name} | row for row in some if row]
+            rows += there if len(there) > 1 else []
+    return pandas.DataFrame(rows, columns=PARTS)
+
+
+def _part(claim: Claim, table: pandas.DataFrame, pairs: list[tuple[str, str]], **named: object) -> dict[str, object]:
+    """One row of `parts`; empty where none of the pairs is in the table."""
+    here = [pair for pair in pairs if set(pair) <= set(table["criterion"])]
+    if not here:
+        return {}
+    found = statistics.compare(
+        table, *zip(*here, strict=True), value=claim.value, kind=claim.kind, pair_by=[claim.pair_by]
+    )
+    return {"examples": float("nan"), "pair": ""} | named | {name: found[name] for name in PARTS[3:]}
 
 
 ORDER_KEPT = (  # C8
@@ -189,7 +226,7 @@ def _order_kept(plan: profiles.Profile) -> list[dict[str, object]]:
     table = pandas.read_csv(path)
     found = statistics.paired(table["spearman"], table["dataset"] + "/" + table["network"])
     named = {"claim": "C8", "label": ORDER_KEPT, **found, "kind": "rank correlation"}
-    return [named | {"dropped": 0, "improvement": float("nan")}]
+    return [named | {"dropped": 0}]
 
 
 def secondary(plan: profiles.Profile) -> pandas.DataFrame:
@@ -198,8 +235,8 @@ def secondary(plan: profiles.Profile) -> pandas.DataFrame:
 
     Columns: claim, label, examples (at hand), used_a, used_b (by the first criterion and by the second, 0 where weights
     alone count), part ("contrast", or "apart" from it), effect, low, high, p (of no difference), p_holm (adjusted for
-    the number of the claim's rows), smallest_p_holm (the smallest it could be), blocks, won and improvement. There is
-    no verdict on a row of its own. Raises what `verdicts` does.
+    the number of the claim's rows), smallest_p_holm (the smallest it could be), blocks and ahead. There is no verdict
+    on a row of its own. Raises what `verdicts` does.
     """
     tables = []
     for name, claim in _claims_of(plan).items():
@@ -209,11 +246,11 @@ def secondary(plan: profiles.Profile) -> pandas.DataFrame:
 
 
 SECONDARY = ["claim", "label", "examples", "used_a", "used_b", "part", "effect", "low", "high", "p", "p_holm"]
-SECONDARY += ["smallest_p_holm", "blocks", "won", "improvement"]
+SECONDARY += ["smallest_p_holm", "blocks", "ahead"]
 
 
 def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
-    rows = []
+    summary, rows = paper.without_twins(summary), []
     for part, pairs in (("contrast", claim.pairs), ("apart", claim.apart)):
         for (a, b), (number, here) in product(pairs, summary.groupby(claim.pair_by)):
             if {a, b} <= set(here["criterion"]):
@@ -288,5 +325,5 @@ def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
         tables.append(pandas.read_csv(path))
-    summary = pandas.concat(tables).drop_duplicates([*RUN, *Cell._fields])
-    return paper.without_twins(summary[summary["sample"] != "stratified"])  # which takes labels to draw
+    summary = pandas.concat(tables, ignore_index=True).drop_duplicates([*RUN, *Cell._fields])
+    return summary[summary["sample"] != "stratified"]  # which takes labels to draw

@@ -141,14 +141,23 @@ def _together(wanted: Sequence[Cell], settings: Mapping[str, object], device: to
 
 
 def curves(
-    profile: profiles.Profile, notebook: str, extra: Iterable[str] = (), *, long_tailed: bool = False
+    profile: profiles.Profile,
+    notebook: str,
+    extra: Iterable[str] = (),
+    *,
+    long_tailed: bool = False,
+    all_draws: bool = False,
 ) -> pandas.DataFrame:
     """The rows of every run of `profile` that the ablation `notebook` compares; criteria without examples stand at
     each number.
 
+    All tables show the first draw of so many examples, so that a criterion has one value wherever it stands, and two
+    criteria are compared on the same examples; of `random`, which sees none, the mean over all its rankings counts.
+
     Arguments:
         extra: names of further criteria, which are measured on the spot.
         long_tailed: give the rows on the long-tailed set of examples, and not the others.
+        all_draws: give those on further draws of examples, too, to see how draws differ.
 
     A run of a seed that has not been trained yet is made first, by its own notebooks.
     """
@@ -157,6 +166,7 @@ def curves(
         loading.complete(run)
         planned = ablations.cells(notebook, run.settings["measuring"], sampling.labels_of(run))
         planned = [cell for cell in planned if (cell.sample == "long-tailed") == long_tailed]
+        planned = [cell for cell in planned if all_draws or not (cell.draw and cell.examples)]
         samples = dict.fromkeys(cell[1:] for cell in planned if cell.examples)
         for name, (examples, *draw) in product(extra, samples):
             planned += ablations.of_criterion(name, examples, [draw], run.settings["measuring"])

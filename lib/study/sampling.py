@@ -29,9 +29,8 @@ class Data:
     @classmethod
     def of(cls, run: profiles.Run, device: torch.device | str) -> "Data":
         train, test = (datasets.load(run.dataset, split, run.data_folder) for split in ("train", "test"))
-        count = run.settings["measuring"]["test_images"]
-        limited = count != "all" and torch.device(device).type == "cpu"
-        kept = datasets.subset(test, count, seed=0, stratified=True) if limited else slice(None)
+        limit = _limit(run, device)
+        kept = slice(None) if limit is None else datasets.subset(test, limit, seed=0, stratified=True)
         moments = datasets.statistics(train.images)
         pixels = (datasets.normalise(images, *moments).to(device) for images in (train.images, test.images[kept]))
         return cls(train, *pixels, test.labels[kept])
@@ -50,6 +49,17 @@ class Data:
         settings = run.settings["measuring"]
         count, seed = min(settings["oracle"], len(self.train)), seed_for("oracle", run.seed)
         return self.batches(count, "stratified", seed=seed, size=settings["batch"])
+
+
+def tested(run: profiles.Run, device: torch.device | str) -> int:
+    """How many test images the run's curves use when they are measured on `device`."""
+    limit = _limit(run, device)
+    return len(datasets.load(run.dataset, "test", run.data_folder)) if limit is None else limit
+
+
+def _limit(run: profiles.Run, device: torch.device | str) -> int | None:
+    count = run.settings["measuring"]["test_images"]
+    return None if count == "all" or torch.device(device).type != "cpu" else count
 
 
 def labels_of(run: profiles.Run) -> Tensor:

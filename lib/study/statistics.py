@@ -8,13 +8,18 @@ A *block* is one (dataset, network, seed): the unit that counts as independent. 
 in it, so they are averaged first, whatever their number, then numbers of examples, then criteria. A *group* is one
 (dataset, network).
 
-Sources: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), for the tests;
-Agarwal et al., Deep reinforcement learning at the edge of the statistical precipice, NeurIPS 2021, for the
-probability of improvement; Pratt, JASA 54 (1959), for zero differences in the signed-rank test; Holm, Scandinavian
-Journal of Statistics 6 (1979); Efron, JASA 82 (1987), for the BCa bootstrap.
+A verdict is *supported* or *contradicted* where the rules of `paired` say so, *too few networks* where no difference,
+however large, could be either, else *open*. It is *close* where it would be another one with one end of the interval
+moved by `NEAR_WIDTH` of its width, or with p larger or smaller by the factor `NEAR_P`.
+
+Sources: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), for the tests; Pratt,
+JASA 54 (1959), for zero differences in the signed-rank test; Holm, Scandinavian Journal of Statistics 6 (1979); Efron,
+JASA 82 (1987), for the BCa bootstrap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import starmap
 
 import numpy as np
 import pandas as pd
@@ -22,9 +27,11 @@ from scipy import special, stats
 
 BLOCK = ["dataset", "network", "seed"]
 GROUP = BLOCK[:2]
-KINDS = ("difference", "equivalence")
+KINDS = ("difference", "non-inferiority")
+TOO_FEW = "too few networks"
 LEVEL = 0.05  # of every test; the intervals hold 1 - LEVEL
 MARGIN = 0.01  # of relative auc: how much may be lost and still count as nothing lost
+NEAR_WIDTH, NEAR_P = 0.1, 1.25  # of the interval, and a factor: what a verdict that is not close outlasts
 BOOTSTRAP_FROM = 20  # blocks; below, Student's t
 DECIMALS = 12  # differences nearer to each other than this are ties: their distance is rounding
 
@@ -59,9 +66,10 @@ def sides(
     *,
     value: str = "auc_relative",
     pair_by: Sequence[str] = ("examples",),
+    pairs_first: bool = False,
 ) -> pd.DataFrame:
     """The two sides of a contrast: columns `a` and `b`, one row per block that has both; arguments as in `compare`."""
-    return _per_block(*_matched_cells(table, a, b, value, pair_by))
+    return _per_block(*_matched_cells(table, a, b, value, pair_by), last=pair_by if pairs_first else ["pair"])
 
 
 def _require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
@@ -92,10 +100,12 @@ def _matched_cells(table, a, b, value, pair_by) -> tuple[pd.DataFrame, int]:
     return cells, len({*zip(a, b, strict=True)})
 
 
-def _per_block(cells: pd.DataFrame, pairs: int) -> pd.DataFrame:
-    """Means over `pair_by`, then over pairs; blocks that lack a pair go, lest blocks mean different things."""
+def _per_block(cells: pd.DataFrame, pairs: int, last: Sequence[str] = ("pair",)) -> pd.DataFrame:
+    """Means over all but the columns `last`, then over these; blocks that lack a pair go, lest blocks mean different
+    things."""
     per_pair = cells.groupby([*BLOCK, "pair"], observed=True)[["a", "b"]].mean().dropna().groupby(BLOCK, observed=True)
-    return per_pair.mean()[per_pair.size() == pairs]
+    first = cells.groupby([*BLOCK, *last], observed=True, dropna=False)[["a", "b"]].mean().dropna()
+    return first.groupby(BLOCK, observed=True).mean().loc[per_pair.size() == pairs]
 
 
 # ---- one contrast -------------------------------------------------------------------------------------------------
@@ -113,17 +123,18 @@ def compare(
     seed: int = 0,
     claim: str = "",
     label: str = "",
+    pairs_first: bool = False,
 ) -> dict:
     """Row of the claims table for `a` minus `b`: criterion a[i] against b[i], same block and same `pair_by`.
 
-    Within a block draws are averaged first, then differences over `pair_by`, then over pairs. To contrast different
-    numbers of examples, give the rows criterion names of their own and use `pair_by=()`.
+    Within a block draws are averaged first, then differences over `pair_by`, then over pairs; with `pairs_first` over
+    pairs before `pair_by`, which is another mean where a pair lacks a number. To contrast different numbers of
+    examples, give the rows criterion names of their own and use `pair_by=()`.
 
-    Returns what `paired` does, with `claim`, `label`, `dropped` (blocks of the table that lack a side) and
-    `improvement` (see `probability_of_improvement`). Raises ValueError as `block_values` does, for lists of unequal
-    length and where no block has both sides.
+    Returns what `paired` does, with `claim`, `label` and `dropped` (blocks of the table that lack a side). Raises
+    ValueError as `block_values` does, for lists of unequal length and where no block has both sides.
     """
-    both = sides(table, a, b, value=value, pair_by=pair_by)
+    both = sides(table, a, b, value=value, pair_by=pair_by, pairs_first=pairs_first)
     return _claims_row(both, table, claim, label, kind=kind, margin=margin, seed=seed)
 
 
@@ -163,7 +174,6 @@ def _claims_row(both: pd.DataFrame, table: pd.DataFrame, claim: str, label: str,
         "label": label,
         **paired(both["a"] - both["b"], groups, **options),
         "dropped": len(table[BLOCK].drop_duplicates()) - len(both),
-        "improvement": probability_of_improvement(both["a"], both["b"], groups),
     }
 
 
@@ -178,8 +188,13 @@ def paired(
     """Effect and verdict for one difference per block, shape (blocks,); `groups` (blocks,) says where each is from.
 
     Returns `kind`, `effect` (mean), `low`, `high` (see `interval`), `p` of no difference (see `signed_rank`), `blocks`,
-    `won` (share above 0, ties half), `smallest_p`, `signs` of the groups' means, `verdict`. Raises ValueError for an
-    unknown kind, a negative margin, no differences or differences that are not finite.
+    `ahead` (how many of them are above 0), `smallest_p`, `signs` of the groups' means, `verdict`, `side` (where the
+    interval lies: "above", "below" or "on both sides" of 0 or, for non-inferiority, of -margin; "" where there is none)
+    and `close`. Raises ValueError for an unknown kind, a negative margin, no differences or differences that are not
+    finite.
+
+    A difference is supported (contradicted) where p is below the level, the interval above (below) 0 and the mean of
+    every group of that sign; non-inferiority where the interval is above (below) -margin.
     """
     if kind not in KINDS or not margin >= 0:
         raise ValueError(f"kind is one of {KINDS} and margin at least 0, not {kind!r} and {margin!r}")
@@ -188,21 +203,35 @@ def paired(
     means = pd.Series(values).groupby(np.asarray(groups, dtype=object)).mean().round(DECIMALS)
     (low, high), (_, p) = interval(values, seed), signed_rank(values)
     found = {"kind": kind, "effect": float(values.mean()), "low": low, "high": high, "p": p, "blocks": len(values)}
-    found |= {"won": float(np.heaviside(values, 0.5).mean()), "smallest_p": smallest_p(len(values))}
-    return found | {"signs": _signs(means), "verdict": _verdict(kind, low, high, p, means, margin)}
+    found |= {"ahead": int((values > 0).sum()), "smallest_p": smallest_p(len(values)), "signs": _signs(means)}
+    judge = partial(_judged, kind, means, -margin if kind == "non-inferiority" else 0.0, len(values))
+    verdict, side = judge(low, high, p)
+    return found | {"verdict": verdict, "side": side, "close": _is_close(judge, low, high, p)}
 
 
 def _signs(group_means: pd.Series) -> str:
     return ", ".join(f"{name} {'-0+'[int(np.sign(mean)) + 1]}" for name, mean in group_means.items())
 
 
-def _verdict(kind: str, low: float, high: float, p: float, group_means: pd.Series, margin: float) -> str:
-    if kind == "equivalence":
-        supported, contradicted = low > -margin, high < -margin
-    else:
-        supported = p < LEVEL and low > 0 and (group_means > 0).all()
-        contradicted = p < LEVEL and high < 0 and (group_means < 0).all()
-    return "supported" if supported else "contradicted" if contradicted else "open"
+def _judged(
+    kind: str, group_means: pd.Series, limit: float, blocks: int, low: float, high: float, p: float
+) -> tuple[str, str]:
+    """Verdict, and on which side of `limit` the interval lies."""
+    side = "above" if low > limit else "below" if high < limit else "" if np.isnan(low) else "on both sides"
+    takes_test, sign = kind == "difference", {"above": 1, "below": -1}.get(side)
+    if too_few(blocks) if takes_test else blocks < 2:
+        return TOO_FEW, side
+    agreed = not takes_test or (p < LEVEL and (np.sign(group_means) == sign).all())
+    return {1: "supported", -1: "contradicted"}[sign] if sign and agreed else "open", side
+
+
+def _is_close(judge: Callable[[float, float, float], tuple[str, str]], low: float, high: float, p: float) -> bool:
+    """Whether the verdict, or the side that it says where networks are too few for one, hangs on a hair."""
+    reach = NEAR_WIDTH * (high - low)
+    moved = [(low + step, high, p) for step in (-reach, reach)] + [(low, high + step, p) for step in (-reach, reach)]
+    moved += [(low, high, min(1.0, p * factor)) for factor in (NEAR_P, 1 / NEAR_P)]
+    found = starmap(judge, [(low, high, p), *moved])
+    return len({(verdict, side if verdict == TOO_FEW else "") for verdict, side in found}) > 1
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
@@ -250,17 +279,9 @@ def smallest_p(blocks: int) -> float:
     return min(1.0, 2.0 ** (1 - blocks))
 
 
-def probability_of_improvement(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> float:
-    """Chance that a run of A beats a run of B: over all pairs of seeds in a group, ties half, then over groups.
-
-    `a`, `b` and `groups` have one entry per block. Source: Agarwal et al. 2021.
-    """
-    runs = pd.DataFrame({"a": np.asarray(a, float), "b": np.asarray(b, float), "group": list(groups)}).round(DECIMALS)
-    won = [
-        np.heaviside(np.subtract.outer(group["a"].to_numpy(), group["b"].to_numpy()), 0.5).mean()
-        for _, group in runs.groupby("group")
-    ]
-    return float(np.mean(won))
+def too_few(blocks: int) -> bool:
+    """Whether no difference, however large, would be significant over so many blocks."""
+    return smallest_p(blocks) >= LEVEL
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

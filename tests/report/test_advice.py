@@ -45,7 +45,7 @@ def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
     [
         (
             (0.5, 0.8),
-            "+0.100 and +0.100. All 1,000 without labels are better than up to 10 with labels, whichever way.",
+            "+0.100 and +0.100. All 1,000 without labels are better than up to 10 with labels by `sq:norm`.",
         ),
         ((0.8, 0.8), "+0.400 and +0.100. All 1,000 without labels are no better than 10 with labels."),
     ],

@@ -35,8 +35,10 @@ def test_the_paper_and_ours_stand_side_by_side_in_a_plot_per_contrast():
     assert both.axes[2].get_title() == "norm, against plain\ncifar100, vgg19"
 
 
-def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_equivalence_alone():
-    table = pandas.DataFrame({"claim": ["C1", "C3"], "kind": ["difference", "equivalence"], "verdict": "open"})
+def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_non_inferiority_alone():
+    table = pandas.DataFrame(
+        {"claim": ["C1", "C3"], "kind": ["difference", "non-inferiority"], "verdict": ["too few networks", "open"]}
+    )
     table = table.assign(effect=0.1, low=0.05, high=0.2)
     axes = claim_figures.claims(table, {"C1": "norm", "C3": "labels"}, margin=0.01).axes[0]
     (shade,) = [found for found in axes.collections if len(found.get_paths()) and found.get_facecolor().size]

@@ -20,7 +20,7 @@ def test_a_gpu_scores_at_the_share_measured_here_and_needs_cores_to_decode(tmp_p
     said = outlook.imagenet(tmp_path).replace("\n", " ")
     assert "10.0 images are scored a second, in 0.50 of the time of a plain pass: 36 hours" in said
     assert "from 1,000 to 100,000 images" in said and "exponents are 0.99 for time and 0.01 for memory" in said
-    assert "1.88 times as fast" in said and "8 kB per criterion" in said
+    assert "2 processes are 1.88 times as fast as 1, and exchange" in said and "8 kB per criterion" in said
     assert "score 1,876." in said and "it needs 19 cores" in said  # 938 / .5, and that / 100
     assert "with 16 beside each GPU decoding takes longer" in said
     write(tmp_path, images_per_second=[5, 10, 200])

@@ -6,6 +6,7 @@ from itertools import product
 import pandas
 import pytest
 
+from lib.importance import MINIBATCH
 from lib.study import claims, paper, profiles, statistics
 
 COLUMNS = ["dataset", "network", "seed", "criterion", "examples", "draw", "sample", "used", "auc_relative"]
@@ -112,14 +113,64 @@ def test_a_further_table_counts_only_where_its_notebook_is_run(plan):
     assert row_of(claims.verdicts(fewer), "C6")["blocks"] == 3
 
 
-def test_p_is_shown_where_it_has_a_part_in_the_verdict(plan):
-    found = claims.verdicts(plan)
-    shown = claims.readable(found)
-    idle = shown["kind"] == "equivalence"
-    assert set(shown["claim"][idle]) == {"C3", "C6", "C9"}
-    assert shown[["p", "smallest_p"]].isna().all(axis=1).tolist() == idle.tolist()
-    assert found["p"].notna().all()
-    assert claims.readable(pandas.DataFrame()).empty
+def test_p_is_adjusted_for_the_claims_that_rest_on_a_test(plan):
+    found = claims.verdicts(plan).set_index("claim")
+    idle = found["kind"] == "non-inferiority"
+    assert set(found.index[idle]) == {"C3", "C6", "C9"} and found["p"].notna().all()
+    assert found.loc[idle, ["p_holm", "smallest_p_holm"]].isna().all(axis=None)
+    assert found.loc[~idle, "p_holm"].tolist() == statistics.holm(found.loc[~idle, "p"]).tolist()
+    assert set(found.loc[~idle, "smallest_p_holm"]) == {1}  # seven times .25
+
+
+def uneven(plan):
+    """C1 in six networks: one pair on 300 examples alone, by .2; the other on 200, too, by -.03 at each."""
+    gains = {("taylorfo", 200): -0.03, ("taylorfo", 300): -0.03, ("sq", 300): 0.07}
+    values = {cell: [0.5] * 6 for cell in gains}
+    values |= {(f"{name}:norm", n): [0.5 + gain + s / 1e4 for s in range(6)] for (name, n), gain in gains.items()}
+    put(plan, "15-replication-summary", table(values))
+    return {"C1": replace(claims.CLAIMS["C1"], a=("taylorfo:norm", "sq:norm"), b=("taylorfo", "sq"), apart=())}
+
+
+def test_numbers_are_averaged_before_pairs_and_the_other_order_is_beside_it(plan, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", uneven(plan))
+    row = row_of(claims.verdicts(plan), "C1")
+    assert (row["effect"], row["verdict"]) == (pytest.approx((-0.03 + 0.07) / 2 + 2.5e-4), "supported")
+    # at 200 -.03, at 300 .02
+    assert (row["other_effect"], row["other_verdict"]) == (pytest.approx((-0.03 + 0.02) / 2 + 2.5e-4), "contradicted")
+    assert (row["side"], row["other_side"]) == ("above", "below")
+
+
+def test_the_parts_of_a_contrast_are_by_number_and_by_pair(plan, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", uneven(plan))
+    found = claims.parts(plan)
+    assert found["pair"].tolist() == ["", "", "taylorfo:norm minus taylorfo", "sq:norm minus sq"]
+    assert found["examples"].tolist()[:2] == [200, 300] and found["examples"][2:].isna().all()
+    assert found["effect"].tolist() == pytest.approx([-0.03 + 2.5e-4, 0.02 + 2.5e-4, -0.03 + 2.5e-4, 0.07 + 2.5e-4])
+    assert found["ahead"].tolist() == [0, 6, 0, 6] and set(found["blocks"]) == {6}
+
+
+def test_a_contrast_of_one_pair_has_parts_by_number_alone(plan):
+    found = claims.parts(plan)
+    here = found[found["claim"] == "C4"]
+    assert here["examples"].tolist() == [10, 100] and set(here["pair"]) == {""}
+    whole = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
+    mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
+    expected = [mean["sq:rand:norm", number] - mean["taylorfo", number] for number in (10, 100)]
+    assert here["effect"].tolist() == pytest.approx(expected)
+    assert len(found[(found["claim"] == "C2") & (found["pair"] != "")]) == len(claims.CLAIMS["C2"].pairs)
+
+
+def test_one_ranking_under_two_names_counts_once_in_claims(plan, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", {"C5": claims.CLAIMS["C5"]})
+    cells = product(("molchanov-bn", "molchanov-group"), (MINIBATCH, MINIBATCH + 1))
+    plain = {cell: [0.5] * 3 for cell in cells}
+    random = {(f"{name}:rand:norm", number): [0.9 if name == "molchanov-bn" else 0.6] * 3 for name, number in plain}
+    put(plan, "15-replication-summary", table(plain | random))
+    assert row_of(claims.verdicts(plan), "C5")["effect"] == pytest.approx((0.4 + 0.1) / 2)
+    few = table(plain | random)
+    put(plan, "15-replication-summary", few[few["examples"] == MINIBATCH])
+    assert row_of(claims.verdicts(plan), "C5")["effect"] == pytest.approx(0.1)  # molchanov-group alone
+    assert claims.secondary(plan)["label"].tolist() == ["molchanov-group:rand:norm minus molchanov-group"]
 
 
 def test_secondary_rows_are_the_pairs_at_each_number_and_average_to_the_contrast(plan):
@@ -128,9 +179,7 @@ def test_secondary_rows_are_the_pairs_at_each_number_and_average_to_the_contrast
         rows = behind[(behind["claim"] == name) & (behind["part"] == "contrast")]
         claim = claims.CLAIMS[name]
         expected = {(f"{a} minus {b}", number) for a, b in claim.pairs for number in (10, 100)}
-        expected -= {
-            (label, 10) for label, _ in expected if label.startswith("molchanov-bn")
-        }  # ranks as taylorfo there
+        expected -= {cell for cell in expected if cell[0].startswith("molchanov-bn") and cell[1] <= MINIBATCH}
         assert set(zip(rows["label"], rows["examples"], strict=True)) == expected and len(rows) == len(expected)
         if name != "C5":
             assert rows["effect"].mean() == pytest.approx(row_of(verdicts, name)["effect"])
@@ -143,16 +192,6 @@ def test_holm_is_within_a_claim(plan):
         assert rows["smallest_p_holm"].tolist() == [min(1, 0.25 * len(rows))] * len(rows)  # three blocks: .25
 
 
-def test_rows_are_shown_with_the_examples_used_only_where_these_are_not_those_at_hand():
-    rows = pandas.DataFrame({name: [0.0, 0.0] for name in claims.SECONDARY})
-    rows = rows.assign(examples=[10, 100], used_a=[10, 100], used_b=[10, 100], part="contrast")
-    shown = claims.readable_rows(rows)
-    assert not {"used_a", "used_b", "part", "claim", "won"} & set(shown) and len(shown) == 2
-    limited = claims.readable_rows(rows.assign(used_b=[0, 100], part=["contrast", "apart"]))
-    assert "used_a" not in limited and limited["part"].tolist() == ["contrast", "apart"]
-    assert limited["used_b"].fillna(-1).tolist() == [0, -1]
-
-
 def test_every_claim_has_few_words_for_a_figure():
     words = [claim.short for claim in claims.CLAIMS.values()]
     assert len(set(words)) == len(words) and all(0 < len(word) <= 45 for word in words)
@@ -162,7 +201,8 @@ def test_what_random_gradients_gain_from_normalising_is_reported_apart(plan):
     behind = claims.secondary(plan)
     apart = behind[(behind["claim"] == "C1") & (behind["part"] == "apart")]
     assert set(apart["label"].str.partition(" minus ")[0].str.endswith(":rand:norm")) == {True}
-    assert len(apart) == 9  # five reductions, two numbers; molchanov-bn on 10 examples is left out
+    twins = sum(number <= MINIBATCH for number in (10, 100))  # at which molchanov-bn is left out
+    assert len(apart) == 5 * 2 - twins
 
 
 def test_scarcity_comes_with_label_free_on_all_against_labels_on_few(plan):
@@ -210,7 +250,7 @@ def test_beside_the_paper_a_claim_has_the_pairs_that_it_shows_and_apart_from_the
 def test_beside_the_paper_one_ranking_under_two_names_counts_once():
     names = ["taylorfo", "molchanov-bn", "molchanov-group"]
     few, many = (
-        table({(f"{name}{end}", number): [0.1] for name in names for end in ("", ":norm")}) for number in (10, 103)
+        table({(f"{name}{end}", number): [0.1] for name in names for end in ("", ":norm")}) for number in (10, 50000)
     )
     found = claims.beside_paper(pandas.concat([few, many]).assign(dataset="cifar100", network="resnet20"), paper.auc())
     assert found.query("claim == 'C1'")["differences"].tolist() == [

@@ -114,6 +114,11 @@ def test_the_smallest_p_is_reached_when_every_block_agrees(blocks, expected):
     assert statistics.smallest_p(blocks) == statistics.signed_rank(np.arange(1, blocks + 1))[1] == expected
 
 
+@pytest.mark.parametrize(("blocks", "few"), [(1, True), (5, True), (6, False)])
+def test_networks_are_too_few_where_no_p_can_be_below_the_level(blocks, few):
+    assert statistics.too_few(blocks) == few
+
+
 def test_holm_by_hand():
     # sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04, of which the last may not be below the one before
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -136,10 +141,12 @@ def test_a_difference_that_every_block_shows():
         "high": pytest.approx(0.055 + half),
         "p": 0.03125,
         "blocks": 6,
-        "won": 1,
+        "ahead": 6,
         "smallest_p": 0.03125,
         "signs": "x +, y +",
         "verdict": "supported",
+        "side": "above",
+        "close": False,
     }
 
 
@@ -148,7 +155,7 @@ def test_a_difference_that_every_block_shows():
     [
         (UP, "xxxxxx", "supported"),
         (-UP, "xxxyyy", "contradicted"),
-        (UP[:5], "xxxxx", "open"),  # p = .0625 however large the effect
+        (UP[:5], "xxxxx", "too few networks"),  # p = .0625 however large the effect
         ([*UP, *UP, -0.001], "xxxxxxxxxxxxy", "open"),  # p and interval clear, but y has another sign
         ([*-UP, *-UP, 0.001], "xxxxxxxxxxxxy", "open"),
         ([*UP, *UP, 0.0], "xxxxxxxxxxxxy", "open"),  # nor does no difference have the same sign
@@ -162,7 +169,7 @@ def test_the_verdict_on_a_difference(differences, groups, verdict):
 
 def test_a_group_of_another_sign_is_what_keeps_a_clear_difference_open():
     row = statistics.paired([*UP, *UP, -0.001], list("xxxxxxxxxxxxy"))
-    assert row["p"] < 0.05 and row["low"] > 0 and row["signs"] == "x +, y -" and row["won"] == pytest.approx(12 / 13)
+    assert row["p"] < 0.05 and row["low"] > 0 and row["signs"] == "x +, y -" and row["ahead"] == 12
     wide = statistics.paired([*UP / 100, 2.0])
     assert wide["p"] < 0.05 and wide["low"] < 0 < wide["effect"]
 
@@ -177,25 +184,79 @@ def test_a_group_of_another_sign_is_what_keeps_a_clear_difference_open():
         ([-0.019, -0.02, -0.021], 0.03, "supported"),  # the same with a wider margin
         ([0.2, 0.3, 0.4], 0.01, "supported"),  # better is no worse
         ([-0.1, 0.0, 0.1], 0.01, "open"),
-        ([0.0], 0.01, "open"),
+        ([0.0], 0.01, "too few networks"),  # no interval
     ],
 )
-def test_the_verdict_on_equivalence(differences, margin, verdict):
-    assert statistics.paired(differences, kind="equivalence", margin=margin)["verdict"] == verdict
+def test_the_verdict_on_non_inferiority(differences, margin, verdict):
+    assert statistics.paired(differences, kind="non-inferiority", margin=margin)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("differences", "kind", "side"),
+    [
+        ([0.1, 0.2, 0.3], "difference", "on both sides"),  # .2 +- .248
+        ([0.19, 0.2, 0.21], "difference", "above"),
+        ([-0.19, -0.2, -0.21], "difference", "below"),
+        ([0.2], "difference", ""),
+        ([-0.0085, -0.0095, -0.0105], "non-inferiority", "on both sides"),  # of -.01
+        ([-0.004, -0.005, -0.006], "non-inferiority", "above"),
+    ],
+)
+def test_where_the_interval_lies_is_said_whatever_the_verdict(differences, kind, side):
+    assert statistics.paired(differences, kind=kind)["side"] == side
+
+
+SKEWED = np.array([-1, -0.9, -0.8, -0.7, -0.6, 4]) / 100
+HALF = 2.5705818366147395 * np.sqrt(19.3 / 5 / 6) / 100  # of its interval, whose middle is 0
+
+
+@pytest.mark.parametrize(
+    ("above", "verdict", "close"),
+    [
+        (0.19, "supported", True),  # the lower end is .19 half widths above 0: a tenth of the width is .2
+        (0.21, "supported", False),
+        (-0.19, "open", True),
+        (-0.21, "open", False),
+    ],
+)
+def test_a_verdict_is_close_where_a_tenth_of_the_intervals_width_would_change_it(above, verdict, close):
+    differences = SKEWED + (1 + above) * HALF  # all above 0
+    row = statistics.paired(differences)
+    assert (row["p"], row["verdict"], row["close"]) == (0.03125, verdict, close)
+    lost = statistics.paired(differences - 0.01, kind="non-inferiority", margin=0.01)
+    assert (lost["verdict"], lost["close"]) == (verdict, close)
+
+
+def test_a_verdict_is_close_where_p_would_change_it_by_a_quarter():
+    clear = np.array([96, 97, 98, 99, 100])  # so that the interval is far from 0
+    row = statistics.paired(np.array([-4, -3, 1, 2, 95, *clear]) / 1000)  # T = 7
+    assert (row["p"], row["verdict"], row["close"]) == (38 / 1024, "supported", False)  # .037; .046 with a quarter more
+    row = statistics.paired(np.array([-5, -3, 1, 2, 4, *clear]) / 1000)  # T = 8
+    assert (row["p"], row["verdict"], row["close"]) == (50 / 1024, "supported", True)
+    row = statistics.paired(np.array([-5, -4, 1, 2, 3, *clear]) / 1000)  # T = 9: .064, and .0516 with a fifth less
+    assert (row["p"], row["verdict"], row["close"]) == (66 / 1024, "open", False)
+
+
+def test_too_few_networks_are_close_where_the_side_of_the_interval_hangs_on_a_hair():
+    half = 4.302652729911275 * 0.01 / np.sqrt(3)  # t at .975 with 2 degrees of freedom
+    around = np.array([-0.01, 0.0, 0.01])
+    near, far = (statistics.paired(around + (1 + share) * half) for share in (0.19, 0.21))
+    assert (near["verdict"], near["side"], near["close"]) == ("too few networks", "above", True)
+    assert (far["verdict"], far["side"], far["close"]) == ("too few networks", "above", False)
 
 
 def test_one_block_decides_nothing():
     row = statistics.paired([0.4], ["x"])
     assert np.isnan([row["low"], row["high"]]).all()
-    assert (row["effect"], row["p"], row["smallest_p"], row["verdict"]) == (0.4, 1, 1, "open")
+    assert (row["effect"], row["p"], row["smallest_p"], row["verdict"]) == (0.4, 1, 1, "too few networks")
+    assert (row["side"], row["close"], row["ahead"]) == ("", False, 1)
 
 
 def test_ties_are_ties_even_when_rounding_blurs_them():
     assert 0.1 + 0.2 - 0.3 > 0 and 0.3 - 0.1 < 0.2 and sum([0.1, 0.2, -0.3]) > 0
     row = statistics.paired([0.1 + 0.2 - 0.3, 0.2, 0.1, 0.2, -0.3], list("xyzzz"))
-    assert (row["won"], row["signs"]) == (0.7, "x 0, y +, z 0")
+    assert (row["ahead"], row["signs"]) == (3, "x 0, y +, z 0")  # ties are not
     assert statistics.signed_rank([0.3 - 0.1, -0.2, 0.1])[0] == 2.5
-    assert statistics.probability_of_improvement([0.1 + 0.2], [0.3], ["x"]) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -257,10 +318,21 @@ def test_each_criterion_meets_its_counterpart_and_pairs_weigh_the_same():
     assert statistics.compare(table, ["a", "c"], ["b", "b"])["effect"] == pytest.approx((0.2 - 0.3) / 2)
 
 
+def test_pairs_may_be_averaged_before_numbers_of_examples():
+    values = {"a": (0.9, 0.7), "b": (0.8, 0.4), "c": (0.5,), "d": (0.6,)}  # at 2 and 10 examples; c and d at 2 only
+    rows = [("cnn", 0, name, 8 * i + 2, 0, v) for name, of in values.items() for i, v in enumerate(of)]
+    row = statistics.compare(tidy(*rows), ["a", "c"], ["b", "d"], pairs_first=True)
+    assert row["effect"] == pytest.approx(((0.1 - 0.1) / 2 + 0.3) / 2)  # at 2 both pairs, at 10 one
+    whole = runs([0.1, 0.2, 0.4]).assign(examples=np.nan)
+    assert statistics.compare(whole, "a", "b", pairs_first=True)["effect"] == pytest.approx(0.7 / 3)
+    partly = pd.concat([tidy(*rows), tidy(*rows[:4]).assign(seed=1)])  # a block that lacks a pair goes either way
+    assert statistics.compare(partly, ["a", "c"], ["b", "d"], pairs_first=True)["blocks"] == 1
+
+
 def test_blocks_without_both_sides_are_dropped_and_counted():
     table = pd.concat([runs([0.1, 0.2, 0.3]), tidy(("vgg", 0, "a", 2, 0, 0.5), ("vgg", 1, "c", 2, 0, 0.5))])
     row = statistics.compare(table, "a", "b", claim="C1", label="a against b")
-    assert {"claim", "label", "effect", "p", "smallest_p", "verdict", "improvement"} < set(row)
+    assert {"claim", "label", "effect", "p", "smallest_p", "verdict", "ahead"} < set(row)
     assert (row["claim"], row["label"], row["blocks"], row["dropped"]) == ("C1", "a against b", 3, 2)
     assert (row["effect"], row["signs"]) == (pytest.approx(0.2), "digits/cnn +")
     # a block that lacks one of two pairs would mean something else than the others
@@ -275,8 +347,8 @@ def test_compare_judges_as_paired_does():
     expected = statistics.paired(UP, ["digits/cnn"] * 3 + ["digits/vgg"] * 3)
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert row["verdict"] == "supported"
-    lost = statistics.compare(table, "b", "a", kind="equivalence", margin=0.02)
-    assert (lost["kind"], lost["effect"], lost["verdict"]) == ("equivalence", pytest.approx(-0.055), "contradicted")
+    lost = statistics.compare(table, "b", "a", kind="non-inferiority", margin=0.02)
+    assert (lost["kind"], lost["effect"], lost["verdict"]) == ("non-inferiority", pytest.approx(-0.055), "contradicted")
 
 
 def test_the_order_of_rows_and_their_types_do_not_matter():
@@ -289,16 +361,6 @@ def test_the_order_of_rows_and_their_types_do_not_matter():
 def test_criteria_that_use_no_examples_can_be_paired():
     table = runs([0.1, 0.2, 0.4]).assign(examples=np.nan)
     assert statistics.compare(table, "a", "b")["effect"] == pytest.approx(0.7 / 3)
-
-
-def test_the_probability_of_improvement_by_hand():
-    # first group: 2 beats 1, 2 ties 2, 3 beats 1, 3 beats 2: 3.5 of 4; second: 0 loses to 1
-    found = statistics.probability_of_improvement([2, 3, 0], [1, 2, 1], ["x", "x", "y"])
-    assert found == (3.5 / 4 + 0) / 2
-    # all pairs of seeds count, not only equal ones: of 9 pairs 6 are won although every block is
-    table = tidy(*[("cnn", s, name, 2, 0, s + up) for s in range(3) for name, up in [("a", 0.5), ("b", 0)]])
-    row = statistics.compare(table, "a", "b")
-    assert (row["won"], row["improvement"]) == (1, pytest.approx(6 / 9))
 
 
 def scarcity(gains, network="cnn"):

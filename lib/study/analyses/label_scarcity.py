@@ -46,6 +46,14 @@ def _overtakes_at(lead: pandas.Series) -> str:
     return f"{numpy.exp(numpy.interp(0, around, numpy.log(around.index))):.0f}"
 
 
+def draw_differences(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """How much relative auc differs between draws of equally many examples, where there are several: dataset, network,
+    examples, sample, criterion and draw_sd (the standard deviation over draws; root mean square over runs)."""
+    keys = [*PANEL, "examples", "sample", "criterion"]
+    spread = summary.groupby([*keys, "seed"], observed=True)["auc_relative"].std().dropna()
+    return numpy.sqrt((spread**2).groupby(keys).mean()).rename("draw_sd").reset_index()
+
+
 def draw_agreement(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.DataFrame:
     """Spearman correlation of the scores from different draws of equally many examples: mean over pairs of draws and
     runs.

@@ -65,11 +65,11 @@ def ranks(summary: pandas.DataFrame, criteria: Sequence[str] = RANKED) -> tuple[
     """Friedman's and Nemenyi's tests over trained networks, for at most ten criteria.
 
     Returns the mean ranks (criterion, mean_rank; 1 is best), Nemenyi's p for every pair, and one row of facts about
-    both tests: chi2, chi2_p, f, f_p, blocks, critical_difference. A single trained network gives nothing to test: then
-    only `blocks` is there.
+    both tests: chi2, chi2_p, f, f_p, blocks, critical_difference. Where trained networks are `statistics.too_few`,
+    there is nothing to test: then only `blocks` is there.
     """
     matrix = statistics.block_values(summary, list(criteria), pair_by=()).dropna()
-    if len(matrix) < 2:
+    if statistics.too_few(len(matrix)):
         nothing = pandas.DataFrame({"criterion": [], "mean_rank": []})
         return nothing, pandas.DataFrame(), pandas.DataFrame({"blocks": [len(matrix)]})
     facts, pairs = rankings.friedman(matrix), rankings.nemenyi(matrix)

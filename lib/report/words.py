@@ -1,0 +1,35 @@
+"""How numbers and names are said in sentences.
+
+Enters: values. Leaves: text.
+"""
+
+from collections.abc import Iterable
+
+import pandas
+
+
+def on_images(examples: Iterable[int]) -> str:
+    """Numbers of images: "2 and 1,000 images"."""
+    return f"{listed(f'{number:,}' for number in examples)} images"
+
+
+def spread(values: pandas.Series, form: str) -> str:
+    """The least and the largest: "0.020 to 0.030", or one number where both are shown alike."""
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
+
+
+def signed(value: float) -> str:
+    """With its sign, but for what is shown as 0: "+0.010"."""
+    rounded = round(value, 3)
+    return f"{rounded:+.3f}" if rounded else "0.000"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """The parts as one lists them in words: "a, b and c"."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def capital(text: str) -> str:
+    """With a capital first letter."""
+    return text[:1].upper() + text[1:]

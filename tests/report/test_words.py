@@ -1,0 +1,19 @@
+"""report.words: numbers and names in sentences."""
+
+import pandas
+import pytest
+
+from lib.report import words
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0123, "+0.012"), (-0.5, "-0.500"), (0.0004, "0.000"), (-0.0, "0.000")])
+def test_numbers_have_a_sign_unless_they_are_shown_as_0(value, said):
+    assert words.signed(value) == said
+
+
+def test_lists_and_ranges():
+    assert words.listed(["a"]) == "a" and words.listed("abc") == "a, b and c"
+    assert words.on_images([2, 50000]) == "2 and 50,000 images"
+    assert words.spread(pandas.Series([0.3, 0.1]), ".1f") == "0.1 to 0.3"
+    assert words.spread(pandas.Series([0.31, 0.29]), ".1f") == "0.3"
+    assert words.capital("what it says") == "What it says" and words.capital("") == ""
