@@ -280,6 +280,23 @@ MUTATIONS = (
         'margin if kind == "non',
         "statistics",
     ),
+    Planted(
+        "no verdict is close for its p",
+        "statistics",
+        "for factor in (NEAR_P, 1 / NEAR_P)",
+        "for factor in (1, 1)",
+        "statistics",
+    ),
+    Planted(
+        "a twin on a whole minibatch counts", "paper", "between(1, MINIBATCH)", "between(1, MINIBATCH - 1)", "paper"
+    ),
+    Planted(
+        "the draws of random rankings are dropped, too",
+        "measurements",
+        "not (cell.draw and cell.examples)",
+        "not cell.draw",
+        "recomputed",
+    ),
     # what goes before
     Planted("images are mirrored upside down", "training", "x.flip(3)", "x.flip(2)", "training"),
     Planted(

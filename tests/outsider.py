@@ -1,0 +1,199 @@
+"""What somebody else makes of a profile's measured files: the same numbers, by arithmetic of his own.
+
+Enters: a profile's folder, with curves.parquet, finetuning.parquet and 10-measure.json of every run. Leaves: the claims
+table, its parts, the leaderboard. Nothing of `lib` is used, and the claims and rules are written down anew.
+"""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy
+import pandas
+
+BLOCK = ["dataset", "network", "seed"]
+T_975 = {1: 12.7062047364, 2: 4.3026527297, 3: 3.1824463053, 4: 2.7764451052, 5: 2.5705818366}  # by degrees of freedom
+TWINS_UP_TO = 128  # examples, on which molchanov-bn ranks as taylorfo
+WEIGHTS = ("random", "l1", "l2", "bn-scale", "fpgm", "lamp", "synflow")
+ACTIVATIONS = ("apoz", "act-mean", "act-std", "hrank", "chip")
+FREE = ("rand", "sign", "pseudo", "sampled", "ggn", "mas", "top", "exact", "orth")
+FIVE = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
+FOUR = ("", ":norm", ":rand", ":rand:norm")
+RIVALS = [name for name in (*WEIGHTS, *ACTIVATIONS) if name != "random"]
+PAIRS = {
+    "C1": [(f"{name}:norm", name) for name in FIVE],
+    "C2": [(f"{name}{end}", f"taylorfo{end}") for name, end in product(("abs", "sq"), FOUR)],
+    "C3": [(f"{name}:rand:norm", f"{name}:norm") for name in ("abs", "sq")],
+    "C4": [("sq:rand:norm", "taylorfo")],
+    "C5": [(f"{name}:rand:norm", name) for name in ("molchanov-bn", "molchanov-group")],
+    "C6": [("sq:rand:norm", "sq:exact")],
+    "C7": [("sq:rand:norm", f"{name}{end}") for end, name in product(("", ":layer"), RIVALS)],
+    "C9": [(f"{name}:norm", name) for name in ("abs", "sq")],
+    "C10": [(f"sq{end}", f"abs{end}") for end in FOUR],
+}
+NOTHING_LOST = ("C3", "C6", "C9")
+
+
+class Outsider:
+    """Of one profile's folder."""
+
+    def __init__(self, folder: Path):
+        runs = sorted(folder.glob("*/seed-*"))
+        self.settings = json.loads((runs[0] / "10-measure.json").read_text())["settings"]["measuring"]
+        self.points = pandas.concat([pandas.read_parquet(run / "curves.parquet") for run in runs], ignore_index=True)
+        self.values = self._values()
+        self.runs = runs
+
+    def _values(self) -> pandas.DataFrame:
+        """One row per block, criterion, number of examples and kind of draw: relative auc, of the first draw (of random
+        rankings the mean over all)."""
+        first = self.points[(self.points["draw"] == 0) | (self.points["examples"] == 0)]
+        keys = [*BLOCK, "criterion", "examples", "sample", "used", "draw"]
+        rows = []
+        for key, curve in first.groupby(keys):
+            curve = curve.sort_values("pruned")
+            row = dict(zip(keys, key, strict=True))
+            for name in ("accuracy", "accuracy_rare"):
+                y = curve[name].to_numpy() if name in curve else numpy.array([numpy.nan])
+                x = curve["pruned"].to_numpy()
+                if not numpy.isnan(y).any():
+                    area = ((y[1:] + y[:-1]) / 2 * numpy.diff(x)).sum() / (x[-1] - x[0])
+                    row[name.replace("accuracy", "auc")] = area / y[0]
+            for share in (10, 25, 50):
+                row[f"kept_{share}"] = numpy.interp(share / 100 * curve["units"].iloc[0], x, curve["accuracy"]) / y0(
+                    curve
+                )
+            rows.append(row)
+        return pandas.DataFrame(rows).groupby(keys[:-1], as_index=False).mean(numeric_only=True)
+
+    def numbers(self, setting: str) -> list[int]:
+        most = self.points["examples"].max()
+        return [most if number == "all" else number for number in self.settings[setting]]
+
+    def table(self, claim: str) -> pandas.DataFrame:
+        """Differences: a row per block, a column per (pair, number of examples), those that count."""
+        kind, value = ("long-tailed", "auc_rare") if claim == "C9" else ("random", "auc")
+        here = self.values[(self.values["sample"] == kind) | (self.values["examples"] == 0)]
+        by = "used" if claim == "C6" else "examples"
+        if claim == "C9":
+            numbers = sorted(here.loc[here["examples"] > 0, "examples"].unique())
+        else:
+            numbers = self.numbers({"C4": "scarcity", "C7": "ablations"}.get(claim, "panels"))
+        if claim == "C6":
+            exact = self.settings["exact"]
+            limit = max(self.numbers("panels")) if exact == "all" else exact
+            here = here[here["examples"].isin(numbers + [min(number, limit) for number in self.numbers("ablations")])]
+            numbers = sorted(here["used"].unique())
+        else:
+            here = here[(here["used"] == here["examples"]) | (here["used"] == 0)]
+        found = {}
+        for (a, b), number in product(PAIRS[claim], numbers):
+            sides = [self._side(here[here["criterion"] == name], by, number, value) for name in (a, b)]
+            twin = a.startswith("molchanov-bn") and number <= TWINS_UP_TO
+            if not twin and len(sides[0]) and len(sides[1]):
+                found[f"{a} minus {b}", number] = (sides[0] - sides[1]).dropna()
+        return pandas.DataFrame(found)
+
+    @staticmethod
+    def _side(rows: pandas.DataFrame, by: str, number: int, value: str) -> pandas.Series:
+        return rows[(rows[by] == number) | (rows["examples"] == 0)].groupby(BLOCK)[value].mean()
+
+    def contrast(self, claim: str) -> tuple[pandas.Series, pandas.Series]:
+        """One difference per block: over numbers first and then over pairs, and the other way round."""
+        table = self.table(claim)
+        if claim == "C4":
+            low, high = table.columns.get_level_values(1).min(), table.columns.get_level_values(1).max()
+            pair = table.columns[0][0]
+            return (table[pair, low] - table[pair, high],) * 2
+        return tuple(table.T.groupby(level=level).mean().mean() for level in (0, 1))
+
+    def kept_orders(self) -> pandas.Series:
+        """For every block the rank correlation of accuracy before and after fine-tuning."""
+        found = {}
+        for run in self.runs:
+            tuned = pandas.read_parquet(run / "finetuning.parquet")
+            ends = tuned.sort_values("epoch").groupby("criterion")["accuracy"].agg(["first", "last"]).rank()
+            constant = (ends.std() == 0).any()
+            key = tuple(tuned[BLOCK].iloc[0])
+            found[key] = 0.0 if constant else numpy.corrcoef(ends["first"], ends["last"])[0, 1]
+        return pandas.Series(found)
+
+    def claims(self, names=(*PAIRS, "C8")) -> pandas.DataFrame:
+        """The claims table, in order."""
+        rows = {}
+        for name in sorted(names, key=lambda claim: int(claim[1:])):
+            first, other = (self.kept_orders(), None) if name == "C8" else self.contrast(name)
+            rows[name] = judged(first, nothing_lost=name in NOTHING_LOST)
+            if other is not None and name != "C4":
+                again = judged(other, nothing_lost=name in NOTHING_LOST)
+                rows[name] |= {f"other_{key}": again[key] for key in ("verdict", "effect")}
+        found = pandas.DataFrame(rows).T
+        tested = [name for name in rows if name not in NOTHING_LOST]
+        adjusted, so_far = {}, 0.0
+        for rank, name in enumerate(sorted(tested, key=lambda name: rows[name]["p"])):
+            so_far = max(so_far, rows[name]["p"] * (len(tested) - rank))
+            adjusted[name] = min(1.0, so_far)
+        return found.assign(p_holm=pandas.Series(adjusted))
+
+    def leaderboard(self, *, labels: bool) -> pandas.DataFrame:
+        """Relative auc and examples used, best first, of all that need labels or of all that need none, on the most
+        examples of the rivals' ablation."""
+        most = max(self.numbers("ablations"))
+        here = self.values[(self.values["sample"] == "random") & self.values["examples"].isin([0, most])]
+        here = here[here["criterion"].map(needs_labels) == labels]
+        board = here.groupby("criterion").agg(auc=("auc", "mean"), used=("used", "max"))
+        return board.sort_values("auc", ascending=False)
+
+
+def y0(curve: pandas.DataFrame) -> float:
+    return curve["accuracy"].iloc[0]
+
+
+def needs_labels(criterion: str) -> bool:
+    reduction, *rest = criterion.split(":")
+    return reduction not in (*WEIGHTS, *ACTIVATIONS) and not any(part.split("@")[0] in FREE for part in rest)
+
+
+def judged(differences: pandas.Series, *, nothing_lost: bool) -> dict:
+    """Effect, interval, p and verdict of one difference per block."""
+    values = differences.to_numpy().round(12)
+    n, effect = len(values), values.mean()
+    half = T_975[n - 1] * values.std(ddof=1) / n**0.5 if n > 1 else numpy.nan
+    p = signed_rank(values)
+    found = {"effect": effect, "low": effect - half, "high": effect + half, "p": p, "blocks": n}
+    signs = set(numpy.sign(differences.groupby(level=[0, 1]).mean().round(12)))
+
+    def verdict(low, high, p):
+        limit = -0.01 if nothing_lost else 0
+        side = 1 if low > limit else -1 if high < limit else 0
+        if n < 2 if nothing_lost else n < 6:  # 2 / 2^5 is above .05
+            return f"too few networks {side}"
+        sure = side and (nothing_lost or (p < 0.05 and signs == {side}))
+        return {1: "supported", -1: "contradicted"}[side] if sure else "open"
+
+    tenth = 2 * half / 10
+    near = [(found["low"] + step, found["high"], p) for step in (tenth, -tenth)]
+    near += [(found["low"], found["high"] + step, p) for step in (tenth, -tenth)]
+    near += [(found["low"], found["high"], p * 1.25), (found["low"], found["high"], p / 1.25)]
+    own = verdict(found["low"], found["high"], p)
+    found |= {"ahead": int((values > 0).sum()), "close": any(verdict(*moved) != own for moved in near)}
+    return found | {"verdict": own.rstrip("-01 ")}
+
+
+def signed_rank(values: numpy.ndarray) -> float:
+    """The exact two-sided p, by all signs that the differences could have had."""
+    sizes = numpy.abs(values)
+    ranks = numpy.array([(sizes < size).sum() + ((sizes == size).sum() + 1) / 2 for size in sizes])
+    flips = [abs(numpy.dot(signs, ranks)) for signs in product(*[(1, -1) if value else (0,) for value in values])]
+    return float(numpy.mean(numpy.array(flips) >= abs(numpy.dot(numpy.sign(values), ranks)) - 1e-9))
+
+
+def standard_error(curve: pandas.DataFrame, images: int, draws: int = 4000) -> float:
+    """Of a curve's relative auc, by drawing images anew: each is right from the start up to some point, or never."""
+    accuracy = numpy.minimum.accumulate(curve["accuracy"].to_numpy())
+    gone = curve["pruned"].to_numpy() / curve["pruned"].iloc[-1]
+    chances = numpy.append(-numpy.diff(numpy.append(1.0, accuracy)), accuracy[-1])
+    counts = numpy.random.default_rng(0).multinomial(images, chances, size=draws)
+    still = images - counts.cumsum(1)[:, :-1]  # (draws, points)
+    area = ((still[:, 1:] + still[:, :-1]) / 2 * numpy.diff(gone)).sum(1)
+    return float((area / still[:, 0]).std())
