@@ -291,11 +291,11 @@ MUTATIONS = (
         "a twin on a whole minibatch counts", "paper", "between(1, MINIBATCH)", "between(1, MINIBATCH - 1)", "paper"
     ),
     Planted(
-        "the draws of random rankings are dropped, too",
+        "random rankings count by the first alone",
         "measurements",
         "not (cell.draw and cell.examples)",
         "not cell.draw",
-        "recomputed",
+        "measurements",
     ),
     # what goes before
     Planted("images are mirrored upside down", "training", "x.flip(3)", "x.flip(2)", "training"),

@@ -67,7 +67,7 @@ def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
     ]
     opening = f"**Can you tell without labels?** {capital(', but '.join(answer))}" if answer else "**Without labels**"
     said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
-    said += f"{free['used'].max():,} images."
+    said += f"{free.loc[free['criterion'] == RECOMMENDED, 'used'].max():,} images."
     return " ".join(filter(None, [said, _best_with_labels(own, labelled)]))
 
 
@@ -101,8 +101,10 @@ def _panels(table: pandas.DataFrame) -> str:
 def _place(means: pandas.Series) -> str:
     best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
     if best == RECOMMENDED:
-        return f"Not in the mean: it is the best of {len(means)} criteria."
-    return f"Among {len(means)} criteria it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
+        return f"Not in the mean: it is the best of {len(means)} criteria that take none."
+    return (
+        f"Among {len(means)} criteria that take none it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
+    )
 
 
 def _by_cost(free: pandas.DataFrame) -> str:
@@ -126,7 +128,7 @@ def _best_with_labels(own: float, labelled: pandas.DataFrame) -> str:
         return ""
     means = _means(labelled)
     best, side = means.index[0], "more" if means.iloc[0] > own else "no more"
-    return f"Of {len(means)} that need labels, the best, `{best}`, has {means[best]:.3f}, {side} than it."
+    return f"Of {len(means)} that need labels, on as many, the best, `{best}`, has {means[best]:.3f}, {side} than it."
 
 
 def _has_recommended(table: pandas.DataFrame) -> bool:
@@ -189,12 +191,14 @@ def _how_sure(numbers: pandas.DataFrame) -> str:
     if own.empty:
         return ""
     panels = [
-        f"{row.standard_error:.3f} on {row.test_images:,.0f} ({row.dataset}, {row.network})" for row in own.itertuples()
+        f"{row.test_images:,.0f} test images leave it uncertain by {row.standard_error:.3f} ({row.dataset}, "
+        f"{row.network})"
+        for row in own.itertuples()
     ]
     return (
-        f"**How sure is a single number?** Curves are of test images: so few leave the relative auc of one curve of "
-        f"`{RECOMMENDED}` uncertain by a standard error of up to {listed(panels)}. All networks are tested on the same "
-        f"images, so that no interval over networks contains it; much of it cancels in differences between criteria."
+        f"**How sure is a single number?** Of the relative auc of one curve of `{RECOMMENDED}`: {'; '.join(panels)}. "
+        f"That is a standard error, rather too large. All networks are tested on the same images, so that no interval "
+        f"over networks contains it; much of it cancels in differences between criteria."
     )
 
 

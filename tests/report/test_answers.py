@@ -33,10 +33,11 @@ def test_the_recommended_criterion_is_placed_among_those_without_labels_and_besi
     assert first == (
         "- **Can you tell without labels?** Better than by the size of weights (`l2`: 0.500) and by chance (`random`: "
         "0.300): `sq:rand:norm`, which needs none, has a mean relative auc of 0.700, scored on 10 images. Of 2 that "
-        "need labels, the best, `sq`, has 0.900, more than it."
+        "need labels, on as many, the best, `sq`, has 0.900, more than it."
     )
     assert second == (
-        "- **Is anything better without labels?** Among 4 criteria it is in place 2; the best, `act-std`, has 0.800."
+        "- **Is anything better without labels?** Among 4 criteria that take none it is in place 2; the best, "
+        "`act-std`, has 0.800."
     )
     assert third == (
         "- **Which can go?** Those that it ranks lowest: with 10, 25 and 50 % of all units off a network keeps on "
@@ -59,8 +60,10 @@ def test_the_answer_is_chosen_by_what_is_larger(means, words):
 
 def test_the_best_is_said_to_be_the_best():
     said = answers.in_short(free=free(own=0.7, l2=0.5), labelled=free(sq=0.6))
-    assert "Of 1 that need labels, the best, `sq`, has 0.600, no more" in said
-    assert "**Is anything better without labels?** Not in the mean: it is the best of 2 criteria." in said
+    assert "Of 1 that need labels, on as many, the best, `sq`, has 0.600, no more" in said
+    assert (
+        "**Is anything better without labels?** Not in the mean: it is the best of 2 criteria that take none." in said
+    )
     assert "anything better" not in answers.in_short(free=free(own=0.7))
 
 
@@ -178,7 +181,7 @@ def test_what_so_many_test_images_leave_uncertain_is_said_of_the_recommended_cri
     numbers = pandas.DataFrame({"criterion": ["l2", claims.RECOMMENDED], "standard_error": [0.5, 0.0129]})
     numbers = numbers.assign(dataset="cifar100", network="resnet20", test_images=1000.0)
     said = answers.in_short(numbers=numbers)
-    assert "of `sq:rand:norm` uncertain by a standard error of up to 0.013 on 1,000 (cifar100, resnet20)." in said
+    assert "`sq:rand:norm`: 1,000 test images leave it uncertain by 0.013 (cifar100, resnet20). That is a stand" in said
     assert answers.in_short(numbers=numbers[:1]) == ""
 
 

@@ -148,7 +148,12 @@ def orders(values, networks=("resnet8", "vgg8")):
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
-    [([0.5, 0.6, 0.7], "supported"), ([-0.5, -0.6, -0.7], "contradicted"), ([0.5, -0.6, 0.7], "open"), ([0.5], "open")],
+    [
+        ([0.5, 0.6, 0.7], "supported"),
+        ([-0.5, -0.6, -0.7], "contradicted"),
+        ([0.5, -0.6, 0.7], "open"),
+        ([0.5], "too few networks"),
+    ],
 )
 def test_c8_is_supported_where_the_mean_correlation_is_surely_above_0(tmp_path, monkeypatch, values, verdict):
     monkeypatch.setattr(claims, "CLAIMS", {})

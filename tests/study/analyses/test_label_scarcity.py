@@ -42,3 +42,11 @@ def test_crossings_average_draws_and_leave_stratified_ones_out():
     by_class = rows("examples criterion auc_relative", (10, "label", 0.0), sample="stratified")
     found = label_scarcity.crossings(pandas.concat([table, more, by_class]), "free", ["label"])
     assert found["overtakes_at"].tolist() == ["always"] * 2
+
+
+def test_draws_differ_by_their_standard_deviation_within_each_run():
+    table = rows("examples criterion draw auc_relative", (10, "sq", 0, 0.3), (10, "sq", 1, 0.5), (99, "sq", 0, 0.7))
+    other = rows("examples criterion draw auc_relative", (10, "sq", 0, 0.4), (10, "sq", 1, 0.4), seed=1)
+    (row,) = label_scarcity.draw_differences(pandas.concat([table, other])).to_dict("records")
+    assert (row["examples"], row["sample"], row["criterion"]) == (10, "random", "sq")
+    assert row["draw_sd"] == pytest.approx(((0.02 + 0) / 2) ** 0.5)  # variances of .02 and of 0
