@@ -38,3 +38,12 @@ def test_criteria_that_need_labels_are_taken_on_as_many_examples_as_those_that_n
     monkeypatch.setattr(measurements, "measured", lambda plan: curves)
     found = leaderboards.labelled(None, rows("examples criterion", (10, "sq:rand"), (100, "sq:rand")))
     assert found[["examples", "criterion"]].to_numpy().tolist() == [[100, "sq"]]
+
+
+@pytest.mark.parametrize(("networks", "tested"), [(5, False), (6, True)])
+def test_ranks_are_tested_where_networks_are_enough_for_any_test(networks, tested):
+    values = [("a", 0.1), ("b", 0.2), ("c", 0.3)]
+    table = pandas.concat(rows("criterion auc_relative", *values, seed=seed, examples=10) for seed in range(networks))
+    ranks, p_values, facts = leaderboards.ranks(table, ["a", "b", "c"])
+    assert (len(ranks), len(p_values)) == ((3, 3) if tested else (0, 0))
+    assert facts["blocks"].tolist() == [networks] and ("chi2_p" in facts) == tested
