@@ -53,6 +53,14 @@ def outputs(run: profiles.Run, notebook: str) -> list[Path]:
     return [*tables[notebook], run.record(notebook), run.executed(notebook)]
 
 
+def with_precision(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Settings of a training of `then`: with the precision of `now`, where the record is from before they named one.
+
+    Those trainings computed in bfloat16 where the processor multiplies it; the network is what it is all the same.
+    """
+    return dict(then) | ({"precision": now["precision"]} if then.get("precision") == "auto" else {})
+
+
 def _offered(path: Path, profile: profiles.Profile, folder: Path) -> Path:
     return folder / path.relative_to(profile.folder)
 
@@ -68,7 +76,7 @@ def _require_fit(run: profiles.Run, notebook: str, profile: profiles.Profile, fo
     instead = f"{instead} {run.label} anew, without {folder}"
     path = _offered(run.record(notebook), profile, folder)
     told = _told(path, notebook, section)
-    _require_alike(path, told["settings"], run.settings[section], instead)
+    _require_alike(path, with_precision(told["settings"], run.settings[section]), run.settings[section], instead)
     images = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
     if told["data"] != (images if notebook == TRAIN else images[0]):
         raise ValueError(f"{path} is of other images than those of {run.dataset} in {run.data_folder}: {instead}")
