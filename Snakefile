@@ -114,6 +114,7 @@ rule measure:
         RUN / "curves.parquet",
         RUN / "scores.parquet",
         RUN / "oracle.parquet",
+        RUN / "repaired.parquet",
         RUN / "finetuning.parquet",
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
@@ -136,6 +137,7 @@ rule ablation:
         curves=of_all_runs(RUN / "curves.parquet"),
         scores=of_all_runs(RUN / "scores.parquet"),
         oracle=of_all_runs(RUN / "oracle.parquet"),
+        repaired=of_all_runs(RUN / "repaired.parquet"),
         finetuning=of_all_runs(RUN / "finetuning.parquet"),
     output:
         executed=profile.executed("{notebook}"),

@@ -25,6 +25,7 @@ PER_RUN = [
     "training.parquet",
     "curves.parquet",
     "oracle.parquet",
+    "repaired.parquet",
     "finetuning.parquet",
 ]
 
