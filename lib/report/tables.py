@@ -34,6 +34,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "accuracy_10pct_repaired": "with repair, 10 % off (%)",
     "accuracy_25pct_repaired": "with repair, 25 % off (%)",
     "accuracy_50pct_repaired": "with repair, 50 % off (%)",
+    "oracle:loss": "of the way to oracle:loss (%)",
+    "oracle:output": "of the way to oracle:output (%)",
+    "greedy": "of the way to greedy (%)",
+    "furthest": "of the way to the furthest of them (%)",
     "repaired_on": "repaired on (images)",
     "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone (%)",
     "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone (%)",
@@ -122,6 +126,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
 SHARES = ("before", "after", "rise", "disagree", "disagree_paper")  # shown in percent, as are all columns accuracy...
+SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest")
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 

@@ -53,7 +53,7 @@ def measure(
         scored = keep(["scores", *here], partial(_score, run, data, model, sample, used, here, tell))
         scores.append(scored)
         for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
-            curves.append(keep(["curves", *some], partial(_curves_of, run, data, model, judged, scored, some)))
+            curves.append(keep(["curves", *some], partial(curves_of, run, data, model, judged, scored, some)))
             tell(f"{sum(map(len, curves)) // settings['points']} of {len(wanted)} curves")
     return _tidy(curves), _tidy(scores)
 
@@ -84,8 +84,18 @@ def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas
     return _tidy(tables)
 
 
-def _curves_of(run, data, model, judged, scored: pandas.DataFrame, some: Sequence[Cell]) -> pandas.DataFrame:
-    """A row per point of the curves of `some` cells, which are among those `scored`: they differ in criterion only."""
+def curves_of(
+    run: profiles.Run,
+    data: sampling.Data,
+    model: nn.Module,
+    judged: Sequence[tuple],
+    scored: pandas.DataFrame,
+    some: Sequence[Cell],
+) -> pandas.DataFrame:
+    """A row per point of the curves of `some` cells, which are among those `scored`: they differ in criterion only.
+
+    Columns as in the curves of `measure`. `judged`: the oracle's images.
+    """
     rows = [scored[scored["criterion"] == cell.criterion] for cell in some]
     sample, seed = some[0].sample, sampling.seed_for(some[0].sample, run.seed, some[0].draw)
     groups = sampling.bands(data.test_labels, len(data.train.classes), seed) if sample == "long-tailed" else None

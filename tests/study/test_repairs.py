@@ -60,6 +60,18 @@ def test_the_accuracies_are_those_of_the_network_repaired_on_unlabelled_training
     assert repaired.query("criterion == 'sq:norm'")["accuracy"].tolist() == table["accuracy"].tolist()
 
 
+def test_the_orders_of_the_oracle_are_repaired_too_and_no_other_of_its_sample(run, measured, monkeypatch):
+    rows = measured[1].query("criterion in ['sq:norm', 'l2']").assign(examples=32, sample="oracle")
+    names = {"sq:norm": "oracle:loss", "l2": "sq:rand:norm"}
+    orders = rows.assign(criterion=rows["criterion"].map(names))
+    monkeypatch.setattr(ablations, "cells", lambda *_: [Cell("sq:norm", 40)])
+    found = repairs.measure(run, pandas.concat([measured[1], orders]), "cpu")
+    assert found.groupby(["criterion", "examples", "sample"], sort=False).size().to_dict() == {
+        ("sq:norm", 40, "random"): 5,
+        ("oracle:loss", 32, "oracle"): 5,
+    }
+
+
 def test_there_are_no_more_images_to_repair_on_than_training_images(run, monkeypatch):
     monkeypatch.setattr(Run, "settings", {"measuring": run.settings["measuring"] | {"repair": 10**6}})
     data = sampling.Data.of(run, "cpu")
