@@ -64,6 +64,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "against": "against",
     "overtakes_at": "examples from which on it is as good",
     "classes": "classes in the set",
+    "least": "least that is left of a layer (%)",
+    "spread": "SD over layers (%)",
     "auc_relative_common": "commonest classes",
     "auc_relative_middle": "middle classes",
     "auc_relative_rare": "rarest classes",
@@ -126,7 +128,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
 SHARES = ("before", "after", "rise", "disagree", "disagree_paper")  # shown in percent, as are all columns accuracy...
-SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest")
+SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest", "least", "spread")
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 
