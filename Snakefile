@@ -115,6 +115,7 @@ rule measure:
         RUN / "scores.parquet",
         RUN / "oracle.parquet",
         RUN / "repaired.parquet",
+        RUN / "silenced.parquet",
         RUN / "finetuning.parquet",
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
@@ -138,6 +139,7 @@ rule ablation:
         scores=of_all_runs(RUN / "scores.parquet"),
         oracle=of_all_runs(RUN / "oracle.parquet"),
         repaired=of_all_runs(RUN / "repaired.parquet"),
+        silenced=of_all_runs(RUN / "silenced.parquet"),
         finetuning=of_all_runs(RUN / "finetuning.parquet"),
     output:
         executed=profile.executed("{notebook}"),

@@ -64,6 +64,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "against": "against",
     "overtakes_at": "examples from which on it is as good",
     "classes": "classes in the set",
+    "behind": "relative auc, mask after BatchNorm",
+    "in_front": "relative auc, mask in front of it",
     "least": "least that is left of a layer (%)",
     "spread": "SD over layers (%)",
     "auc_relative_common": "commonest classes",

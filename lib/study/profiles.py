@@ -163,6 +163,10 @@ class Run:
         return self.folder / "repaired.parquet"
 
     @property
+    def silenced(self) -> Path:
+        return self.folder / "silenced.parquet"
+
+    @property
     def finetuning(self) -> Path:
         return self.folder / "finetuning.parquet"
 

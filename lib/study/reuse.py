@@ -51,7 +51,7 @@ def outputs(run: profiles.Run, notebook: str) -> list[Path]:
     """What a run's notebook leaves; its executed copy comes last, and says that the rest is whole."""
     tables = {
         TRAIN: [run.checkpoint, run.training],
-        MEASURE: [run.curves, run.scores, run.oracle, run.repaired, run.finetuning],
+        MEASURE: [run.curves, run.scores, run.oracle, run.repaired, run.silenced, run.finetuning],
     }
     return [*tables[notebook], run.record(notebook), run.executed(notebook)]
 

@@ -26,6 +26,7 @@ PER_RUN = [
     "curves.parquet",
     "oracle.parquet",
     "repaired.parquet",
+    "silenced.parquet",
     "finetuning.parquet",
 ]
 
