@@ -41,7 +41,7 @@ def measure(
     data, model = sampling.Data.of(run, device), loading.model(run, device)
     scores = keep("ceilings, scores", partial(_scores, run, model, data.for_oracle(run), judged))
     cells = [Cell(*cell) for cell in scores[list(Cell._fields)].drop_duplicates().itertuples(index=False, name=None)]
-    make = partial(measurements.curves_of, run, data, model, data.for_oracle(run), scores, cells)
+    make = partial(measurements.evaluate, run, data, model, data.for_oracle(run), scores, cells)
     return keep("ceilings, curves", make), scores
 
 

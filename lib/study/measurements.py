@@ -53,7 +53,7 @@ def measure(
         scored = keep(["scores", *here], partial(_score, run, data, model, sample, used, here, tell))
         scores.append(scored)
         for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
-            curves.append(keep(["curves", *some], partial(curves_of, run, data, model, judged, scored, some)))
+            curves.append(keep(["curves", *some], partial(evaluate, run, data, model, judged, scored, some)))
             tell(f"{sum(map(len, curves)) // settings['points']} of {len(wanted)} curves")
     return _tidy(curves), _tidy(scores)
 
@@ -84,7 +84,7 @@ def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas
     return _tidy(tables)
 
 
-def curves_of(
+def evaluate(
     run: profiles.Run,
     data: sampling.Data,
     model: nn.Module,
@@ -99,13 +99,13 @@ def curves_of(
     rows = [scored[scored["criterion"] == cell.criterion] for cell in some]
     sample, seed = some[0].sample, sampling.seed_for(some[0].sample, run.seed, some[0].draw)
     groups = sampling.bands(data.test_labels, len(data.train.classes), seed) if sample == "long-tailed" else None
-    found = evaluate(run, data, model, rows, groups=groups)
+    found = curves_by(run, data, model, rows, groups=groups)
     orders = list(map(order_of, rows))
     joint = oracle.joint(model, orders, tenth(len(orders[0])), judged)
     return found.assign(joint=numpy.repeat(joint, run.settings["measuring"]["points"]))
 
 
-def evaluate(
+def curves_by(
     run: profiles.Run, data: sampling.Data, model: nn.Module, scored: Sequence[pandas.DataFrame], **how: object
 ) -> pandas.DataFrame:
     """Curves of the run's network, a row per point of each: the cell's columns, then what `pruning.curve` says.
@@ -120,7 +120,7 @@ def evaluate(
     return _tidy([table.assign(**columns) for table, columns in zip(found, keys, strict=True)])
 
 
-def evaluate_anew(
+def curves_anew(
     run: profiles.Run,
     data: sampling.Data,
     model: nn.Module,
@@ -130,12 +130,12 @@ def evaluate_anew(
     name: str,
     **how: object,
 ) -> pandas.DataFrame:
-    """Curves as of `evaluate` of these cells of a table of scores, some at a time, by `keep` under a name: see
+    """Curves as of `curves_by` of these cells of a table of scores, some at a time, by `keep` under a name: see
     `parts`."""
     by_cell, found = {Cell(*cell): here for cell, here in scores.groupby(list(Cell._fields), observed=True)}, []
     for some in (cells[start : start + AT_A_TIME] for start in range(0, len(cells), AT_A_TIME)):
         rows = [by_cell[cell] for cell in some]
-        found.append(keep([name, *some], partial(evaluate, run, data, model, rows, **how)))
+        found.append(keep([name, *some], partial(curves_by, run, data, model, rows, **how)))
     return _tidy(found)
 
 

@@ -27,8 +27,8 @@ def measure(
         scores: of `measurements.measure`, with these cells among others, and of `ceilings.measure`.
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
 
-    Returns the columns of `measurements.evaluate`, and repaired_on (images). No row where the profile has no 65-repair,
-        or the network no BatchNorm.
+    Returns the columns of `measurements.curves_by`, and repaired_on (images). No row where the profile has no
+        65-repair, or the network no BatchNorm.
     """
     model, settings = loading.model(run, device), run.settings["measuring"]
     cells = ablations.cells(NOTEBOOK, settings, sampling.labels_of(run)) if NOTEBOOK in run.plan.notebooks else []
@@ -38,7 +38,7 @@ def measure(
     cells += [Cell(*cell) for cell in orders.itertuples(index=False, name=None) if cell[0] in ceilings.ORACLES]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
     images = data.for_repair(run)
-    found = measurements.evaluate_anew(run, data, model, scores, cells, keep, "repaired", repair_on=images)
+    found = measurements.curves_anew(run, data, model, scores, cells, keep, "repaired", repair_on=images)
     return found.assign(repaired_on=len(images))
 
 

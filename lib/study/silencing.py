@@ -27,7 +27,7 @@ def measure(
         scores: of `measurements.measure`, with the cells of 15-replication among others.
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
 
-    Returns the columns of `measurements.evaluate`; no row where the profile has no 15-replication.
+    Returns the columns of `measurements.curves_by`; no row where the profile has no 15-replication.
     """
     if NOTEBOOK not in run.plan.notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
@@ -36,7 +36,7 @@ def measure(
     cells = [cell for cell in asked if cell.criterion in CRITERIA and cell.examples in (0, most) and not cell.draw]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
     model = loading.model(run, device)
-    return measurements.evaluate_anew(run, data, model, scores, cells, keep, "silenced", in_front=True)
+    return measurements.curves_anew(run, data, model, scores, cells, keep, "silenced", in_front=True)
 
 
 def read(plan: profiles.Profile) -> pandas.DataFrame:
