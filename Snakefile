@@ -114,6 +114,8 @@ rule measure:
         RUN / "curves.parquet",
         RUN / "scores.parquet",
         RUN / "oracle.parquet",
+        RUN / "repaired.parquet",
+        RUN / "silenced.parquet",
         RUN / "finetuning.parquet",
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
@@ -136,6 +138,8 @@ rule ablation:
         curves=of_all_runs(RUN / "curves.parquet"),
         scores=of_all_runs(RUN / "scores.parquet"),
         oracle=of_all_runs(RUN / "oracle.parquet"),
+        repaired=of_all_runs(RUN / "repaired.parquet"),
+        silenced=of_all_runs(RUN / "silenced.parquet"),
         finetuning=of_all_runs(RUN / "finetuning.parquet"),
     output:
         executed=profile.executed("{notebook}"),

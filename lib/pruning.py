@@ -22,7 +22,7 @@ from lib.footprint import Footprint
 from lib.models import alike, attempted, predict
 from lib.repair import reestimated
 from lib.structure import slim as slim  # for whoever prunes
-from lib.units import LAYERS, Tap, Unit, along, tapped, units
+from lib.units import LAYERS, Tap, Unit, along, before_norms, tapped, units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -114,6 +114,7 @@ def curve(
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
     repair_on: Tensor | None = None,
+    in_front: bool = False,
 ) -> pandas.DataFrame:
     """Accuracy as units go, from none to half of them.
 
@@ -124,6 +125,8 @@ def curve(
         batch: images at once; without it, as many as suit the device.
         repair_on: images without labels, on which the statistics of every BatchNorm are estimated anew at every point
             with a unit off (see `lib.repair`); without them nothing is repaired.
+        in_front: whether units are silenced in front of their BatchNorm, which leaves a constant behind instead of
+            nothing: no removal, but what some mean by a mask.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
     curve.
@@ -136,7 +139,8 @@ def curve(
     `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with
     `repair_on` what `repair.reestimate` raises.
     """
-    (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch, repair_on=repair_on)
+    how = {"groups": groups, "batch": batch, "repair_on": repair_on, "in_front": in_front}
+    (table,) = curves(model, [order], images, labels, points, **how)
     return table
 
 
@@ -151,6 +155,7 @@ def curves(
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
     repair_on: Tensor | None = None,
+    in_front: bool = False,
 ) -> list[pandas.DataFrame]:
     """A `curve` for each of `orders`, which costs less than one by one: they share what is computed with nothing off.
 
@@ -173,7 +178,8 @@ def curves(
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
     with ranks.together(), models.as_written():
-        pruned = _Pruned(model, layers, images[mine], batch, repair_on) if len(labels[mine]) else None
+        silenced = before_norms(layers) if in_front else layers
+        pruned = _Pruned(model, silenced, images[mine], batch, repair_on) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
     accuracies = [(ranks.total(found) / members.sum(1)).T.tolist() for found in right]
     tables = [pandas.DataFrame(dict(zip(parts, accuracy, strict=True))) for accuracy in accuracies]

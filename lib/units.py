@@ -14,7 +14,7 @@ than it did for the example, or one that did not run then.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
@@ -142,6 +142,16 @@ def tapped(
         for name in known:
             stack.callback(model.get_submodule(name).register_forward_hook(hook(name)).remove)
         yield
+
+
+def before_norms(layers: Sequence[Unit]) -> list[Unit]:
+    """The same units, tapped at their layers' own outputs: in front of BatchNorm, which makes a constant of zero."""
+    return [replace(unit, taps=tuple(_own_taps(unit))) for unit in layers]
+
+
+def _own_taps(unit: Unit) -> Iterator["Tap"]:
+    for call, tap in enumerate(unit.taps):
+        yield replace(tap, module=unit.name, call=call, calls=len(unit.taps))
 
 
 def along(values: Tensor, axis: int, like: Tensor) -> Tensor:

@@ -304,6 +304,28 @@ MUTATIONS = (
     ),
     Planted("a text in study.yaml passes for a number", "schema", "strict=True, ge=1", "ge=1", "schema"),
     Planted("code that a module imports does not count", "digests", "pending += [", "[", "digests"),
+    Planted("a network that was looked at before has a part in the claim", "claims", "seen=_SEEN", "seen=()", "claims"),
+    Planted(
+        "what repair gives back is a share of what was there",
+        "given_back",
+        "/ lost).where",
+        '/ both["accuracy_unpruned"]).where',
+        "given_back",
+    ),
+    Planted(
+        "the greedy order forgets what is off",
+        "ceilings",
+        "masked(model, order, k,",
+        "masked(model, order, 0,",
+        "ceilings",
+    ),
+    Planted(
+        "a mask in front of BatchNorm is one after it",
+        "pruning",
+        "before_norms(layers) if in_front else layers",
+        "layers",
+        "pruning",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import pandas
 from lib.report import claim_answers, tables
 from lib.report.words import capital, listed, on_images, spread
 from lib.study.analyses import failures, joint_effects, leaderboards
+from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL
 
@@ -27,6 +28,7 @@ def in_short(
     numbers: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     together: pandas.DataFrame = NOTHING,
+    headroom: pandas.DataFrame = NOTHING,
     agreement: pandas.DataFrame = NOTHING,
     contrasts: pandas.DataFrame = NOTHING,
     single: pandas.DataFrame = NOTHING,
@@ -41,10 +43,11 @@ def in_short(
         numbers: of `mean_curves.in_numbers`, with those of `tested.standard_errors`.
         tuned: of `finetuning.recovery`.
         together: of `joint_effects.means`.
+        headroom: of `headroom.means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
-    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free)]
+    said = [_standing(free, labelled), _anything_better(free), _left_to_gain(headroom), _what_can_go(free)]
     said += [claim_answers.normalising(verdicts, parts, behind)]
     said += [answer(verdicts, parts) for answer in (claim_answers.labels, claim_answers.one_vector)]
     said += [_after_fine_tuning(tuned), _alarm(together), claim_answers.all_claims(verdicts), _how_sure(numbers)]
@@ -137,6 +140,20 @@ def _has_recommended(table: pandas.DataFrame) -> bool:
 
 def _means(summary: pandas.DataFrame) -> pandas.Series:
     return leaderboards.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
+
+
+def _left_to_gain(headroom: pandas.DataFrame) -> str:
+    """How far it goes to the best of the orders that are known only afterwards."""
+    if not _has_recommended(headroom):
+        return ""
+    means = headroom.groupby("criterion")[["auc_relative", "furthest"]].mean()
+    tops, there = ([name for name in names if name in means.index] for names in (CEILINGS, (RECOMMENDED, "l2")))
+    aucs = listed(f"`{name}`: {means.loc[name, 'auc_relative']:.3f}" for name in tops)
+    ways = listed(f"`{name}` {100 * means.loc[name, 'furthest']:.0f} %" for name in there)
+    return (
+        f"**How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
+        f"({aucs}) criteria go, in the mean over networks: {ways}."
+    )
 
 
 def _what_can_go(free: pandas.DataFrame) -> str:

@@ -159,6 +159,14 @@ class Run:
         return self.folder / "scores.parquet"
 
     @property
+    def repaired(self) -> Path:
+        return self.folder / "repaired.parquet"
+
+    @property
+    def silenced(self) -> Path:
+        return self.folder / "silenced.parquet"
+
+    @property
     def finetuning(self) -> Path:
         return self.folder / "finetuning.parquet"
 

@@ -49,7 +49,10 @@ def take(profile: profiles.Profile, folder: str | os.PathLike, name: str, *noteb
 
 def outputs(run: profiles.Run, notebook: str) -> list[Path]:
     """What a run's notebook leaves; its executed copy comes last, and says that the rest is whole."""
-    tables = {TRAIN: [run.checkpoint, run.training], MEASURE: [run.curves, run.scores, run.oracle, run.finetuning]}
+    tables = {
+        TRAIN: [run.checkpoint, run.training],
+        MEASURE: [run.curves, run.scores, run.oracle, run.repaired, run.silenced, run.finetuning],
+    }
     return [*tables[notebook], run.record(notebook), run.executed(notebook)]
 
 

@@ -73,7 +73,7 @@ Some = Annotated[list[T], Field(strict=True, min_length=1), AfterValidator(_diff
 
 Whole = Annotated[int, Field(strict=True, ge=0), must_be("a whole number, 0 or more")]
 Count = Annotated[int, Field(strict=True, ge=1), must_be("a whole number, 1 or more")]
-Points = Annotated[int, Field(strict=True, ge=2), must_be("a whole number, 2 or more")]
+Several = Annotated[int, Field(strict=True, ge=2), must_be("a whole number, 2 or more")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Rate = Annotated[Number, Field(gt=0), must_be("a number above 0 (in YAML 1.0e-4, not 1e-4)")]
 Fraction = Annotated[Number, Field(ge=0, lt=1), must_be("a number from 0 to below 1 (1.0e-4, not 1e-4)")]
@@ -150,7 +150,7 @@ class Training(Section):
 class Measuring(Section):
     """What is measured of them, and on how many images."""
 
-    points: ByData[Points]
+    points: ByData[Several]
     panels: ByData[Amounts]
     ablations: ByData[Amounts]
     scarcity: ByData[Amounts]
@@ -160,6 +160,7 @@ class Measuring(Section):
     maps: ByData[Amount]
     exact: ByData[Amount]
     oracle: ByData[Count]
+    repair: ByData[Several]
     test_images: ByData[Amount]
     tuned: ByData[Count]
     tuning_epochs: ByData[Rate]
@@ -175,7 +176,7 @@ class Larger(Section):
     pixels: Count
     images: Counts
     batch: Count
-    points: Points
+    points: Several
     repeats: Count
     folder: Name
     pretrained: Switch

@@ -45,6 +45,18 @@ def test_the_recommended_criterion_is_placed_among_those_without_labels_and_besi
     )
 
 
+def test_what_is_left_to_gain_is_the_way_to_the_best_order_that_is_known_only_afterwards():
+    rows = [(claims.RECOMMENDED, 0.5, 0.6), ("l2", 0.4, 0.3), ("greedy", 0.7, 1.0), ("oracle:loss", 0.55, 0.8)]
+    table = pandas.DataFrame(rows, columns=["criterion", "auc_relative", "furthest"])
+    both = pandas.concat([table, table.assign(furthest=table["furthest"] - 0.1)])  # of two networks
+    assert answers.in_short(headroom=both) == (
+        "- **How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
+        "(`oracle:loss`: 0.550 and `greedy`: 0.700) criteria go, in the mean over networks: `sq:rand:norm` 55 % and "
+        "`l2` 25 %."
+    )
+    assert answers.in_short(headroom=table[table["criterion"] == "l2"]) == ""
+
+
 @pytest.mark.parametrize(
     ("means", "words"),
     [

@@ -25,6 +25,8 @@ PER_RUN = [
     "training.parquet",
     "curves.parquet",
     "oracle.parquet",
+    "repaired.parquet",
+    "silenced.parquet",
     "finetuning.parquet",
 ]
 

@@ -13,7 +13,7 @@ FILES = {
     "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
     "10-measure": ["10-measure.ipynb", "10-measure.json", "curves.parquet", "finetuning.parquet"],
 }
-FILES["10-measure"] += ["oracle.parquet", "scores.parquet"]
+FILES["10-measure"] += ["oracle.parquet", "repaired.parquet", "scores.parquet", "silenced.parquet"]
 BOTH = sorted(FILES["00-train"] + FILES["10-measure"])
 
 

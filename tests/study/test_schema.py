@@ -74,6 +74,7 @@ from lib.study import schema
         ('"pixels": 96', '"pixels": 0', "defaults.larger.pixels must be a whole number, 1 or more, not 0"),
         ('"images": [16, ', '"images": [0, ', "defaults.larger.images must be a list of different whole numbers"),
         ('"pretrained": false', '"pretrained": 0', "defaults.larger.pretrained must be true or false"),
+        ('"repair": 1000', '"repair": 1', "defaults.measuring.repair must be a whole number, 2 or more, not 1"),
         ('"tuned": 8', '"tuned": 0', "defaults.measuring.tuned must be a whole number, 1 or more, not 0"),
         ("  little:", "  lit/tle:", "study.yaml: profiles must be a name"),
         ("seeds: [3]", "seeds: [3", "study.yaml is not YAML"),
