@@ -6,7 +6,7 @@ order before is their order after (claim C8). The recipe is that of the run's tr
 shares of its epochs and learning rate, so that one setting suits every data set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lib import importance, structure
 from lib.images import datasets, training
-from lib.study import loading, profiles, rankings, sampling
+from lib.study import loading, profiles, rankings, sampling, verification
 from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts
 
@@ -36,11 +36,14 @@ _COLUMNS = [
 ]
 
 
-def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None = None) -> pandas.DataFrame:
+def measure(
+    run: profiles.Run, device: torch.device | str, parts: Parts | None = None, there: pandas.DataFrame | None = None
+) -> pandas.DataFrame:
     """Shrinks the run's network by half its multiply-adds as each criterion says, and fine-tunes each shrunk network.
 
     Arguments:
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
+        there: rows of networks that were fine-tuned before, and need not be again: see `differing`.
 
     Returns a row per criterion and epoch, epoch 0 being before: dataset, network, seed, criterion, reached (share of
         multiply-adds removed), parameters, multiply_adds, accuracy_unpruned, epoch, accuracy, seconds (0 before). On a
@@ -49,14 +52,44 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
     """
     if NOTEBOOK not in run.plan.notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
-    model, settings = loading.model(run, device), run.settings["measuring"]
-    sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()
-    example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
-    whole, tables = structure.trace(model, example), []
-    for criterion, values in score(run, model, CRITERIA[: settings["tuned"]], device).items():
-        slimming = whole.plan(values, budget=BUDGET, of="macs")
-        tables.append(keep(["tuned", criterion], partial(_tune, run, device, model, sets, slimming, criterion)))
+    model, sets = loading.model(run, device), _sets(run, device)
+    keep, tables = parts.table if parts else lambda name, make: make(), []
+    for criterion, slimming in _planned(run, model, sets, device):
+        before = _rows_of(there, criterion)
+        tune = partial(_tune, run, device, model, sets, slimming, criterion)
+        tables.append(keep(["tuned", criterion], tune) if before.empty else before)
     return pandas.concat(tables, ignore_index=True)
+
+
+def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str) -> list[str]:
+    """What does not agree, in words, of the networks in a table of `measure` that are asked for today: shrunk again,
+    they must have the same size, and before fine-tuning the same accuracy up to `verification.IMAGES`."""
+    model, sets = loading.model(run, device), _sets(run, device)
+    test_images, odd = datasets.normalise(sets[1].images, *sets[2]).to(device), []
+    for criterion, slimming in _planned(run, model, sets, device):
+        if (rows := _rows_of(table, criterion)).empty:
+            continue
+        accuracy = training.evaluate(slimming.apply(model), test_images, sets[1].labels)
+        now = {"parameters": slimming.after["parameters"], "multiply_adds": slimming.after["macs"]}
+        was = rows.sort_values("epoch").iloc[0]
+        off = abs(was["accuracy"] - accuracy) * len(sets[1])
+        same = round(off) <= verification.IMAGES and all(was[name] == value for name, value in now.items())
+        odd += [] if same else [f"shrunk by {criterion}: accuracy was {was['accuracy']:.4f}, is {accuracy:.4f}"]
+    return odd
+
+
+def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[str, structure.Slimming]]:
+    """The criteria that the profile asks for, and what goes of the network by each."""
+    example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
+    whole = structure.trace(model, example)
+    for criterion, values in score(run, model, CRITERIA[: run.settings["measuring"]["tuned"]], device).items():
+        yield criterion, whole.plan(values, budget=BUDGET, of="macs")
+
+
+def _rows_of(table: pandas.DataFrame | None, criterion: str) -> pandas.DataFrame:
+    if table is None or not set(_COLUMNS) <= set(table):
+        return pandas.DataFrame()
+    return table[table["criterion"] == criterion][_COLUMNS]
 
 
 def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, criterion: str) -> pandas.DataFrame:
