@@ -304,6 +304,21 @@ MUTATIONS = (
     ),
     Planted("a text in study.yaml passes for a number", "schema", "strict=True, ge=1", "ge=1", "schema"),
     Planted("code that a module imports does not count", "digests", "pending += [", "[", "digests"),
+    Planted("what does not come out again is taken up", "earlier", "    if odd:\n", "    if False:\n", "earlier"),
+    Planted(
+        "any number of images may differ",
+        "verification",
+        "if images > IMAGES else []",
+        "if False else []",
+        "verification",
+    ),
+    Planted(
+        "from scratch means with the trained weights",
+        "finetuning",
+        "if network.start == TRAINED:",
+        "if True:",
+        "finetuning",
+    ),
 )
 
 

@@ -61,9 +61,11 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     for row in verification.cells(run, curves, scores, device, count):
         odd += bool(row["differs"])
         print(_line(row), flush=True)
-    differing = verification.units(run, units, device, count)
-    print(f"  oracle: {'; '.join(differing) or f'{count} units agree'}", flush=True)
-    return odd + len(differing)
+    criteria, differing = verification.criteria(run, curves, scores, device)
+    print(f"  all {criteria} criteria scored again: {'; '.join(differing) or 'agree'}", flush=True)
+    others = verification.units(run, units, device, count)
+    print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
+    return odd + len(differing) + len(others)
 
 
 def _line(row: Mapping[str, object]) -> str:

@@ -22,8 +22,9 @@ from lib.study.columns import Cell
 class Earlier:
     """Tables of what was measured before and holds; empty ones of what must be measured.
 
-    `told` is for the record: of each code that measured some of it code, git, begun, seconds, cells (taken up) and, on
-    how many cells that was checked, rescored and evaluated.
+    `told` is for the record: of each code that measured some of it code, git, begun, seconds, cells (taken up) and how
+    that was checked: how many criteria were scored again, and of how many cells drawn from all, which were rescored,
+    the curves evaluated.
     """
 
     curves: pandas.DataFrame = field(default_factory=pandas.DataFrame)
@@ -89,15 +90,16 @@ def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.
     record = reuse.read_record(at, reuse.MEASURE)
     tables = [pandas.read_parquet(at / path.name) for path in (run.curves, run.scores, run.oracle, run.finetuning)]
     curves, scores = _asked_for(wanted, *tables[:2])
-    rows = list(verification.cells(run, curves, scores, device)) if len(curves) else []
-    odd = [row["differs"] for row in rows if row["differs"]] + verification.units(run, tables[2], device)
+    rows = list(verification.cells(run, curves, scores, device))
+    criteria, odd = verification.criteria(run, curves, scores, device)
+    odd += [row["differs"] for row in rows if row["differs"]] + verification.units(run, tables[2], device)
     tuned = tables[3] if _same_recipe(run, record) else tables[3][:0]
     odd += finetuning.differing(run, tuned, device) if len(tuned) else []
     if odd:
         raise ValueError(f"{at / run.curves.name} does not come out again: {'; '.join(odd)}")
     told = {name: record.get(name) for name in ("code", "git", "begun", "seconds")}
     told |= {"cells": len(set(measurements.cells_of(curves[[*Cell._fields]].drop_duplicates())))}
-    told |= {"rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows)}
+    told |= {"criteria": criteria, "rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows)}
     return Earlier(curves, scores, tables[2], tuned, (*record.get("taken_up", ()), told))
 
 

@@ -3,7 +3,7 @@
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
 before, what is found now and whether they agree. Which are drawn follows from today's code and the run, so that nobody
 can choose them. Nothing that takes long is done again: cells on many images have only their curves evaluated anew, from
-the scores that they have.
+the scores that they have. Since an edit may change one criterion alone, every criterion is scored again somewhere.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from lib.study import digests, loading, measurements, profiles, sampling
 from lib.study.columns import Cell, columns_of
 
 CELLS = 5  # of a run that are scored again, and as many of the others whose curves alone are evaluated again
-PASSES = 1000  # backward passes of one image each that scoring a cell again may take
+PASSES = 2000  # backward passes of one image each that scoring a cell again may take
 ROWS_OF_MAPS = 10  # as many passes a criterion that decomposes feature maps takes, roughly
 
 # What counts as the same: published scores are in single precision, and rounding may flip an image at a point.
@@ -28,6 +28,7 @@ IMAGES = 2  # that a point of a curve may have right or wrong in addition
 CHANGES = 1e-4  # of a squared change of the output
 NO_CHANGE = 1e-6  # below which such a change is rounding
 SHARES = 1e-9  # of what is left of multiply-adds and parameters, which are counted
+_SCORES = "scores differ by {:.0e} of the largest"
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,31 @@ def cells(
             off = _off(values["score"].to_numpy(), again["score"].to_numpy())
         now = measurements.evaluate(run, data, model, judged, values, [drawn.cell])
         images, odd = _compared(points, now, _counts(run, data, drawn.cell))
-        odd += [f"scores differ by {off:.0e} of the largest"] if off > SCORES else []
+        odd += [_SCORES.format(off)] if off > SCORES else []
         row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
         row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
-        yield row | {"differs": _in_words(row, odd)}
+        aucs = f"relative auc was {row['before']:.4f}, is {row['now']:.4f}"
+        yield row | {"differs": f"{_named(drawn.cell)}: {aucs} ({', '.join(odd)})" if odd else ""}
+
+
+def criteria(
+    run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, device: torch.device | str
+) -> tuple[int, list[str]]:
+    """Scores every criterion again in the cell on most images that is scored in no time; returns how many criteria, and
+    what does not agree, in words."""
+    data, model = sampling.Data.of(run, device), loading.model(run, device)
+    quick = [one for one in draw(run, curves, scores, len(curves), len(data.train.classes)) if one.rescored]
+    chosen = {one.cell.criterion: one for one in sorted(quick, key=lambda one: (one.used, one.cell))}
+    groups: dict[tuple[Cell, int], list[Cell]] = {}
+    for one in chosen.values():
+        groups.setdefault((one.cell._replace(criterion=""), one.used), []).append(one.cell)
+    odd = []
+    for (sample, used), here in groups.items():
+        again = measurements.score(run, data, model, sample, used, here, lambda line: None)
+        for cell in here:
+            before, now = (_of_cell(table, cell)["score"].to_numpy(float) for table in (scores, again))
+            odd += [f"{_named(cell)}: {_SCORES.format(off)}"] if (off := _off(before, now)) > SCORES else []
+    return len(chosen), odd
 
 
 def _of_cell(table: pandas.DataFrame, cell: Cell) -> pandas.DataFrame:
@@ -144,11 +166,8 @@ def _auc(points: pandas.DataFrame) -> float:
     return pruning.auc(points["pruned"], points["accuracy"]) / unpruned if unpruned else numpy.nan
 
 
-def _in_words(row: Mapping[str, object], odd: list[str]) -> str:
-    if not odd:
-        return ""
-    cell = f"{row['criterion']} on {row['examples']:,} images, draw {row['draw']} ({row['sample']})"
-    return f"{cell}: relative auc was {row['before']:.4f}, is {row['now']:.4f} ({', '.join(odd)})"
+def _named(cell: Cell) -> str:
+    return f"{cell.criterion} on {cell.examples:,} images, draw {cell.draw} ({cell.sample})"
 
 
 def units(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str, count: int = CELLS) -> list[str]:

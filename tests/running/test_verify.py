@@ -30,7 +30,8 @@ def state(folder):
 
 def test_what_is_published_agrees_and_stays_as_it_is(published, capsys):
     before = state(published)
-    status, (first, *lines, oracle, last), complaints = verified(published, capsys, "--cells", "2")
+    status, (first, *lines, criteria, oracle, last), complaints = verified(published, capsys, "--cells", "2")
+    assert criteria.startswith("  all ") and criteria.endswith(" criteria scored again: agree")
     assert (status, complaints, last, oracle) == (0, "", "all agree", "  oracle: 2 units agree")
     assert first.startswith("digits-resnet8 seed 0, measured by code ")
     assert 2 <= len(lines) <= 4 and all(line.endswith(" found: agrees") for line in lines)

@@ -86,12 +86,22 @@ def cells_table(cells):
 
 
 def test_what_takes_long_is_not_scored_again(run):
-    quick = [Cell("l2", 0), Cell("sq", 1000), Cell("sq:exact", 100), Cell("sq:rand@4", 250), Cell("hrank", 100)]
-    slow = [Cell("sq", 1001), Cell("sq:exact", 101), Cell("sq:rand@4", 251), Cell("chip", 101)]
+    quick = [Cell("l2", 0), Cell("sq", 2000), Cell("sq:exact", 200), Cell("sq:rand@4", 500), Cell("hrank", 200)]
+    slow = [Cell("sq", 2001), Cell("sq:exact", 201), Cell("sq:rand@4", 501), Cell("chip", 201)]
     table = cells_table(quick + slow)
     drawn = verification.draw(run, table, table, 9, classes=10)
     assert sorted(one.cell for one in drawn if one.rescored) == sorted(quick)
     assert sorted(one.cell for one in drawn if not one.rescored) == sorted(slow)
+
+
+def test_every_criterion_is_scored_again_where_it_is_quick(run, tables, monkeypatch):
+    curves, scores = tables
+    assert verification.criteria(run, curves, scores, "cpu") == (4, [])
+    changed = (scores["criterion"] == "sq") & (scores["unit"] == 0)
+    (said,) = verification.criteria(run, curves, scores.assign(score=scores["score"] + changed), "cpu")[1]
+    assert said.startswith("sq on 40 images, draw 0 (long-tailed): scores differ by ")
+    monkeypatch.setattr(verification, "PASSES", 10)
+    assert verification.criteria(run, curves, scores, "cpu") == (1, [])  # l2, which takes none
 
 
 def test_the_sample_follows_from_code_and_run_alone(run, monkeypatch):
