@@ -50,7 +50,7 @@ def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     for (gone, panel), axes in grid.axes_dict.items():
         _beside(axes, shown[(shown["panel"] == panel) & (shown["gone"] == gone)], criteria)
     grid.set_axis_labels("epochs of fine-tuning", style.LABELS["accuracy"])
-    grid.set_titles("{col_name}, without {row_name}")
+    grid.set_titles("{col_name}\nwithout {row_name}")
     grid.set(ylim=(0, 104))
     grid.legend.set_title("")
     return grid.figure
@@ -76,12 +76,12 @@ def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     column per network and a row per budget."""
     tuned = summary[summary["start"] == finetuning.TRAINED]
     panels, budgets = (list(tuned.groupby(by, sort=False).groups) for by in (PANEL, ["of", "budget"]))
-    size = (4.6 * len(panels), (0.36 * len(criteria) + 1) * len(budgets))
+    size = (4.6 * len(panels), (0.36 * len(criteria) + 1.2) * len(budgets))
     figure, axes = pyplot.subplots(len(budgets), len(panels), figsize=size, squeeze=False)
     for place, (budget, panel) in zip(axes.flat, product(budgets, panels), strict=True):
         here = tuned[(tuned[[*PANEL, "of", "budget"]] == [*panel, *budget]).all(axis=1)]
         _mean_ranks(place, here, criteria)
-        place.set(title=f"{', '.join(panel)}, without {finetuning.in_words(*budget)}")
+        place.set(title=f"{', '.join(panel)}\nwithout {finetuning.in_words(*budget)}")
     figure.tight_layout()
     return figure
 

@@ -19,7 +19,7 @@ def test_recovery_draws_the_mean_over_runs_in_percent_and_the_unpruned_accuracy(
     budgets = [table.assign(of="macs", budget=0.5), table.assign(of="parameters", budget=0.25)]
     figure = training_figures.recovery(pandas.concat(budgets), ["sq"])
     assert [axes.get_title() for axes in figure.axes] == [
-        f"digits, {network}, without {gone}"
+        f"digits, {network}\nwithout {gone}"
         for gone in ("50 % of multiply-adds", "25 % of parameters")
         for network in "ab"
     ]
@@ -38,8 +38,8 @@ def test_order_change_joins_mean_ranks_of_which_1_is_the_best():
     other = table.assign(budget=0.25, after=0.3)
     figure = training_figures.order_change(pandas.concat([table, fresh, other]), list("xyz"))
     assert [axes.get_title() for axes in figure.axes[::2]] == [
-        "digits, a, without 50 % of multiply-adds",
-        "digits, a, without 25 % of multiply-adds",
+        "digits, a\nwithout 50 % of multiply-adds",
+        "digits, a\nwithout 25 % of multiply-adds",
     ]
     axes = figure.axes[0]
     assert [list(line.get_ydata()) for line in axes.lines] == [[3, 1], [1, 2.5], [2, 2.5]]
