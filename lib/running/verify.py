@@ -72,7 +72,7 @@ def _line(row: Mapping[str, object]) -> str:
     how = "scored again" if row["rescored"] else "its curve alone"
     cell = f"{row['criterion']:26} {row['examples']:6,} images, draw {row['draw']} ({row['sample']}), {how}:"
     found = f"  {cell} relative auc {row['before']:.4f} published, {row['now']:.4f} found:"
-    return f"{found} agrees" if not row["differs"] else f"{found} DIFFERS: {row['differs'].partition(' (')[2]}"
+    return f"{found} DIFFERS ({row['differs'].rpartition(' (')[2]}" if row["differs"] else f"{found} agrees"
 
 
 def main(words: Iterable[str] | None = None) -> int:

@@ -7,7 +7,7 @@ the scores that they have. Since an edit may change one criterion alone, every c
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy
@@ -89,7 +89,7 @@ def cells(
             again = measurements.score(run, data, model, drawn.cell, drawn.used, [drawn.cell], lambda line: None)
             off = _off(values["score"].to_numpy(), again["score"].to_numpy())
         now = measurements.evaluate(run, data, model, judged, values, [drawn.cell])
-        images, odd = _compared(points, now, _counts(run, data, drawn.cell))
+        images, odd = _compared(points, now, _counts(run, data, drawn.cell), values["score"].to_numpy())
         odd += [_SCORES.format(off)] if off > SCORES else []
         row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
         row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
@@ -139,25 +139,36 @@ def _counts(run: profiles.Run, data: sampling.Data, cell: Cell) -> dict[str, int
     return counts
 
 
-def _compared(before: pandas.DataFrame, now: pandas.DataFrame, counts: Mapping[str, int]) -> tuple[float, list[str]]:
+def _compared(
+    before: pandas.DataFrame, now: pandas.DataFrame, counts: Mapping[str, int], scores: numpy.ndarray
+) -> tuple[float, list[str]]:
     """By how many images two curves differ where they do most, and what does not agree."""
     if lacking := [name for name in now if name not in before]:
         return numpy.nan, [f"there was no {lacking[0]}"]
     before = before.sort_values("pruned", ignore_index=True)
     if list(before["pruned"]) != list(now["pruned"]):
         return numpy.nan, ["its points are others"]
-    found = [(before[name] - now[name]).abs() * count for name, count in counts.items()]
+    sure = _sure(scores, before["pruned"])
+    found = [(before[name] - now[name]).abs()[sure] * count for name, count in counts.items()]
     images = float(numpy.nanmax([0.0, *pandas.concat(found).round()]))
     odd = [f"{images:.0f} images at a point"] if images > IMAGES else []
     alike = {"emptied": (0, 0), "macs": (0, SHARES), "parameters": (0, SHARES), "joint": (CHANGES, NO_CHANGE)}
     for name, (relative, least) in alike.items():
         close = numpy.isclose(before[name], now[name], rtol=relative, atol=least)
+        close |= ~(_sure(scores, [measurements.tenth(len(scores))] * len(close)) if name == "joint" else sure)
         odd += (
             []
             if close.all()
             else [f"{name} was {before[name][~close].iloc[0]:.4g}, is {now[name][~close].iloc[0]:.4g}"]
         )
     return images, odd
+
+
+def _sure(scores: numpy.ndarray, numbers: Iterable[int]) -> numpy.ndarray:
+    """For every number of units off, whether single precision tells which: the last that goes from the first that
+    stays."""
+    ordered = numpy.sort(scores.astype("float32"))
+    return numpy.array([number in (0, len(ordered)) or ordered[number - 1] < ordered[number] for number in numbers])
 
 
 def _auc(points: pandas.DataFrame) -> float:

@@ -44,7 +44,7 @@ def test_a_number_that_was_tampered_with_is_found(published, capsys):
     curves.assign(accuracy=curves["accuracy"] + 0.01).to_parquet(path)
     status, lines, _ = verified(published, capsys)
     assert status == 1 and lines[-1] == f"{sum('DIFFERS' in line for line in lines)} do not agree"
-    assert all("DIFFERS: " in line for line in lines if "relative auc" in line)
+    assert all("DIFFERS (" in line for line in lines if "relative auc" in line)
     assert any(line.endswith(" images at a point)") for line in lines)
 
 
