@@ -157,7 +157,7 @@ def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
         return ""
     budgets = tuned.groupby(["of", "budget"], sort=False)
     first, *others = [_after_budget(of, budget, here) for (of, budget), here in budgets if _has_recommended(here)]
-    return f"**After fine-tuning** {' '.join([first, *map(_capital, others)])}"
+    return f"**After fine-tuning** {' '.join([first, *map(capital, others)])}"
 
 
 def _after_budget(of: str, budget: float, here: pandas.DataFrame) -> str:
