@@ -326,6 +326,21 @@ MUTATIONS = (
         "layers",
         "pruning",
     ),
+    Planted("what does not come out again is taken up", "earlier", "    if odd:\n", "    if False:\n", "earlier"),
+    Planted(
+        "any number of images may differ",
+        "verification",
+        "if images > IMAGES else []",
+        "if False else []",
+        "verification",
+    ),
+    Planted(
+        "from scratch means with the trained weights",
+        "finetuning",
+        "if network.start == TRAINED:",
+        "if True:",
+        "finetuning",
+    ),
 )
 
 

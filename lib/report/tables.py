@@ -111,7 +111,12 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "seconds": "time (s)",
     "multiply_adds": "multiply-adds",
     "units_removed": "share of units removed",
-    "reached": "share of multiply-adds removed",
+    "reached": "share removed",
+    "of": "what goes",
+    "budget": "share to go",
+    "start": "starts",
+    "late_gain": "gain in the last third (points)",
+    "spearman_size": "rank correlation of accuracy after with what else is kept",
     "before": "accuracy before fine-tuning (%)",
     "after": "accuracy after (%)",
     "recovered": "share of runs recovered",
@@ -132,7 +137,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
-SHARES = ("before", "after", "rise", "disagree", "disagree_paper")  # shown in percent, as are all columns accuracy...
+SHARES = ("before", "after", "late_gain", "rise", "disagree", "disagree_paper")  # in percent, as is every accuracy...
 SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest", "least", "spread")
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 

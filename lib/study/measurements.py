@@ -49,8 +49,8 @@ def measure(
     data, model, settings = sampling.Data.of(run, device), loading.model(run, device), run.settings["measuring"]
     keep = parts.table if parts else lambda name, make: make()
     tell, judged, curves, scores = _now_and_then(report), data.for_oracle(run), [], []
-    for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
-        scored = keep(["scores", *here], partial(_score, run, data, model, sample, used, here, tell))
+    for (sample, used), here in together(wanted, settings, torch.device(device)).items():
+        scored = keep(["scores", *here], partial(score, run, data, model, sample, used, here, tell))
         scores.append(scored)
         for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
             curves.append(keep(["curves", *some], partial(evaluate, run, data, model, judged, scored, some)))
@@ -66,7 +66,7 @@ def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
     return Parts(run.parts, [*rests_on, *settings])
 
 
-def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:
+def score(run, data, model, sample: Cell, used: int, here: Sequence[Cell], tell) -> pandas.DataFrame:
     """A row per criterion of `here` and unit, on the `used` examples of the draw `sample`."""
     seed = sampling.seed_for(sample.sample, run.seed, sample.draw)
     batches = data.batches(used, sample.sample, seed=seed, size=run.settings["measuring"]["batch"])
@@ -175,7 +175,7 @@ def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.Data
     return table.assign(**columns_of(run))[[*RUN, "unit", "layer", "loss", "output"]]
 
 
-def _together(wanted: Sequence[Cell], settings: Mapping[str, object], device: torch.device) -> dict:
+def together(wanted: Sequence[Cell], settings: Mapping[str, object], device: torch.device) -> dict:
     """The cells that can be scored in one go: {(their cell without criterion, examples really used): cells}."""
     groups: dict[tuple[Cell, int], list[Cell]] = {}
     for cell in wanted:
@@ -218,12 +218,12 @@ def curves(
         for name, (examples, *draw) in product(extra, samples):
             planned += ablations.of_criterion(name, examples, [draw], run.settings["measuring"])
         table = pandas.read_parquet(run.curves)
-        missing = set(planned) - set(_cells_of(table))
+        missing = set(planned) - set(cells_of(table))
         if missing:
             table = pandas.concat([table, measure(run, sorted(missing), devices.pick(run.device))[0]])
         asked = set(planned)
         numbers = dict.fromkeys(examples for examples, _, sample in samples if sample == "random")
-        tables.append(at_every_number(table[[cell in asked for cell in _cells_of(table)]], numbers))
+        tables.append(at_every_number(table[[cell in asked for cell in cells_of(table)]], numbers))
     return _tidy(tables)
 
 
@@ -249,7 +249,7 @@ def on_most_examples(summary: pandas.DataFrame) -> pandas.DataFrame:
     return summary[summary["examples"] == most]
 
 
-def _cells_of(table: pandas.DataFrame) -> list[Cell]:
+def cells_of(table: pandas.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False, name=None)]
 
 

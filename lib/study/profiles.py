@@ -176,6 +176,16 @@ class Run:
         return self.folder / "parts"
 
     @property
+    def earlier(self) -> Path:
+        """Where what was measured is kept, once it is out of date, until 10-measure has checked it."""
+        return self.folder / "earlier"
+
+    @property
+    def offered(self) -> Path:
+        """The same of what others measured."""
+        return self.folder / "offered"
+
+    @property
     def parameters(self) -> dict[str, object]:
         """What its notebooks take as parameters."""
         return asdict(self)

@@ -14,7 +14,7 @@ from lib.images import datasets
 from lib.study import profiles
 
 BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed set of examples
-_PURPOSES = ("random", "stratified", "long-tailed", "oracle", "repair")
+_PURPOSES = ("random", "stratified", "long-tailed", "oracle", "repair", "scratch")
 
 
 @dataclass(frozen=True)

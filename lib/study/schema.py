@@ -89,6 +89,8 @@ Names = Annotated[Some[Name], must_be("a list of different names")]
 Counts = Annotated[Some[Count], must_be("a list of different whole numbers, 1 or more")]
 Amounts = Annotated[Some[Amount], must_be("a list of different whole numbers, 1 or more, or all")]
 Reductions = Annotated[Some[Literal[*REDUCTIONS]], must_be(f"a list of some of {', '.join(REDUCTIONS)}")]
+Budget = Annotated[Text, Field(pattern=re.compile(r"\A(macs|parameters) 0\.\d+\Z"))]
+Budgets = Annotated[Some[Budget], must_be("a list of different budgets, such as macs 0.5 or parameters 0.25")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what tables and torch can hold
 Seeds = Annotated[Some[Seed], must_be("a list of different whole numbers, 0 or more, below 2**63")]
 
@@ -163,6 +165,8 @@ class Measuring(Section):
     repair: ByData[Several]
     test_images: ByData[Amount]
     tuned: ByData[Count]
+    budgets: ByData[Budgets]
+    scratch: ByData[Whole]
     tuning_epochs: ByData[Rate]
     tuning_rate: ByData[Rate]
     tuning_images: ByData[Amount]

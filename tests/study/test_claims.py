@@ -40,6 +40,7 @@ def plan(tmp_path):
             made.tables / f"{name}.csv", index=False
         )
     orders = {"dataset": "digits", "network": "resnet8", "seed": range(3), "criteria": 8, "spearman": [0.5, 0.6, 0.7]}
+    orders |= {"of": "macs", "budget": 0.5}
     pandas.DataFrame(orders).to_csv(made.tables / "80-cost-orders.csv", index=False)
     given_back([0.3, 0.4, 0.5]).to_csv(made.tables / "65-repair-given-back.csv", index=False)
     return made
