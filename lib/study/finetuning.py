@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lib import importance, structure
 from lib.images import datasets, training
+from lib.slimming import Slimming
 from lib.study import loading, profiles, rankings, sampling
 from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts
@@ -59,7 +60,7 @@ def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None =
     return pandas.concat(tables, ignore_index=True)
 
 
-def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, criterion: str) -> pandas.DataFrame:
+def _tune(run, device, model: nn.Module, sets, slimming: Slimming, criterion: str) -> pandas.DataFrame:
     """The rows of one criterion, after whose scores `slimming` shrinks the network."""
     train_set, test_set, moments = sets
     test_images = datasets.normalise(test_set.images, *moments).to(device)
