@@ -117,7 +117,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
-	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.measuring --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
+	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

@@ -15,14 +15,15 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import checks, models, ranks
+from lib import checks, contexts, copies, models, ranks
 from lib.compact import Compact
-from lib.folding import full_precision
 from lib.footprint import Footprint
+from lib.layers import LAYERS
 from lib.models import alike, attempted, predict
 from lib.repair import reestimated
 from lib.structure import slim as slim  # for whoever prunes
-from lib.units import LAYERS, Tap, Unit, along, before_norms, tapped, units
+from lib.taps import Tap, Unit, along, before_norms, tapped, units_in
+from lib.units import units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -59,7 +60,7 @@ def masked(
     """
     model = models.inside(model)
     layers = units(model, example) if layers is None else _units_of(model, layers)
-    total = sum(unit.size for unit in layers)
+    total = units_in(layers)
     checks.order(order, total)
     checks.count(k, total)
     keep = torch.ones(total)
@@ -71,7 +72,7 @@ def masked(
         return value * along(masks[number].to(value.device, value.dtype), tap.axis, value)
 
     silent = [model.get_submodule(tap.module) for unit in touched for tap in unit.taps] if k else []
-    with tapped(model, touched, switch_off), models.units_off(silent):
+    with tapped(model, touched, switch_off), copies.units_off(silent):
         yield
 
 
@@ -144,7 +145,7 @@ def curve(
     return table
 
 
-@models.random_state_kept()
+@contexts.random_state_kept()
 def curves(
     model: nn.Module,
     orders: Sequence[Tensor],
@@ -171,13 +172,13 @@ def curves(
     if not all(chunk.isfinite().all() for chunk in images.split(1000)):
         raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
     for order in orders:
-        checks.order(order, sum(unit.size for unit in layers))
-    with torch.no_grad(), models.as_written():
+        checks.order(order, units_in(layers))
+    with torch.no_grad(), contexts.as_written():
         labels = checks.labels(labels, count, models.answers(model, example.repeat_interleave(2, 0)).shape[1])
     parts |= {f"accuracy_{name}": group for name, group in groups.items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
-    with ranks.together(), models.as_written():
+    with ranks.together(), contexts.as_written():
         silenced = before_norms(layers) if in_front else layers
         pruned = _Pruned(model, silenced, images[mine], batch, repair_on) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
@@ -245,7 +246,7 @@ class _Pruned:
         if k and self._repair_on is not None:
             with mask(), reestimated(self._model, self._repair_on):
                 return predict(self._model, self._images, batch=self._batch)
-        with torch.no_grad(), full_precision(), mask():
+        with torch.no_grad(), contexts.full_precision(), mask():
             truth = self._model(self._few)
         if self._switches_off(order, k, truth):
             return predict(self._compact, self._images, batch=self._batch)
@@ -256,7 +257,7 @@ class _Pruned:
         """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
         if self._compact is None:
             return False
-        with attempted(), torch.no_grad(), full_precision():
+        with attempted(), torch.no_grad(), contexts.full_precision():
             self._compact.switch_off(*_off(order, [k]))
             return alike(self._compact(self._few), truth)
         return False

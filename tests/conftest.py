@@ -78,6 +78,13 @@ class Study:
         return subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture
+def small_minibatches(monkeypatch):
+    """Minibatches of 32 examples: the slow reference would take long for several as they are."""
+    for module in ("lib.batches", "reference"):
+        monkeypatch.setattr(f"{module}.MINIBATCH", 32)
+
+
 def copy_of_the_repository(root: Path) -> Study:
     """A copy in which nothing has been run yet."""
     for name in SOURCES:

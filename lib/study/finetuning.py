@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lib import importance, structure
 from lib.images import datasets, networks, training
+from lib.slimming import Slimming
 from lib.study import loading, profiles, rankings, sampling, verification
 from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts
@@ -118,7 +119,7 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
     return odd
 
 
-def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, structure.Slimming]]:
+def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, Slimming]]:
     """The networks that the profile asks for, and what goes of the run's network for each."""
     example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
     whole, asked = structure.trace(model, example), wanted(run.settings["measuring"])
@@ -134,7 +135,7 @@ def _rows_of(table: pandas.DataFrame | None, network: Network) -> pandas.DataFra
     return table[numpy.logical_and.reduce([*here])][_COLUMNS]
 
 
-def _shrunk(run, device, model: nn.Module, sets, slimming: structure.Slimming, network: Network) -> nn.Module:
+def _shrunk(run, device, model: nn.Module, sets, slimming: Slimming, network: Network) -> nn.Module:
     """The smaller network, with the weights with which it starts: the trained ones, or those that another network,
     freshly initialised, has in their places."""
     if network.start == TRAINED:
@@ -144,7 +145,7 @@ def _shrunk(run, device, model: nn.Module, sets, slimming: structure.Slimming, n
     return slimming.apply(fresh.to(device, memory_format=torch.channels_last).eval())
 
 
-def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, network: Network) -> pandas.DataFrame:
+def _tune(run, device, model: nn.Module, sets, slimming: Slimming, network: Network) -> pandas.DataFrame:
     """The rows of one network, which `slimming` makes of the run's."""
     train_set, test_set, moments = sets
     test_images = datasets.normalise(test_set.images, *moments).to(device)
