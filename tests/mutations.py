@@ -75,13 +75,13 @@ MUTATIONS = (
         "normalising",
         "[part * inverse(part.mean()) for part in minibatches(lengths)]",
         "[lengths * inverse(lengths.mean())]",
-        "importance",
+        "batches",
     ),
     Planted(
         "the last minibatch counts as a whole one",
         "contribution_criteria",
         "sum(len(part) * reduction.term",
-        "sum(len(minibatches(rows)[0]) * reduction.term",
+        "sum(32 * reduction.term",
         "importance",
     ),
     Planted(
