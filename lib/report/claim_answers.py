@@ -4,11 +4,15 @@ Enters: the tables of `study.claims`. Leaves: sentences, in which every number c
 the verdicts, and every judgement from a verdict.
 """
 
+from collections.abc import Mapping
+
 import pandas
 
 from lib.report import claim_tables
 from lib.report.words import capital, listed, on_images, signed
 from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
+
+_MARGIN = f"the margin of {MARGIN} in relative auc"
 
 
 def normalising(verdicts: pandas.DataFrame, parts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
@@ -37,36 +41,40 @@ def normalising(verdicts: pandas.DataFrame, parts: pandas.DataFrame, behind: pan
 
 def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """What labels are worth (C3), by number of images."""
-    if (claim := _claim(verdicts, "C3")) is None:
-        return ""
-    margin = f"the margin of {MARGIN} in relative auc"
     worth = {
-        "supported": f"No more than {margin}",
-        "contradicted": f"More than {margin}",
-        "open": f"Whether they are worth more than {margin} is open",
-        TOO_FEW: f"Networks are too few to tell whether they are worth more than {margin}",
+        "supported": f"No more than {_MARGIN}",
+        "contradicted": f"More than {_MARGIN}",
+        "open": f"Whether they are worth more than {_MARGIN} is open",
+        TOO_FEW: f"Networks are too few to tell whether they are worth more than {_MARGIN}",
     }
-    return (
-        f"**What are labels worth?** {worth[claim['verdict']]}. Random gradients minus those of labels, all of the "
-        f"same length: {_effect(claim)}{_by_number(parts, 'C3')}"
-    )
+    compared = ". Random gradients minus those of labels, all of the same length"
+    return _nothing_lost("C3", "What are labels worth?", worth, compared, verdicts, parts)
 
 
 def one_vector(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """Whether one random vector per image is enough (C6), by number of images."""
-    if (claim := _claim(verdicts, "C6")) is None:
-        return ""
-    margin = f"the margin of {MARGIN} in relative auc"
     lost = {
-        "supported": f"On average over numbers of images it loses no more than {margin}",
-        "contradicted": f"On average over numbers of images it loses more than {margin}",
-        "open": f"On average over numbers of images it is open whether it loses more than {margin}",
-        TOO_FEW: f"Networks are too few to tell whether it loses more than {margin}",
+        "supported": f"On average over numbers of images it loses no more than {_MARGIN}",
+        "contradicted": f"On average over numbers of images it loses more than {_MARGIN}",
+        "open": f"On average over numbers of images it is open whether it loses more than {_MARGIN}",
+        TOO_FEW: f"Networks are too few to tell whether it loses more than {_MARGIN}",
     }
-    return (
-        f"**Is one random vector per image enough?** {lost[claim['verdict']]}, against one vector per class: "
-        f"{_effect(claim)}{_by_number(parts, 'C6')}"
-    )
+    compared = ", against one vector per class"
+    return _nothing_lost("C6", "Is one random vector per image enough?", lost, compared, verdicts, parts)
+
+
+def _nothing_lost(
+    name: str,
+    question: str,
+    answers: Mapping[str, str],
+    compared: str,
+    verdicts: pandas.DataFrame,
+    parts: pandas.DataFrame,
+) -> str:
+    """The answer to a claim that nothing is lost, by its verdict; then what was compared, and the numbers."""
+    if (claim := _claim(verdicts, name)) is None:
+        return ""
+    return f"**{question}** {answers[claim['verdict']]}{compared}: {_effect(claim)}{_by_number(parts, name)}"
 
 
 def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:

@@ -34,6 +34,7 @@ MARGIN = 0.01  # of relative auc: how much may be lost and still count as nothin
 NEAR_WIDTH, NEAR_P = 0.1, 1.25  # of the interval, and a factor: what a verdict that is not close outlasts
 BOOTSTRAP_FROM = 20  # blocks; below, Student's t
 DECIMALS = 12  # differences nearer to each other than this are ties: their distance is rounding
+LARGEST = 1e100  # of a value: the squares of larger ones, and their sums, may overflow
 
 
 # ---- from tables to one pair of numbers per block -----------------------------------------------------------------
@@ -236,8 +237,8 @@ def _is_close(judge: Callable[[float, float, float], tuple[str, str]], low: floa
 
 def _finite(values: Sequence[float]) -> np.ndarray:
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"expected a list of one or more finite numbers, not {values.tolist()}")
+    if values.ndim != 1 or not len(values) or not (np.abs(values) <= LARGEST).all():
+        raise ValueError(f"expected a list of one or more finite numbers up to {LARGEST:g}, not {values.tolist()}")
     return values
 
 

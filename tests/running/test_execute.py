@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
+from waiting import until
 from written import PARAMETERS, outputs, write_notebook
 
 from lib.running import execute, gpus
@@ -127,14 +127,6 @@ def start(folder):
     for process in began:
         process.kill()
         process.wait()
-
-
-def until(condition, seconds=60):
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{seconds} s were not enough")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import torch
 import toys
 from torch import nn
+from waiting import until
 from written import PARAMETERS, write_notebook
 
 from lib import importance, pruning, saving
@@ -338,14 +338,6 @@ def test_a_request_to_end_while_snakemake_holds_its_own_lock(own_study, more):
     done = subprocess.run(words, **given, timeout=120)
     assert (done.returncode, done.stderr) == (130, "interrupted: start again to go on\n")
     assert not (own_study.smoke / "notebooks/30-sign.ipynb").exists()
-
-
-def until(condition, seconds=120):
-    for _ in range(seconds * 10):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{seconds} s were not enough")
 
 
 # Names that a shell would read

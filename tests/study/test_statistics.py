@@ -264,6 +264,7 @@ def test_ties_are_ties_even_when_rounding_blurs_them():
     [
         ({"differences": []}, "one or more finite"),
         ({"differences": [0.1, np.nan]}, "one or more finite"),
+        ({"differences": [1e300, 1.7e308]}, "numbers up to 1e.100"),
         ({"differences": [0.1], "kind": "same"}, "'same'"),
         ({"differences": [0.1], "margin": -1}, "-1"),
     ],
