@@ -61,21 +61,6 @@ def nemenyi(matrix: pd.DataFrame) -> dict:
     return {"critical_difference": critical_difference(*matrix.shape[::-1]), "ranks": ranks, "p": p}
 
 
-def cliques(ranks: pd.Series, critical_difference: float) -> list[list[str]]:
-    """Largest groups of criteria, best first, with all mean ranks nearer than the critical difference.
-
-    These are the bars of a critical-difference diagram; a criterion that differs from all others is in none.
-    """
-    ranks = ranks.sort_values(kind="stable")
-    found, reached = [], 0
-    for first, best in enumerate(ranks):
-        end = int((ranks < best + critical_difference).sum())
-        if end > max(reached, first + 1):  # else part of the previous one, or alone
-            found.append(list(ranks.index[first:end]))
-            reached = end
-    return found
-
-
 def rank_agreement(scores: pd.DataFrame, methods: Sequence[str] = ("spearman", "kendall")) -> dict[str, pd.DataFrame]:
     """Rank correlations between the columns of `scores` (units x criteria): method -> (criteria, criteria).
 

@@ -37,12 +37,8 @@ def test_friedman_when_all_blocks_agree_and_when_nothing_differs():
 def test_nemenyi_on_demsars_example():
     found = rankings.nemenyi(DEMSAR)
     assert round(found["critical_difference"], 2) == 1.25
-    assert rankings.cliques(found["ranks"], found["critical_difference"]) == [
-        ["C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5"]
-    ]
     at_ten = rankings.critical_difference(4, 14, level=0.10)
     assert round(at_ten, 2) == 1.12
-    assert rankings.cliques(found["ranks"], at_ten) == [["C4.5+m+cf", "C4.5+m", "C4.5+cf"], ["C4.5+cf", "C4.5"]]
     p = found["p"]
     assert list(p.index) == list(p.columns) == list(DEMSAR)
     assert 0.05 < p.loc["C4.5", "C4.5+m+cf"] < p.loc["C4.5", "C4.5+m"] < 0.10 < p.loc["C4.5", "C4.5+cf"]
@@ -68,14 +64,6 @@ def test_ranks_are_ties_even_when_rounding_blurs_them():
     blurred = pd.DataFrame([[0.1 + 0.2, 0.3], [0.5, 0.5]])
     assert rankings.friedman(blurred)["ranks"].tolist() == [1.5, 1.5]
     assert rankings.nemenyi(blurred)["p"].to_numpy().tolist() == [[1, 1], [1, 1]]
-
-
-def test_cliques_overlap_but_do_not_nest():
-    ranks = pd.Series({"d": 4.0, "a": 1.0, "b": 1.5, "c": 2.4, "e": 6.0})
-    assert rankings.cliques(ranks, 1.0) == [["a", "b"], ["b", "c"]]
-    assert rankings.cliques(ranks, 1.5) == [["a", "b", "c"]]
-    assert rankings.cliques(ranks, 0.5) == []  # a difference of just the critical one is significant
-    assert rankings.cliques(ranks, 9.0) == [["a", "b", "c", "d", "e"]]
 
 
 @pytest.mark.parametrize("matrix", [np.ones((1, 3)), np.ones((3, 1)), [[1, np.nan], [1, 2]]])
