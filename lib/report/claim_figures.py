@@ -31,7 +31,8 @@ def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) 
             axes.broken_barh([(-margin, margin)], (height - 0.5, 1), color="0.85", zorder=0)
         reach = [[row.effect - row.low], [row.high - row.effect]]
         axes.errorbar(row.effect, height, xerr=reach, color=colour, marker=marker, capsize=3, linewidth=1.5)
-    for verdict, (colour, marker) in looks.items():
+    for verdict in [verdict for verdict in looks if verdict in set(table["verdict"])]:
+        colour, marker = looks[verdict]
         axes.plot([], [], marker, color=colour, label=verdict)
     named = [f"{words[claim]}  {claim}" for claim in table["claim"][::-1]]
     axes.set(yticks=range(len(table)), yticklabels=named, xlabel="difference in relative auc, 95 % interval")

@@ -44,6 +44,7 @@ def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_non_inferiority_al
     (shade,) = [found for found in axes.collections if len(found.get_paths()) and found.get_facecolor().size]
     corners = shade.get_paths()[0].vertices
     assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([-0.01, -0.5], [0, 0.5])  # C3 is the lower row
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["open", "too few networks"]
 
 
 def test_claims_of_another_kind_are_not_drawn_on_the_axis_of_differences():
