@@ -3,6 +3,7 @@
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder, MEASURED=... trainings and measurements.
+# make verify CELLS=5: of every published run so many cells are scored again, and the curves of as many others measured.
 # make benchmark QUICK=1 takes a minute and saves nothing; THREADS=1 computes with so many (2). It needs an idle machine.
 # PYTHON=... uses that interpreter as it is, without any set-up.
 
@@ -16,10 +17,11 @@ RUNS_PER_GPU ?=
 CLUSTER ?=
 CHECKPOINTS ?=
 MEASURED ?=
+CELLS ?=
 QUICK ?=
 THREADS ?=
 
-KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED QUICK THREADS PYTHON
+KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED CELLS QUICK THREADS PYTHON
 GIVEN := $(strip $(foreach name,$(filter-out PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
 UNKNOWN := $(filter-out $(KNOWN),$(GIVEN))
 $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
@@ -28,6 +30,7 @@ $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
 TAKES_reproduce := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED
 TAKES_report := $(filter-out CHECKPOINTS MEASURED,$(TAKES_reproduce))
 TAKES_publish := PROFILE DATA
+TAKES_verify := PROFILE SEEDS DATA CELLS
 TAKES_clean := PROFILE DATA
 TAKES_quickstart := DEVICE
 TAKES_benchmark := DEVICE QUICK THREADS
@@ -60,7 +63,7 @@ else
 READY := complete
 endif
 
-.PHONY: help setup complete reproduce report publish test soak quickstart lab benchmark lock audit clean
+.PHONY: help setup complete reproduce report publish verify test soak quickstart lab benchmark lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -96,6 +99,9 @@ report: $(READY) ## report on what is measured of PROFILE, training and measurin
 publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
 	@"$(PYTHON)" $(CALMLY) -m lib.running.publish --profile="$$PROFILE" --data="$$DATA" --results=results
 
+verify: $(READY) ## measure a sample of what is published of PROFILE again, and say whether it agrees
+	@exec "$(PYTHON)" $(CALMLY) -m lib.running.verify --profile="$$PROFILE" --seeds="$$SEEDS" --cells="$$CELLS" --data="$$DATA"
+
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" $(CALMLY) -m pytest $(SHARED)
 
@@ -111,7 +117,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
-	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.measuring --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
+	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml
 	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

@@ -19,7 +19,8 @@ config = WHAT | {"cluster": "", "gpus": [], "runs_per_gpu": 1} | config  # and d
 profile = profiles.load(*(config[name] for name in WHAT))
 RUN = profile.folder / "{dataset}-{network}" / "seed-{seed}"
 WHERE = " ".join(f"-p {name} {{config[{name}]:q}}" for name in ("profile", "data", "results"))
-PARTS = "{config[results]:q}/{config[profile]:q}/{wildcards.dataset}-{wildcards.network}/seed-{wildcards.seed}/parts"
+HERE = "{config[results]:q}/{config[profile]:q}/{wildcards.dataset}-{wildcards.network}/seed-{wildcards.seed}"
+USED_UP = " ".join(f"{HERE}/{folder}" for folder in ("parts", "earlier", "offered"))  # by a 10-measure that is whole
 OF_RUN = f"{WHERE} -p dataset {{wildcards.dataset}} -p network {{wildcards.network}} -p seed {{wildcards.seed}}"
 OF_PROFILE = f"{WHERE} -p seeds {shlex.quote(str(list(profile.seeds)))}"
 PINS = digests.pins()
@@ -114,6 +115,8 @@ rule measure:
         RUN / "curves.parquet",
         RUN / "scores.parquet",
         RUN / "oracle.parquet",
+        RUN / "repaired.parquet",
+        RUN / "silenced.parquet",
         RUN / "finetuning.parquet",
         RUN / "10-measure.json",
         executed=RUN / "10-measure.ipynb",
@@ -127,7 +130,7 @@ rule measure:
     threads: profile.threads
     resources: **needs("measure")
     message: "10-measure {wildcards.dataset}-{wildcards.network} seed {wildcards.seed}"
-    shell: execute("measure", "10-measure", f"--discard {PARTS} {OF_RUN}")
+    shell: execute("measure", "10-measure", f"--discard {USED_UP} {OF_RUN}")
 
 
 rule ablation:
@@ -136,6 +139,8 @@ rule ablation:
         curves=of_all_runs(RUN / "curves.parquet"),
         scores=of_all_runs(RUN / "scores.parquet"),
         oracle=of_all_runs(RUN / "oracle.parquet"),
+        repaired=of_all_runs(RUN / "repaired.parquet"),
+        silenced=of_all_runs(RUN / "silenced.parquet"),
         finetuning=of_all_runs(RUN / "finetuning.parquet"),
     output:
         executed=profile.executed("{notebook}"),

@@ -17,7 +17,7 @@ from torch.nn import functional
 from lib.folding import layout
 from lib.graphs import Graph
 from lib.models import channels_last
-from lib.units import Unit, along
+from lib.taps import Unit, along
 
 # operations that work on each channel by itself, and make zeros of zeros
 _KEEPS_ZEROS = {

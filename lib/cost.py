@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib import checks, models
+from lib import checks, contexts, copies, models
 from lib.models import inside, require_eval_mode
 from lib.uses import Use, Uses
 
@@ -30,7 +30,7 @@ MB = 2**20  # bytes
 QUARTILES = (25, 75)  # percent: the spread that goes with a median
 
 
-@models.random_state_kept()
+@contexts.random_state_kept()
 def table(
     models: Mapping[str, nn.Module],
     example: Tensor,
@@ -87,7 +87,7 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in inside(model).parameters())
 
 
-@models.random_state_kept()
+@contexts.random_state_kept()
 def multiply_adds(model: nn.Module, example: Tensor) -> int:
     """Multiplications with a weight, each with its addition, in one pass of `example`: convolutions, transposed ones
     and linear layers, called as modules or as functions.
@@ -98,7 +98,7 @@ def multiply_adds(model: nn.Module, example: Tensor) -> int:
     Raises ValueError where the model is in training mode or does not take the example.
     """
     require_eval_mode(inside(model))
-    with _Sum(model.parameters()) as counted, models.as_written():
+    with _Sum(model.parameters()) as counted, contexts.as_written():
         _inference(model, example)()
     return counted.multiply_adds
 
@@ -199,7 +199,7 @@ class _TrainingStep:
     """Runs a step of training on a copy of `model` when called; keeps everything that lasts between steps."""
 
     def __init__(self, model: nn.Module, images: Tensor):
-        self.model = models.copied(model).train().requires_grad_(True)
+        self.model = copies.copied(model).train().requires_grad_(True)
         self.images = _beside(model, images)
         self.labels = torch.zeros(len(images), dtype=torch.long, device=self.images.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
@@ -230,7 +230,7 @@ def _beside(model: nn.Module, images: Tensor) -> Tensor:
 def _in_the_same_layout(model: nn.Module, example: Tensor) -> nn.Module:
     """A copy in the memory format of the images."""
     laid_out = {"memory_format": torch.channels_last} if example.ndim == 4 else {}
-    return models.copied(model).to(**laid_out)
+    return copies.copied(model).to(**laid_out)
 
 
 def _state(model: nn.Module) -> list[Tensor]:

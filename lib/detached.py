@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from lib import models
-from lib.units import Tap, Unit, tapped
-from lib.uses import NO_TENSOR
+from lib.functions import makes_numbers, name_of
+from lib.taps import Tap, Unit, tapped
 
 _OF_A_SHAPE_ALONE = ("_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_tensor")
 _AS_ANOTHER = ("expand_as", "reshape_as", "to", "type_as", "view_as")  # of which no more than shape or type is used
@@ -62,7 +62,7 @@ class Detached(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if getattr(function, "__name__", "") in _SEVERAL:
+        if name_of(function) in _SEVERAL:
             return self._one_by_one(function, args, kwargs)
         taken = _looked_at(function, args, kwargs)
         behind = max(map(self._how, taken), default=_NOT)
@@ -70,7 +70,7 @@ class Detached(TorchFunctionMode):
             return function(*args, **kwargs)
         versions = [_version(tensor) for tensor in taken]
         made = function(*args, **kwargs)
-        self.lost |= getattr(function, "__name__", "") in NO_TENSOR
+        self.lost |= makes_numbers(function)
         changed = [tensor for tensor, before in zip(taken, versions, strict=True) if _version(tensor) != before]
         self._note_written(changed, unseen=bool(behind) or not torch.is_grad_enabled())
         if function == Tensor.data.__set__:
@@ -117,7 +117,7 @@ class Detached(TorchFunctionMode):
 
 def _looked_at(function: Callable, args: tuple, kwargs: dict) -> list[Tensor]:
     """The tensors whose values a function depends on."""
-    name = getattr(function, "__name__", "")
+    name = name_of(function)
     if name in _AS_ANOTHER:
         return _tensors(args[:1])
     if name.endswith(_OF_A_SHAPE_ALONE):

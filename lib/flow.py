@@ -55,7 +55,7 @@ class Flow(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # it would be imported for nothing, which takes seconds: `models.as_written` compiles nothing
+        return False  # it would be imported for nothing, which takes seconds: `contexts.as_written` compiles nothing
 
     def __len__(self) -> int:
         return len(self._operations)

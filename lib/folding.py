@@ -4,16 +4,17 @@ Enters: a model in eval mode. Leaves: a private copy of it with the same logits 
 model itself where such a copy cannot be had, or a check of the logits of an example says that it is another network.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from lib.models import alike, attempted, channels_last, copied
-from lib.units import Tap, Unit, tapped
+from lib import contexts
+from lib.copies import copied
+from lib.models import alike, attempted, channels_last
+from lib.taps import Tap, Unit, tapped
 
 _SMALL_MAP = 16  # pixels, below which the weights are most of what a convolution reads, and the default layout wins
 
@@ -36,7 +37,7 @@ def folded(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> tuple[n
         return model, layers
     with attempted():  # copying and running a stranger's model in another layout
         pair = example.repeat_interleave(2, 0)  # one alone would fit views that more do not
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), contexts.full_precision():
             truth, shapes = _seen(model, layers, pair)
             copy = copied(model, sharing=True)
             for unit in layers:
@@ -114,14 +115,3 @@ def merged(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     both.weight = nn.Parameter(weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
     both.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return both
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """While open, convolutions on a GPU do without cuDNN, whose rounding to TF32 would hide what is wrong."""
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before

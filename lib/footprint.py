@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from lib import checks, models
+from lib import checks, contexts, models
 from lib.surrogate import Straightened, mixed, positive, with_random_weights
-from lib.units import Unit, tapped, units
+from lib.taps import Unit, tapped, units_in
+from lib.units import units
 from lib.uses import Use
 
 _VALUES = 2**21  # of all images in one pass, so that memory is bounded
@@ -48,7 +49,7 @@ def remaining(
 class Footprint:
     """A model whose weights can be counted for many orders; arguments as for `remaining`."""
 
-    @models.random_state_kept()
+    @contexts.random_state_kept()
     @torch.inference_mode(False)  # whatever the caller's: a copy's weights are written to
     def __init__(self, model: nn.Module, example: Tensor, layers: Sequence[Unit] | None = None):
         model, example = models.inside(model), models.ready(model, example, 1)
@@ -56,14 +57,14 @@ class Footprint:
         generator = torch.Generator().manual_seed(0)
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
-        trial = self._passed(torch.ones(3, sum(unit.size for unit in self._layers)))
+        trial = self._passed(torch.ones(3, units_in(self._layers)))
         self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
 
-    @models.random_state_kept()
+    @contexts.random_state_kept()
     @torch.inference_mode(False)
     def remaining(self, order: Tensor, counts: Sequence[int]) -> pandas.DataFrame:
         """As the function `remaining`."""
-        total = sum(unit.size for unit in self._layers)
+        total = units_in(self._layers)
         checks.order(order, total)
         counts = [checks.count(k, total) for k in checks.several("counts", counts)]
         keep = torch.ones(len(counts) + 1, total)  # the first row: nothing is off

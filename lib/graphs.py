@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import module
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from lib.copies import copied
 from lib.folding import can_merge, merged
-from lib.models import channels_last, copied
-from lib.units import LAYERS
+from lib.layers import WITH_CHANNELS
+from lib.models import channels_last
 
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 
@@ -116,7 +116,7 @@ def descendants(nodes: Sequence[fx.Node], roots: Iterable[fx.Node]) -> set[fx.No
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*LAYERS, _BatchNorm)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, WITH_CHANNELS) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _module_runs(graph: fx.Graph) -> dict[tuple[str, int], fx.Node]:

@@ -1,26 +1,16 @@
-"""Somebody's model, as everything here runs it: the module inside its wrappers, run as it is written.
+"""Somebody's model, as everything here runs it: the module inside its wrappers, with images as it takes them.
 
-Enters: any `nn.Module`. Leaves: the module that does the work, without what compiles or replicates it; a context in
-which nothing is compiled and no part of a forward pass runs again during the backward pass; copies; its images as it
+Enters: any `nn.Module`. Leaves: the module that does the work, without what compiles or replicates it; its images as it
 takes them, and its logits; what it fails at in one line.
 """
 
-import random
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
-from threading import Lock
-from typing import NoReturn
 
-import numpy
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
-from torch.utils import checkpoint
-from torch.utils._pytree import tree_leaves
 
 from lib import checks
 
@@ -60,150 +50,6 @@ def _usable(model: object) -> nn.Module:
 
 def _is_exported(model: fx.GraphModule) -> bool:
     return any(isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes)
-
-
-class _AsWritten:
-    """How many contexts of `as_written` are open, in all threads, and what it was like before the first."""
-
-    def __init__(self):
-        self.lock, self.count, self.before = Lock(), 0, ExitStack()
-
-    def open(self) -> None:
-        with self.lock:
-            self.count += 1
-            if self.count > 1:
-                return
-            if "torch._dynamo" in sys.modules:  # nothing can have been compiled without it, and it takes a second
-                self.before.enter_context(torch.compiler.set_stance("force_eager"))
-            if hasattr(checkpoint, "_checkpoint_impl"):  # elsewhere `units.tapped` notices what runs again
-                self.before.callback(setattr, checkpoint, "_checkpoint_impl", checkpoint._checkpoint_impl)
-                checkpoint._checkpoint_impl = lambda function, args, named, **_: function(*args, **named)
-
-    def close(self) -> None:
-        with self.lock:
-            self.count -= 1
-            if not self.count:
-                self.before.close()
-
-
-_as_written = _AsWritten()
-
-
-@contextmanager
-def as_written() -> Iterator[None]:
-    """While open, what was compiled runs as it is written, so that hooks run; and what torch would run again during
-    the backward pass, to hold less meanwhile, is run once and held (activation checkpointing)."""
-    _as_written.open()
-    try:
-        yield
-    finally:
-        _as_written.close()
-
-
-@contextmanager
-def random_state_kept() -> Iterator[Callable[[], bool]]:
-    """Afterwards every generator that code can draw from without being given one is as before. Yields a function that
-    tells whether it still is."""
-    checks.transforms()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-
-    def states() -> list:
-        theirs = tree_leaves((numpy.random.get_state(), *map(torch.cuda.get_rng_state, devices), torch.get_rng_state()))
-        return [*(numpy.asarray(part).tobytes() for part in theirs), random.getstate()]
-
-    theirs, own, before = numpy.random.get_state(), random.getstate(), states()
-    with torch.random.fork_rng(devices):
-        try:
-            yield lambda: states() == before
-        finally:
-            numpy.random.set_state(theirs)
-            random.setstate(own)
-
-
-def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
-    """A copy of the model; with `sharing`, one with the same parameters and buffers. Activations that it keeps, which
-    `deepcopy` refuses, come along without their history."""
-    known = {}
-    for name, module in model.named_modules():
-        forward = vars(module).get("forward")
-        compiled = "_orig_mod" in module._modules  # whose copies are right
-        if forward is not None and not compiled and getattr(forward, "__self__", None) is not module:
-            raise ValueError(f"the forward of {name or type(model).__name__} has been replaced, so that a copy would "
-                             "run the original: wrap the model in a module instead")  # fmt: skip
-        for kept in vars(module).values():
-            for value in tree_leaves(kept):
-                if isinstance(value, Tensor) and not value.is_leaf:
-                    known[id(value)] = value.detach().clone()
-    known[id(_units_off)] = _units_off  # the copy is not given away while they are off
-    if sharing:
-        known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return deepcopy(model, known)
-
-
-class _UnitsOff:
-    """A hook that changes nothing, on every module of which units are off."""
-
-    def __call__(self, *_: object) -> None:
-        pass
-
-    def __deepcopy__(self, _: dict) -> NoReturn:
-        raise ValueError("units of this model are off, and a copy would keep them off for good: copy it before"
-                         " masked(...) opens, or after it has closed")  # fmt: skip
-
-
-_units_off = _UnitsOff()
-
-
-@contextmanager
-def units_off(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """While open, these modules say that units of theirs are off: whoever copies them or makes them narrower is told.
-
-    `copied` still copies them, for what is computed meanwhile.
-    """
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_pre_hook(_units_off).remove)
-        yield
-
-
-def require_units_on(model: nn.Module) -> None:
-    """Raises ValueError, in one line, where units of the model are off."""
-    if any(hook is _units_off for module in model.modules() for hook in module._forward_pre_hooks.values()):
-        raise ValueError(f"units of {type(model).__name__} are off, so it cannot shrink: shrink it before masked(...)"
-                         " opens, or after it has closed")  # fmt: skip
-
-
-def with_plain_weights(model: nn.Module) -> nn.Module:
-    """The model, if its weights are parameters; if some are computed from others (as by weight_norm, spectral_norm or
-    torch.nn.utils.prune), a copy in which they are parameters of the same values. To be called after a forward pass."""
-    computed = [name for name, module in model.named_modules() if computes_weights(module)]
-    if not computed:
-        return model
-    result = copied(model)
-    for module in map(result.get_submodule, computed):
-        values = {
-            name: getattr(module, name) for name in (*getattr(module, "parametrizations", ()), *_computed(module))
-        }
-        if parametrize.is_parametrized(module):  # not removed: the original has the same class, which would lose them
-            module.__class__ = parametrize.type_before_parametrizations(module)
-            del module.parametrizations
-        for number, hook in list(module._forward_pre_hooks.items()):
-            if type(hook).__module__.startswith("torch.nn.utils."):
-                del module._forward_pre_hooks[number]
-        for name, value in values.items():
-            vars(module).pop(name, None)
-            module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
-    return result
-
-
-def computes_weights(module: nn.Module) -> bool:
-    """Whether a module's own weights are computed from others in every pass."""
-    return parametrize.is_parametrized(module) or bool(_computed(module))
-
-
-def _computed(module: nn.Module) -> list[str]:
-    """By hooks before each pass."""
-    return [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -15,14 +15,15 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import checks, models, ranks
+from lib import checks, contexts, copies, models, ranks
 from lib.compact import Compact
-from lib.folding import full_precision
 from lib.footprint import Footprint
+from lib.layers import LAYERS
 from lib.models import alike, attempted, predict
 from lib.repair import reestimated
 from lib.structure import slim as slim  # for whoever prunes
-from lib.units import LAYERS, Tap, Unit, along, tapped, units
+from lib.taps import Tap, Unit, along, before_norms, tapped, units_in
+from lib.units import units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -59,7 +60,7 @@ def masked(
     """
     model = models.inside(model)
     layers = units(model, example) if layers is None else _units_of(model, layers)
-    total = sum(unit.size for unit in layers)
+    total = units_in(layers)
     checks.order(order, total)
     checks.count(k, total)
     keep = torch.ones(total)
@@ -71,7 +72,7 @@ def masked(
         return value * along(masks[number].to(value.device, value.dtype), tap.axis, value)
 
     silent = [model.get_submodule(tap.module) for unit in touched for tap in unit.taps] if k else []
-    with tapped(model, touched, switch_off), models.units_off(silent):
+    with tapped(model, touched, switch_off), copies.units_off(silent):
         yield
 
 
@@ -114,6 +115,7 @@ def curve(
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
     repair_on: Tensor | None = None,
+    in_front: bool = False,
 ) -> pandas.DataFrame:
     """Accuracy as units go, from none to half of them.
 
@@ -124,6 +126,8 @@ def curve(
         batch: images at once; without it, as many as suit the device.
         repair_on: images without labels, on which the statistics of every BatchNorm are estimated anew at every point
             with a unit off (see `lib.repair`); without them nothing is repaired.
+        in_front: whether units are silenced in front of their BatchNorm, which leaves a constant behind instead of
+            nothing: no removal, but what some mean by a mask.
 
     Under `torch.distributed` every rank is given the same images, answers its share of them, and returns the whole
     curve.
@@ -136,11 +140,12 @@ def curve(
     `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with
     `repair_on` what `repair.reestimate` raises.
     """
-    (table,) = curves(model, [order], images, labels, points, groups=groups, batch=batch, repair_on=repair_on)
+    how = {"groups": groups, "batch": batch, "repair_on": repair_on, "in_front": in_front}
+    (table,) = curves(model, [order], images, labels, points, **how)
     return table
 
 
-@models.random_state_kept()
+@contexts.random_state_kept()
 def curves(
     model: nn.Module,
     orders: Sequence[Tensor],
@@ -151,6 +156,7 @@ def curves(
     groups: Mapping[str, Tensor] | None = None,
     batch: int | None = None,
     repair_on: Tensor | None = None,
+    in_front: bool = False,
 ) -> list[pandas.DataFrame]:
     """A `curve` for each of `orders`, which costs less than one by one: they share what is computed with nothing off.
 
@@ -166,14 +172,15 @@ def curves(
     if not all(chunk.isfinite().all() for chunk in images.split(1000)):
         raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
     for order in orders:
-        checks.order(order, sum(unit.size for unit in layers))
-    with torch.no_grad(), models.as_written():
+        checks.order(order, units_in(layers))
+    with torch.no_grad(), contexts.as_written():
         labels = checks.labels(labels, count, models.answers(model, example.repeat_interleave(2, 0)).shape[1])
     parts |= {f"accuracy_{name}": group for name, group in groups.items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
-    with ranks.together(), models.as_written():
-        pruned = _Pruned(model, layers, images[mine], batch, repair_on) if len(labels[mine]) else None
+    with ranks.together(), contexts.as_written():
+        silenced = before_norms(layers) if in_front else layers
+        pruned = _Pruned(model, silenced, images[mine], batch, repair_on) if len(labels[mine]) else None
         right = [_right(pruned, order, points, labels[mine].cpu(), members[:, mine]) for order in orders]
     accuracies = [(ranks.total(found) / members.sum(1)).T.tolist() for found in right]
     tables = [pandas.DataFrame(dict(zip(parts, accuracy, strict=True))) for accuracy in accuracies]
@@ -239,7 +246,7 @@ class _Pruned:
         if k and self._repair_on is not None:
             with mask(), reestimated(self._model, self._repair_on):
                 return predict(self._model, self._images, batch=self._batch)
-        with torch.no_grad(), full_precision(), mask():
+        with torch.no_grad(), contexts.full_precision(), mask():
             truth = self._model(self._few)
         if self._switches_off(order, k, truth):
             return predict(self._compact, self._images, batch=self._batch)
@@ -250,7 +257,7 @@ class _Pruned:
         """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
         if self._compact is None:
             return False
-        with attempted(), torch.no_grad(), full_precision():
+        with attempted(), torch.no_grad(), contexts.full_precision():
             self._compact.switch_off(*_off(order, [k]))
             return alike(self._compact(self._few), truth)
         return False

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import checks, models
+from lib import checks, contexts, models
 
 
 def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) -> None:
@@ -40,7 +40,7 @@ def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) ->
     parts = images.tensor_split(min(-(-len(images) // batch), len(images) // 2))  # none of a single image
     before = _statistics(norms)
     try:
-        with _estimating(norms), torch.no_grad(), models.as_written():
+        with _estimating(norms), torch.no_grad(), contexts.as_written():
             for part in parts:
                 models.require_finite(models.answers(model, models.ready(model, part)))
     except BaseException:

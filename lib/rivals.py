@@ -20,10 +20,12 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from lib import models
-from lib.activations import ACTIVATIONS, GATES, plain_name, straightened
+from lib import copies, models
+from lib.activations import ACTIVATIONS, GATES, straightened
+from lib.functions import plain_name
+from lib.layers import WITH_CHANNELS
 from lib.noise import Noise
-from lib.units import LAYERS, Tap, Unit, along, tapped
+from lib.taps import Tap, Unit, along, tapped, units_in
 
 _STREAM = 1 << 32  # of `random`: far from those of cotangents, which count probes
 _CHUNK = 32  # examples at a time in `chip`, to bound its memory
@@ -50,7 +52,7 @@ class Rival:
 
 
 def _random(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: int) -> Tensor:
-    return Noise(seed, torch.arange(_total(layers)), _STREAM).uniform(1)[:, 0]
+    return Noise(seed, torch.arange(units_in(layers)), _STREAM).uniform(1)[:, 0]
 
 
 def _in_each_layer(measure: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Sequence[Unit], Tensor, int], Tensor]:
@@ -102,11 +104,11 @@ def _synflow(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: in
 
 @torch.no_grad()
 def _positive_copy(model: nn.Module) -> nn.Module:
-    network = models.copied(model).double()
+    network = copies.copied(model).double()
     for parameter in network.parameters():
         parameter.abs_()
     for module in network.modules():
-        if isinstance(module, (*LAYERS, _BatchNorm)) and module.bias is not None:
+        if isinstance(module, WITH_CHANNELS) and module.bias is not None:
             module.bias.zero_()
         if isinstance(module, _BatchNorm):
             module.running_mean.zero_()
@@ -206,7 +208,7 @@ class Activations:
         for name in self.names:
             terms = RIVALS[name].activations(maps, self._pivots[number]).sum(-2)
             if name not in self.sums:
-                self.sums[name] = terms.new_zeros(*terms.shape[:-1], _total(self._layers))
+                self.sums[name] = terms.new_zeros(*terms.shape[:-1], units_in(self._layers))
             self.sums[name][..., self._layers[number].slice] += terms
 
     def _set_pivot(self, number: int, tap: Tap, value: Tensor) -> None:
@@ -249,10 +251,6 @@ class _ActivationsWatched(TorchFunctionMode):
             if value._version == version:
                 self.after[tap] = lambda new, rest=args[1:]: function(new, *rest, **kwargs)
         return function(*args, **kwargs)
-
-
-def _total(layers: Iterable[Unit]) -> int:
-    return sum(unit.size for unit in layers)
 
 
 RIVALS: dict[str, Rival] = {

@@ -33,11 +33,12 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from lib import importance, ranks
+from lib.batches import MINIBATCH
 from lib.images import files, folders, networks
 from lib.images.checkpoints import HOLDERS, weights
 from lib.images.files import shown
 from lib.images.folders import Stream
-from lib.importance import MINIBATCH, Scoring
+from lib.importance import Scoring
 from lib.running import interruptions
 from lib.study import devices, records
 

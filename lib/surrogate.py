@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import models
-from lib.activations import ACTIVATIONS, GATES, overwrites, plain_name, straightened
-from lib.uses import NO_TENSOR, Uses, bound
+from lib import copies, models
+from lib.activations import ACTIVATIONS, GATES, straightened
+from lib.functions import bound, makes_numbers, overwrites, plain_name
+from lib.uses import Uses
 
 _ROUNDED = {
     "ceil", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine", "fix", "floor", "hardshrink",
@@ -36,7 +37,7 @@ _CHOICES = {"where", "masked_fill", "__setitem"}
 def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """A copy in single precision, whose weights are positive and whose BatchNorms shift upwards, so that no ReLU is
     silent."""
-    network = models.copied(model).float()
+    network = copies.copied(model).float()
     for parameter in network.parameters():
         inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
         parameter.copy_(positive(parameter.shape, generator) / inputs)
@@ -64,7 +65,7 @@ class Straightened(Uses):
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = "detach" if function == Tensor.data.__get__ else plain_name(function)
-        if getattr(function, "__name__", "") in NO_TENSOR and args[0].grad_fn is not None:
+        if makes_numbers(function) and args[0].grad_fn is not None:
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])

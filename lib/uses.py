@@ -13,9 +13,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-NO_TENSOR = {  # functions whose result nobody can follow; whole numbers and truth values are steps, without slopes
-    "__array__", "__complex__", "__dlpack__", "__float__", "item", "numpy", "tolist",
-}  # fmt: skip
+from lib.functions import bound
+
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
 _TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
 
@@ -89,11 +88,6 @@ class Uses(TorchFunctionMode):
 
     def use(self, use: Use) -> None:
         pass
-
-
-def bound(args: tuple, kwargs: dict, *names: str) -> list:
-    """What a function is given for its first arguments `names`, by position or by name; None where it is not."""
-    return [args[place] if len(args) > place else kwargs.get(name) for place, name in enumerate(names)]
 
 
 def _present(*vectors: Tensor | None) -> tuple[Tensor, ...]:

@@ -27,7 +27,7 @@ from steps import Misfit
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import importance, oracle, pruning, structure
+from lib import batches, importance, oracle, pruning, structure
 
 EXAMPLES = 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest number; some are ill-conditioned
@@ -63,7 +63,7 @@ class Case:
 
     @cached_property
     def images(self) -> Tensor:
-        return examples(self.recipe, EXAMPLES + self.recipe.many * importance.MINIBATCH)
+        return examples(self.recipe, EXAMPLES + self.recipe.many * batches.MINIBATCH)
 
     @cached_property
     def own_images(self) -> Tensor:
@@ -143,7 +143,7 @@ def names_and_sizes(case: Case) -> None:
 
 def scores(case: Case) -> None:
     def slowly(program: slow.Program) -> dict[str, Tensor]:
-        return slow.scores(program, case.images, case.labels, 7, importance.MINIBATCH)
+        return slow.scores(program, case.images, case.labels, 7, batches.MINIBATCH)
 
     right = slowly(case.truth)
     found = importance.score(case.model, case.batches, [*right, "apoz"], seed=7)

@@ -46,7 +46,7 @@ class Study:
     def command(self, target: str, *variables: str) -> list[str]:
         """`make target` with this interpreter, on the smoke profile and the CPU where the target takes that; a later
         variable goes before an earlier one."""
-        taken = {"PROFILE=smoke": ("reproduce", "report", "publish", "clean")}
+        taken = {"PROFILE=smoke": ("reproduce", "report", "publish", "verify", "clean")}
         taken |= dict.fromkeys(("DEVICE=cpu", "JOBS=2"), ("reproduce", "report"))
         usual = [variable for variable, targets in taken.items() if target in targets]
         return ["make", target, f"PYTHON={sys.executable}", *usual, *variables]
@@ -71,11 +71,18 @@ class Study:
     def environment(self) -> dict[str, str]:
         """In which nothing of the make or the pytest that runs these tests reaches the make in the copy."""
         names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTHONPATH", "SEEDS", "DATA")
-        names += ("CHECKPOINTS", "MEASURED", "GPUS", "RUNS_PER_GPU", "CLUSTER", "OMP_NUM_THREADS")
+        names += ("CHECKPOINTS", "MEASURED", "CELLS", "GPUS", "RUNS_PER_GPU", "CLUSTER", "OMP_NUM_THREADS")
         return {name: value for name, value in os.environ.items() if name not in names}
 
     def _run(self, *command: str) -> subprocess.CompletedProcess:
         return subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def small_minibatches(monkeypatch):
+    """Minibatches of 32 examples: the slow reference would take long for several as they are."""
+    for module in ("lib.batches", "reference"):
+        monkeypatch.setattr(f"{module}.MINIBATCH", 32)
 
 
 def copy_of_the_repository(root: Path) -> Study:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+import lib.batches
 from lib import importance, pruning, ranks
 from lib.images import datasets, folders, networks
 from lib.study import larger
@@ -136,5 +137,5 @@ def main(folder, output):
 
 
 if __name__ == "__main__":
-    importance.MINIBATCH = 32  # lest all images be in one
+    lib.batches.MINIBATCH = 32  # lest all images be in one
     main(*map(Path, sys.argv[1:]))

@@ -27,7 +27,7 @@ def profile(results: Path, seeds=(0, 1), notebooks=("15-replication", "30-sign")
             write_record(run.record(notebook), run_record(run, notebook))
         pandas.DataFrame({"epoch": [1, 2, 3], "seconds": 0.5}).to_parquet(run.training)
         pandas.DataFrame({"pruned": [0], "accuracy": [0.9]}).to_parquet(run.curves)
-        for path in (run.oracle, run.finetuning):
+        for path in (run.oracle, run.repaired, run.silenced, run.finetuning):
             pandas.DataFrame({"accuracy": [0.9]}).to_parquet(path)
         run.checkpoint.write_bytes(b"weights" * 100)
         pandas.DataFrame({"criterion": "sq", "unit": [0, 1], "score": [0.1, 1 / 3]}).to_parquet(run.scores)

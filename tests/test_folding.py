@@ -9,11 +9,12 @@ from awkward import pictures, randomised, small
 from torch import nn
 from unchanged import EVERYTHING, same, state_of
 
-from lib import folding, importance, pruning
+from lib import folding, importance, passes, pruning
 from lib.folding import folded
 from lib.images import networks
 from lib.pruning import masked
-from lib.units import tapped, units
+from lib.taps import tapped
+from lib.units import units
 
 
 def fold(model, images):
@@ -184,10 +185,10 @@ def test_the_model_is_left_alone(break_it, monkeypatch):
 def both_scores(model, images, labels, names, monkeypatch):
     """By the fast path, and by the slow one."""
     copies = []
-    monkeypatch.setattr(importance, "folded", lambda *given: copies.append(folded(*given)) or copies[-1])
+    monkeypatch.setattr(passes, "folded", lambda *given: copies.append(folded(*given)) or copies[-1])
     fast = importance.score(model, [(images, labels)], names)
     assert copies and copies[0][0] is not model
-    monkeypatch.setattr(importance, "folded", lambda model, layers, *_: (model, layers))
+    monkeypatch.setattr(passes, "folded", lambda model, layers, *_: (model, layers))
     return fast, importance.score(model, [(images, labels)], names)
 
 
@@ -218,7 +219,7 @@ def test_the_fast_path_takes_one_forward_and_one_backward_pass_per_cotangent(mon
     model, images = network("resnet8")
     images, forwards, backwards, grad = images.repeat(22, 1, 1, 1), [], [], torch.autograd.grad
     forward = networks.SmallResNet.forward
-    monkeypatch.setattr(importance, "MINIBATCH", 32)
+    monkeypatch.setattr("lib.batches.MINIBATCH", 32)
     monkeypatch.setattr(networks.SmallResNet, "forward", lambda self, x: forwards.append(len(x)) or forward(self, x))
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **more: backwards.append(1) or grad(*args, **more))
     names = ["sq", "abs:norm", "abs-pixel", "molchanov-bn", "sq:rand", "taylorfo:rand:norm"]

@@ -1,18 +1,17 @@
-"""lib.oracle: by hand on tiny networks, and against the obvious way, one masked pass per unit, on all others."""
+"""lib.oracle: what changes with units off is what masked passes say."""
 
 from math import exp, inf, log, nan
 
-import numpy as np
 import pytest
 import torch
 import toys
-from awkward import Awkward, Columns, DependsOnData, DependsOnTracing, pictures, randomised, small
+from awkward import DependsOnData, DependsOnTracing, pictures
+from masked_passes import one_by_one, whole_passes
 from torch import nn
 from torch.nn import functional
 
 from lib import oracle
-from lib.images import networks
-from lib.pruning import curve, masked, steps
+from lib.pruning import masked
 from lib.units import units
 
 
@@ -27,45 +26,6 @@ class TwoUnits(nn.Module):
 
     def forward(self, x):
         return self.classifier(functional.relu(self.hidden(x)))
-
-
-def one_by_one(model, images, labels=None, sample=None):
-    """The specification: for each unit (of `sample`), a pass with it off; compared in float64."""
-    layers = units(model, images[:1])
-    total = sum(unit.size for unit in layers)
-
-    def loss(logits):
-        return nan if labels is None else functional.cross_entropy(logits.double(), labels).item()
-
-    found = {"output": [], "loss": []}
-    with torch.no_grad():
-        intact = model(images)
-        for unit in range(total) if sample is None else sample:
-            order = torch.cat([torch.tensor([unit]), torch.arange(unit), torch.arange(unit + 1, total)])
-            with masked(model, order, 1, layers):
-                changed = model(images)
-            found["output"].append((changed.double() - intact.double()).square().sum(1).mean().item())
-            found["loss"].append(abs(loss(changed) - loss(intact)))
-    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
-
-
-def whole_passes(model, run, count):
-    """How often `run()` sends at least `count` examples through the model as a whole, and what it returns; without the
-    pass of four by which `units` sees whether they mix."""
-    seen, kind, forward = [], type(model), type(model).forward
-
-    def counted(self, images):  # and no hook, with which a network is not traced
-        if self is model:
-            seen.append(len(images))
-        return forward(self, images)
-
-    kind.forward = counted
-    try:
-        result = run()
-    finally:
-        kind.forward = forward
-    seen.remove(4)
-    return sum(size >= count for size in seen), result
 
 
 # ---- one unit off --------------------------------------------------------------------------------------------------
@@ -112,14 +72,6 @@ def test_equals_one_masked_pass_per_unit_without_any(network):
         torch.testing.assert_close(scores[name], expected, rtol=1e-9, atol=1e-14)
 
 
-def test_equals_one_masked_pass_per_unit_where_units_are_columns():
-    torch.manual_seed(0)
-    model, images = Columns().double().eval(), pictures(4, 5, 5, 5)
-    passes, scores = whole_passes(model, lambda: oracle.score(model, [(images, None)]), count=3)
-    assert passes == 0
-    torch.testing.assert_close(scores["output"], one_by_one(model, images)["output"], rtol=1e-9, atol=1e-14)
-
-
 def test_a_layer_used_twice_of_which_the_first_use_gives_zero():
     class Both(TwoUnits):
         def forward(self, x):
@@ -131,45 +83,6 @@ def test_a_layer_used_twice_of_which_the_first_use_gives_zero():
     assert scores["output"].tolist() == [4.0, 16.0]
 
 
-def test_equals_one_masked_pass_per_unit_on_an_awkward_network():
-    torch.manual_seed(0)
-    model, images, labels = randomised(Awkward().double()), pictures(5, 2, 6, 6), torch.tensor([0, 1, 2, 0, 1])
-    passes, scores = whole_passes(model, lambda: oracle.score(model, [(images, labels)]), count=3)
-    assert passes == 0
-    assert [unit.name for unit in units(model, images[:1])].index("unused") == 5
-    for name, expected in one_by_one(model, images, labels).items():
-        torch.testing.assert_close(scores[name], expected, rtol=1e-9, atol=1e-14)
-        assert (expected > 0).sum() == 4 + 6 + 6 + 6 + 5 + 5 + 1 + 5  # all but those of the unused layer
-
-
-def test_equals_one_masked_pass_per_unit_on_the_smoke_profiles_network():
-    model, images = randomised(networks.build("resnet8", 10, 1)), pictures(4, 1, 8, 8, dtype=torch.float32)
-    passes, scores = whole_passes(model, lambda: oracle.score(model, [(images, torch.arange(4))]), count=3)
-    assert passes == 0
-    expected = one_by_one(model, images, torch.arange(4))
-    for name, values in expected.items():
-        torch.testing.assert_close(scores[name], values, rtol=1e-3, atol=1e-6 * values.max().item())
-    assert torch.equal(scores["output"] == 0, expected["output"] == 0)  # of units that a ReLU silences anyway
-    assert 0 < (scores["output"] == 0).sum() < 336 / 4
-
-
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2", "densenet"])
-def test_equals_masked_passes_on_a_sample_of_torchvisions_networks(name):
-    torch.manual_seed(0)
-    model, images = randomised(small(name)), pictures(3, 3, 32, 32, dtype=torch.float32)
-    total = sum(unit.size for unit in units(model, images[:1]))
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    counts, batches = range(9), [(images, None)]
-    passes, table = whole_passes(model, lambda: oracle.interactions(model, order, counts, batches), count=3)
-    assert passes == 1 + len(counts)  # for the joint changes; none for the single ones
-    expected = one_by_one(model, images, sample=order[:8].tolist())["output"]
-    scale = model(images).square().sum(1).mean().item()
-    assert expected.max() > 1e-8 * scale
-    # Lengths, not their squares: float32 rounds the logits, so a length is off by some 1e-7 of theirs.
-    lengths = np.sqrt(np.diff(table["single"].to_numpy()).clip(min=0))
-    np.testing.assert_allclose(lengths, np.sqrt(expected.numpy()), rtol=1e-3, atol=1e-6 * scale**0.5)
-
-
 @pytest.mark.parametrize(("network", "count"), [(DependsOnData, 4), (DependsOnTracing, 4)])
 def test_a_network_that_cannot_be_traced_takes_a_pass_per_unit(network, count):
     torch.manual_seed(0)
@@ -178,69 +91,6 @@ def test_a_network_that_cannot_be_traced_takes_a_pass_per_unit(network, count):
     assert passes == 1 + count
     for name, expected in one_by_one(model, images, labels).items():
         torch.testing.assert_close(scores[name], expected, rtol=1e-12, atol=0)
-
-
-class Squeezed(nn.Module):
-    """Drops the axis of whatever comes alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3, stride=16)
-
-    def forward(self, x):
-        return functional.adaptive_avg_pool2d(self.b(self.a(x).relu()), 1).squeeze()
-
-
-def test_a_pair_that_is_left_over_alone_has_logits_too():
-    """Of 9 pairs of the first layer 8 go together, since their values are so many."""
-    torch.manual_seed(0)
-    model, images, labels = Squeezed().double().eval(), pictures(3, 1, 210, 210), torch.tensor([0, 1, 1])
-    scores = oracle.score(model, [(images, labels)])
-    for name, expected in one_by_one(model, images, labels).items():
-        torch.testing.assert_close(scores[name], expected, rtol=1e-12, atol=1e-15)
-
-
-def test_a_batch_of_one_whose_axis_is_dropped_is_refused():
-    images, labels = pictures(3, 1, 16, 16), torch.tensor([0, 1, 1])
-    batches = [*zip(images.split(2), labels.split(2), strict=True)]
-    with pytest.raises(ValueError, match=r"shape \(2,\) for 1 image, .* drops the axis of a batch of one"):
-        oracle.score(Squeezed().double().eval(), batches)
-
-
-class Clamped(nn.Sequential):
-    def __call__(self, x):
-        return super().__call__(x.clamp(-1, 1))
-
-
-def with_a_hook(*layers):
-    model = nn.Sequential(*layers)
-    model.register_forward_pre_hook(lambda module, taken: (taken[0].clamp(-1, 1),))
-    return model
-
-
-@pytest.mark.parametrize("make", [Clamped, with_a_hook])
-def test_what_runs_around_the_forward_of_a_network_counts(make):
-    """Only the images after the first few are such that it does anything."""
-    torch.manual_seed(0)
-    model = make(nn.Flatten(), nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double().eval()
-    images, labels = torch.cat([pictures(6, 3, 1, 1).clamp(-1, 1), 50 * pictures(6, 3, 1, 1)]), torch.arange(12) % 2
-    for name, expected in one_by_one(model, images, labels).items():
-        torch.testing.assert_close(oracle.score(model, [(images, labels)])[name], expected, rtol=1e-12, atol=0)
-    order, found = torch.arange(5), []
-    for k in steps(5, 3):
-        with masked(model, order, k, example=images[:1]):
-            found.append((model(images).argmax(1) == labels).double().mean().item())
-    assert curve(model, order, images, labels, 3)["accuracy"].tolist() == found
-
-
-@pytest.mark.parametrize("pairs", [1, 3, 1000])
-def test_how_many_pairs_go_at_once_changes_nothing(pairs, monkeypatch):
-    model, (images, labels) = toys.make(toys.Residual), toys.examples(toys.Residual, 7)
-    before = oracle.score(model, [(images, labels)])
-    monkeypatch.setattr(oracle, "_ELEMENTS", {"cpu": 1, "cuda": 1})
-    monkeypatch.setattr(oracle, "_FEWEST_PAIRS", pairs)
-    for name, values in oracle.score(model, [(images, labels)]).items():
-        torch.testing.assert_close(values, before[name], rtol=1e-10, atol=1e-15)
 
 
 def test_neither_the_batching_nor_the_order_of_examples_matters():

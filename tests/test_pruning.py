@@ -17,7 +17,8 @@ from torch import nn
 from lib import pruning, structure
 from lib.importance import contributions, score
 from lib.pruning import auc, curve, curves, masked, order, steps, summarise
-from lib.units import tapped, units
+from lib.taps import before_norms, tapped
+from lib.units import units
 
 steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
 COUNTS = {network: sum(size for _, size, *_ in network.UNITS) for network in toys.NETWORKS}
@@ -99,6 +100,25 @@ def test_off_means_times_zero_at_the_tap(network):
 
         with masked(model, ranking, k, layers), torch.no_grad():
             torch.testing.assert_close(model(images), model.gated(images, gate), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_in_front_of_batchnorm_off_means_a_layer_without_its_weights(network):
+    model, layers, images, labels = toy(network)
+    ranking = torch.randperm(COUNTS[network], generator=torch.Generator().manual_seed(0))
+    table = curve(model, ranking, images, labels, 4, in_front=True)
+    for k, accuracy in zip(table["pruned"], table["accuracy"], strict=True):
+        without = deepcopy(model)
+        for unit in layers:
+            gone = torch.isin(torch.arange(unit.start, unit.start + unit.size), ranking[:k])
+            for values in without.get_submodule(unit.name).parameters():
+                values.data[gone] = 0
+        with masked(model, ranking, k, before_norms(layers)), torch.no_grad():
+            torch.testing.assert_close(model(images), without(images), rtol=1e-12, atol=1e-12)
+        with torch.no_grad():
+            assert accuracy == (without(images).argmax(1) == labels).double().mean().item()
+    plain = curve(model, ranking, images, labels, 4)
+    assert plain.drop(columns="accuracy").equals(table.drop(columns="accuracy"))
 
 
 @pytest.mark.parametrize("unit", range(4))

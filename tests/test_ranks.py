@@ -8,7 +8,7 @@ import in_ranks
 import pytest
 import torch
 
-from lib import importance, ranks
+from lib import ranks
 from lib.images import folders
 from lib.study.paths import ROOT
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importance, "MINIBATCH", 32)
+        patch.setattr("lib.batches.MINIBATCH", 32)
         return in_ranks.results(folder)
 
 

@@ -151,3 +151,8 @@ def examples(network, count, seed=1):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, *network.SHAPE, dtype=torch.float64, generator=generator)
     return images, torch.randint(network.CLASSES, (count,), generator=generator)
+
+
+def close(actual, expected):
+    """Raises AssertionError where float64 numbers differ by more than rounding."""
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)

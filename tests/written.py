@@ -5,7 +5,7 @@ import json
 import nbformat
 
 PARAMETERS = "seed = 0\nname = 'digits'\nrate = 0.5\nflip = False\nseeds = None"
-NOTHING_TO_DO = "13 of 13 notebooks are there\nresults/smoke/report.html\n"
+NOTHING_TO_DO = "14 of 14 notebooks are there\nresults/smoke/report.html\n"
 
 
 def write_notebook(path, *sources, tags=("parameters",)):

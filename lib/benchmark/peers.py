@@ -1,27 +1,24 @@
-"""What people would use instead: torch-pruning, captum, hooks around `loss.backward()`, a loop over a DataLoader.
+"""Other tools that score units: torch-pruning, captum, hooks around `loss.backward()`.
 
-Enters: a model in eval mode and a batch, or images to train on. Leaves: callables that do one pass each, for
-`benchmark` to time, and what they find, for tests to compare. torch-pruning and captum are imported where they are
-used; where one is missing, its row is left out.
+Enters: a model in eval mode and a batch. Leaves: callables that do one pass each, to be timed, and what they find, for
+tests to compare. torch-pruning and captum are imported where they are used; where one is missing, it is left out.
 """
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.images import datasets
-from lib.images.training import Recipe
-from lib.units import Unit, units
+from lib.benchmark.measuring import Calls
+from lib.benchmark.obvious import plain_pass
+from lib.study import paths
+from lib.taps import Unit
+from lib.units import units
 
 Score = Callable[[], Tensor]
-
-
-def plain_pass(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """One forward and one backward pass to every weight: the yardstick."""
-    model.zero_grad(set_to_none=True)
-    functional.cross_entropy(model(images), labels).backward()
 
 
 def with_hooks(model: nn.Module, images: Tensor, labels: Tensor) -> Score:
@@ -80,43 +77,24 @@ def captum(model: nn.Module, images: Tensor, labels: Tensor) -> Score:
     return score
 
 
-PEERS = {"hooks and loss.backward()": with_hooks, "torch-pruning": torch_pruning, "captum": captum}
-
-
 def _modules(layers: Sequence[Unit]) -> list[str]:
     """The modules at whose output the units are tapped, none of which may run twice."""
     return [unit.taps[0].module for unit in layers]
 
 
-class _Pictures(torch.utils.data.Dataset):
-    """Images as torchvision's data sets give them: pictures, transformed one by one."""
-
-    def __init__(self, images: datasets.ImageSet, crop: int):
-        from torchvision import transforms
-
-        mean, std = datasets.statistics(images.images)
-        steps = [transforms.RandomCrop(images.images.shape[-1], crop), transforms.RandomHorizontalFlip()]
-        steps += [transforms.ToTensor(), transforms.Normalize(mean.flatten().tolist(), std.flatten().tolist())]
-        self._change = transforms.Compose([transforms.ToPILImage(), *steps])
-        self._pixels, self._labels = images.images.permute(0, 2, 3, 1).numpy(), images.labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        return self._change(self._pixels[number]), self._labels[number]
+PEERS = {"hooks and loss.backward()": with_hooks, "torch-pruning": torch_pruning, "captum": captum}
 
 
-def train_with_loader(model: nn.Module, images: datasets.ImageSet, recipe: Recipe, device: str, workers: int) -> None:
-    """The usual loop over a DataLoader, with torchvision's transforms: `recipe.epochs` epochs, in float32."""
-    model.to(device).train()
-    loader = torch.utils.data.DataLoader(
-        _Pictures(images, recipe.crop), recipe.batch, shuffle=True, num_workers=workers, pin_memory=device == "cuda"
-    )
-    optimizer = torch.optim.SGD(model.parameters(), recipe.learning_rate, recipe.momentum, nesterov=True)
-    for _ in range(recipe.epochs):
-        for pixels, labels in loader:
-            loss = functional.cross_entropy(model(pixels.to(device)), labels.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+def installed(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Calls:
+    """A pass over all batches by each peer that is installed; of the others it is said that they are left out."""
+    calls = {}
+    for name, peer in PEERS.items():
+        try:
+            scores = [peer(model, images, labels) for images, labels in batches]
+        except ImportError:
+            python = Path(sys.executable)
+            python = python.relative_to(paths.ROOT) if python.is_relative_to(paths.ROOT) else python
+            print(f"{name} is left out: it is not installed ({python} -m pip install '.[bench]')", file=sys.stderr)
+            continue
+        calls[name] = lambda scores=scores: [score() for score in scores]
+    return calls

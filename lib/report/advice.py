@@ -9,8 +9,9 @@ from itertools import takewhile
 import numpy
 import pandas
 
-from lib.report.answers import NOTHING
+from lib.report.answers import BASELINES, NOTHING
 from lib.report.words import listed
+from lib.study import measurements
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL, RUN
@@ -28,18 +29,22 @@ def advice(
     sources: pandas.DataFrame = NOTHING,
     lines: pandas.DataFrame = NOTHING,
     free: pandas.DataFrame = NOTHING,
+    repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
 ) -> str:
-    """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what it costs.
+    """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what a repair
+    gives, what it costs.
 
     Arguments:
         scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
             sent back.
         lines: of `mean_curves.along`, over units.
         free: summaries of criteria that need no labels.
+        repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
     """
-    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines, free), _cost(seconds)]
+    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines, free), _repair(repaired)]
+    said += [_cost(seconds)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -119,6 +124,22 @@ def _kept_until(line: pandas.DataFrame) -> float:
         return float(gone[-1])
     first = below.argmax()
     return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
+
+
+def _repair(repaired: pandas.DataFrame) -> str:
+    if repaired.empty or RECOMMENDED not in set(repaired["criterion"]):
+        return ""
+    means = measurements.on_most_examples(repaired).groupby("criterion").mean(numeric_only=True)
+    after, before, own = means["auc_relative_repaired"], means["auc_relative"], means.loc[RECOMMENDED]
+    there = [name for name in (RECOMMENDED, *BASELINES) if name in means.index]
+    aucs = listed(f"{after[name]:.3f} by `{name}` ({before[name]:.3f} without)" for name in there)
+    kept, unkept = (100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"] for end in ("_repaired", ""))
+    said = "**Is a repair worth it?** With BatchNorm statistics estimated anew, on images without labels, relative auc "
+    said += f"is {aucs}. With 25 % of all units off by `{RECOMMENDED}` a network then keeps {kept:.0f} % of its "
+    said += f"accuracy ({unkept:.0f} without)."
+    if (best := after.idxmax()) != RECOMMENDED:
+        said += f" Of {len(after)} criteria with repair, the best, `{best}`, has {after[best]:.3f}."
+    return said
 
 
 def _cost(seconds: pandas.DataFrame) -> str:

@@ -10,8 +10,10 @@ import pandas
 from lib.report import claim_answers, tables
 from lib.report.words import capital, listed, on_images, spread
 from lib.study.analyses import failures, joint_effects, leaderboards
+from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL
+from lib.study.finetuning import FRESH, TRAINED, in_words
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
@@ -27,6 +29,7 @@ def in_short(
     numbers: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     together: pandas.DataFrame = NOTHING,
+    headroom: pandas.DataFrame = NOTHING,
     agreement: pandas.DataFrame = NOTHING,
     contrasts: pandas.DataFrame = NOTHING,
     single: pandas.DataFrame = NOTHING,
@@ -41,10 +44,11 @@ def in_short(
         numbers: of `mean_curves.in_numbers`, with those of `tested.standard_errors`.
         tuned: of `finetuning.recovery`.
         together: of `joint_effects.means`.
+        headroom: of `headroom.means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
-    said = [_standing(free, labelled), _anything_better(free), _what_can_go(free)]
+    said = [_standing(free, labelled), _anything_better(free), _left_to_gain(headroom), _what_can_go(free)]
     said += [claim_answers.normalising(verdicts, parts, behind)]
     said += [answer(verdicts, parts) for answer in (claim_answers.labels, claim_answers.one_vector)]
     said += [_after_fine_tuning(tuned), _alarm(together), claim_answers.all_claims(verdicts), _how_sure(numbers)]
@@ -139,6 +143,20 @@ def _means(summary: pandas.DataFrame) -> pandas.Series:
     return leaderboards.leaderboard(summary).set_index("criterion")["auc_relative"]  # best first
 
 
+def _left_to_gain(headroom: pandas.DataFrame) -> str:
+    """How far it goes to the best of the orders that are known only afterwards."""
+    if not _has_recommended(headroom):
+        return ""
+    means = headroom.groupby("criterion")[["auc_relative", "furthest"]].mean()
+    tops, there = ([name for name in names if name in means.index] for names in (CEILINGS, (RECOMMENDED, "l2")))
+    aucs = listed(f"`{name}`: {means.loc[name, 'auc_relative']:.3f}" for name in tops)
+    ways = listed(f"`{name}` {100 * means.loc[name, 'furthest']:.0f} %" for name in there)
+    return (
+        f"**How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
+        f"({aucs}) criteria go, in the mean over networks: {ways}."
+    )
+
+
 def _what_can_go(free: pandas.DataFrame) -> str:
     if not _has_recommended(free):
         return ""
@@ -154,21 +172,38 @@ def _what_can_go(free: pandas.DataFrame) -> str:
 def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
     if not _has_recommended(tuned):
         return ""
-    after = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="after", sort=False)
-    there = [name for name in BASELINES if name in after]
-    shown = [
-        f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}"
-        + (f" ({', '.join(f'`{name}`: {100 * row[name]:.1f}' for name in there)})" if there else "")
-        for panel, row in after.iterrows()
-    ]
-    ahead = listed(f"`{name}` on {int((after[RECOMMENDED] > after[name]).sum())}" for name in there) if there else ""
-    said = "**After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of "
-    said += f"{listed(shown)}."
-    if "parameters" in tuned:
-        left = tuned.pivot_table(index=["dataset", "network"], columns="criterion", values="parameters", sort=False)
-        sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there) if there else ""
-        said += f" They are not alike in size: per parameter that it keeps, {sizes}." if sizes else ""
-    return f"{said} It is ahead of {ahead}, of {_panels(after)}." if ahead else said
+    budgets = tuned.groupby(["of", "budget"], sort=False)
+    first, *others = [_after_budget(of, budget, here) for (of, budget), here in budgets if _has_recommended(here)]
+    return f"**After fine-tuning** {' '.join([first, *map(capital, others)])}"
+
+
+def _after_budget(of: str, budget: float, here: pandas.DataFrame) -> str:
+    """What is said of the networks that lost as much of one resource; they differ in the other."""
+    tuned, fresh = (_by_panel(here[here["start"] == start], "after") for start in (TRAINED, FRESH))
+    there = [name for name in BASELINES if name in tuned]
+    shown = []
+    for panel, row in tuned.iterrows():
+        beside = [f"`{name}`: {100 * row[name]:.1f}" for name in there]
+        if RECOMMENDED in fresh:
+            beside.append(f"the same network from scratch: {100 * fresh.loc[panel, RECOMMENDED]:.1f}")
+        shown.append(
+            f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}" + (f" ({', '.join(beside)})" if beside else "")
+        )
+    said = f"networks that it shrank by {in_words(of, budget)} have a mean accuracy of {listed(shown)}."
+    if not there:
+        return said
+    ahead = listed(f"`{name}` on {int((tuned[RECOMMENDED] > tuned[name]).sum())}" for name in there)
+    column, one = {"macs": ("parameters", "parameter"), "parameters": ("multiply_adds", "multiply-add")}[of]
+    left = _by_panel(here[here["start"] == TRAINED], column)
+    sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there)
+    return (
+        f"{said} They are not alike in size: per {one} that it keeps, {sizes}. It is ahead of {ahead}, of "
+        f"{_panels(tuned)}."
+    )
+
+
+def _by_panel(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
+    return table.pivot_table(index=PANEL, columns="criterion", values=column, sort=False)
 
 
 def _alarm(together: pandas.DataFrame) -> str:

@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.report import style
-from lib.study.statistics import TOO_FEW
+from lib.study.statistics import KINDS, TOO_FEW
 
 
 def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) -> Figure:
     """The effect of every claim, named and said in `words`, with its 95 % interval. In the rows of non-inferiority the
     loss that counts as none is shaded: to be supported, an interval must begin in it or right of it. Colour and marker
     by verdict."""
-    table = table[table["kind"] != "rank correlation"]  # whose effect is of another kind
+    table = table[table["kind"].isin(KINDS)]  # the effects of others are no differences in relative auc
     looks = {"supported": ("#029e73", "o"), "contradicted": ("#d55e00", "X"), "open": ("0.5", "s")}
     looks |= {TOO_FEW: ("#0173b2", "D")}
     figure, axes = pyplot.subplots(figsize=(7, 0.36 * len(table) + 1.2))

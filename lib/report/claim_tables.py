@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from lib.study import statistics
+from lib.study import claims, statistics
 
 ADJUSTED = ["p_holm", "smallest_p_holm"]
 MOST_PAIRS = 8  # of a claim whose pairs are shown one by one
@@ -19,7 +19,7 @@ def verdicts(table: pandas.DataFrame) -> pandas.DataFrame:
     gives."""
     if table.empty:
         return table
-    idle, rows = table["kind"] == "non-inferiority", table.to_dict("records")
+    idle, rows = table["kind"].isin(claims.UNTESTED), table.to_dict("records")
     chances = ["p", "smallest_p", *([] if claims_left_out(table) else ADJUSTED)]
     shown = table.assign(
         verdict=[f"{in_words(row)}{', close' if row['close'] else ''}" for row in rows],
@@ -52,7 +52,7 @@ def _other_order(row: Mapping[str, object]) -> str:
 
 def claims_left_out(table: pandas.DataFrame) -> str:
     """Why the table of `verdicts` has no adjusted p; "" where it has."""
-    return left_out(table[table["kind"] != "non-inferiority"]) if len(table) else ""
+    return left_out(table[~table["kind"].isin(claims.UNTESTED)]) if len(table) else ""
 
 
 def share_of(rows: pandas.DataFrame) -> pandas.Series:

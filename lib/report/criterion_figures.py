@@ -4,6 +4,7 @@ Enters: summaries and tables of `study.analyses`. Leaves: matplotlib figures.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy
 import pandas
@@ -52,31 +53,34 @@ def estimates(
     return figure
 
 
-def by_layer(table: pandas.DataFrame, criteria: Sequence[str], *, oracle: str) -> Figure:
-    """Rank correlation with one oracle within each layer, as shades: a panel per data set and network, a row per
-    criterion, a column per layer in the order in which they run; empty where a ranking is constant."""
+def by_layer(
+    table: pandas.DataFrame, criteria: Sequence[str], *, value: str = "spearman", ends: tuple[float, float] = (-1, 1)
+) -> Figure:
+    """`value` within each layer, as shades between `ends`: a panel per data set and network, one below the other for
+    each share of units off where the table has them, a row per criterion, a column per layer in the order in which they
+    run; empty where the value is NaN."""
     import seaborn
 
-    shown = style.with_panels(table[(table["oracle"] == oracle) & table["criterion"].isin(criteria)])
+    shown = style.with_panels(table[table["criterion"].isin(criteria)])
+    shares = list(dict.fromkeys(shown["share"])) if "share" in shown else [None]
     panels = list(dict.fromkeys(shown["panel"]))
-    figure, grid = pyplot.subplots(
-        1,
-        len(panels),
-        figsize=(4.6 * len(panels) + 1.5, 0.26 * len(criteria) + 1.6),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axes, panel in zip(grid[0], panels, strict=True):
-        here = shown[shown["panel"] == panel].pivot_table(
-            index="criterion", columns="layer", values="spearman", sort=False, dropna=False
-        )
-        order = [name for name in criteria if name in here.index]
-        bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": style.LABELS["spearman"]}}
-        seaborn.heatmap(here.loc[order], ax=axes, vmin=-1, vmax=1, cmap="cividis", linewidths=0.5, **bar)
-        axes.set(title=panel, xlabel="layer", ylabel="", xticks=axes.get_xticks())
+    size = 4.6 * len(panels) + 1.5, (0.26 * len(criteria) + 0.5) * len(shares) + 1.1
+    figure, grid = pyplot.subplots(len(shares), len(panels), figsize=size, squeeze=False, layout="constrained")
+    for axes, (share, panel) in zip(grid.flat, product(shares, panels), strict=True):
+        here = shown[shown["panel"] == panel]
+        here = here if share is None else here[here["share"] == share]
+        wide = here.pivot_table(index="criterion", columns="layer", values=value, sort=False, dropna=False)
+        order = [name for name in criteria if name in wide.index]
+        bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": style.LABELS[value]}}
+        limits = dict(zip(("vmin", "vmax"), ends, strict=True))
+        seaborn.heatmap(wide.loc[order], ax=axes, cmap="cividis", linewidths=0.5, **limits, **bar)
+        title = panel if share is None else f"{panel}, {share:g} % off"
+        axes.set(title=title, xlabel="layer", ylabel="", xticks=axes.get_xticks())
         axes.tick_params(axis="x", rotation=90)
         if panel != panels[0]:
             axes.set_yticklabels([])
+    for axes in grid[:-1].flat:
+        axes.set(xlabel="", xticklabels=[])
     return figure
 
 

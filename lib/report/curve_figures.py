@@ -22,20 +22,38 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     import seaborn
 
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
-    look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": True}
-    look["palette"] = style.colours(criteria)
-    grid = seaborn.relplot(
-        shown, x="share", y="percent", row="panel", col="examples", kind="line", markers=False, **style.BAND,
-        height=2.7, aspect=1.35, **look,
-    )  # fmt: skip
+    look = {"style": "criterion", "style_order": criteria, "dashes": True}
+    grid = seaborn.relplot(shown, **_LINES, **_hues(criteria), **look)
     if reference is not None:
         _add_reference(grid, style.with_panels(reference[reference["criterion"].isin(criteria)]), criteria)
+    grid.legend.set_title("")
+    return _finished(grid)
+
+
+def repaired(table: pandas.DataFrame, plain: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
+    """The same with repair (`table`), solid, and without (`plain`), dotted."""
+    import seaborn
+
+    both = pandas.concat([table.assign(repair="with"), plain.assign(repair="without")])
+    shown = style.with_panels(both[both["criterion"].isin(criteria)])
+    look = {"style": "repair", "style_order": ["with", "without"], "dashes": ["", (1, 1)]}
+    return _finished(seaborn.relplot(shown, **_LINES, **_hues(criteria), **look))
+
+
+_LINES = {"x": "share", "y": "percent", "row": "panel", "col": "examples", "kind": "line", "markers": False}
+_LINES |= {"height": 2.7, "aspect": 1.35} | style.BAND
+
+
+def _hues(criteria: Sequence[str]) -> dict[str, object]:
+    return {"hue": "criterion", "hue_order": criteria, "palette": style.colours(criteria)}
+
+
+def _finished(grid) -> Figure:
     grid.set_axis_labels(style.LABELS["share"], style.LABELS["accuracy"])
     for (panel, examples), axes in grid.axes_dict.items():
         axes.set_title(f"{panel}, {examples:,} examples")
         axes.set_xticks(range(0, 50, 10))
     grid.set(xlim=(0, 50), ylim=(0, None))
-    grid.legend.set_title("")
     return grid.figure
 
 

@@ -22,7 +22,8 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
 
     Columns: dataset, network, seed, accuracy (test, nothing pruned), test_images (that its curves are on), epochs,
     device, torch, training_seconds, measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with
-    changes not committed). Raises FileNotFoundError naming what is missing.
+    changes not committed; of all code that measured, and of that which checked it where it took up what others
+    measured). Raises FileNotFoundError naming what is missing.
     """
     rows = []
     for run in profile.runs:
@@ -108,5 +109,10 @@ def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> panda
 
 
 def _commit(record: Mapping) -> str:
-    git = record["git"]
+    """Of the code that measured; where that is another than the record's, which checked it, both."""
+    *others, own = [_short(told["git"]) for told in (*record.get("taken_up", ()), record)]
+    return f"{', '.join(dict.fromkeys(others))}, checked by {own}" if others else own
+
+
+def _short(git: Mapping | None) -> str:
     return git["commit"][:7] + ("+" if git["dirty"] else "") if git else "none"

@@ -28,6 +28,7 @@ LABELS = {
     "criterion": "criterion",
     "spearman": "rank correlation (Spearman)",
     "oracle": "with the change of",
+    "left": "share of units left",
     "classes": "classes in the set",
 }
 

@@ -22,6 +22,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "auc_relative_macs": "over multiply-adds",
     "auc_relative_parameters": "over parameters",
     "auc_relative": "relative auc",
+    "auc_relative_repaired": "relative auc with repair",
     "auc_ours": "auc here",
     "auc_paper": "auc in the paper",
     "auc_relative_ours": "relative auc here",
@@ -31,6 +32,14 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "accuracy_10pct": "accuracy, 10 % off (%)",
     "accuracy_25pct": "accuracy, 25 % off (%)",
     "accuracy_50pct": "accuracy, 50 % off (%)",
+    "accuracy_10pct_repaired": "with repair, 10 % off (%)",
+    "accuracy_25pct_repaired": "with repair, 25 % off (%)",
+    "accuracy_50pct_repaired": "with repair, 50 % off (%)",
+    "oracle:loss": "of the way to oracle:loss (%)",
+    "oracle:output": "of the way to oracle:output (%)",
+    "greedy": "of the way to greedy (%)",
+    "furthest": "of the way to the furthest of them (%)",
+    "repaired_on": "repaired on (images)",
     "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone (%)",
     "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone (%)",
     "spearman": "rank correlation (Spearman)",
@@ -58,6 +67,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "test_images": "test images",
     "standard_error": "standard error of relative auc",
     "classes": "classes in the set",
+    "behind": "relative auc, mask after BatchNorm",
+    "in_front": "relative auc, mask in front of it",
+    "least": "least that is left of a layer (%)",
+    "spread": "SD over layers (%)",
     "auc_relative_common": "commonest classes",
     "auc_relative_middle": "middle classes",
     "auc_relative_rare": "rarest classes",
@@ -98,7 +111,12 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "seconds": "time (s)",
     "multiply_adds": "multiply-adds",
     "units_removed": "share of units removed",
-    "reached": "share of multiply-adds removed",
+    "reached": "share removed",
+    "of": "what goes",
+    "budget": "share to go",
+    "start": "starts",
+    "late_gain": "gain in the last third (points)",
+    "spearman_size": "rank correlation of accuracy after with what else is kept",
     "before": "accuracy before fine-tuning (%)",
     "after": "accuracy after (%)",
     "recovered": "share of runs recovered",
@@ -119,7 +137,8 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "torch": "PyTorch",
 }
 CODE = ("criterion", "best")  # columns whose values are set as code
-SHARES = ("before", "after", "rise", "disagree", "disagree_paper")  # shown in percent, as are all columns accuracy...
+SHARES = ("before", "after", "late_gain", "rise", "disagree", "disagree_paper")  # in percent, as is every accuracy...
+SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest", "least", "spread")
 CHANCES = ("p", "p_holm", "smallest_p", "smallest_p_holm", "chi2_p", "f_p")  # in which almost 0 is told from 0
 
 

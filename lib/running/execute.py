@@ -265,7 +265,7 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="of every pool of threads (1)")
     parser.add_argument("--gpus", default="", help='one of which the run is to have, such as "0,1"')
     parser.add_argument("--runs-per-gpu", type=int, default=1, help="how many runs share a GPU (1)")
-    parser.add_argument("--discard", help="a folder that nobody needs once the copy is there")
+    parser.add_argument("--discard", nargs="+", default=[], help="folders that nobody needs once the copy is there")
     parser.add_argument("-p", dest="values", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--parent", type=int, help="stop when this process is no longer the parent")
     asked = parser.parse_args(words)
@@ -278,8 +278,8 @@ def main(words: Iterable[str] | None = None) -> int:
             if asked.parent is not None:
                 _stop_with(asked.parent)
             run(asked.notebook, asked.output, dict(asked.values), threads=asked.threads, **among)
-            if asked.discard:
-                shutil.rmtree(asked.discard, ignore_errors=True)
+            for folder in asked.discard:
+                shutil.rmtree(folder, ignore_errors=True)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(in_one_line(error, asked.output), file=sys.stderr)
         return 1

@@ -246,7 +246,8 @@ def stale(profile: profiles.Profile, data: Mapping[str, list[str | None]]) -> li
         images = data[run.dataset]
         for notebook, section, seen in (("00-train", "training", images), ("10-measure", "measuring", images[0])):
             now = {"settings": run.settings[section], "data": seen}
-            now |= {"code": digests.code(notebook)} if notebook == "10-measure" else {}
+            if notebook == "10-measure":
+                now |= {"code": digests.code(notebook), "notebooks": profile.notebooks}
             found += _if_other(run, notebook, section, now)
     for notebook in profile.notebooks:
         section, settings = profile.settings_of(notebook)
@@ -256,6 +257,13 @@ def stale(profile: profiles.Profile, data: Mapping[str, list[str | None]]) -> li
     return found
 
 
+def set_aside(profile: profiles.Profile, old: Iterable[str]) -> None:
+    """Keeps the measurements among these executed notebooks, which Snakemake deletes before they run again."""
+    for run in profile.runs:
+        if str(run.executed("10-measure")) in old:
+            reuse.set_aside(run)
+
+
 def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, now: Mapping[str, object]) -> list[str]:
     executed = of.executed(notebook)
     if not executed.exists():
@@ -263,8 +271,6 @@ def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, 
     try:
         record = json.loads(of.record(notebook).read_text())
         record["settings"] = record["settings"][section]
-        if section == "training":
-            record["settings"] = reuse.with_precision(record["settings"], now["settings"])
         is_current = all(record[name] == json.loads(json.dumps(value)) for name, value in now.items())
     except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version of the study
         is_current = False
@@ -284,13 +290,15 @@ def configure(profile: profiles.Profile, data: Mapping[str, list[str | None]], w
 def take(asked: argparse.Namespace, profile: profiles.Profile, data: Mapping, where: Place) -> None:
     """Takes up what is finished in the folders that the command line names, and has Snakemake forget what it knew of
     those files."""
+    reuse.withdraw(profile)
     parts = {"CHECKPOINTS": (asked.checkpoints, reuse.TRAIN), "MEASURED": (asked.measured, reuse.TRAIN, reuse.MEASURE)}
     for name, (folder, *notebooks) in parts.items():
         taken = reuse.take(profile, folder, name, *notebooks) if folder else []
-        for run, notebook in taken:
+        for run, notebook, made in taken:
             files = map(str, reuse.outputs(run, notebook))
-            snakemake(profile, data, where, "--cleanup-metadata", *files)
-            print(f"{run.label}: {reuse.DONE[notebook]} already, in {folder}", flush=True)
+            if made != reuse.TO_CHECK:
+                snakemake(profile, data, where, "--cleanup-metadata", *files)
+            print(f"{run.label}: {made}, in {folder}", flush=True)
 
 
 def _check_folders(asked: argparse.Namespace) -> None:
@@ -326,6 +334,7 @@ def reproduce(asked: argparse.Namespace) -> int:
         take(asked, profile, data, where)
         if not asked.report and (old := stale(profile, data)):
             more += ["--forcerun", *old]
+            set_aside(profile, [] if asked.dry_run else old)
         if asked.cluster and not asked.dry_run:
             cluster.cancel_left(profile)
         status = snakemake(profile, data, where, *more)

@@ -12,7 +12,8 @@ class Cell(NamedTuple):
     """One curve to measure: a criterion on one draw of so many examples (0 for criteria that use none).
 
     `sample`: "random"; "stratified", as many of each class as can be; "long-tailed", the commonest class a hundred
-    times as often as the rarest.
+    times as often as the rarest; "oracle", the images on which units are judged one by one, for orders that are known
+    only afterwards and are no criteria: see `ceilings`.
     """
 
     criterion: str

@@ -1,14 +1,20 @@
 """Fine-tuning: what each criterion's shrunk network reaches when it is trained a little more, all by the same recipe.
 
-Enters: a run with its trained checkpoint. Leaves: one tidy table per run, a row per criterion and epoch, and what
-follows from it: accuracy before and after, epochs until nearly all of the accuracy is back, and whether the criteria's
-order before is their order after (claim C8). The recipe is that of the run's training, shorter and with a lower peak:
-shares of its epochs and learning rate, so that one setting suits every data set.
+Enters: a run with its trained checkpoint. Leaves: one tidy table per run, a row per shrunk network and epoch, and what
+follows from it: accuracy before and after, whether it has settled, epochs until nearly all of the accuracy is back, and
+whether the criteria's order before is their order after (claim C8).
+
+Networks are compared within a budget: a share of the multiply-adds, or of the parameters, that all of them lose. At
+equal multiply-adds some criteria keep more parameters than others, and at equal parameters more multiply-adds, so
+neither comparison alone is fair, and nothing is averaged over them. The recipe is that of the run's training, shorter
+and with a lower peak: shares of its epochs and learning rate, so that one setting suits every data set. Beside it, some
+of the shrunk networks are trained from scratch, by training's own recipe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy
 import pandas
@@ -16,71 +22,156 @@ import torch
 from torch import Tensor, nn
 
 from lib import importance, structure
-from lib.images import datasets, training
-from lib.study import loading, profiles, rankings, sampling
+from lib.images import datasets, networks, training
+from lib.slimming import Slimming
+from lib.study import loading, profiles, rankings, sampling, verification
 from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts
 
 CRITERIA = (  # fixed before anything was measured; a profile's measuring setting `tuned` takes the first so many
-    *("sq:rand:norm", "taylorfo", "l2", "random"),
-    *("sq:norm", "abs:rand:norm", "bn-scale", "molchanov-bn"),
+    *("sq:rand:norm", "l2", "l2:layer", "random"),
+    *("taylorfo", "sq:norm", "sq:rand:norm:layer"),
 )
+SCRATCH = (
+    "sq:rand:norm",
+    "l2:layer",
+)  # whose networks are trained from scratch, too; `scratch` takes the first so many
+TRAINED, FRESH = "trained", "from scratch"  # with which weights a shrunk network starts
 NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
-BUDGET = 0.5  # of all multiply-adds, removed
+RESOURCES = {"macs": "multiply-adds", "parameters": "parameters"}  # what a budget may be of
 EXAMPLES = 1000  # training images that criteria see, at most
 RECOVERED = 0.99  # of the unpruned accuracy
-_KEYS = [*RUN, "criterion"]
+SETTLED = 0.005  # in accuracy: a network that gains less in the last third of its epochs
+_NETWORK = ["of", "budget", "criterion", "start"]
+_KEYS = [*RUN, *_NETWORK]
 _COLUMNS = [
     *(*_KEYS, "reached", "parameters", "multiply_adds", "accuracy_unpruned"),
     *("epoch", "accuracy", "seconds"),
 ]
 
 
-def measure(run: profiles.Run, device: torch.device | str, parts: Parts | None = None) -> pandas.DataFrame:
-    """Shrinks the run's network by half its multiply-adds as each criterion says, and fine-tunes each shrunk network.
+class Network(NamedTuple):
+    """A shrunk network: without the share `budget` of all `of` ("macs" or "parameters"), the least important by a
+    criterion first, and with which weights it starts."""
+
+    of: str
+    budget: float
+    criterion: str
+    start: str = TRAINED
+
+
+def wanted(settings: Mapping[str, object]) -> list[Network]:
+    """The networks that a profile's measuring settings ask for; those of a budget together."""
+    found = []
+    for text in settings["budgets"]:
+        of, share = text.split()
+        found += [Network(of, float(share), name) for name in CRITERIA[: settings["tuned"]]]
+        found += [Network(of, float(share), name, FRESH) for name in SCRATCH[: settings["scratch"]]]
+    return found
+
+
+def in_words(of: str, budget: float) -> str:
+    """A budget as readers are told of it: "50 % of multiply-adds"."""
+    return f"{100 * budget:g} % of {RESOURCES[of]}"
+
+
+def measure(
+    run: profiles.Run, device: torch.device | str, parts: Parts | None = None, there: pandas.DataFrame | None = None
+) -> pandas.DataFrame:
+    """Shrinks the run's network to every budget as each criterion says, and trains each shrunk network.
 
     Arguments:
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
+        there: rows of networks that were trained before, and need not be again: see `differing`.
 
-    Returns a row per criterion and epoch, epoch 0 being before: dataset, network, seed, criterion, reached (share of
-        multiply-adds removed), parameters, multiply_adds, accuracy_unpruned, epoch, accuracy, seconds (0 before). On a
-        CPU accuracy is on the profile's `test_images`, and training on its `tuning_images`. No row where the profile
-        has no 80-cost, since fine-tuning may take as long as all other measuring.
+    Returns a row per network and epoch, epoch 0 being before: dataset, network, seed, of and budget (share of what is
+        to go), criterion, start, reached (share that went), parameters, multiply_adds, accuracy_unpruned, epoch,
+        accuracy, seconds (0 before). On a CPU accuracy is on the profile's `test_images`, and fine-tuning on its
+        `tuning_images`. No row where the profile has no 80-cost, since this may take as long as all other measuring.
     """
     if NOTEBOOK not in run.plan.notebooks:
         return pandas.DataFrame(columns=_COLUMNS)
-    model, settings = loading.model(run, device), run.settings["measuring"]
-    sets, keep = _sets(run, device), parts.table if parts else lambda name, make: make()
-    example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
-    whole, tables = structure.trace(model, example), []
-    for criterion, values in score(run, model, CRITERIA[: settings["tuned"]], device).items():
-        slimming = whole.plan(values, budget=BUDGET, of="macs")
-        tables.append(keep(["tuned", criterion], partial(_tune, run, device, model, sets, slimming, criterion)))
+    model, sets = loading.model(run, device), _sets(run, device)
+    keep, tables = parts.table if parts else lambda name, make: make(), []
+    for network, slimming in _planned(run, model, sets, device):
+        before = _rows_of(there, network)
+        tune = partial(_tune, run, device, model, sets, slimming, network)
+        tables.append(keep(["tuned", *network], tune) if before.empty else before)
     return pandas.concat(tables, ignore_index=True)
 
 
-def _tune(run, device, model: nn.Module, sets, slimming: structure.Slimming, criterion: str) -> pandas.DataFrame:
-    """The rows of one criterion, after whose scores `slimming` shrinks the network."""
+def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str) -> list[str]:
+    """What does not agree, in words, of the networks in a table of `measure` that are asked for today: shrunk again,
+    they must have the same size, and before training the same accuracy up to `verification.IMAGES`."""
+    model, sets = loading.model(run, device), _sets(run, device)
+    test_images, odd = datasets.normalise(sets[1].images, *sets[2]).to(device), []
+    for network, slimming in _planned(run, model, sets, device):
+        if (rows := _rows_of(table, network)).empty:
+            continue
+        small = _shrunk(run, device, model, sets, slimming, network)
+        accuracy = training.evaluate(small, test_images, sets[1].labels)
+        now = {"parameters": slimming.after["parameters"], "multiply_adds": slimming.after["macs"]}
+        was = rows.sort_values("epoch").iloc[0]
+        off = abs(was["accuracy"] - accuracy) * len(sets[1])
+        same = round(off) <= verification.IMAGES and all(was[name] == value for name, value in now.items())
+        what = f"shrunk by {network.criterion} by {in_words(*network[:2])}, {network.start}"
+        odd += [] if same else [f"{what}: accuracy was {was['accuracy']:.4f}, is {accuracy:.4f}"]
+    return odd
+
+
+def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, Slimming]]:
+    """The networks that the profile asks for, and what goes of the run's network for each."""
+    example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
+    whole, asked = structure.trace(model, example), wanted(run.settings["measuring"])
+    scores = score(run, model, tuple(dict.fromkeys(network.criterion for network in asked)), device)
+    for network in asked:
+        yield network, whole.plan(scores[network.criterion], budget=network.budget, of=network.of)
+
+
+def _rows_of(table: pandas.DataFrame | None, network: Network) -> pandas.DataFrame:
+    if table is None or not set(_COLUMNS) <= set(table):
+        return pandas.DataFrame()
+    here = (table[name] == value for name, value in network._asdict().items())
+    return table[numpy.logical_and.reduce([*here])][_COLUMNS]
+
+
+def _shrunk(run, device, model: nn.Module, sets, slimming: Slimming, network: Network) -> nn.Module:
+    """The smaller network, with the weights with which it starts: the trained ones, or those that another network,
+    freshly initialised, has in their places."""
+    if network.start == TRAINED:
+        return slimming.apply(model)
+    channels, seed = sets[0].images.shape[1], sampling.seed_for("scratch", run.seed)
+    fresh = networks.build(run.network, len(sets[0].classes), channels, seed=seed)
+    return slimming.apply(fresh.to(device, memory_format=torch.channels_last).eval())
+
+
+def _tune(run, device, model: nn.Module, sets, slimming: Slimming, network: Network) -> pandas.DataFrame:
+    """The rows of one network, which `slimming` makes of the run's."""
     train_set, test_set, moments = sets
     test_images = datasets.normalise(test_set.images, *moments).to(device)
-    small = slimming.apply(model)
+    small = _shrunk(run, device, model, sets, slimming, network)
     before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
     how = {"seed": run.seed, "device": device, "moments": moments}
-    log = training.train(small, train_set, test_set, recipe(run.settings), **how)
+    if network.start == FRESH:  # as the whole network was trained: on all images, and by its recipe
+        train_set = datasets.load(run.dataset, "train", run.data_folder)
+    log = training.train(small, train_set, test_set, recipe(run.settings, network.start), **how)
     found = pandas.concat([pandas.DataFrame([before]), log[list(before)]], ignore_index=True)
     facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
     facts |= {"multiply_adds": slimming.after["macs"]}
     facts |= {"accuracy_unpruned": training.evaluate(model, test_images, test_set.labels)}
-    return found.assign(criterion=criterion, **facts, **columns_of(run))[_COLUMNS]
+    return found.assign(**network._asdict(), **facts, **columns_of(run))[_COLUMNS]
 
 
-def recipe(settings: Mapping[str, Mapping[str, object]]) -> training.Recipe:
-    """How a run's shrunk networks are fine-tuned: as it was trained, for a share of the epochs at a share of the peak.
+def recipe(settings: Mapping[str, Mapping[str, object]], start: str = TRAINED) -> training.Recipe:
+    """How a run's shrunk networks are trained: from scratch as the whole one was, and otherwise as it was, but for a
+    share of the epochs at a share of the peak.
 
     Arguments:
         settings: "training" and "measuring", as of `profiles.Run.settings`.
     """
     usual, measuring = training.Recipe(**settings["training"]), settings["measuring"]
+    if start == FRESH:
+        return usual
     epochs = max(1, round(measuring["tuning_epochs"] * usual.epochs))
     return replace(usual, epochs=epochs, learning_rate=measuring["tuning_rate"] * usual.learning_rate)
 
@@ -103,15 +194,18 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
 
 
 def summary(table: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per run and criterion: before, after (test accuracy at the first and the last epoch), accuracy_unpruned,
-    reached, and recovery: the first epoch with 99 % of the unpruned accuracy, NaN where there is none."""
+    """One row per run and shrunk network: before, after (test accuracy at the first and the last epoch), late_gain (in
+    the last third of the epochs), accuracy_unpruned, reached, parameters, multiply_adds, and recovery: the first epoch
+    with 99 % of the unpruned accuracy, NaN where there is none."""
     rows = []
     for key, epochs in table.groupby(_KEYS, sort=False, observed=True):
         epochs = epochs.sort_values("epoch")
-        unpruned = epochs["accuracy_unpruned"].iloc[0]
-        enough = epochs["epoch"][epochs["accuracy"] >= RECOVERED * unpruned]
-        found = {"before": epochs["accuracy"].iloc[0], "after": epochs["accuracy"].iloc[-1]}
-        found |= {"accuracy_unpruned": unpruned, "reached": epochs["reached"].iloc[0]}
+        first, accuracy = epochs.iloc[0], epochs["accuracy"]
+        enough = epochs["epoch"][accuracy >= RECOVERED * first["accuracy_unpruned"]]
+        third = max(1, round((len(epochs) - 1) / 3))
+        found = {"before": accuracy.iloc[0], "after": accuracy.iloc[-1]}
+        found |= {"late_gain": accuracy.iloc[-1] - accuracy.iloc[-1 - third]}
+        found |= {name: first[name] for name in ("accuracy_unpruned", "reached", "parameters", "multiply_adds")}
         rows.append(
             dict(zip(_KEYS, key, strict=True)) | found | {"recovery": enough.min() if len(enough) else numpy.nan}
         )
@@ -119,33 +213,47 @@ def summary(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def recovery(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per data set, network and criterion, best first: mean before and after over runs, recovered (share of the
-    runs with 99 % of their accuracy back) and epochs (their median, where they are; 0: it was never lost)."""
-    groups = summary.groupby([*PANEL, "criterion"], sort=False, observed=True)
+    """One row per data set, network, budget, criterion and start, the best of each budget first: mean before, after and
+    late_gain over runs, settled (whether that gain is below `SETTLED`), recovered (share of the runs with 99 % of their
+    accuracy back), epochs_to_recover (their median, where they are; 0: it was never lost), mean parameters and
+    multiply_adds."""
+    groups = summary.groupby([*PANEL, *_NETWORK], sort=False, observed=True)
     found = groups.agg(
         accuracy_unpruned=("accuracy_unpruned", "mean"),
         before=("before", "mean"),
         after=("after", "mean"),
+        late_gain=("late_gain", "mean"),
         recovered=("recovery", lambda epochs: epochs.notna().mean()),
         epochs_to_recover=("recovery", "median"),
+        parameters=("parameters", "mean"),
+        multiply_adds=("multiply_adds", "mean"),
     ).reset_index()
-    return found.sort_values([*PANEL, "after", "before"], ascending=[True, True, False, False], ignore_index=True)
+    found.insert(list(found).index("late_gain") + 1, "settled", found["late_gain"] < SETTLED)
+    by = [*PANEL, "of", "budget", "after", "before"]
+    return found.sort_values(by, ascending=[True, True, True, True, False, False], ignore_index=True)
 
 
 def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """For every run the rank correlation over criteria of the accuracy before and after: criteria (their number),
-    spearman.
+    """For every run and budget the rank correlations over criteria of the accuracy after with that before (spearman)
+    and with what the budget leaves open of its network's size (spearman_size: parameters, where multiply-adds are
+    equal, and the reverse); criteria is their number. Networks from scratch have no part.
 
     Where all criteria have the same accuracy before, or after, there is no order to keep, and the correlation counts as
     0.
     """
     rows = []
-    for key, run in summary.groupby(list(RUN), sort=False, observed=True):
-        rho = rankings.rank_agreement(run[["before", "after"]], ["spearman"])["spearman"].iloc[0, 1]
-        rows.append(
-            dict(zip(RUN, key, strict=True)) | {"criteria": len(run), "spearman": 0.0 if numpy.isnan(rho) else rho}
-        )
+    tuned = summary[summary["start"] == TRAINED]
+    for key, run in tuned.groupby([*RUN, "of", "budget"], sort=False, observed=True):
+        named = dict(zip([*RUN, "of", "budget"], key, strict=True))
+        open_size = {"macs": "parameters", "parameters": "multiply_adds"}[named["of"]]
+        found = {"spearman": _agreement(run, "before"), "spearman_size": _agreement(run, open_size)}
+        rows.append(named | {"criteria": len(run)} | found)
     return pandas.DataFrame(rows)
+
+
+def _agreement(run: pandas.DataFrame, column: str) -> float:
+    rho = rankings.rank_agreement(run[[column, "after"]], ["spearman"])["spearman"].iloc[0, 1]
+    return 0.0 if numpy.isnan(rho) else rho
 
 
 def _sets(

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from lib import cost, importance, pruning, ranks
+from lib.batches import shared
 from lib.images import folders, networks
 from lib.study import devices, profiles, shrinking
 from lib.study.shrinking import CRITERION
+from lib.taps import units_in
 
 CLASSES = 1000  # of ImageNet
 BUDGETS = (0.5,)  # of all multiply-adds, removed
@@ -154,7 +156,7 @@ def curve(model: nn.Module, order: Tensor, batches: Iterable, points: int = 31) 
     """
     numbers = pruning.steps(len(order), points)
     with ranks.together():
-        counts = _right(model, order, numbers, ranks.mine(batches, importance.MINIBATCH))
+        counts = _right(model, order, numbers, shared(batches, by_minibatch=False))
     *right, seen = ranks.total(counts).tolist()
     if not seen:
         raise ValueError("accuracy takes images, but there are no batches")
@@ -181,7 +183,7 @@ def _score(model: nn.Module, stream: folders.Stream) -> Tensor:
 
 
 def _tasks(model: nn.Module, found: Images, example: Tensor) -> dict[str, Callable[[int], object]]:
-    order = torch.arange(sum(unit.size for unit in importance.units(model, example)))
+    order = torch.arange(units_in(importance.units(model, example)))
     return {
         "scoring": lambda count: _score(model, found.to_score.first(count)),
         "two points of a curve": lambda count: curve(model, order, found.to_test.first(count), points=2),

@@ -13,6 +13,7 @@ from itertools import product
 import numpy
 import pandas
 import torch
+from torch import nn
 
 from lib import importance, oracle, pruning
 from lib.images import datasets
@@ -48,11 +49,11 @@ def measure(
     data, model, settings = sampling.Data.of(run, device), loading.model(run, device), run.settings["measuring"]
     keep = parts.table if parts else lambda name, make: make()
     tell, judged, curves, scores = _now_and_then(report), data.for_oracle(run), [], []
-    for (sample, used), here in _together(wanted, settings, torch.device(device)).items():
-        scored = keep(["scores", *here], partial(_score, run, data, model, sample, used, here, tell))
+    for (sample, used), here in together(wanted, settings, torch.device(device)).items():
+        scored = keep(["scores", *here], partial(score, run, data, model, sample, used, here, tell))
         scores.append(scored)
         for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
-            curves.append(keep(["curves", *some], partial(_evaluate, run, data, model, judged, scored, some)))
+            curves.append(keep(["curves", *some], partial(evaluate, run, data, model, judged, scored, some)))
             tell(f"{sum(map(len, curves)) // settings['points']} of {len(wanted)} curves")
     return _tidy(curves), _tidy(scores)
 
@@ -65,7 +66,7 @@ def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
     return Parts(run.parts, [*rests_on, *settings])
 
 
-def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas.DataFrame:
+def score(run, data, model, sample: Cell, used: int, here: Sequence[Cell], tell) -> pandas.DataFrame:
     """A row per criterion of `here` and unit, on the `used` examples of the draw `sample`."""
     seed = sampling.seed_for(sample.sample, run.seed, sample.draw)
     batches = data.batches(used, sample.sample, seed=seed, size=run.settings["measuring"]["batch"])
@@ -83,18 +84,64 @@ def _score(run, data, model, sample, used, here: Sequence[Cell], tell) -> pandas
     return _tidy(tables)
 
 
-def _evaluate(run, data, model, judged, scored: pandas.DataFrame, some: Sequence[Cell]) -> pandas.DataFrame:
-    """A row per point of the curves of `some` cells, which are among those `scored`: they differ in criterion only."""
+def evaluate(
+    run: profiles.Run,
+    data: sampling.Data,
+    model: nn.Module,
+    judged: Sequence[tuple],
+    scored: pandas.DataFrame,
+    some: Sequence[Cell],
+) -> pandas.DataFrame:
+    """A row per point of the curves of `some` cells, which are among those `scored`: they differ in criterion only.
+
+    Columns as in the curves of `measure`. `judged`: the oracle's images.
+    """
     rows = [scored[scored["criterion"] == cell.criterion] for cell in some]
-    orders = [pruning.order(torch.from_numpy(here["score"].to_numpy(copy=True))) for here in rows]
     sample, seed = some[0].sample, sampling.seed_for(some[0].sample, run.seed, some[0].draw)
     groups = sampling.bands(data.test_labels, len(data.train.classes), seed) if sample == "long-tailed" else None
-    points = run.settings["measuring"]["points"]
-    found = pruning.curves(model, orders, data.test_images, data.test_labels, points, groups=groups)
+    found = curves_by(run, data, model, rows, groups=groups)
+    orders = list(map(order_of, rows))
     joint = oracle.joint(model, orders, tenth(len(orders[0])), judged)
-    keys = [here.drop(columns=["unit", "score"]).iloc[0] for here in rows]
-    tables = zip(found, joint, keys, strict=True)
-    return _tidy([table.assign(joint=change, **columns) for table, change, columns in tables])
+    return found.assign(joint=numpy.repeat(joint, run.settings["measuring"]["points"]))
+
+
+def curves_by(
+    run: profiles.Run, data: sampling.Data, model: nn.Module, scored: Sequence[pandas.DataFrame], **how: object
+) -> pandas.DataFrame:
+    """Curves of the run's network, a row per point of each: the cell's columns, then what `pruning.curve` says.
+
+    Arguments:
+        scored: rows of a table of scores as `measure` returns it, of one cell each.
+        how: as `pruning.curves` takes it.
+    """
+    points = run.settings["measuring"]["points"]
+    found = pruning.curves(model, list(map(order_of, scored)), data.test_images, data.test_labels, points, **how)
+    keys = [here.drop(columns=["unit", "score"]).iloc[0] for here in scored]
+    return _tidy([table.assign(**columns) for table, columns in zip(found, keys, strict=True)])
+
+
+def curves_anew(
+    run: profiles.Run,
+    data: sampling.Data,
+    model: nn.Module,
+    scores: pandas.DataFrame,
+    cells: Sequence[Cell],
+    keep: Callable[[object, Callable[[], pandas.DataFrame]], pandas.DataFrame],
+    name: str,
+    **how: object,
+) -> pandas.DataFrame:
+    """Curves as of `curves_by` of these cells of a table of scores, some at a time, by `keep` under a name: see
+    `parts`."""
+    by_cell, found = {Cell(*cell): here for cell, here in scores.groupby(list(Cell._fields), observed=True)}, []
+    for some in (cells[start : start + AT_A_TIME] for start in range(0, len(cells), AT_A_TIME)):
+        rows = [by_cell[cell] for cell in some]
+        found.append(keep([name, *some], partial(curves_by, run, data, model, rows, **how)))
+    return _tidy(found)
+
+
+def order_of(scored: pandas.DataFrame) -> torch.Tensor:
+    """The units of one cell in a table of scores, the least important first."""
+    return pruning.order(torch.from_numpy(scored["score"].to_numpy(copy=True)))
 
 
 def _now_and_then(report: Callable[[str], object]) -> Callable[[str], None]:
@@ -128,7 +175,7 @@ def measure_oracle(run: profiles.Run, device: torch.device | str) -> pandas.Data
     return table.assign(**columns_of(run))[[*RUN, "unit", "layer", "loss", "output"]]
 
 
-def _together(wanted: Sequence[Cell], settings: Mapping[str, object], device: torch.device) -> dict:
+def together(wanted: Sequence[Cell], settings: Mapping[str, object], device: torch.device) -> dict:
     """The cells that can be scored in one go: {(their cell without criterion, examples really used): cells}."""
     groups: dict[tuple[Cell, int], list[Cell]] = {}
     for cell in wanted:
@@ -171,11 +218,12 @@ def curves(
         for name, (examples, *draw) in product(extra, samples):
             planned += ablations.of_criterion(name, examples, [draw], run.settings["measuring"])
         table = pandas.read_parquet(run.curves)
-        missing = set(planned) - set(_cells_of(table))
+        missing = set(planned) - set(cells_of(table))
         if missing:
             table = pandas.concat([table, measure(run, sorted(missing), devices.pick(run.device))[0]])
         asked = set(planned)
-        tables.append(_at_every_number(table[[cell in asked for cell in _cells_of(table)]], samples))
+        numbers = dict.fromkeys(examples for examples, _, sample in samples if sample == "random")
+        tables.append(at_every_number(table[[cell in asked for cell in cells_of(table)]], numbers))
     return _tidy(tables)
 
 
@@ -201,13 +249,13 @@ def on_most_examples(summary: pandas.DataFrame) -> pandas.DataFrame:
     return summary[summary["examples"] == most]
 
 
-def _cells_of(table: pandas.DataFrame) -> list[Cell]:
+def cells_of(table: pandas.DataFrame) -> list[Cell]:
     return [Cell(*row) for row in table[list(Cell._fields)].itertuples(index=False, name=None)]
 
 
-def _at_every_number(table: pandas.DataFrame, samples: Iterable[tuple[int, int, str]]) -> pandas.DataFrame:
+def at_every_number(table: pandas.DataFrame, numbers: Iterable[int]) -> pandas.DataFrame:
+    """The table, in which the rows of criteria without examples stand at each of these numbers."""
     free = table[table["examples"] == 0]
-    numbers = dict.fromkeys(examples for examples, _, sample in samples if sample == "random")
     copies = [free.assign(examples=examples) for examples in numbers]
     return pandas.concat([table[table["examples"] > 0], *copies])
 

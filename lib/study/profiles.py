@@ -159,6 +159,14 @@ class Run:
         return self.folder / "scores.parquet"
 
     @property
+    def repaired(self) -> Path:
+        return self.folder / "repaired.parquet"
+
+    @property
+    def silenced(self) -> Path:
+        return self.folder / "silenced.parquet"
+
+    @property
     def finetuning(self) -> Path:
         return self.folder / "finetuning.parquet"
 
@@ -166,6 +174,16 @@ class Run:
     def parts(self) -> Path:
         """Where 10-measure keeps what it has finished, until all of it is."""
         return self.folder / "parts"
+
+    @property
+    def earlier(self) -> Path:
+        """Where what was measured is kept, once it is out of date, until 10-measure has checked it."""
+        return self.folder / "earlier"
+
+    @property
+    def offered(self) -> Path:
+        """The same of what others measured."""
+        return self.folder / "offered"
 
     @property
     def parameters(self) -> dict[str, object]:

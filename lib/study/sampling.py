@@ -14,7 +14,7 @@ from lib.images import datasets
 from lib.study import profiles
 
 BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed set of examples
-_PURPOSES = ("random", "stratified", "long-tailed", "oracle")
+_PURPOSES = ("random", "stratified", "long-tailed", "oracle", "repair", "scratch")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Data:
         settings = run.settings["measuring"]
         count, seed = min(settings["oracle"], len(self.train)), seed_for("oracle", run.seed)
         return self.batches(count, "stratified", seed=seed, size=settings["batch"])
+
+    def for_repair(self, run: profiles.Run) -> Tensor:
+        """The training images, without their labels, on which BatchNorm statistics are estimated anew."""
+        count, seed = min(run.settings["measuring"]["repair"], len(self.train)), seed_for("repair", run.seed)
+        return self.train_images[datasets.subset(self.train, count, seed=seed)]
 
 
 def tested(run: profiles.Run, device: torch.device | str) -> int:

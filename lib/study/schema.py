@@ -73,7 +73,7 @@ Some = Annotated[list[T], Field(strict=True, min_length=1), AfterValidator(_diff
 
 Whole = Annotated[int, Field(strict=True, ge=0), must_be("a whole number, 0 or more")]
 Count = Annotated[int, Field(strict=True, ge=1), must_be("a whole number, 1 or more")]
-Points = Annotated[int, Field(strict=True, ge=2), must_be("a whole number, 2 or more")]
+Several = Annotated[int, Field(strict=True, ge=2), must_be("a whole number, 2 or more")]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Rate = Annotated[Number, Field(gt=0), must_be("a number above 0 (in YAML 1.0e-4, not 1e-4)")]
 Fraction = Annotated[Number, Field(ge=0, lt=1), must_be("a number from 0 to below 1 (1.0e-4, not 1e-4)")]
@@ -89,6 +89,8 @@ Names = Annotated[Some[Name], must_be("a list of different names")]
 Counts = Annotated[Some[Count], must_be("a list of different whole numbers, 1 or more")]
 Amounts = Annotated[Some[Amount], must_be("a list of different whole numbers, 1 or more, or all")]
 Reductions = Annotated[Some[Literal[*REDUCTIONS]], must_be(f"a list of some of {', '.join(REDUCTIONS)}")]
+Budget = Annotated[Text, Field(pattern=re.compile(r"\A(macs|parameters) 0\.\d+\Z"))]
+Budgets = Annotated[Some[Budget], must_be("a list of different budgets, such as macs 0.5 or parameters 0.25")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what tables and torch can hold
 Seeds = Annotated[Some[Seed], must_be("a list of different whole numbers, 0 or more, below 2**63")]
 
@@ -150,7 +152,7 @@ class Training(Section):
 class Measuring(Section):
     """What is measured of them, and on how many images."""
 
-    points: ByData[Points]
+    points: ByData[Several]
     panels: ByData[Amounts]
     ablations: ByData[Amounts]
     scarcity: ByData[Amounts]
@@ -160,8 +162,11 @@ class Measuring(Section):
     maps: ByData[Amount]
     exact: ByData[Amount]
     oracle: ByData[Count]
+    repair: ByData[Several]
     test_images: ByData[Amount]
     tuned: ByData[Count]
+    budgets: ByData[Budgets]
+    scratch: ByData[Whole]
     tuning_epochs: ByData[Rate]
     tuning_rate: ByData[Rate]
     tuning_images: ByData[Amount]
@@ -175,7 +180,7 @@ class Larger(Section):
     pixels: Count
     images: Counts
     batch: Count
-    points: Points
+    points: Several
     repeats: Count
     folder: Name
     pretrained: Switch

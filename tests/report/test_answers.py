@@ -24,7 +24,7 @@ def free(**means):
 def test_without_tables_nothing_is_said():
     assert answers.in_short() == ""
     empty = pandas.DataFrame({"claim": [], "verdict": []})
-    assert answers.in_short(verdicts=empty, free=free(l2=0.3), tuned=pandas.DataFrame({"criterion": ["l2"]})) == ""
+    assert answers.in_short(verdicts=empty, free=free(l2=0.3), tuned=tuned(("a", "l2", 0.9, 1, 1))) == ""
 
 
 def test_the_recommended_criterion_is_placed_among_those_without_labels_and_beside_the_best_with_them():
@@ -43,6 +43,18 @@ def test_the_recommended_criterion_is_placed_among_those_without_labels_and_besi
         "- **Which can go?** Those that it ranks lowest: with 10, 25 and 50 % of all units off a network keeps on "
         "average 100, 75 and 25 % of its accuracy."
     )
+
+
+def test_what_is_left_to_gain_is_the_way_to_the_best_order_that_is_known_only_afterwards():
+    rows = [(claims.RECOMMENDED, 0.5, 0.6), ("l2", 0.4, 0.3), ("greedy", 0.7, 1.0), ("oracle:loss", 0.55, 0.8)]
+    table = pandas.DataFrame(rows, columns=["criterion", "auc_relative", "furthest"])
+    both = pandas.concat([table, table.assign(furthest=table["furthest"] - 0.1)])  # of two networks
+    assert answers.in_short(headroom=both) == (
+        "- **How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
+        "(`oracle:loss`: 0.550 and `greedy`: 0.700) criteria go, in the mean over networks: `sq:rand:norm` 55 % and "
+        "`l2` 25 %."
+    )
+    assert answers.in_short(headroom=table[table["criterion"] == "l2"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -88,19 +100,31 @@ def test_the_usual_size_of_weights_is_the_best_of_weights_where_it_is():
     assert "Of 2 that look at weights alone the best, `l2`, has 0.500" in answers.in_short(free=table)
 
 
-def test_after_fine_tuning_it_is_set_beside_weights_and_chance():
-    rows = [("a", "l2", 0.9), ("a", "sq:rand:norm", 0.95), ("b", "l2", 0.9), ("b", "sq:rand:norm", 0.8), ("a", "x", 1)]
-    tuned = pandas.DataFrame(rows, columns=["network", "criterion", "after"]).assign(dataset="digits")
-    assert answers.in_short(tuned=tuned) == (
-        "- **After fine-tuning** networks that it shrank by half of their multiply-adds have a mean accuracy of 95.0 % "
-        "on digits, a (`l2`: 90.0) and 80.0 % on digits, b (`l2`: 90.0). It is ahead of `l2` on 1, of 2 networks "
-        "(means over their seeds)."
+def tuned(*rows, of="macs", budget=0.5, start="trained"):
+    table = pandas.DataFrame(rows, columns=["network", "criterion", "after", "parameters", "multiply_adds"])
+    return table.assign(dataset="digits", of=of, budget=budget, start=start)
+
+
+def test_after_fine_tuning_it_is_set_beside_weights_within_each_budget():
+    rows = [("a", "l2", 0.9, 300, 50), ("a", "sq:rand:norm", 0.95, 200, 50), ("a", "x", 1.0, 1, 50)]
+    rows += [("b", "l2", 0.9, 300, 50), ("b", "sq:rand:norm", 0.8, 200, 50)]
+    other = tuned(("a", "l2", 0.7, 80, 30), ("a", "sq:rand:norm", 0.5, 80, 60), of="parameters", budget=0.25)
+    said = answers.in_short(tuned=pandas.concat([tuned(*rows), other]))
+    assert said == (
+        "- **After fine-tuning** networks that it shrank by 50 % of multiply-adds have a mean accuracy of 95.0 % on "
+        "digits, a (`l2`: 90.0) and 80.0 % on digits, b (`l2`: 90.0). They are not alike in size: per parameter that "
+        "it keeps, `l2` 1.5. It is ahead of `l2` on 1, of 2 networks (means over their seeds). Networks that it shrank "
+        "by 25 % of parameters have a mean accuracy of 50.0 % on digits, a (`l2`: 70.0). They are not alike in size: "
+        "per multiply-add that it keeps, `l2` 0.5. It is ahead of `l2` on 0, of 1 network (its seeds' mean)."
     )
-    sizes = tuned["criterion"].map({"l2": 300.0, claims.RECOMMENDED: 200.0, "x": 1.0})
-    sized = answers.in_short(tuned=tuned.assign(parameters=sizes))
-    assert "They are not alike in size: per parameter that it keeps, `l2` 1.5. It is ahead" in sized
-    alone = answers.in_short(tuned=tuned[tuned["criterion"] == "sq:rand:norm"])
-    assert alone.endswith("95.0 % on digits, a and 80.0 % on digits, b.")
+    alone = answers.in_short(tuned=tuned(("a", "sq:rand:norm", 0.95, 200, 50)))
+    assert alone.endswith("by 50 % of multiply-adds have a mean accuracy of 95.0 % on digits, a.")
+
+
+def test_after_fine_tuning_it_is_set_beside_the_same_network_from_scratch():
+    row = ("a", "sq:rand:norm", 0.95, 200, 50)
+    both = pandas.concat([tuned(row), tuned(("a", "sq:rand:norm", 0.91, 200, 50), start="from scratch")])
+    assert "95.0 % on digits, a (the same network from scratch: 91.0)." in answers.in_short(tuned=both)
 
 
 def test_an_alarm_is_said_where_the_recommended_criterion_has_it():

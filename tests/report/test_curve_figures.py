@@ -39,3 +39,15 @@ def test_a_single_run_has_a_line_and_no_interval():
     figure = curve_figures.intervals(lines(low=numpy.nan, high=numpy.nan), ["sq"], xlabel="gone (%)")
     figure.canvas.draw()
     assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([90, 70, 50])
+
+
+def test_curves_with_repair_are_solid_and_those_without_dotted():
+    points = pandas.DataFrame({"pruned": [0, 5, 10], "units": 20, "accuracy": [0.9, 0.7, 0.5]})
+    table = points.assign(dataset="digits", network="vgg8", examples=1000, criterion="sq")
+    figure = curve_figures.repaired(table.assign(accuracy=[0.9, 0.8, 0.7]), table, ["sq"])
+    (axes,) = figure.axes
+    assert axes.get_title() == "digits, vgg8, 1,000 examples"
+    assert axes.get_ylabel() == "test accuracy (%)"
+    solid, dotted = [line for line in axes.lines if len(line.get_ydata()) == 3]
+    assert solid.get_ydata().tolist() == pytest.approx([90, 80, 70]) and not solid.is_dashed()
+    assert dotted.get_ydata().tolist() == pytest.approx([90, 70, 50]) and dotted.is_dashed()

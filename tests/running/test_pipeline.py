@@ -125,7 +125,7 @@ def test_a_failing_notebook_is_named_its_copy_left_and_the_others_run(own_study)
     own_study.change("notebooks/40-label-scarcity.ipynb", add_cell("markdown", "More to read."))
     failed = own_study.make("reproduce")
     assert failed.returncode != 0
-    assert failed.stdout.startswith("10 of 13 notebooks are there; running 3\n")
+    assert failed.stdout.startswith("11 of 14 notebooks are there; running 3\n")
     assert "40-label-scarcity (" in failed.stdout and "[  failed] 30-sign" in failed.stdout
     assert "30-sign failed in cell [" in failed.stderr and "]: ValueError: planted\n" in failed.stderr
     assert "its copy: results/smoke/notebooks/30-sign.failed.ipynb\n" in failed.stderr

@@ -25,6 +25,8 @@ PER_RUN = [
     "training.parquet",
     "curves.parquet",
     "oracle.parquet",
+    "repaired.parquet",
+    "silenced.parquet",
     "finetuning.parquet",
 ]
 
@@ -246,7 +248,7 @@ def test_the_smoke_profile_is_published_by_make(own_study):
     taken = profiles.load("smoke", results=own_study.root / "again", data=own_study.root / "data", device="cpu")
     both = [reuse.TRAIN, reuse.MEASURE]
     assert reuse.take(taken, own_study.root / "results/published/smoke", "MEASURED", *both) == [
-        (taken.runs[0], notebook) for notebook in both
+        (taken.runs[0], notebook, reuse.DONE[notebook]) for notebook in both
     ]
     record = json.loads((own_study.root / "results/published/smoke/notebooks/90-report.json").read_text())
     assert record["parameters"]["profile"] == "smoke"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from lib import cost, saving, structure
+from lib import cost, saving, slim_files
 from lib.images import datasets, folders, networks, training
 from lib.running import execute
 from lib.study import paths
@@ -25,7 +25,7 @@ def run(folder, **values):
 
 
 def shrunk(folder, network, classes):
-    return structure.load(networks.build(network, classes), folder / f"{network}-half.safetensors")
+    return slim_files.load(networks.build(network, classes), folder / f"{network}-half.safetensors")
 
 
 def test_a_network_of_ones_own_shrinks_by_half_without_any_label(tmp_path):

@@ -87,7 +87,7 @@ def test_an_interruption_leaves_nothing_in_the_queue(copy):
         job = midway(copy, "train", "00-train")
         os.killpg(first.pid, signal.SIGINT)
         said, error = first.communicate(timeout=LONG)
-    assert said == "0 of 13 notebooks are there; running 13\n" and "interrupted: start again to go on\n" in error
+    assert said == "0 of 14 notebooks are there; running 14\n" and "interrupted: start again to go on\n" in error
     assert slurm.asked(job)["JobState"] == "CANCELLED"
     assert list(copy.smoke.rglob("*.part.ipynb")) == []
 
@@ -100,7 +100,7 @@ def test_a_job_asks_for_what_the_study_says_and_its_failure_is_told(copy):
     names = ("Partition", "TimeLimit", "MinMemoryNode", "NumCPUs", "TresPerJob")
     assert [asked[name] for name in names] == ["others", "00:07:00", "1500M", "1", "gres:gpu:1"]
     assert failed.returncode != 0
-    assert failed.stdout == f"0 of 13 notebooks are there; running 13\n[  failed] 00-train {RUN}\n"
+    assert failed.stdout == f"0 of 14 notebooks are there; running 14\n[  failed] 00-train {RUN}\n"
     assert "00-train failed in cell [" in failed.stderr
     assert "RuntimeError: DEVICE=cuda, but torch sees no CUDA device: use DEVICE=cpu or auto\n" in failed.stderr
     assert "  its copy: results/smoke/digits-resnet8/seed-0/00-train.failed.ipynb\n" in failed.stderr

@@ -31,6 +31,14 @@ def test_examples_are_drawn_again_and_by_class_where_there_are_some_for_every_cl
     assert kinds == {(2, "random"): 2, (10, "random"): 2, (10, "stratified"): 2, (400, "random"): 1}
 
 
+def test_the_best_of_the_leaderboard_are_repaired_on_the_most_examples_alone():
+    found = asked("65-repair", ablations=[103, "all"], chance=2)
+    assert Counter(cell.examples for cell in found) == {103: 4, 400: 12, 0: 5}
+    assert {cell.criterion for cell in found if cell.examples == 103} == set(ablations.HEADLINE)
+    free = [*ablations.LEADING, "sq:rand:norm", "abs:rand:norm"]
+    assert len(free) == 10 and not any(importance.parse(name).needs_labels for name in free)
+
+
 def test_sources_of_gradients_see_as_many_examples_as_the_slowest_may():
     numbers = {cell.examples for cell in asked("50-gradient-source", ablations=[10, 103, "all"], exact=100)}
     assert numbers == {10, 100}

@@ -6,7 +6,7 @@ from itertools import product
 import pandas
 import pytest
 
-from lib.importance import MINIBATCH
+from lib.batches import MINIBATCH
 from lib.study import claims, paper, profiles, statistics
 
 COLUMNS = ["dataset", "network", "seed", "criterion", "examples", "draw", "sample", "used", "auc_relative"]
@@ -40,8 +40,17 @@ def plan(tmp_path):
             made.tables / f"{name}.csv", index=False
         )
     orders = {"dataset": "digits", "network": "resnet8", "seed": range(3), "criteria": 8, "spearman": [0.5, 0.6, 0.7]}
+    orders |= {"of": "macs", "budget": 0.5}
     pandas.DataFrame(orders).to_csv(made.tables / "80-cost-orders.csv", index=False)
+    given_back([0.3, 0.4, 0.5]).to_csv(made.tables / "65-repair-given-back.csv", index=False)
     return made
+
+
+def given_back(values, **more):
+    """Of the recommended criterion, on 100 images, one share for each seed; on 10 nothing comes back."""
+    shares = {"dataset": "digits", "network": "resnet8", "seed": range(len(values)), "criterion": claims.RECOMMENDED}
+    most = pandas.DataFrame(shares | {"examples": 100, "share": 25, "lost": 0.2, "given_back": values} | more)
+    return pandas.concat([most.assign(examples=10, given_back=0.0), most.assign(share=10, given_back=-9.0), most])
 
 
 def put(plan, name, *tables):
@@ -56,7 +65,7 @@ def row_of(found, claim, label=None):
 
 def test_there_is_one_row_per_claim_of_the_design(plan):
     found = claims.verdicts(plan)
-    assert list(found["claim"]) == [f"C{number}" for number in range(1, 11)]
+    assert list(found["claim"]) == [f"C{number}" for number in range(1, 13)]
     assert (found["blocks"] == 3).all()
 
 
@@ -115,11 +124,11 @@ def test_a_further_table_counts_only_where_its_notebook_is_run(plan):
 
 def test_p_is_adjusted_for_the_claims_that_rest_on_a_test(plan):
     found = claims.verdicts(plan).set_index("claim")
-    idle = found["kind"] == "non-inferiority"
-    assert set(found.index[idle]) == {"C3", "C6", "C9"} and found["p"].notna().all()
+    idle = found["kind"].isin(claims.UNTESTED)
+    assert set(found.index[idle]) == {"C3", "C6", "C9", "C11"} and found["p"].notna().all()
     assert found.loc[idle, ["p_holm", "smallest_p_holm"]].isna().all(axis=None)
     assert found.loc[~idle, "p_holm"].tolist() == statistics.holm(found.loc[~idle, "p"]).tolist()
-    assert set(found.loc[~idle, "smallest_p_holm"]) == {1}  # seven times .25
+    assert set(found.loc[~idle, "smallest_p_holm"]) == {1}  # eight times .25
 
 
 def uneven(plan):
@@ -171,6 +180,46 @@ def test_one_ranking_under_two_names_counts_once_in_claims(plan, monkeypatch):
     put(plan, "15-replication-summary", few[few["examples"] == MINIBATCH])
     assert row_of(claims.verdicts(plan), "C5")["effect"] == pytest.approx(0.1)  # molchanov-group alone
     assert claims.secondary(plan)["label"].tolist() == ["molchanov-group:rand:norm minus molchanov-group"]
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [([0.3, 0.31, 0.32], "supported"), ([0.1, 0.11, 0.12], "contradicted"), ([0.1, 0.3, 0.6], "open")],
+)
+def test_what_repair_gives_back_is_worth_it_where_all_of_the_interval_is_above_a_quarter(plan, values, verdict):
+    put(plan, "65-repair-given-back", given_back(values))
+    row = row_of(claims.verdicts(plan), "C11")
+    low, high = statistics.interval(values)
+    assert [row["effect"], row["low"], row["high"]] == pytest.approx([sum(values) / 3, low, high])
+    assert (row["verdict"], row["kind"], row["blocks"], row["dropped"]) == (verdict, "share", 3, 0)
+
+
+def test_runs_that_lost_nothing_have_no_share_to_give_back(plan):
+    put(plan, "65-repair-given-back", given_back([0.3, float("nan"), 0.32]))
+    row = row_of(claims.verdicts(plan), "C11")
+    assert (row["blocks"], row["dropped"]) == (2, 1)
+    put(plan, "65-repair-given-back", given_back([float("nan")]))
+    assert "C11" not in set(claims.verdicts(plan)["claim"])
+
+
+def test_the_network_on_which_repair_was_tried_has_no_part_in_its_claims(plan):
+    tried = {"dataset": "cifar100", "network": "resnet20"}
+    put(plan, "65-repair-given-back", given_back([9.0, 0.3, 0.32], **tried))
+    summary = pandas.read_csv(plan.tables / "65-repair-summary.csv").assign(**tried)
+    put(plan, "65-repair-summary", summary)
+    found = claims.verdicts(plan)
+    assert [row_of(found, claim)["blocks"] for claim in ("C11", "C12")] == [2, 2]
+    assert row_of(found, "C11")["effect"] == pytest.approx(0.31)
+    assert claims.secondary(plan).query("claim == 'C12'")["blocks"].tolist() == [2, 2]
+    put(plan, "65-repair-summary", summary[summary["seed"] == 0])
+    put(plan, "65-repair-given-back", given_back([9.0], **tried))
+    assert not {"C11", "C12"} & {*claims.verdicts(plan)["claim"], *claims.secondary(plan)["claim"]}
+
+
+def test_nothing_repaired_leaves_its_claims_out(plan):
+    for name in ("65-repair-summary", "65-repair-given-back"):
+        put(plan, name, pandas.read_csv(plan.tables / f"{name}.csv").head(0))
+    assert not {"C11", "C12"} & set(claims.verdicts(plan)["claim"])
 
 
 def test_secondary_rows_are_the_pairs_at_each_number_and_average_to_the_contrast(plan):

@@ -29,17 +29,32 @@ def measured(run):
     return finetuning.measure(run, "cpu")
 
 
-def test_every_criterion_has_a_row_before_and_one_after_each_epoch(run, measured):
-    assert list(dict.fromkeys(measured["criterion"])) == list(finetuning.CRITERIA[:3])  # the profile's `tuned`
-    for _, table in measured.groupby("criterion"):
-        assert list(table["epoch"]) == [0, 1]  # a quarter of three epochs, rounded, is one
-        assert table["seconds"].iloc[0] == 0 < table["seconds"].iloc[1]
+NETWORK = list(finetuning.Network._fields)
+
+
+def test_every_network_has_a_row_before_and_one_after_each_epoch(run, measured):
+    asked = finetuning.wanted(run.settings["measuring"])
+    found = measured[NETWORK].drop_duplicates().itertuples(index=False, name=None)
+    assert list(found) == [tuple(network) for network in asked]
+    for (*_, start), table in measured.groupby(NETWORK):
+        epochs = 3 if start == finetuning.FRESH else 1  # a quarter of three epochs, rounded, is one
+        assert list(table["epoch"]) == [*range(epochs + 1)]
+        assert table["seconds"].iloc[0] == 0 and (table["seconds"].iloc[1:] > 0).all()
     assert measured["accuracy"].between(0, 1).all()
     assert (measured[["dataset", "network", "seed"]] == ["digits", "resnet8", 0]).all(axis=None)
 
 
-def test_the_same_budget_for_all_is_met_and_the_accuracies_are_those_of_the_networks(run, measured):
-    assert ((measured["reached"] >= 0.5) & (measured["reached"] < 0.55)).all()
+def test_a_profile_says_which_networks_it_wants():
+    settings = {"budgets": ["macs 0.5", "parameters 0.25"], "tuned": 2, "scratch": 1}
+    first = [("sq:rand:norm", "trained"), ("l2", "trained"), ("sq:rand:norm", "from scratch")]
+    assert finetuning.wanted(settings) == [
+        (*budget, *one) for budget in (("macs", 0.5), ("parameters", 0.25)) for one in first
+    ]
+    assert finetuning.in_words("parameters", 0.25) == "25 % of parameters"
+
+
+def test_each_budget_is_met_and_the_accuracies_are_those_of_the_networks(run, measured):
+    assert ((measured["reached"] >= measured["budget"]) & (measured["reached"] < measured["budget"] + 0.05)).all()
     model, test_set = loading.model(run, "cpu"), datasets.load("digits", "test", run.data_folder)
     moments = datasets.statistics(datasets.load("digits", "train", run.data_folder).images)
     images = datasets.normalise(test_set.images, *moments)
@@ -47,12 +62,35 @@ def test_the_same_budget_for_all_is_met_and_the_accuracies_are_those_of_the_netw
     from lib import cost, pruning
 
     scores = finetuning.score(run, model, ("l2",), "cpu")["l2"]
-    small = pruning.slim(model, scores, images[:1], budget=0.5, of="macs")
-    row = measured[(measured["criterion"] == "l2") & (measured["epoch"] == 0)].iloc[0]
-    assert row["accuracy"] == training.evaluate(small, images, test_set.labels)
-    assert row["parameters"] == cost.parameters(small)
-    assert row["multiply_adds"] == cost.multiply_adds(small, images[:1])
-    assert row["reached"] == pytest.approx(1 - row["multiply_adds"] / cost.multiply_adds(model, images[:1]))
+    for of, budget in (("macs", 0.5), ("parameters", 0.25)):
+        small = pruning.slim(model, scores, images[:1], budget=budget, of=of)
+        here = (measured["criterion"] == "l2") & (measured["epoch"] == 0) & (measured["of"] == of)
+        row = measured[here].iloc[0]
+        assert row["accuracy"] == training.evaluate(small, images, test_set.labels)
+        assert row["parameters"] == cost.parameters(small)
+        assert row["multiply_adds"] == cost.multiply_adds(small, images[:1])
+        kept = row["multiply_adds"] / cost.multiply_adds(model, images[:1])
+        kept = kept if of == "macs" else row["parameters"] / cost.parameters(model)
+        assert row["reached"] == pytest.approx(1 - kept)
+
+
+def test_from_scratch_the_same_network_starts_with_other_weights_and_is_trained_by_the_whole_recipe(run, measured):
+    both = measured[(measured["criterion"] == "sq:rand:norm") & (measured["epoch"] == 0) & (measured["of"] == "macs")]
+    tuned, fresh = both.to_dict("records")
+    assert (tuned["start"], fresh["start"]) == ("trained", "from scratch")
+    assert all(tuned[name] == fresh[name] for name in ("reached", "parameters", "multiply_adds"))
+    assert fresh["accuracy"] != tuned["accuracy"]
+    assert finetuning.recipe(run.settings, "from scratch") == training.Recipe(**run.settings["training"])
+
+
+def test_from_scratch_training_sees_all_images(run, monkeypatch):
+    seen = []
+    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 1, "budgets": ["macs 0.5"]}
+    monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
+    trained = training.train
+    monkeypatch.setattr(training, "train", lambda *of, **how: seen.append(len(of[1])) or trained(*of, **how))
+    finetuning.measure(run, "cpu")
+    assert seen == [64, len(datasets.load("digits", "train", run.data_folder))]
 
 
 def test_measuring_is_the_same_every_time(run, measured):
@@ -87,7 +125,7 @@ def test_the_limits_on_images_hold_on_a_cpu_alone(run, monkeypatch):
 
 def test_training_normalises_as_the_network_was_trained(run, monkeypatch):
     given = []
-    limited = run.settings["measuring"] | {"tuning_images": 64}
+    limited = run.settings["measuring"] | {"tuning_images": 64, "budgets": ["macs 0.5"], "scratch": 0}
     monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
     trained = training.train
     monkeypatch.setattr(training, "train", lambda *of, **how: given.append(how["moments"]) or trained(*of, **how))
@@ -108,13 +146,16 @@ def test_all_criteria_are_different_and_known():
     assert len(set(finetuning.CRITERIA)) == len(finetuning.CRITERIA)
     assert all(importance.parse(name) for name in finetuning.CRITERIA)
     for name in profiles.names():
-        assert profiles.load(name).measuring["tuned"] in (3, len(finetuning.CRITERIA))
+        settings = profiles.load(name).measuring
+        assert settings["tuned"] <= len(finetuning.CRITERIA) and settings["scratch"] <= len(finetuning.SCRATCH)
+        assert "{} {}".format(*claims.ORDER_BUDGET) in settings["budgets"]
 
 
-def epochs(criterion, accuracies, seed=0, network="resnet8"):
+def epochs(criterion, accuracies, seed=0, network="resnet8", **more):
     table = pandas.DataFrame({"epoch": range(len(accuracies)), "accuracy": accuracies})
     key = {"dataset": "digits", "network": network, "seed": seed, "criterion": criterion}
-    return table.assign(**key, accuracy_unpruned=0.9, reached=0.5)
+    key |= {"of": "macs", "budget": 0.5, "start": "trained", "parameters": ord(criterion), "multiply_adds": 7}
+    return table.assign(**key | {"accuracy_unpruned": 0.9, "reached": 0.5} | more)
 
 
 def test_recovery_is_the_first_epoch_with_99_percent():
@@ -131,6 +172,27 @@ def test_recovery_over_runs():
     row = found.iloc[1]
     assert (row["before"], row["after"]) == pytest.approx((0.5, 0.8))
     assert row["recovered"] == pytest.approx(2 / 3) and row["epochs_to_recover"] == 1.5
+    assert (row["parameters"], row["multiply_adds"]) == (ord("a"), 7)
+
+
+def test_accuracy_has_settled_where_the_last_third_adds_next_to_nothing():
+    still, settled = [0.1, 0.5, 0.8, 0.85, 0.9, 0.905, 0.91], [0.1, 0.5, 0.8, 0.85, 0.904, 0.8, 0.908]
+    found = finetuning.summary(pandas.concat([epochs("a", still), epochs("b", settled), epochs("c", [0.1, 0.7])]))
+    assert list(found["late_gain"]) == pytest.approx([0.01, 0.004, 0.6])
+    assert list(finetuning.recovery(found)["settled"]) == [False, True, False]
+
+
+def test_budgets_are_never_averaged_nor_networks_from_scratch_with_others():
+    rows = [epochs("a", [0.1, 0.9]), epochs("a", [0.1, 0.5], budget=0.25), epochs("a", [0.1, 0.7], of="parameters")]
+    rows.append(epochs("a", [0.1, 0.6], start="from scratch"))
+    found = finetuning.recovery(finetuning.summary(pandas.concat(rows)))
+    columns = ["of", "budget", "start", "after"]
+    assert found[columns].to_numpy().tolist() == [
+        ["macs", 0.25, "trained", 0.5],
+        ["macs", 0.5, "trained", 0.9],
+        ["macs", 0.5, "from scratch", 0.6],
+        ["parameters", 0.5, "trained", 0.7],
+    ]
 
 
 def test_orders_correlate_ranks_run_by_run():
@@ -139,11 +201,24 @@ def test_orders_correlate_ranks_run_by_run():
     flat = [epochs(name, [value, 0.9], 2) for name, value in (("a", 0.1), ("b", 0.4), ("c", 0.3))]
     found = finetuning.orders(finetuning.summary(pandas.concat([*same, *turned, *flat])))
     assert list(found["spearman"]) == pytest.approx([1, -1, 0]) and list(found["criteria"]) == [3, 3, 3]
+    assert list(found["spearman_size"]) == pytest.approx([0.5, -0.5, 0])  # more parameters from a to c
+
+
+def test_orders_are_of_one_budget_and_of_tuned_networks_alone():
+    rows = [epochs(name, [value, value]) for name, value in (("a", 0.1), ("b", 0.4))]
+    rows += [
+        epochs(name, [value, -value], of="parameters", multiply_adds=-value) for name, value in (("a", 0.1), ("b", 0.4))
+    ]
+    rows.append(epochs("b", [0.1, 0.0], start="from scratch"))
+    found = finetuning.orders(finetuning.summary(pandas.concat(rows)))
+    assert found[["of", "budget", "criteria"]].to_numpy().tolist() == [["macs", 0.5, 2], ["parameters", 0.5, 2]]
+    assert list(found["spearman"]) == pytest.approx([1, -1]) and list(found["spearman_size"]) == pytest.approx([1, 1])
 
 
 def orders(values, networks=("resnet8", "vgg8")):
     rows = [("digits", network, seed, value) for network in networks for seed, value in enumerate(values)]
-    return pandas.DataFrame(rows, columns=["dataset", "network", "seed", "spearman"])
+    table = pandas.DataFrame(rows, columns=["dataset", "network", "seed", "spearman"]).assign(of="macs", budget=0.5)
+    return pandas.concat([table, table.assign(of="parameters", spearman=0.0), table.assign(budget=0.25, spearman=0.0)])
 
 
 @pytest.mark.parametrize(

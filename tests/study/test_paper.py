@@ -6,7 +6,7 @@ import numpy
 import pandas
 import pytest
 
-from lib.importance import MINIBATCH
+from lib.batches import MINIBATCH
 from lib.report import answers, claim_figures, style
 from lib.study import claims, paper, paths, records
 

@@ -4,16 +4,17 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import pandas
 import pytest
 
 from lib.images import datasets
-from lib.study import paths, profiles, reuse
+from lib.study import paths, profiles, reuse, schema
 
 FILES = {
     "00-train": ["00-train.ipynb", "00-train.json", "checkpoint.safetensors", "training.parquet"],
     "10-measure": ["10-measure.ipynb", "10-measure.json", "curves.parquet", "finetuning.parquet"],
 }
-FILES["10-measure"] += ["oracle.parquet", "scores.parquet"]
+FILES["10-measure"] += ["oracle.parquet", "repaired.parquet", "scores.parquet", "silenced.parquet"]
 BOTH = sorted(FILES["00-train"] + FILES["10-measure"])
 
 
@@ -45,10 +46,14 @@ def change(offered, notebook, **fields):
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+def taken(run, *notebooks):
+    return [(run, notebook, reuse.DONE[notebook]) for notebook in notebooks]
+
+
 @pytest.mark.parametrize("notebooks", [["00-train"], ["00-train", "10-measure"]])
 def test_what_is_finished_is_copied_as_it_is(plan, offered, notebooks):
     (run,) = plan.runs
-    assert take(plan, offered, *notebooks) == [(run, notebook) for notebook in notebooks]
+    assert take(plan, offered, *notebooks) == taken(run, *notebooks)
     names = sorted(name for notebook in notebooks for name in FILES[notebook])
     assert in_seed_0(plan.folder) == names
     for name in names:
@@ -59,7 +64,7 @@ def test_what_is_finished_is_copied_as_it_is(plan, offered, notebooks):
 
 def test_what_is_only_trained_there_is_taken_up_as_a_training(plan, offered):
     (offered / "digits-resnet8/seed-0/10-measure.ipynb").unlink()
-    assert take(plan, offered) == [(plan.runs[0], "00-train")]
+    assert take(plan, offered) == taken(plan.runs[0], "00-train")
     assert in_seed_0(plan.folder) == FILES["00-train"]
 
 
@@ -68,13 +73,8 @@ def test_the_published_trainings_can_be_taken_up(tmp_path, monkeypatch):
     record = json.loads(next(published.rglob("00-train.json")).read_text())
     digests = dict(zip(datasets.SPLITS, record["data"], strict=True))
     monkeypatch.setattr(datasets, "load", lambda name, split, folder: SimpleNamespace(digest=digests[split]))
-    assert reuse.take(plan, published, "CHECKPOINTS", "00-train") == [(run, "00-train") for run in plan.runs]
-
-
-def test_a_precision_that_was_not_named_is_whichever_it_was():
-    now = {"epochs": 3, "precision": "float32"}
-    assert reuse.with_precision({"epochs": 3, "precision": "auto"}, now) == now
-    assert reuse.with_precision({"epochs": 2, "precision": "bfloat16"}, now)["precision"] == "bfloat16"
+    found = reuse.take(plan, published, "CHECKPOINTS", "00-train")
+    assert found == [(run, "00-train", "trained already") for run in plan.runs]
 
 
 def test_what_the_profile_has_itself_stays(plan, offered):
@@ -95,7 +95,7 @@ def test_what_the_profile_has_itself_stays(plan, offered):
         ("10-measure", {"checkpoint": "0" * 64}, r"\.safetensors is not the one that .*10-measure\.json tells"),
         ("10-measure", {"data": "0"}, "10-measure.json is of other images than those of digits"),
         ("10-measure", {"settings": {"measuring": {}}}, "10-measure.json tells of points=None, not 5, "),
-        ("10-measure", {"code": "old"}, r"tells of code='old', not '[0-9a-f]{64}': measure digits-resnet8 seed 0 anew"),
+        ("10-measure", {"code": 7}, r"10-measure\.json is no record of 10-measure \(TypeError: code=7\)"),
         ("10-measure", {"device": {"type": "cuda"}}, "tells of device='cuda', not 'cpu': "),
         ("10-measure", {"threads": 7}, "tells of threads=7, not 1: "),
         ("10-measure", {"settings": {"measuring": 7}}, r"10-measure\.json is no record of 10-measure \(TypeError"),
@@ -111,7 +111,40 @@ def test_what_does_not_fit_is_refused_before_anything_is_copied(plan, offered, n
 
 def test_of_a_training_neither_code_nor_versions_are_asked(plan, offered):
     change(offered, "00-train", code="old", device={"type": "cuda"}, versions={"torch": "1.0"})
-    assert take(plan, offered, "00-train") == [(plan.runs[0], "00-train")]
+    assert take(plan, offered, "00-train") == taken(plan.runs[0], "00-train")
+
+
+@pytest.mark.parametrize("fields", [{"code": "old"}, {"notebooks": ["30-sign"]}, {"notebooks": None}])
+def test_measurements_by_other_code_or_for_another_plan_are_laid_where_they_are_checked(plan, offered, fields):
+    change(offered, "10-measure", **fields)
+    (run,) = plan.runs
+    assert take(plan, offered) == [*taken(run, "00-train"), (run, "10-measure", reuse.TO_CHECK)]
+    assert in_seed_0(plan.folder) == sorted([*FILES["00-train"], "offered"])
+    assert sorted(path.name for path in run.offered.iterdir()) == FILES["10-measure"]
+    reuse.withdraw(plan)
+    assert in_seed_0(plan.folder) == FILES["00-train"]
+
+
+def test_settings_that_say_only_what_else_is_measured_may_be_others(plan, offered):
+    settings = json.loads((offered / "digits-resnet8/seed-0/10-measure.json").read_text())["settings"]
+    change(offered, "10-measure", settings=settings | {"measuring": settings["measuring"] | {"panels": [2]}})
+    assert take(plan, offered)[-1] == (plan.runs[0], "10-measure", reuse.TO_CHECK)
+
+
+def test_of_every_measuring_setting_it_is_known_what_it_decides():
+    known = [name for names in reuse.DECIDE.values() for name in names]
+    assert sorted(known) == sorted(schema.Measuring.model_fields)
+
+
+def test_only_whole_measurements_are_set_aside(plan, offered):
+    (run,) = plan.runs
+    take(plan, offered)
+    reuse.set_aside(run)
+    assert sorted(path.name for path in run.earlier.iterdir()) == FILES["10-measure"]
+    shutil.rmtree(run.earlier)
+    run.scores.unlink()
+    reuse.set_aside(run)
+    assert not run.earlier.exists()
 
 
 def test_measurements_of_another_network_than_the_own_are_refused(plan, offered):
@@ -128,7 +161,7 @@ def test_an_own_training_that_is_not_finished_gives_way_to_the_one_that_was_meas
     (run,) = plan.runs
     run.folder.mkdir(parents=True)
     run.checkpoint.write_bytes(b"mine, half trained")
-    assert take(plan, offered) == [(run, "00-train"), (run, "10-measure")]
+    assert take(plan, offered) == taken(run, "00-train", "10-measure")
     assert in_seed_0(plan.folder) == BOTH and run.checkpoint.read_bytes() != b"mine, half trained"
 
 
@@ -142,7 +175,7 @@ def test_measurements_with_a_version_that_the_lock_has_not_are_refused(plan, off
 def test_measurements_by_another_build_of_a_version_are_taken_up(plan, offered):
     versions = json.loads((offered / "digits-resnet8/seed-0/10-measure.json").read_text())["versions"]
     change(offered, "10-measure", versions=versions | {"torch": versions["torch"].split("+")[0] + "+cpu"})
-    assert (plan.runs[0], "10-measure") in take(plan, offered)
+    assert take(plan, offered) == taken(plan.runs[0], "00-train", "10-measure")
 
 
 def test_measurements_without_one_of_their_tables_are_refused(plan, offered):
@@ -178,3 +211,48 @@ def test_taken_up_by_make_they_are_not_measured_again_either(own_study, offered)
         "digits-resnet8 seed 0: measured already",
         "digits-resnet8 seed 0: trained already",
     ]
+
+
+def only_signs(text):
+    """An edit of study.yaml: the smoke profile has one ablation."""
+    name = "  smoke:  # seconds: does everything still run?\n"
+    assert name in text
+    return text.replace(name, f"{name}    notebooks: [30-sign]\n")
+
+
+def record_of(own_study):
+    return json.loads((own_study.smoke / "digits-resnet8/seed-0/10-measure.json").read_text())
+
+
+def test_after_an_edit_make_takes_up_what_was_measured_and_the_record_says_by_which_code(own_study):
+    before = record_of(own_study)
+    curves = pandas.read_parquet(own_study.smoke / "digits-resnet8/seed-0/curves.parquet")
+    own_study.change("lib/study/measurements.py", lambda text: f"{text}\n# changed\n")
+    own_study.change("study.yaml", only_signs)
+    done = own_study.make("reproduce")
+    assert done.returncode == 0, done.stdout + done.stderr
+    now = record_of(own_study)
+    (told,) = now["taken_up"]
+    assert told["code"] == before["code"] != now["code"] and told["git"] == before["git"]
+    assert told["cells"] == now["curves"] < before["curves"]  # those of one ablation
+    assert told["rescored"] == 5 and told["evaluated"] >= 5
+    after = pandas.read_parquet(own_study.smoke / "digits-resnet8/seed-0/curves.parquet")
+    assert len(after) == 5 * now["curves"]  # points
+    merged = after.merge(curves, how="left", indicator=True)
+    assert (merged["_merge"] == "both").all()
+    assert not list(own_study.smoke.rglob("earlier"))
+
+
+def test_measurements_of_others_that_do_not_come_out_again_are_refused_in_one_line(own_study, offered):
+    own_study.change("study.yaml", only_signs)
+    path = offered / "digits-resnet8/seed-0/curves.parquet"
+    curves = pandas.read_parquet(path)
+    curves.assign(accuracy=curves["accuracy"] * 0.9).to_parquet(path)
+    shutil.rmtree(own_study.smoke)
+    refused = own_study.make("reproduce", f"MEASURED={offered}")
+    assert refused.returncode != 0 and not (own_study.smoke / "digits-resnet8/seed-0/10-measure.ipynb").exists()
+    (line,) = [line for line in refused.stderr.splitlines() if "ValueError" in line]
+    assert (
+        "curves.parquet does not come out again: " in line and " images, draw 0 (random): relative auc was 0." in line
+    )
+    assert line.endswith("start again without MEASURED (CHECKPOINTS takes networks alone)")

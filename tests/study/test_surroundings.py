@@ -277,7 +277,7 @@ def test_the_study_may_be_in_a_folder_of_any_name(study, tmp_path):
     (copied.smoke / "report.md").unlink()
     made = copied.make("reproduce")
     assert (made.returncode, made.stderr) == (0, ""), made.stdout + made.stderr
-    assert made.stdout.startswith("12 of 13 notebooks are there; running 1\n[1 of 1] 90-report (")
+    assert made.stdout.startswith("13 of 14 notebooks are there; running 1\n[1 of 1] 90-report (")
 
 
 def test_the_interpreter_may_be_in_a_folder_of_any_name(tmp_path):

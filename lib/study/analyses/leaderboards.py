@@ -52,6 +52,17 @@ def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
     return board.reset_index().assign(used=used[board.index].to_numpy(), place=range(1, len(board) + 1))
 
 
+def with_repair(board: pandas.DataFrame, repaired: pandas.DataFrame) -> pandas.DataFrame:
+    """The `leaderboard`, and beside the mean relative auc the one with repair, auc_relative_repaired, on the most
+    examples: NaN for criteria that the summaries `repaired` have not, and no such column where these are empty."""
+    if repaired.empty:
+        return board
+    means = measurements.on_most_examples(repaired).groupby("criterion")["auc_relative"].mean()
+    board = board.copy()
+    board.insert(board.columns.get_loc("auc_relative") + 1, "auc_relative_repaired", board["criterion"].map(means))
+    return board
+
+
 def standing(board: pandas.DataFrame, criterion: str) -> pandas.DataFrame:
     """Where a criterion stands on a `leaderboard`: one row with criterion, auc_relative, place, of (how many), and the
     criterion in the first place (best) with its relative auc (best_auc_relative)."""

@@ -47,3 +47,14 @@ def test_ranks_are_tested_where_networks_are_enough_for_any_test(networks, teste
     ranks, p_values, facts = leaderboards.ranks(table, ["a", "b", "c"])
     assert (len(ranks), len(p_values)) == ((3, 3) if tested else (0, 0))
     assert facts["blocks"].tolist() == [networks] and ("chi2_p" in facts) == tested
+
+
+def test_what_a_criterion_has_with_repair_stands_beside_it_where_it_was_measured():
+    best = rows("criterion used auc_relative", ("sq", 1000, 0.8), ("l2", 0, 0.7), ("chip", 500, 0.6))
+    board = leaderboards.leaderboard(best)
+    repaired = rows("criterion examples auc_relative", ("sq", 10, 0.1), ("sq", 40, 0.9), ("chip", 40, 0.7))
+    found = leaderboards.with_repair(board, repaired)
+    assert list(found)[:3] == ["criterion", "auc_relative", "auc_relative_repaired"]
+    assert found["auc_relative_repaired"].fillna(-1).tolist() == [0.9, -1, 0.7]
+    assert found.drop(columns="auc_relative_repaired").equals(board)
+    assert leaderboards.with_repair(board, pandas.DataFrame()) is board

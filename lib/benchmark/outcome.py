@@ -1,0 +1,71 @@
+"""What tables of benchmarks say: beside targets, on the terminal, and in one figure.
+
+Enters: a table, or the folder of all that are saved. Leaves: the same with targets; text; a figure and a paragraph.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy
+import pandas
+
+from lib.benchmark.subjects import PIXELS, SETS
+from lib.report import cost_figures, outlook, style
+
+TARGETS = {  # benchmark -> (network, task, share of the yardstick's time or memory that it should take at most)
+    "scoring": (
+        ("resnet20", "one cotangent", 0.65),
+        ("vgg19", "one cotangent", 0.55),
+        ("resnet18", "one cotangent", 0.55),
+        ("resnet20", "label and random", 1.0),
+        ("resnet20", "molchanov-group", 4.0),
+        ("vgg19", "molchanov-group", 4.0),
+        ("resnet18", "molchanov-group", 4.0),
+    ),
+    "curves": (("resnet20", "pruning curve", 0.70), ("vgg19", "pruning curve", 0.70)),
+    "oracle": (("resnet20", "oracle", 1 / 2.5),),
+    "memory": tuple((network, task, 1.0) for network in PIXELS for task in ("sq", *SETS)),
+}
+SHOWN = (  # on the terminal
+    "grows", "series", "size", "network", "task", "examples", "criteria", "seconds", "seconds_low", "seconds_high",
+    "share", "share_low", "share_high", "target", "seconds_exponent", "steps_per_second", "images_per_second",
+    "peak_mb", "peak_mb_exponent",
+)  # fmt: skip
+
+
+def with_targets(name: str, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of the benchmark `name` with a column target, as `TARGETS` says; NaN where there is none, and no column
+    where the benchmark has none."""
+    if name not in TARGETS:
+        return table
+    targets = {(network, task): share for network, task, share in TARGETS[name]}
+    tasks = table["task"].str.replace(r", \d+ examples$", "", regex=True)  # in the table of memory
+    return table.assign(target=[targets.get(key, numpy.nan) for key in zip(table["network"], tasks, strict=True)])
+
+
+def shown(table: pandas.DataFrame) -> str:
+    """The columns to look at, rounded; all of them are saved."""
+    columns = table[[name for name in SHOWN if name in table]].dropna(axis=1, how="all")
+    return columns.round(3).to_string(index=False, na_rep="")
+
+
+def sum_up(folder: Path, names: Iterable[str]) -> None:
+    """A figure of all saved tables of these benchmarks, and what follows for much larger runs."""
+    if said := outlook.imagenet(folder):
+        (folder / "imagenet.md").write_text(f"# {outlook.TITLE}\n\n{said}\n")
+    table = shares(folder, names)
+    if len(table):
+        style.theme()
+        style.save(cost_figures.benchmarks(table), folder, "shares")
+
+
+def shares(folder: Path, names: Iterable[str]) -> pandas.DataFrame:
+    """Of those of `names` that are saved and compare networks in time: benchmark, network, task (number of criteria),
+    share, ..."""
+    found = {name: pandas.read_csv(folder / f"{name}.csv") for name in names if (folder / f"{name}.csv").exists()}
+    parts = [table.assign(benchmark=name) for name, table in found.items() if {"share_low", "network"} <= set(table)]
+    table = pandas.concat(parts).dropna(subset="share") if parts else pandas.DataFrame()
+    if "criteria" in table:
+        several = table["criteria"].fillna(0) > 0
+        table.loc[several, "task"] += table["criteria"][several].map(lambda count: f" ({count:.0f})")
+    return table

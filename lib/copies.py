@@ -1,0 +1,100 @@
+"""Copies of a model, and what stands in the way of one: units that are off, weights that are computed in every pass.
+
+Enters: any `nn.Module`. Leaves: a copy of it, with its own weights or the same; a copy whose weights are parameters;
+or, in one line, why there can be none.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import NoReturn
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
+
+
+def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """A copy of the model; with `sharing`, one with the same parameters and buffers. Activations that it keeps, which
+    `deepcopy` refuses, come along without their history."""
+    known = {}
+    for name, module in model.named_modules():
+        forward = vars(module).get("forward")
+        compiled = "_orig_mod" in module._modules  # whose copies are right
+        if forward is not None and not compiled and getattr(forward, "__self__", None) is not module:
+            raise ValueError(f"the forward of {name or type(model).__name__} has been replaced, so that a copy would "
+                             "run the original: wrap the model in a module instead")  # fmt: skip
+        for kept in vars(module).values():
+            for value in tree_leaves(kept):
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    known[id(value)] = value.detach().clone()
+    known[id(_units_off)] = _units_off  # the copy is not given away while they are off
+    if sharing:
+        known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return deepcopy(model, known)
+
+
+class _UnitsOff:
+    """A hook that changes nothing, on every module of which units are off."""
+
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def __deepcopy__(self, _: dict) -> NoReturn:
+        raise ValueError("units of this model are off, and a copy would keep them off for good: copy it before"
+                         " masked(...) opens, or after it has closed")  # fmt: skip
+
+
+_units_off = _UnitsOff()
+
+
+@contextmanager
+def units_off(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While open, these modules say that units of theirs are off: whoever copies them or makes them narrower is told.
+
+    `copied` still copies them, for what is computed meanwhile.
+    """
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(_units_off).remove)
+        yield
+
+
+def require_units_on(model: nn.Module) -> None:
+    """Raises ValueError, in one line, where units of the model are off."""
+    if any(hook is _units_off for module in model.modules() for hook in module._forward_pre_hooks.values()):
+        raise ValueError(f"units of {type(model).__name__} are off, so it cannot shrink: shrink it before masked(...)"
+                         " opens, or after it has closed")  # fmt: skip
+
+
+def with_plain_weights(model: nn.Module) -> nn.Module:
+    """The model, if its weights are parameters; if some are computed from others (as by weight_norm, spectral_norm or
+    torch.nn.utils.prune), a copy in which they are parameters of the same values. To be called after a forward pass."""
+    computed = [name for name, module in model.named_modules() if computes_weights(module)]
+    if not computed:
+        return model
+    result = copied(model)
+    for module in map(result.get_submodule, computed):
+        values = {
+            name: getattr(module, name) for name in (*getattr(module, "parametrizations", ()), *_computed(module))
+        }
+        if parametrize.is_parametrized(module):  # not removed: the original has the same class, which would lose them
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                del module._forward_pre_hooks[number]
+        for name, value in values.items():
+            vars(module).pop(name, None)
+            module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+    return result
+
+
+def computes_weights(module: nn.Module) -> bool:
+    """Whether a module's own weights are computed from others in every pass."""
+    return parametrize.is_parametrized(module) or bool(_computed(module))
+
+
+def _computed(module: nn.Module) -> list[str]:
+    """By hooks before each pass."""
+    return [name for name in ("weight", "bias") if isinstance(vars(module).get(name), Tensor)]

@@ -1,0 +1,66 @@
+"""Layers: which modules of a network have channels, how many, and the same modules with some of them alone.
+
+Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
+narrower in place.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # whose outputs may be units
+WITH_CHANNELS = (*LAYERS, _BatchNorm)
+
+
+def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The convolutions and linear layers of the model, with their names."""
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, LAYERS))
+
+
+def widths(module: nn.Module) -> tuple[int, int]:
+    """Output and input channels of a module `WITH_CHANNELS`."""
+    if isinstance(module, _BatchNorm):
+        return module.num_features, module.num_features
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    return module.out_channels, module.in_channels
+
+
+def all_widths(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Output and input channels of all that has channels, by name."""
+    return {name: widths(module) for name, module in model.named_modules() if isinstance(module, WITH_CHANNELS)}
+
+
+def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> None:
+    """Keeps only these channels, by number, of a module `WITH_CHANNELS`, in place; None keeps all."""
+    if outputs is not None:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            _select(module, name, outputs, 0)
+    if inputs is not None and not isinstance(module, _BatchNorm):
+        if getattr(module, "groups", 1) > 1:  # of which only whole ones go, and what is left sees as much as before
+            module.groups = module.groups * len(inputs) // module.in_channels
+        else:
+            _select(module, "weight", inputs, 1)
+    for name, kept in (("num", outputs), ("out", outputs), ("in", inputs)):
+        for size in (f"{name}_features", f"{name}_channels"):
+            if kept is not None and hasattr(module, size):
+                setattr(module, size, len(kept))
+
+
+def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:
+    value = getattr(module, name, None)
+    if value is None:
+        return
+    fewer = value.detach().index_select(axis, kept.to(value.device))
+    if _is_channels_last(value):  # which index_select does not keep, and a layer would be slower without
+        fewer = fewer.to(memory_format=torch.channels_last)
+    is_parameter = isinstance(value, nn.Parameter)
+    setattr(module, name, nn.Parameter(fewer, value.requires_grad) if is_parameter else fewer)
+
+
+def _is_channels_last(value: Tensor) -> bool:
+    """By strides, which tell it of 1 x 1 kernels too; in the usual layout they never rise."""
+    strides = list(value.stride())
+    return value.ndim == 4 and strides != sorted(strides, reverse=True)

@@ -1,0 +1,104 @@
+"""For whoever doubts published numbers: a sample of every run's cells, measured again and set beside them.
+
+    python -m lib.running.verify --profile cifar --seeds "0 1" --cells 5 --data data
+
+Enters: results/published/<profile>/. Leaves: a line on the terminal for every cell drawn, with its relative auc as
+published and as found, and exit status 1 where any does not agree. Nothing is trained and nothing is changed. Which
+cells are drawn, and what counts as the same, is said in `lib.study.verification`.
+"""
+
+from lib.study import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.settle()
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Mapping
+
+from lib.running import execute, interruptions, reproduce
+from lib.study import paths, profiles, reuse
+
+
+def verify(profile: profiles.Profile, cells: int | None) -> int:
+    """Checks what is published of the profile's runs, printing as it goes; returns how many cells and units do not
+    agree.
+
+    Raises FileNotFoundError where none of the profile's runs is measured there, and what `reuse.require_fit` raises.
+    """
+    runs = [run for run in profile.runs if run.executed(reuse.MEASURE).exists()]
+    if not runs:
+        labels = ", ".join(run.label for run in profile.runs)
+        raise FileNotFoundError(f"{profile.folder}: nothing there is measured of {labels}: verify another profile")
+    for run in [run for run in profile.runs if run not in runs]:
+        print(f"{run.label} is not measured there", flush=True)
+    runs = [_as_measured(run) for run in runs]
+    for run in runs:
+        reuse.require_fit(run, reuse.MEASURE, run.folder, "by make reproduce")
+    odd = sum(_verify_run(run, cells) for run in runs)
+    print(f"{odd} do not agree" if odd else "all agree", flush=True)
+    return odd
+
+
+def _as_measured(run: profiles.Run) -> profiles.Run:
+    """The run on the kind of device on which it was measured, since a GPU is given more test images."""
+    return dataclasses.replace(run, device=reuse.read_record(run.folder, reuse.MEASURE)["device"]["type"])
+
+
+def _verify_run(run: profiles.Run, cells: int | None) -> int:
+    import pandas  # these take seconds
+    import torch
+
+    from lib.study import devices, verification
+
+    torch.set_num_threads(run.threads)
+    device, count = devices.pick(run.device), cells or verification.CELLS
+    record, odd = reuse.read_record(run.folder, reuse.MEASURE), 0
+    print(f"{run.label}, measured by code {record['code'][:7]}:", flush=True)
+    curves, scores, units = (pandas.read_parquet(path) for path in (run.curves, run.scores, run.oracle))
+    for row in verification.cells(run, curves, scores, device, count):
+        odd += bool(row["differs"])
+        print(_line(row), flush=True)
+    criteria, differing = verification.criteria(run, curves, scores, device)
+    print(f"  all {criteria} criteria scored again: {'; '.join(differing) or 'agree'}", flush=True)
+    others = verification.units(run, units, device, count)
+    print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
+    return odd + len(differing) + len(others)
+
+
+def _line(row: Mapping[str, object]) -> str:
+    how = "scored again" if row["rescored"] else "its curve alone"
+    cell = f"{row['criterion']:26} {row['examples']:6,} images, draw {row['draw']} ({row['sample']}), {how}:"
+    found = f"  {cell} relative auc {row['before']:.4f} published, {row['now']:.4f} found:"
+    return f"{found} DIFFERS ({row['differs'].rpartition(' (')[2]}" if row["differs"] else f"{found} agrees"
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.running.verify", description="Measure a sample of what is published again."
+    )
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--seeds", default="", help='such as "0 1 2" (all that are published)')
+    parser.add_argument("--cells", default="", help="how many of every run are scored again (5)")
+    parser.add_argument("--data", default="data", help="folder of the data sets")
+    parser.add_argument("--published", default="results/published", help="folder of what is published")
+    asked = parser.parse_args(words)
+    os.chdir(paths.ROOT)
+    try:
+        seeds, cells = reproduce.parse_seeds(asked.seeds), reproduce.parse_count("CELLS", asked.cells)
+        with interruptions.heard():
+            profile = profiles.load(asked.profile, seeds, "auto", asked.data, asked.published)
+            return int(verify(profile, cells) > 0)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(execute.in_one_line(error, asked.published), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""A sample of what was measured, measured again: does today's code find the same on today's machine?
+
+Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
+before, what is found now and whether they agree. Which are drawn follows from today's code and the run, so that nobody
+can choose them. Nothing that takes long is done again: cells on many images have only their curves evaluated anew, from
+the scores that they have. Since an edit may change one criterion alone, every criterion is scored again somewhere.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy
+import pandas
+import torch
+
+from lib import importance, oracle, pruning
+from lib.study import digests, loading, measurements, profiles, sampling
+from lib.study.columns import Cell, columns_of
+
+CELLS = 5  # of a run that are scored again, and as many of the others whose curves alone are evaluated again
+PASSES = 2000  # backward passes of one image each that scoring a cell again may take
+ROWS_OF_MAPS = 10  # as many passes a criterion that decomposes feature maps takes, roughly
+
+# What counts as the same: published scores are in single precision, and rounding may flip an image at a point.
+SCORES = 1e-4  # of the largest score
+IMAGES = 2  # that a point of a curve may have right or wrong in addition
+CHANGES = 1e-4  # of a squared change of the output
+NO_CHANGE = 1e-6  # below which such a change is rounding
+SHARES = 1e-9  # of what is left of multiply-adds and parameters, which are counted
+_SCORES = "scores differ by {:.0e} of the largest"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A cell of the sample, scored on `used` images; `rescored`: again, too."""
+
+    cell: Cell
+    used: int
+    rescored: bool
+
+
+def draw(
+    run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, cells: int, classes: int
+) -> list[Drawn]:
+    """The sample of a run's cells that both tables have: as many as `cells` of those that are scored in no time, and of
+    the others."""
+    scored = set(measurements.cells_of(scores[[*Cell._fields]].drop_duplicates()))
+    there = curves[[*Cell._fields, "used"]].drop_duplicates().itertuples(index=False, name=None)
+    there = sorted((Cell(*key), int(used)) for *key, used in there if Cell(*key) in scored)
+    quick = [_passes(cell.criterion, used, classes) <= PASSES for cell, used in there]
+    generator = numpy.random.default_rng(_seed(run))
+    found = []
+    for rescored in (True, False):
+        some = [one for one, is_quick in zip(there, quick, strict=True) if is_quick == rescored]
+        found += [Drawn(*some[place], rescored) for place in generator.permutation(len(some))[:cells]]
+    return found
+
+
+def _seed(run: profiles.Run) -> int:
+    return int(hashlib.sha256(f"{digests.code('10-measure')} {run.label}".encode()).hexdigest()[:16], 16)
+
+
+def _passes(name: str, used: int, classes: int) -> int:
+    criterion = importance.parse(name)
+    each = {"exact": classes}.get(criterion.cotangent, criterion.probes)
+    return used * (ROWS_OF_MAPS if criterion.reduction in measurements.SLOW else each)
+
+
+def cells(
+    run: profiles.Run,
+    curves: pandas.DataFrame,
+    scores: pandas.DataFrame,
+    device: torch.device | str,
+    count: int = CELLS,
+) -> Iterator[dict[str, object]]:
+    """Checks a sample of the run's cells, and yields a row for each as soon as it is there.
+
+    A row holds the run's and the cell's columns, used, rescored, before and now (relative auc), images (by how many the
+    two curves differ where they do most), scores (the largest difference, as a share of the largest score; NaN if not
+    rescored), and differs: in words what does not agree, "" where all does.
+    """
+    data, model = sampling.Data.of(run, device), loading.model(run, device)
+    judged = data.for_oracle(run)
+    for drawn in draw(run, curves, scores, count, len(data.train.classes)):
+        points, values = _of_cell(curves, drawn.cell), _of_cell(scores, drawn.cell).astype({"score": "float64"})
+        off = numpy.nan
+        if drawn.rescored:
+            again = measurements.score(run, data, model, drawn.cell, drawn.used, [drawn.cell], lambda line: None)
+            off = _off(values["score"].to_numpy(), again["score"].to_numpy())
+        now = measurements.evaluate(run, data, model, judged, values, [drawn.cell])
+        images, odd = _compared(points, now, _counts(run, data, drawn.cell), values["score"].to_numpy())
+        odd += [_SCORES.format(off)] if off > SCORES else []
+        row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
+        row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
+        aucs = f"relative auc was {row['before']:.4f}, is {row['now']:.4f}"
+        yield row | {"differs": f"{_named(drawn.cell)}: {aucs} ({', '.join(odd)})" if odd else ""}
+
+
+def criteria(
+    run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, device: torch.device | str
+) -> tuple[int, list[str]]:
+    """Scores every criterion again in the cell on most images that is scored in no time; returns how many criteria, and
+    what does not agree, in words."""
+    data, model = sampling.Data.of(run, device), loading.model(run, device)
+    quick = [one for one in draw(run, curves, scores, len(curves), len(data.train.classes)) if one.rescored]
+    chosen = {one.cell.criterion: one for one in sorted(quick, key=lambda one: (one.used, one.cell))}
+    groups: dict[tuple[Cell, int], list[Cell]] = {}
+    for one in chosen.values():
+        groups.setdefault((one.cell._replace(criterion=""), one.used), []).append(one.cell)
+    odd = []
+    for (sample, used), here in groups.items():
+        again = measurements.score(run, data, model, sample, used, here, lambda line: None)
+        for cell in here:
+            before, now = (_of_cell(table, cell)["score"].to_numpy(float) for table in (scores, again))
+            odd += [f"{_named(cell)}: {_SCORES.format(off)}"] if (off := _off(before, now)) > SCORES else []
+    return len(chosen), odd
+
+
+def _of_cell(table: pandas.DataFrame, cell: Cell) -> pandas.DataFrame:
+    here = (table[name] == value for name, value in cell._asdict().items())
+    return table[numpy.logical_and.reduce([*here])].reset_index(drop=True)
+
+
+def _off(before: numpy.ndarray, now: numpy.ndarray) -> float:
+    """The largest difference, as a share of the largest score."""
+    if len(before) != len(now):
+        return numpy.inf
+    return float(numpy.abs(before - now).max() / (numpy.abs(now).max() or 1.0))
+
+
+def _counts(run: profiles.Run, data: sampling.Data, cell: Cell) -> dict[str, int]:
+    """How many images each accuracy of a curve is on."""
+    counts = {"accuracy": len(data.test_labels)}
+    if cell.sample == "long-tailed":
+        seed = sampling.seed_for(cell.sample, run.seed, cell.draw)
+        bands = sampling.bands(data.test_labels, len(data.train.classes), seed)
+        counts |= {f"accuracy_{name}": int(here.sum()) for name, here in bands.items()}
+    return counts
+
+
+def _compared(
+    before: pandas.DataFrame, now: pandas.DataFrame, counts: Mapping[str, int], scores: numpy.ndarray
+) -> tuple[float, list[str]]:
+    """By how many images two curves differ where they do most, and what does not agree."""
+    if lacking := [name for name in now if name not in before]:
+        return numpy.nan, [f"there was no {lacking[0]}"]
+    before = before.sort_values("pruned", ignore_index=True)
+    if list(before["pruned"]) != list(now["pruned"]):
+        return numpy.nan, ["its points are others"]
+    sure = _sure(scores, before["pruned"])
+    found = [(before[name] - now[name]).abs()[sure] * count for name, count in counts.items()]
+    images = float(numpy.nanmax([0.0, *pandas.concat(found).round()]))
+    odd = [f"{images:.0f} images at a point"] if images > IMAGES else []
+    alike = {"emptied": (0, 0), "macs": (0, SHARES), "parameters": (0, SHARES), "joint": (CHANGES, NO_CHANGE)}
+    for name, (relative, least) in alike.items():
+        close = numpy.isclose(before[name], now[name], rtol=relative, atol=least)
+        close |= ~(_sure(scores, [measurements.tenth(len(scores))] * len(close)) if name == "joint" else sure)
+        odd += (
+            []
+            if close.all()
+            else [f"{name} was {before[name][~close].iloc[0]:.4g}, is {now[name][~close].iloc[0]:.4g}"]
+        )
+    return images, odd
+
+
+def _sure(scores: numpy.ndarray, numbers: Iterable[int]) -> numpy.ndarray:
+    """For every number of units off, whether single precision tells which: the last that goes from the first that
+    stays."""
+    ordered = numpy.sort(scores.astype("float32"))
+    return numpy.array([number in (0, len(ordered)) or ordered[number - 1] < ordered[number] for number in numbers])
+
+
+def _auc(points: pandas.DataFrame) -> float:
+    points = points.sort_values("pruned")
+    unpruned = points["accuracy"].iloc[0]
+    return pruning.auc(points["pruned"], points["accuracy"]) / unpruned if unpruned else numpy.nan
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.criterion} on {cell.examples:,} images, draw {cell.draw} ({cell.sample})"
+
+
+def units(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str, count: int = CELLS) -> list[str]:
+    """What does not agree, in words, of a sample of the oracle's units: the change of the output with one off."""
+    data, model = sampling.Data.of(run, device), loading.model(run, device)
+    before = table.set_index("unit")["output"]
+    chosen = numpy.random.default_rng(_seed(run)).permutation(len(before))[:count]
+    orders = [torch.tensor([unit, *(other for other in range(len(before)) if other != unit)]) for unit in chosen]
+    odd = []
+    for unit, now in zip(chosen, oracle.joint(model, orders, 1, data.for_oracle(run)), strict=True):
+        if not numpy.isclose(before[unit], now, rtol=CHANGES, atol=NO_CHANGE):
+            odd.append(f"unit {unit}: the change of the output was {before[unit]:.4g}, is {now:.4g}")
+    return odd

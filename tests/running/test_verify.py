@@ -1,0 +1,82 @@
+"""What is published, measured again by whoever doubts it."""
+
+import json
+import shutil
+
+import pandas
+import pytest
+
+from lib.images import datasets
+from lib.running import verify
+from lib.study import profiles
+
+
+@pytest.fixture
+def published(study, tmp_path):
+    """A folder in which the smoke profile's run is published."""
+    shutil.copytree(study.smoke / "digits-resnet8", tmp_path / "published/smoke/digits-resnet8")
+    return tmp_path / "published"
+
+
+def verified(published, capsys, *words):
+    status = verify.main(["--profile", "smoke", "--published", str(published), *words])
+    said = capsys.readouterr()
+    return status, said.out.splitlines(), said.err
+
+
+def state(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_what_is_published_agrees_and_stays_as_it_is(published, capsys):
+    before = state(published)
+    status, (first, *lines, criteria, oracle, last), complaints = verified(published, capsys, "--cells", "2")
+    assert criteria.startswith("  all ") and criteria.endswith(" criteria scored again: agree")
+    assert (status, complaints, last, oracle) == (0, "", "all agree", "  oracle: 2 units agree")
+    assert first.startswith("digits-resnet8 seed 0, measured by code ")
+    assert 2 <= len(lines) <= 4 and all(line.endswith(" found: agrees") for line in lines)
+    assert state(published) == before
+
+
+def test_a_number_that_was_tampered_with_is_found(published, capsys):
+    path = published / "smoke/digits-resnet8/seed-0/curves.parquet"
+    curves = pandas.read_parquet(path)
+    curves.assign(accuracy=curves["accuracy"] + 0.01).to_parquet(path)
+    status, lines, _ = verified(published, capsys)
+    assert status == 1 and lines[-1] == f"{sum('DIFFERS' in line for line in lines)} do not agree"
+    assert all("DIFFERS (" in line for line in lines if "relative auc" in line)
+    assert any(line.endswith(" images at a point)") for line in lines)
+
+
+def test_what_is_not_published_is_said(published, capsys):
+    status, lines, complaints = verified(published, capsys, "--seeds", "7")
+    assert (status, lines) == (1, [])
+    assert "nothing there is measured of digits-resnet8 seed 7" in complaints and complaints.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--cells", "0"], "CELLS='0' is not"), (["--seeds", "x"], "SEEDS='x'")])
+def test_what_is_no_number_is_refused_in_one_line(published, capsys, words, said):
+    status, lines, complaints = verified(published, capsys, *words)
+    assert (status, lines) == (1, []) and complaints.startswith(said) and complaints.count("\n") == 1
+
+
+def test_images_that_are_missing_are_named(published, tmp_path, capsys, monkeypatch):
+    folder = published / "cifar/cifar100-resnet20/seed-0"
+    shutil.copytree(published / "smoke/digits-resnet8/seed-0", folder)
+    record = json.loads((folder / "10-measure.json").read_text())
+    settings = profiles.load("cifar").settings("cifar100")
+    (folder / "10-measure.json").write_text(json.dumps(record | {"settings": settings}))
+
+    def refuse(name, split, root):
+        raise OSError("no network")
+
+    monkeypatch.setattr(datasets, "_read_cifar", refuse)
+    (tmp_path / "empty").mkdir()
+    words = ["--profile", "cifar", "--published", str(published), "--data", str(tmp_path / "empty"), "--seeds", "0"]
+    assert verify.main(words) == 1
+    assert capsys.readouterr().err.startswith("no images of 'cifar100': neither ")
+
+
+def test_it_is_verified_on_the_kind_of_device_on_which_it_was_measured(published):
+    (run,) = profiles.load("smoke", results=published).runs
+    assert run.device == "auto" and verify._as_measured(run).device == "cpu"

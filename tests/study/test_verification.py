@@ -1,0 +1,139 @@
+"""A sample measured again: what is drawn, and from where on a difference is one."""
+
+import numpy
+import pandas
+import pytest
+import torch
+
+from lib import importance, saving
+from lib.images import datasets, networks
+from lib.study import digests, measurements, profiles, verification
+from lib.study.columns import Cell
+
+CELLS = [Cell("l2", 0), Cell("sq:rand:norm", 40), Cell("taylorfo", 40), Cell("sq", 40, 0, "long-tailed")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    (run,) = profiles.load("smoke", device="cpu", results=tmp_path_factory.mktemp("results")).runs
+    saving.save(networks.build("resnet8", 10, 1, seed=0), run.checkpoint, {})
+    return run
+
+
+@pytest.fixture(scope="module")
+def tables(run):
+    return measurements.measure(run, CELLS, "cpu")
+
+
+def differing(run, curves, scores):
+    return {row["criterion"]: row["differs"] for row in verification.cells(run, curves, scores, "cpu", len(CELLS))}
+
+
+def test_what_was_measured_by_the_same_code_agrees_to_the_last_digit(run, tables):
+    rows = list(verification.cells(run, *tables, "cpu", len(CELLS)))
+    assert sorted(Cell(*(row[name] for name in Cell._fields)) for row in rows) == sorted(CELLS)
+    assert all(row["differs"] == "" and row["images"] == 0 and row["scores"] == 0 for row in rows)
+    assert all(row["before"] == row["now"] for row in rows)
+
+
+def test_scores_in_single_precision_agree(run, tables):
+    curves, scores = tables
+    assert set(differing(run, curves, scores.astype({"score": "float32"})).values()) == {""}
+
+
+@pytest.mark.parametrize(("images", "said"), [(2, ""), (3, "3 images at a point")])
+def test_rounding_may_flip_two_images_at_a_point(run, tables, images, said):
+    curves, scores = tables
+    changed = (curves["criterion"] == "taylorfo") & (curves["pruned"] == curves["pruned"].max())
+    total = len(datasets.load("digits", "test", run.data_folder))
+    curves = curves.assign(accuracy=curves["accuracy"] + changed * images / total)
+    found = differing(run, curves, scores)
+    assert said in found.pop("taylorfo") and set(found.values()) == {""}
+    assert bool(said) == bool(differing(run, curves, scores)["taylorfo"])
+
+
+def test_where_single_precision_cannot_tell_which_units_are_off_a_point_is_not_compared():
+    scores = numpy.array([1.0, 2.0 + 1e-12, 2.0, 3.0])
+    assert list(verification._sure(scores, range(5))) == [True, True, False, True, True]
+    curve = pandas.DataFrame({"pruned": [0, 2], "accuracy": [0.9, 0.5], "joint": 1.0, "emptied": 0})
+    curve = curve.assign(macs=[1.0, 0.8], parameters=[1.0, 0.8])
+    other = curve.assign(accuracy=[0.9, 0.1], parameters=[1.0, 0.7])
+    assert verification._compared(curve, other, {"accuracy": 100}, scores) == (0, [])
+    sure = numpy.arange(4.0)
+    assert verification._compared(curve, other, {"accuracy": 100}, sure) == (
+        40,
+        ["40 images at a point", "parameters was 0.8, is 0.7"],
+    )
+
+
+@pytest.mark.parametrize(("share", "agrees"), [(0.9, True), (1.1, False)])
+def test_scores_may_differ_by_a_share_of_the_largest(run, tables, share, agrees):
+    curves, scores = tables
+    mine = scores["criterion"] == "sq:rand:norm"
+    first = mine & (scores["unit"] == scores.loc[mine, "score"].idxmax() - scores.index[mine][0])
+    off = share * verification.SCORES * scores.loc[mine, "score"].max()
+    found = differing(run, curves, scores.assign(score=scores["score"] + off * first))["sq:rand:norm"]
+    assert (found == "") == agrees and (agrees or "scores differ by 1e-04 of the largest" in found)
+
+
+@pytest.mark.parametrize("column", ["macs", "joint", "emptied", "accuracy_rare"])
+def test_every_column_of_a_curve_counts(run, tables, column):
+    curves, scores = tables
+    found = differing(run, curves.assign(**{column: curves[column] * 1.1 + 1}), scores)
+    assert column.partition("_")[0] in found["sq"] or "images at a point" in found["sq"]
+
+
+def test_a_difference_names_the_cell_and_both_numbers(run, tables):
+    curves, scores = tables
+    said = differing(run, curves.assign(accuracy=1.0), scores)["taylorfo"]
+    assert said.startswith("taylorfo on 40 images, draw 0 (random): relative auc was 1.0000, is ")
+
+
+def test_a_curve_without_what_is_measured_today_or_of_other_points_differs(run, tables):
+    curves, scores = tables
+    assert "there was no joint" in differing(run, curves.drop(columns="joint"), scores)["l2"]
+    assert "its points are others" in differing(run, curves[curves["pruned"] > 0], scores)["l2"]
+
+
+def cells_table(cells):
+    return pandas.DataFrame([{**cell._asdict(), "used": cell.examples} for cell in cells])
+
+
+def test_what_takes_long_is_not_scored_again(run):
+    quick = [Cell("l2", 0), Cell("sq", 2000), Cell("sq:exact", 200), Cell("sq:rand@4", 500), Cell("hrank", 200)]
+    slow = [Cell("sq", 2001), Cell("sq:exact", 201), Cell("sq:rand@4", 501), Cell("chip", 201)]
+    table = cells_table(quick + slow)
+    drawn = verification.draw(run, table, table, 9, classes=10)
+    assert sorted(one.cell for one in drawn if one.rescored) == sorted(quick)
+    assert sorted(one.cell for one in drawn if not one.rescored) == sorted(slow)
+
+
+def test_every_criterion_is_scored_again_where_it_is_quick(run, tables, monkeypatch):
+    curves, scores = tables
+    assert verification.criteria(run, curves, scores, "cpu") == (4, [])
+    changed = (scores["criterion"] == "sq") & (scores["unit"] == 0)
+    (said,) = verification.criteria(run, curves, scores.assign(score=scores["score"] + changed), "cpu")[1]
+    assert said.startswith("sq on 40 images, draw 0 (long-tailed): scores differ by ")
+    monkeypatch.setattr(verification, "PASSES", 10)
+    assert verification.criteria(run, curves, scores, "cpu") == (1, [])  # l2, which takes none
+
+
+def test_the_sample_follows_from_code_and_run_alone(run, monkeypatch):
+    table = cells_table([Cell("sq", 10, draw) for draw in range(100)])
+    first = verification.draw(run, table, table, 5, classes=10)
+    assert len(first) == 5 and verification.draw(run, table.sample(frac=1), table, 5, classes=10) == first
+    monkeypatch.setattr(digests, "code", lambda notebook: "other")
+    assert verification.draw(run, table, table, 5, classes=10) != first
+    assert verification.draw(run, table, table[:0], 5, classes=10) == []  # without scores there is nothing to check
+
+
+def test_units_of_the_oracle_are_judged_again(run):
+    judged = measurements.measure_oracle(run, "cpu")
+    total = sum(
+        unit.size for unit in importance.units(networks.build("resnet8", 10, 1).eval(), torch.zeros(1, 1, 8, 8))
+    )
+    assert verification.units(run, judged, "cpu", total) == []
+    worst = judged["output"].idxmax()
+    odd = judged.assign(output=judged["output"].where(numpy.arange(total) != worst, 0.0))
+    (said,) = verification.units(run, odd, "cpu", total)
+    assert said.startswith(f"unit {worst}: the change of the output was 0, is ")

@@ -1,0 +1,99 @@
+"""lib.slim_files: a file brings the slimmed network back."""
+
+import json
+
+import pytest
+import torch
+from shrunk import Skip, prepared, some_scores
+from torch import nn
+
+from lib import saving, slim_files
+from lib.images import networks
+
+
+@pytest.mark.parametrize("name", ["resnet20", "Skip"])
+def test_a_file_brings_the_network_back(name, tmp_path):
+    model, example, made = prepared(name)
+    smaller = made.plan(some_scores(len(made.groups)), budget=0.4).apply(model)
+    slim_files.save(smaller, tmp_path / "new" / "small.safetensors", {"criterion": "sq:rand:norm"})
+    fresh = Skip() if name == "Skip" else networks.build(name, 10, seed=3)
+    before = {key: value.clone() for key, value in fresh.state_dict().items()}
+    found = slim_files.load(fresh, tmp_path / "new" / "small.safetensors")
+    assert torch.equal(found(example), smaller(example))
+    assert str(found) == str(smaller)
+    assert not any(module.training for module in found.modules())
+    assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["small.safetensors"]
+
+
+def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 5))
+    slim_files.save(model, tmp_path / "a", {"seed": 1})
+    _, metadata = saving.read(tmp_path / "a")
+    assert json.loads(metadata["study"]) == {"seed": 1, "widths": {"0": [2, 3], "1": [2, 2], "3": [5, 8]}}
+
+
+CIRCLE = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"a": torch.ones(1)}, "metadata cannot be kept as JSON (Object of type Tensor is not JSON serializable): "),
+        ({"a": {(1, 2): 3}}, "metadata cannot be kept as JSON (keys must be str, int, float, bool or None, not tuple)"),
+        ({"a": CIRCLE}, "metadata cannot be kept as JSON (Circular reference detected): give a dict of numbers, texts"),
+        ("hello", "metadata must be a dict, not a str: give a dict of numbers, texts, lists and dicts, of a tensor"),
+        ([1], "metadata must be a dict, not a list: give a dict of numbers"),
+        ({"widths": 3}, 'metadata has "widths" already, where those of layers are kept: give it another name'),
+    ],
+)
+def test_metadata_that_cannot_be_kept_is_refused(tmp_path, metadata, message):
+    with pytest.raises(ValueError) as caught:
+        slim_files.save(nn.Linear(2, 2), tmp_path / "a", metadata)
+    assert str(caught.value).startswith(message) and list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_and_no_network_is_refused(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    for call in (slim_files.save, slim_files.load):
+        for path in (None, 5, "", model):
+            with pytest.raises(ValueError) as caught:
+                call(model, path)
+            assert str(caught.value) == f"path={path!r} must be the name of a file"
+        with pytest.raises(ValueError, match=r"^the model must be an nn.Module, not a NoneType$"):
+            call(None, tmp_path / "a")
+    with pytest.raises(IsADirectoryError, match=f"^{tmp_path} is a folder: name a file in it$"):
+        slim_files.load(model, tmp_path)
+
+
+def test_a_compiled_network_is_kept_as_what_is_inside(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    slim_files.save(torch.compile(model), tmp_path / "a")
+    assert torch.equal(slim_files.load(model, tmp_path / "a")[0].weight, model[0].weight)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    path, model = tmp_path / "file", prepared("resnet20")[0]
+    wide = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+    narrow = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1))
+    slim_files.save(wide, path)
+    for other, message in [
+        (model, "cannot be used: 0 is a layer only there"),
+        (narrow, "cannot be used: 0 has 3 inputs and 4 outputs there, 3 and 2 here"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)),
+            "cannot be used: it holds another network, in which 0.weight",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=f"{path} {message}") as caught:
+            slim_files.load(other, path)
+        assert "\n" not in str(caught.value)
+    saving.save(wide, path, {"seed": 0})
+    with pytest.raises(ValueError, match="is no slimmed network: it lists no widths of layers"):
+        slim_files.load(wide, path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="is damaged"):
+        slim_files.load(wide, path)
+    with pytest.raises(FileNotFoundError):
+        slim_files.load(wide, tmp_path / "none")

@@ -1,0 +1,173 @@
+"""lib.slimming: the shrunk network answers as the full one does with the same channels off."""
+
+import warnings
+from contextlib import ExitStack
+
+import pytest
+import torch
+import toys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shrunk import RESIDUAL, SIZES, Idle, in_order, measured, noise, off, prepared, some_scores, steady
+from torch import nn
+
+from lib import pruning
+from lib.images import networks
+from lib.structure import BUDGETS, plan, slim, trace
+
+
+@pytest.mark.parametrize("of", BUDGETS)
+@pytest.mark.parametrize("name", SIZES)
+@torch.no_grad()
+def test_shrunk_is_masked_and_costs_what_was_planned(name, of):
+    model, example, made = prepared(name)
+    slimming = made.plan(some_scores(len(made.groups)), budget=0.5, of=of)
+    smaller = slimming.apply(model)
+    assert slimming.before == measured(model, example)
+    assert slimming.after == measured(smaller, example)
+    assert slimming.reached == (slimming.before[of] - slimming.after[of]) / slimming.before[of] >= 0.5
+    images = noise(3, *example.shape[1:], seed=2)
+    found, expected = smaller(images), []
+    for mask in (off(model, slimming), slimming.masked(model)):
+        with mask:
+            expected.append(model(images))
+    for logits in expected:
+        torch.testing.assert_close(found, logits, rtol=0, atol=1e-5 * logits.abs().max().item())
+    assert (found - model(images)).abs().max() > 1e-2 * found.abs().max()  # it is another network than the full one
+
+
+@pytest.mark.parametrize("network", [toys.Mlp, toys.Plain, toys.Residual, toys.Twice])
+@given(st.data())
+@settings(steady, max_examples=25)
+@torch.no_grad()
+def test_shrunk_is_masked_in_toys(network, data):
+    model, (images, _) = toys.make(network), toys.examples(network, 4)
+    made = trace(model, images[:1])
+    scores = torch.tensor(data.draw(st.permutations(range(len(made.groups))))).double()
+    slimming = made.plan(
+        scores, budget=data.draw(st.sampled_from([0.05, 0.3, 0.5])), of=data.draw(st.sampled_from(BUDGETS))
+    )
+    smaller = slimming.apply(model)
+    assert measured(smaller, images[:1]) == slimming.after
+    with pruning.masked(model, in_order(slimming), len(slimming.removed), slimming.layers):
+        torch.testing.assert_close(smaller(images), model(images), rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def test_what_does_not_keep_zero_is_masked_where_it_is_taken():
+    model, (images, _) = toys.make(toys.Overwritten), toys.examples(toys.Overwritten, 4)
+    slimming = plan(model, torch.arange(7.0), images[:1], budget=0.7, of="units")
+    smaller = slimming.apply(model)
+    with slimming.masked(model):
+        torch.testing.assert_close(smaller(images), model(images), rtol=1e-12, atol=1e-12)
+    with pruning.masked(model, torch.arange(7), 5, slimming.layers):
+        assert not torch.allclose(smaller(images), model(images))  # sigmoid(0) is taken there
+
+
+def test_a_network_can_shrink_twice():
+    model, example = toys.make(toys.Residual), toys.examples(toys.Residual, 1)[0]
+    once = slim(model, torch.arange(13.0), example, budget=0.2, of="units")
+    left = measured(once, example)["units"]
+    twice = slim(once, torch.arange(float(left)), example, budget=0.2, of="units")
+    assert measured(twice, example)["units"] < left < 13
+
+
+def test_a_plan_is_for_one_network():
+    slimming = RESIDUAL.plan(torch.arange(13.0), budget=0.2)
+    with pytest.raises(ValueError, match=f"the plan is for {RESIDUAL.parameters} parameters, but the network has 68"):
+        slimming.apply(toys.make(toys.Overwritten))
+
+
+@pytest.mark.parametrize("how", ["apply", "masked"])
+def test_a_plan_for_another_network_says_so(how):
+    def use(plan, model):
+        with plan.masked(model) if how == "masked" else ExitStack():
+            return plan.apply(model)
+
+    model, _, made = prepared("resnet20")
+    whole = made.plan(some_scores(len(made.groups)), budget=0.4)
+    smaller, other = whole.apply(model), networks.build("vgg8", 10).eval()
+    for wrong in (smaller, other):
+        counts = [sum(parameter.numel() for parameter in net.parameters()) for net in (model, wrong)]
+        said = f"the plan is for {counts[0]} parameters, but the network has {counts[1]}: make a plan for it"
+        with pytest.raises(ValueError) as caught:
+            use(whole, wrong)
+        assert str(caught.value) == said
+    with pytest.raises(ValueError) as caught:
+        use(whole, nn.Sequential(model))  # the same, under other names
+    said = "the plan is for another network than this one, as 0.blocks.0.bn1 shows: make a plan for it"
+    assert str(caught.value) == said
+
+
+class Full(nn.Module):
+    """Has room for three channels alone."""
+
+    def forward(self, values):
+        if values.shape[1] == 3:
+            return values
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+
+def test_a_head_that_runs_for_nothing_is_named_as_what_stands_in_the_way():
+    with pytest.raises(ValueError) as caught:
+        slim(Idle().eval(), torch.arange(14.0), noise(1, 3, 4, 4), budget=0.1, of="units")
+    assert str(caught.value).startswith(
+        "Idle cannot shrink: it does not run without the channels that go, which head may take in, although no logit"
+        " depends on what it makes: do not run it (Given groups=1"
+    )
+
+
+def test_a_full_memory_is_not_the_networks_fault():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Full(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    with pytest.raises(torch.OutOfMemoryError):
+        slim(model, torch.arange(3.0), noise(1, 3, 4, 4), budget=0.3, of="units")
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """A slimmed network, images and its logits."""
+    model, _, made = prepared("resnet20")
+    smaller = made.plan(some_scores(len(made.groups)), budget=0.5).apply(model)
+    images = noise(2, 3, 32, 32, seed=4)
+    return smaller, images, smaller(images).detach()
+
+
+def test_torch_export_takes_it(exported, tmp_path):
+    smaller, images, logits = exported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        torch.export.save(torch.export.export(smaller, (images,)), tmp_path / "small.pt2")
+        found = torch.export.load(tmp_path / "small.pt2").module()(images)
+    torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-5)
+
+
+def test_onnx_runtime_gives_the_same_logits(exported, tmp_path):
+    smaller, images, logits = exported
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about itself
+        import onnxruntime
+
+        torch.onnx.export(smaller, (images,), tmp_path / "small.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "small.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), logits, rtol=1e-4, atol=1e-5 * logits.abs().max().item())
+
+
+class Reordering(nn.Module):
+    """Two convolutions with channels in another order between them, and logits with much in common."""
+
+    def __init__(self, common):
+        super().__init__()
+        self.first, self.second, self.classifier = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3), nn.Linear(12, 3)
+        with torch.no_grad():
+            self.classifier.bias += common
+
+    def forward(self, x):
+        return self.classifier(self.second(self.first(x).relu().flip(1)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("common", [0, 100])
+def test_what_logits_have_in_common_hides_no_difference(common):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="cannot shrink"):
+        slim(Reordering(common).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
