@@ -1,7 +1,7 @@
-"""Importance scores for the units of a trained network, and pruning by them: the method.
+"""Importance scores for the units of a trained network, and pruning by them.
 
 Enters: a trained network and images. Leaves: scores of its units, what it answers with some of them off, and smaller
-networks. The modules here know nothing of the study, which is in the folders below: `images`, `study`, `report`,
-`running` and `benchmark`, each of which imports the ones before it alone. Read `units`, `criteria`, `importance`,
-`pruning`, `structure`, `repair`, `oracle`; the others serve these. `score` is the command line, and may use all.
+networks. Read `importance`, `pruning`, `structure`, `repair`, `oracle`, `cost`, in this order: they are the method, and
+what callers import. What they are made of is in four folders: `network`, `scoring`, `masking` and `shrinking`. The
+study around it is in the others: `images`, `study`, `report`, `running` and `benchmark`. `score` is the command line.
 """

@@ -22,9 +22,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib import checks, contexts, copies, models
-from lib.models import inside, require_eval_mode
-from lib.uses import Use, Uses
+from lib.network import checks, contexts, copies, models
+from lib.network.models import inside, require_eval_mode
+from lib.network.uses import Use, Uses
 
 MB = 2**20  # bytes
 QUARTILES = (25, 75)  # percent: the spread that goes with a median

@@ -19,20 +19,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lib import checks, contexts, contribution_criteria, copies, models, ranks, weight_criteria
-from lib.batches import Batch, minibatches, peeked, shared
-from lib.cotangents import Answered
-from lib.criteria import REDUCTIONS, Criterion, parse
-from lib.demands import Demands, by_name
-from lib.derivatives import frozen
-from lib.detached import refuse_cut_gradients
-from lib.noise import MOST_SEED
-from lib.normalising import within_layers
-from lib.passes import Pass, quickest
-from lib.rivals import RIVALS, WEIGHT_RIVALS, Activations
-from lib.sums import Sums
-from lib.taps import Unit, units_in
-from lib.units import units
+from lib.network import checks, contexts, copies, models
+from lib.network.detached import refuse_cut_gradients
+from lib.network.taps import Unit, units_in
+from lib.network.units import units
+from lib.scoring import contribution_criteria, ranks, weight_criteria
+from lib.scoring.batches import Batch, minibatches, peeked, shared
+from lib.scoring.cotangents import Answered
+from lib.scoring.criteria import REDUCTIONS, Criterion, parse
+from lib.scoring.demands import Demands, by_name
+from lib.scoring.derivatives import frozen
+from lib.scoring.noise import MOST_SEED
+from lib.scoring.normalising import within_layers
+from lib.scoring.passes import Pass, quickest
+from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
+from lib.scoring.sums import Sums
 
 __all__ = ["Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib import checks, contexts, models
-from lib.batches import Batch, with_examples
-from lib.models import alike
+from lib.masking.replay import Replay
+from lib.network import checks, contexts, models
+from lib.network.models import alike
+from lib.network.taps import Unit, units_in
+from lib.network.units import units
 from lib.pruning import masked
-from lib.replay import Replay
-from lib.taps import Unit, units_in
-from lib.units import units
+from lib.scoring.batches import Batch, with_examples
 
 
 def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:

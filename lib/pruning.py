@@ -15,15 +15,16 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import checks, contexts, copies, models, ranks
-from lib.compact import Compact
-from lib.footprint import Footprint
-from lib.layers import LAYERS
-from lib.models import alike, attempted, predict
+from lib.masking.compact import Compact
+from lib.masking.footprint import Footprint
+from lib.network import checks, contexts, copies, models
+from lib.network.layers import LAYERS
+from lib.network.models import alike, attempted, predict
+from lib.network.taps import Tap, Unit, along, before_norms, tapped, units_in
+from lib.network.units import units
 from lib.repair import reestimated
+from lib.scoring import ranks
 from lib.structure import slim as slim  # for whoever prunes
-from lib.taps import Tap, Unit, along, before_norms, tapped, units_in
-from lib.units import units
 
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
@@ -134,7 +135,7 @@ def curve(
 
     Returns one row per point: pruned (number of units off), accuracy (0 to 1), accuracy_<name> for each of the
         groups, emptied (layers without any unit left), macs and parameters (shares left, 0 to 1: see
-        `lib.footprint`).
+        `lib.masking.footprint`).
 
     Raises ValueError where images and labels are not as many, or none, where the model does not take the images, where
     `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with

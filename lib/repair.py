@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib import checks, contexts, models
+from lib.network import checks, contexts, models
 
 
 def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) -> None:

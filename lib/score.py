@@ -9,7 +9,7 @@ for bit. What was left by other arguments, weights, images or code is not gone o
 replaced unasked. The last line says on how many images units were scored, if on any, and where the table is.
 """
 
-from lib import saving
+from lib.network import saving
 from lib.study import surroundings
 
 if __name__ == "__main__":  # before anything else could act
@@ -32,14 +32,15 @@ import torch
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
-from lib import importance, ranks
-from lib.batches import MINIBATCH
+from lib import importance
 from lib.images import files, folders, networks
 from lib.images.checkpoints import HOLDERS, weights
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Scoring
 from lib.running import interruptions
+from lib.scoring import ranks
+from lib.scoring.batches import MINIBATCH
 from lib.study import devices, records
 
 UNTRAINED = "untrained"
@@ -62,8 +63,8 @@ _EXAMPLES = """examples:
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m lib.score ...
 
 The same command goes on where a killed one was; on several machines the output must be on a disk that they share.
-Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]; lib/criteria.py and
-lib/rivals.py list them."""
+Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer][:layer]; lib/scoring/criteria.py and
+lib/scoring/rivals.py list them."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib import checks, copies, models, saving
-from lib.layers import all_widths, narrow
+from lib.network import checks, copies, models, saving
+from lib.network.layers import all_widths, narrow
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = None) -> None:

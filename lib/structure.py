@@ -13,12 +13,12 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from lib import checks, contexts, copies, models
-from lib.shrinkable import Part, parts_of, refuse_parts
-from lib.slimming import Slimming
-from lib.taps import Unit
-from lib.ties import tied
-from lib.units import units
+from lib.network import checks, contexts, copies, models
+from lib.network.taps import Unit
+from lib.network.units import units
+from lib.shrinking.shrinkable import Part, parts_of, refuse_parts
+from lib.shrinking.slimming import Slimming
+from lib.shrinking.ties import tied
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 

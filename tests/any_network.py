@@ -27,7 +27,8 @@ from steps import Misfit
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import batches, importance, oracle, pruning, structure
+from lib import importance, oracle, pruning, structure
+from lib.scoring import batches
 
 EXAMPLES = 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest number; some are ill-conditioned

@@ -81,7 +81,7 @@ class Study:
 @pytest.fixture
 def small_minibatches(monkeypatch):
     """Minibatches of 32 examples: the slow reference would take long for several as they are."""
-    for module in ("lib.batches", "reference"):
+    for module in ("lib.scoring.batches", "reference"):
         monkeypatch.setattr(f"{module}.MINIBATCH", 32)
 
 

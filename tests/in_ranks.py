@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-import lib.batches
-from lib import importance, pruning, ranks
+import lib.scoring.batches
+from lib import importance, pruning
 from lib.images import datasets, folders, networks
+from lib.scoring import ranks
 from lib.study import larger
 
 KINDS = ["abs", "sq:rand:norm", "molchanov-bn", "molchanov-group", "sq:sampled:batch", "abs:exact", "sq:orth@2"]
@@ -137,5 +138,5 @@ def main(folder, output):
 
 
 if __name__ == "__main__":
-    lib.batches.MINIBATCH = 32  # lest all images be in one
+    lib.scoring.batches.MINIBATCH = 32  # lest all images be in one
     main(*map(Path, sys.argv[1:]))

@@ -5,8 +5,8 @@ from math import nan
 import torch
 from torch.nn import functional
 
+from lib.network.units import units
 from lib.pruning import masked
-from lib.units import units
 
 
 def one_by_one(model, images, labels=None, sample=None):

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from lib import contexts, cost, footprint, importance, oracle, pruning, structure
+from lib import cost, importance, oracle, pruning, structure
+from lib.masking import footprint
+from lib.network import contexts
 
 IMAGES, LABELS = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
 

@@ -9,7 +9,7 @@ from math import fsum, sqrt
 
 import torch
 
-from lib.noise import Noise
+from lib.scoring.noise import Noise
 
 MINIBATCH = 128
 

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib import pruning
 from lib.images import networks
+from lib.network.units import units
 from lib.structure import trace
-from lib.units import units
 
 steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
 

@@ -15,7 +15,7 @@ from recipes import Recipe, random_values
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.noise import Noise
+from lib.scoring.noise import Noise
 
 WEIGHED = ("conv", "linear", "transposed", "own", "cosine")  # whose weights take multiply-adds
 State = Mapping[str, Tensor]  # by name, as in a state_dict; what modules share is one tensor

@@ -13,8 +13,8 @@ from torch.nn import functional
 from unchanged import EVERYTHING, same, state_of
 
 from lib import importance
-from lib.criteria import Criterion
 from lib.importance import contributions, score
+from lib.scoring.criteria import Criterion
 
 SOURCES = [*((name, 1) for name in COTANGENTS), ("rand", 3), ("sign", 2), ("sampled", 2), ("orth", 2)]  # @P
 

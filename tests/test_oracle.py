@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from lib import oracle
+from lib.network.units import units
 from lib.pruning import masked
-from lib.units import units
 
 
 class TwoUnits(nn.Module):

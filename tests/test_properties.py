@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib import criteria, importance, noise, oracle, pruning
+from lib import importance, oracle, pruning
 from lib.images import datasets, networks
 from lib.running import reproduce
+from lib.scoring import criteria, noise
 from lib.study import paths, profiles, schema, statistics
 
 DOCUMENTED = (ValueError, FileNotFoundError, RuntimeError)

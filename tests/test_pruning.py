@@ -16,9 +16,9 @@ from torch import nn
 
 from lib import pruning, structure
 from lib.importance import contributions, score
+from lib.network.taps import before_norms, tapped
+from lib.network.units import units
 from lib.pruning import auc, curve, curves, masked, order, steps, summarise
-from lib.taps import before_norms, tapped
-from lib.units import units
 
 steady = settings(deadline=None, derandomize=True)  # the machine may be busy; the same cases every time
 COUNTS = {network: sum(size for _, size, *_ in network.UNITS) for network in toys.NETWORKS}

@@ -9,7 +9,7 @@ from torch import nn
 from unchanged import same, state_of
 
 from lib import pruning, repair, structure
-from lib.units import units
+from lib.network.units import units
 
 
 def pictures(count, *shape, seed=0):

@@ -13,14 +13,16 @@ import pandas
 import pytest
 import torch
 
-from lib import importance, saving, score
+from lib import importance, score
 from lib.images import checkpoints, folders, networks
+from lib.network import saving
 from lib.study.paths import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
 SLOW = """
 import sys, time, torch
-from lib import saving, score
+from lib import score
+from lib.network import saving
 torch.set_num_threads(int(sys.argv[1]))
 write = saving.write
 saving.write = lambda *given: (write(*given), time.sleep(1))

@@ -7,8 +7,9 @@ import torch
 from shrunk import Skip, prepared, some_scores
 from torch import nn
 
-from lib import saving, slim_files
+from lib import slim_files
 from lib.images import networks
+from lib.network import saving
 
 
 @pytest.mark.parametrize("name", ["resnet20", "Skip"])

@@ -16,8 +16,8 @@ from lib.benchmark import obvious, peers, subjects
 from lib.benchmark.measuring import Effort, measure, peak
 from lib.benchmark.subjects import CLASSES, PIXELS, RANDOM, SETS
 from lib.images import networks, training
-from lib.taps import units_in
-from lib.units import units
+from lib.network.taps import units_in
+from lib.network.units import units
 
 WORKERS = 2  # of the DataLoader
 

@@ -13,7 +13,7 @@ from lib import pruning
 from lib.benchmark import subjects
 from lib.images import datasets
 from lib.images.training import Recipe
-from lib.taps import Unit, units_in
+from lib.network.taps import Unit, units_in
 
 
 def plain_pass(model: nn.Module, images: Tensor, labels: Tensor) -> None:

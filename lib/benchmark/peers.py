@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from lib.benchmark.measuring import Calls
 from lib.benchmark.obvious import plain_pass
+from lib.network.taps import Unit
+from lib.network.units import units
 from lib.study import paths
-from lib.taps import Unit
-from lib.units import units
 
 Score = Callable[[], Tensor]
 

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib import ranks, saving
 from lib.images import datasets, folders, networks
+from lib.network import saving
+from lib.network.taps import units_in
+from lib.network.units import units
+from lib.scoring import ranks
 from lib.study import paths
-from lib.taps import units_in
-from lib.units import units
 
 PIXELS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # sizes of the images
 CLASSES, BATCH = 100, 64

@@ -22,10 +22,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lib import checks, ranks
 from lib.images import datasets, files
 from lib.images.datasets import ImageSet
 from lib.images.files import SUFFIXES, shown
+from lib.network import checks
+from lib.scoring import ranks
 
 LOOKED_THROUGH = 2000  # images behind one that cannot be read, for others
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect

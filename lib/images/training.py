@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib import saving
 from lib.images import datasets
-from lib.models import predict
+from lib.network import saving
+from lib.network.models import predict
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from itertools import product
 from torch import Tensor
 
 from lib import importance
-from lib.rivals import WEIGHT_RIVALS
+from lib.scoring.rivals import WEIGHT_RIVALS
 from lib.study import profiles, sampling, vocabulary
 from lib.study.columns import Cell
 

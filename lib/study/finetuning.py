@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lib import importance, structure
 from lib.images import datasets, networks, training
-from lib.slimming import Slimming
+from lib.shrinking.slimming import Slimming
 from lib.study import loading, profiles, rankings, sampling, verification
 from lib.study.columns import PANEL, RUN, columns_of
 from lib.study.parts import Parts

@@ -17,12 +17,13 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib import cost, importance, pruning, ranks
-from lib.batches import shared
+from lib import cost, importance, pruning
 from lib.images import folders, networks
+from lib.network.taps import units_in
+from lib.scoring import ranks
+from lib.scoring.batches import shared
 from lib.study import devices, profiles, shrinking
 from lib.study.shrinking import CRITERION
-from lib.taps import units_in
 
 CLASSES = 1000  # of ImageNet
 BUDGETS = (0.5,)  # of all multiply-adds, removed

@@ -10,8 +10,8 @@ import sys
 import torch
 from torch import nn
 
-from lib import saving
 from lib.images import datasets, networks
+from lib.network import saving
 from lib.study import paths, profiles, records
 
 

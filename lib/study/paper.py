@@ -8,7 +8,7 @@ import numpy
 import pandas
 
 from lib import pruning
-from lib.batches import MINIBATCH
+from lib.scoring.batches import MINIBATCH
 from lib.study import paths
 from lib.study.rankings import rank_agreement
 from lib.study.statistics import block_values

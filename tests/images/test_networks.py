@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib.images.networks import NETWORKS, build
-from lib.units import units
+from lib.network.units import units
 
 
 @pytest.mark.parametrize(

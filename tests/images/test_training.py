@@ -13,7 +13,7 @@ from torch import nn
 
 from lib.images import datasets, networks
 from lib.images.training import Recipe, evaluate, predict, train
-from lib.saving import restore, save
+from lib.network.saving import restore, save
 
 RECIPE = Recipe(epochs=2, batch=64, crop=1, flip=False, precision="float32")
 
@@ -288,7 +288,7 @@ def test_saving_replaces_a_checkpoint_only_when_all_is_written(tmp_path, monkeyp
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("lib.saving.save_file", full)
+    monkeypatch.setattr("lib.network.saving.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save(fresh(), path, {"n": 2})
     assert restore(fresh(), path) == {"n": 1}

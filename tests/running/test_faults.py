@@ -18,7 +18,8 @@ from torch import nn
 from waiting import until
 from written import PARAMETERS, write_notebook
 
-from lib import importance, pruning, saving
+from lib import importance, pruning
+from lib.network import saving
 from lib.running import execute, publish, reproduce
 from lib.study import loading, measurements, paths, profiles, records, reuse
 from lib.study.columns import Cell

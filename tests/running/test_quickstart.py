@@ -7,8 +7,9 @@ import subprocess
 import pytest
 import torch
 
-from lib import cost, saving, slim_files
+from lib import cost, slim_files
 from lib.images import datasets, folders, networks, training
+from lib.network import saving
 from lib.running import execute
 from lib.study import paths
 

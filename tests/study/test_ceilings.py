@@ -8,8 +8,9 @@ import pytest
 import torch
 import toys
 
-from lib import importance, pruning, saving
+from lib import importance, pruning
 from lib.images import networks
+from lib.network import saving
 from lib.study import ceilings, loading, measurements, sampling
 from lib.study.columns import Cell
 from lib.study.profiles import Run

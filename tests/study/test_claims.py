@@ -6,7 +6,7 @@ from itertools import product
 import pandas
 import pytest
 
-from lib.batches import MINIBATCH
+from lib.scoring.batches import MINIBATCH
 from lib.study import claims, paper, profiles, statistics
 
 COLUMNS = ["dataset", "network", "seed", "criterion", "examples", "draw", "sample", "used", "auc_relative"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas
 import pytest
 
-from lib import saving
 from lib.images import networks
+from lib.network import saving
 from lib.study import earlier, finetuning, measurements, profiles, records, reuse
 from lib.study.columns import Cell
 

@@ -7,8 +7,9 @@ import pandas
 import pytest
 import torch
 
-from lib import importance, saving
+from lib import importance
 from lib.images import datasets, networks, training
+from lib.network import saving
 from lib.study import claims, finetuning, loading, profiles
 from lib.study.profiles import Run
 

@@ -3,8 +3,8 @@
 import pandas
 from by_hand import curve
 
-from lib import saving
 from lib.images import datasets, networks
+from lib.network import saving
 from lib.study import ablations, measurements, profiles, sampling
 from lib.study.columns import RUN, Cell
 

@@ -6,8 +6,8 @@ import numpy
 import pandas
 import pytest
 
-from lib.batches import MINIBATCH
 from lib.report import answers, claim_figures, style
+from lib.scoring.batches import MINIBATCH
 from lib.study import claims, paper, paths, records
 
 NAMES = ["taylorfo", "molchanov-bn", "sq:norm", "abs:norm"]

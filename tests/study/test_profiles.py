@@ -6,9 +6,9 @@ from pathlib import Path
 import little
 import pytest
 
-from lib import criteria
 from lib.images import datasets, networks, training
 from lib.running import reproduce
+from lib.scoring import criteria
 from lib.study import profiles, schema, vocabulary
 
 

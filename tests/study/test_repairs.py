@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib import pruning, saving
+from lib import pruning
 from lib.images import datasets, networks
+from lib.network import saving
 from lib.study import ablations, loading, measurements, profiles, repairs, sampling
 from lib.study.columns import Cell
 from lib.study.parts import Parts

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pandas
 import pytest
 
-from lib import pruning, saving
+from lib import pruning
 from lib.images import networks
+from lib.network import saving
 from lib.study import ablations, loading, measurements, sampling, silencing
 from lib.study.columns import Cell
 from lib.study.profiles import Run

@@ -5,8 +5,9 @@ import pandas
 import pytest
 import torch
 
-from lib import importance, saving
+from lib import importance
 from lib.images import datasets, networks
+from lib.network import saving
 from lib.study import digests, measurements, profiles, verification
 from lib.study.columns import Cell
 

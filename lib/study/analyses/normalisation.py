@@ -11,7 +11,7 @@ import numpy
 import pandas
 import torch
 
-from lib.criteria import label_gradient
+from lib.scoring.criteria import label_gradient
 from lib.study import contrasts, devices, loading, profiles, sampling, statistics
 from lib.study.columns import RUN
 

@@ -1,0 +1,231 @@
+"""Somebody's model, as everything here runs it: the module inside its wrappers, with images as it takes them.
+
+Enters: any `nn.Module`. Leaves: the module that does the work, without what compiles or replicates it; its images as it
+takes them, and its logits; what it fails at in one line.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
+
+from lib.network import checks
+
+OF_THE_MACHINE = (torch.OutOfMemoryError, torch.AcceleratorError)  # which say nothing of the model
+_OF_THE_MODEL = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)  # what PyTorch raises of wrong images
+_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with how many axes of space
+
+
+def inside(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile`, `DataParallel` or `DistributedDataParallel` has wrapped; else `model`.
+
+    Raises ValueError, in one line, for what is no module, or one without modules inside, as torch.export makes them.
+    """
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):  # as torch.compile calls it
+            model = model._orig_mod
+        else:
+            return _usable(model)
+
+
+def _usable(model: object) -> nn.Module:
+    if isinstance(model, type):
+        raise ValueError(f"the model is the class {model.__name__}, not a network of it: give {model.__name__}(...)")
+    if isinstance(model, Mapping):
+        raise ValueError("the model is a dict, as of weights, not a network: build one and model.load_state_dict(...)")
+    if isinstance(model, (str, PathLike)):
+        raise ValueError(f"the model is the name {str(model)!r}, not a network: build one and load its weights")
+    if type(model).__name__ == "ExportedProgram" or (isinstance(model, fx.GraphModule) and _is_exported(model)):
+        raise ValueError("the model is what torch.export makes of one, in which nothing is run as a module: give the"
+                         " model that it was made from")  # fmt: skip
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be an nn.Module, not a {type(model).__name__}")
+    return model
+
+
+def _is_exported(model: fx.GraphModule) -> bool:
+    return any(isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes)
+
+
+def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where images have to be for this model, and of which type."""
+    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
+    return like.device, like.dtype
+
+
+def ready(model: nn.Module, images: Tensor, first: int | None = None) -> Tensor:
+    """Normalised images (M, ...) as the model takes them: on its device, of its type, out of inference mode; of many
+    the `first` few.
+
+    Raises ValueError for what cannot be normalised images (see `checks.images`), or are none.
+    """
+    images = checks.images(images)[:first]
+    if not len(images):
+        raise ValueError(f"there is no image in a tensor of shape {tuple(images.shape)}: give one at least")
+    images = images.clone() if images.is_inference() else images.detach()
+    return images.to(*place(model), non_blocking=True)
+
+
+def logits(output: object, count: int) -> Tensor:
+    """The output of a model for `count` images, if it is logits (M, K); ValueError in one line if not."""
+    if not isinstance(output, Tensor):
+        raise ValueError(f"the model gives a {type(output).__name__}, not one tensor of logits (M, K): wrap it in a "
+                         "module that returns these alone")  # fmt: skip
+    if output.ndim != 2 or len(output) != count:
+        squeezed = ": it drops the axis of a batch of one, as squeeze() does without a number" if count == 1 else ""
+        raise ValueError(f"the model gives an output of shape {tuple(output.shape)} for {count} "
+                         f"image{'s' * (count != 1)}, not logits (M, K){squeezed}")  # fmt: skip
+    if not output.is_floating_point():
+        raise ValueError(f"the model gives {str(output.dtype).removeprefix('torch.')} numbers, not logits (M, K)")
+    return output
+
+
+def answers(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits (M, K) of a pass of images as the model takes them.
+
+    Raises ValueError, in one line, for another output, and as `run` does.
+    """
+    return logits(run(model, images), len(images))
+
+
+def require_eval_mode(model: nn.Module, called: str = "") -> None:
+    """Raises ValueError, in one line, where the model, or what of it is named, is in training mode."""
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(f"{called or name or type(model).__name__} is in training mode: call model.eval() first")
+
+
+def require_values(model: nn.Module) -> None:
+    """Raises ValueError, in one line, where parameters or buffers have no values yet."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(value):
+            raise ValueError(f"{name} gets its shape in the first pass: run the model once, and load its weights")
+        if value.is_inference():
+            raise ValueError(f"{name} was made in inference mode, where nothing can be differentiated: build the model"
+                             " outside of it, and run it under no_grad() instead")  # fmt: skip
+        if value.is_meta:
+            raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
+                             " model.load_state_dict(..., assign=True)")  # fmt: skip
+
+
+def require_finite(logits: Tensor) -> None:
+    """Raises ValueError, in one line, where logits are not finite."""
+    if not logits.isfinite().all():
+        raise ValueError("logits are not finite; check the model's weights and its inputs")
+
+
+def run(model: nn.Module, images: Tensor, by: Callable[[Tensor], object] | None = None) -> object:
+    """The output of a pass of images as the model takes them, `by` what stands in for it, if anything.
+
+    Raises ValueError, in one line, where the model does not take them, as ones of another size, or a single one where
+    it squeezes its values.
+    """
+    try:
+        return (by or model)(images)
+    except _OF_THE_MODEL as error:
+        if isinstance(error, OF_THE_MACHINE) or _is_ours(error):
+            raise
+        raise ValueError(_not_taken(model, images, error)) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it says what it says in one line already: a ValueError of this library's, as its hooks raise."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return isinstance(error, ValueError) and trace.tb_frame.f_globals.get("__name__", "").startswith("lib.")
+
+
+def _not_taken(model: nn.Module, images: Tensor, error: BaseException) -> str:
+    name, said, remedy = type(model).__name__, first_line(error), _remedy(model, tuple(images.shape))
+    if not remedy and len(images) == 1 and _takes(model, images.repeat_interleave(2, 0)):
+        return (f"{name} does not take a single image ({said}): give batches of two images or more, or have its"
+                " squeeze() name an axis")  # fmt: skip
+    return f"{name} does not take images of shape {tuple(images.shape[1:])} each ({said}){remedy}"
+
+
+def _remedy(model: nn.Module, shape: tuple[int, ...]) -> str:
+    """What to do with images of this shape, by the layer that the model lists first, where that tells."""
+    layer = next((module for module in model.modules() if isinstance(module, (*_CONVOLUTIONS, nn.Linear))), None)
+    axes = next((axes for kind, axes in _CONVOLUTIONS.items() if isinstance(layer, kind)), None)
+    if axes is None:
+        return ""
+    if len(shape) == axes + 1:
+        return f": {axes + 2} axes are needed, of images first; a single one is images[None]"
+    if len(shape) != axes + 2 or shape[1] == layer.in_channels:
+        return ""
+    give = ""
+    if layer.in_channels == shape[-1]:
+        give = ": give images.movedim(-1, 1)"
+    elif shape[1] == 1:
+        give = f": give images.expand(-1, {layer.in_channels}{', -1' * axes})"
+    return f", its first layer takes {layer.in_channels} channels{give}"
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images in the layout in which convolutions are fastest."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
+    """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
+    require_values(inside(model))
+    first, *others = checks.images(images).split(checks.whole("batch", batch, 1))
+    laid_out = channels_last
+    try:
+        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
+    except ValueError:  # in that layout some views of them cannot be had
+        laid_out = torch.Tensor.contiguous
+        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
+    found += [answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in others]
+    return torch.cat(found).cpu()
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    """Whether it runs for these images.
+
+    What is passed over here is not lost: whoever asks runs the model again, or raises what it failed at before.
+    """
+    try:
+        model(images)
+    except OF_THE_MACHINE:
+        raise
+    except _OF_THE_MODEL:
+        return False
+    return True
+
+
+def alike(found: Tensor, truth: Tensor) -> bool:
+    """Whether logits computed in another way are the same but for rounding.
+
+    By 1,000 times the precision of their numbers, of the largest logit: sums taken in another order through many
+    layers differ by far less (1e-6 of it in float32, where this is 1e-4), a network that is another one by far more.
+    What all logits have in common counts a tenth, lest it hide a difference. In half precision that would let
+    everything pass, so there it is one percent.
+    """
+    size = max((truth - truth.mean()).abs().max(), truth.abs().max() / 10)
+    tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * size
+    return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
+
+
+@contextmanager
+def attempted() -> Iterator[None]:
+    """Passes over whatever fails within, since a stranger's model may fail in any way; but not over what is the
+    machine's fault, such as a full memory, and must be told."""
+    try:
+        yield
+    except OF_THE_MACHINE:
+        raise
+    except Exception:
+        return
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,0 +1,185 @@
+"""A stand-in for a network, in which what depends on what can be read off: nothing cancels, and nothing is stuck.
+
+Enters: a model. Leaves: a copy with random positive weights, and a context in which activation functions and what
+rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values mixes all that
+there is to choose from. There a value is 0 only where it always is, and so is a derivative. What depends on values only
+by whole numbers or truth values that are made of them, such as comparisons, indices and orders, is beyond this: it goes
+the way that the stand-in's values go. The derivatives of a custom `autograd.Function` are taken to be what it gives.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lib.network import copies, models
+from lib.network.activations import ACTIVATIONS, GATES, straightened
+from lib.network.functions import bound, makes_numbers, overwrites, plain_name
+from lib.network.uses import Uses
+
+_ROUNDED = {
+    "ceil", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine", "fix", "floor", "hardshrink",
+    "heaviside", "round", "sgn", "sign", "softshrink", "trunc",
+}  # fmt: skip
+_LINES = ACTIVATIONS | _ROUNDED | {
+    "__abs", "abs", "absolute", "atan", "clamp", "clamp_max", "clamp_min", "clip", "erf", "rrelu", "softsign",
+    "threshold",
+}  # fmt: skip
+_MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
+_OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
+_CHOICES = {"where", "masked_fill", "__setitem"}
+
+
+@torch.no_grad()
+def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """A copy in single precision, whose weights are positive and whose BatchNorms shift upwards, so that no ReLU is
+    silent."""
+    network = copies.copied(model).float()
+    for parameter in network.parameters():
+        inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
+        parameter.copy_(positive(parameter.shape, generator) / inputs)
+    for module in network.modules():
+        module._backward_hooks.clear()  # which may change what comes back
+        module._backward_pre_hooks.clear()
+        if isinstance(module, _BatchNorm):
+            module.running_mean.copy_(-positive(module.running_mean.shape, generator))
+            module.running_var.fill_(1)
+    return network.requires_grad_()
+
+
+def positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers from 0.5 to 1.5."""
+    return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
+
+
+class Straightened(Uses):
+    """While open, activation functions are bent lines and maxima sums, and so on; notes every use of weights."""
+
+    def __init__(self, parameters: Iterable[Tensor]):
+        super().__init__(parameters)
+        self._steps: dict[int, Tensor] = {}  # truth values and whole numbers that depend on others; held
+
+    @torch.enable_grad()  # in what the model runs without, too
+    def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
+        name = "detach" if function == Tensor.data.__get__ else plain_name(function)
+        if makes_numbers(function) and args[0].grad_fn is not None:
+            raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
+        if function == Tensor.data.__set__ and args[0].grad_fn is not None:
+            return args[0].copy_(args[1])
+        if args and isinstance(args[0], Tensor) and not args[0].is_floating_point() and name not in ("where", "detach"):
+            return function(*args, **kwargs)  # on whole numbers, such as indices
+        if name in _CHOICES:
+            return self._choice(function, args, kwargs)
+        if name in _INSTEAD and args:
+            return _INSTEAD[name](function, args, kwargs)
+        made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
+        return made.clone() if function is functional.linear and made._is_view() else made
+
+    def _follow(self, taken: list, made: object) -> None:
+        super()._follow(taken, made)
+        if isinstance(made, Tensor) and not made.is_floating_point():
+            tensors = [value for value in taken if isinstance(value, Tensor)]
+            if any(value.requires_grad or id(value) in self._steps for value in tensors):
+                self._steps[id(made)] = made
+
+    def _choice(self, function: Callable, args: tuple, kwargs: dict) -> object:
+        """All that there is to choose from, where values decide between it."""
+        if function is torch.where:
+            which, value, other = bound(args, kwargs, "condition", "input", "other")
+        else:
+            names = ("condition", "other") if function is Tensor.where else ("mask", "value")
+            value, which, other = bound(args, kwargs, "input", *names)
+        if id(which) not in self._steps or which.dtype != torch.bool or value is None:
+            return function(*args, **kwargs)
+        value, other = (_finite(given, which) for given in (value, other))
+        as_many_as_chosen = function is Tensor.__setitem__ and other.numel() > 1
+        if as_many_as_chosen or not torch.result_type(value, other).is_floating_point:
+            return function(*args, **kwargs)
+        made = value + other / 2  # other than `value`, lest they cancel
+        if function in (Tensor.masked_fill_, Tensor.__setitem__):
+            return args[0].copy_(made)
+        return torch.where(which, made, made)  # in the shape of all three
+
+
+def _finite(value: object, like: Tensor) -> Tensor:
+    """What depends on something as it is; a constant no larger than 1, beside which nothing is lost."""
+    value = torch.as_tensor(value, device=like.device)
+    return value if value.requires_grad else value.clamp(-1, 1)
+
+
+def _line(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """Through what the function makes of 0, with a slope that depends on the function and the value: what is not
+    always the same must not cancel, and what is always the same must."""
+    if plain_name(function) == "prelu":
+        above = 1 + args[1].reshape(-1, *[1] * (args[0].ndim - 2 if args[1].numel() > 1 else 0))
+        return args[0] * above
+    with models.attempted():  # bounds may be of another shape
+        at_zero = float(function(args[0].detach().new_zeros(1), *args[1:], **kwargs))
+        if plain_name(function) in GATES:  # bounded, or products of them would leave the range of numbers
+            value = args[0] * 1  # of its own, whatever is written over
+            made = at_zero + value / (10 + 10 * value.abs())
+            return args[0].copy_(made) if overwrites(function, args, kwargs) else made
+        return straightened(function, args, kwargs, slope=_slope(function, args, kwargs), shift=at_zero)
+    return straightened(function, args, kwargs, slope=_slope(function, args, kwargs))
+
+
+def _slope(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    settings = [value for value in (*args[1:], *kwargs.values()) if type(value) in (int, float)]
+    seed = zlib.crc32(repr((plain_name(function), settings)).encode())
+    above, below = positive((2,), torch.Generator().manual_seed(seed)).tolist()
+    value = args[0].detach()
+    return torch.where(value > 0, above, below) * (1 + value.sin() / 4)
+
+
+def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
+    """Instead of a maximum, of two values or along axes, their sum, which depends on all of them."""
+    named = next((name for name in ("other", "axis") if name in kwargs), "dim")
+    value, second, keepdim = bound(args, kwargs, "input", named, "keepdim")
+    made = function(*args, **kwargs)
+    if isinstance(second, Tensor):
+        return value + second
+    if second is None:  # over all examples, too
+        return made
+    total = _OF_A_MAXIMUM * value.sum(second, keepdim=keepdim or False)
+    return total if isinstance(made, Tensor) else type(made)((total, made.indices))
+
+
+def _quotient(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """Not rounded."""
+    if plain_name(function) not in ("floor_divide", "__floordiv"):
+        return function(*args, **{name: value for name, value in kwargs.items() if name != "rounding_mode"})
+    value, divisor = bound(args, kwargs, "input", "other")
+    return value.div_(divisor) if overwrites(function, args, kwargs) else value / divisor
+
+
+def _unbroken(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """With gradients; it shares its values, as what is detached does."""
+    return args[0] * 1 if args[0].is_leaf else args[0].view_as(args[0])
+
+
+def _soft_choice(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """Instead of a softmax, whose derivative may be too small for numbers."""
+    value, dim = bound(args, kwargs, "input", "dim")
+    return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
+
+
+def _normalised(function: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """Instead of what leaves nothing of a single value but the sign."""
+    value, _, dim = bound(args, {"dim": 1} | kwargs, "input", "p", "dim")
+    return value / (1 + value.norm(dim=dim, keepdim=True))
+
+
+_INSTEAD = (
+    dict.fromkeys(_LINES, _line)
+    | dict.fromkeys(_MAXIMA, _sum)
+    | dict.fromkeys(("div", "divide", "floor_divide", "__floordiv"), _quotient)
+    | {"detach": _unbroken, "softmax": _soft_choice, "normalize": _normalised}
+)
+
+
+def mixed(logits: Tensor) -> Tensor:
+    """A sum of all logits in which they do not cancel."""
+    return (logits * positive(logits.shape[1:], torch.Generator().manual_seed(1)).to(logits)).sum()

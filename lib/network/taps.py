@@ -1,0 +1,129 @@
+"""Taps: where every unit's value is read, replaced or silenced during a forward pass.
+
+Enters: a network, its units as `units.units` finds them, and what is to become of each value. Leaves: a context within
+which the network's forward passes do that. A pass that runs what the example's did not is refused, since it is not
+known what that would be a use of.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from lib.network import contexts, models
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The units of one layer: `size` of them, the first at index `start` of all N; `norm` names its BatchNorm, if
+    any; `idle` the layers of the network that did not run for the example and so have no units."""
+
+    name: str
+    size: int
+    start: int
+    norm: str | None
+    taps: tuple["Tap", ...] = field(repr=False)
+    idle: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def slice(self) -> slice:
+        """Where these units lie in a vector of all N."""
+        return slice(self.start, self.start + self.size)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where one use of a layer is read: the output of the `call`-th run of `module`, of `calls` within a forward pass.
+
+    `axis` is the one along which the units lie; `overwritten` says that a later in-place operation destroys the value.
+    """
+
+    module: str
+    call: int
+    calls: int
+    axis: int
+    overwritten: bool
+
+
+def units_in(layers: Iterable[Unit]) -> int:
+    """N, the number of all units."""
+    return sum(unit.size for unit in layers)
+
+
+@contextmanager
+def tapped(
+    model: nn.Module, layers: Sequence[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """While open, every tap's value passes through `see(position in layers, tap, value)`; what it returns replaces
+    the value.
+
+    A pass that runs a tapped module more often than the example's did raises ValueError, since what that would be a
+    use of is not known, or, in eval mode, a layer that did not run then and so has no units; so do layers that are
+    called by themselves, but for once, between passes of the model.
+    """
+    model = models.inside(model)
+    points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
+    known = {tap.module: tap.calls for _, tap in points.values()}
+    calls: dict[str, int] = {}
+
+    def restart(*_):
+        calls.clear()
+
+    def hook(name: str):
+        def run(module, inputs, output):
+            call = calls[name] = calls.get(name, -1) + 1
+            if call >= known[name] or torch._C._current_graph_task_id() >= 0:  # that is, during a backward pass
+                raise ValueError(_again(name, known[name]))
+            return see(*points[name, call], output) if (name, call) in points else None
+
+        return run
+
+    def refuse(name: str):
+        def run(module, inputs):
+            if not module.training:  # as heads do that are for training alone
+                raise ValueError(_for_some_inputs(name))
+
+        return run
+
+    with ExitStack() as stack:
+        stack.enter_context(contexts.as_written())
+        for name in layers[0].idle if layers else ():
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(refuse(name)).remove)
+        stack.callback(model.register_forward_pre_hook(restart).remove)
+        stack.callback(model.register_forward_hook(restart, always_call=True).remove)
+        for name in known:
+            stack.callback(model.get_submodule(name).register_forward_hook(hook(name)).remove)
+        yield
+
+
+def before_norms(layers: Sequence[Unit]) -> list[Unit]:
+    """The same units, tapped at their layers' own outputs: in front of BatchNorm, which makes a constant of zero."""
+    return [replace(unit, taps=tuple(_own_taps(unit))) for unit in layers]
+
+
+def _own_taps(unit: Unit) -> Iterator["Tap"]:
+    for call, tap in enumerate(unit.taps):
+        yield replace(tap, module=unit.name, call=call, calls=len(unit.taps))
+
+
+def along(values: Tensor, axis: int, like: Tensor) -> Tensor:
+    """Reshapes one value per unit, (size,), so that it broadcasts against `like` along `axis`."""
+    shape = [1] * like.ndim
+    shape[axis] = -1
+    return values.view(shape)
+
+
+def _again(name: str, calls: int) -> str:
+    return (
+        f"{name} runs more often than the {calls} time{'s' * (calls != 1)} it did for the example: call the model"
+        " itself, which must run the same layers in every pass, and none again during the backward pass to save memory"
+    )
+
+
+def _for_some_inputs(name: str) -> str:
+    return (
+        f"{name} runs for some inputs only: not for the example, so that it has no units; have the model run the same"
+        " layers for every input"
+    )

@@ -1,0 +1,166 @@
+"""One example followed through a network: which layers run, how often, and which BatchNorms take in what they give.
+
+Enters: a network in eval mode and one example. Leaves: a `Trace` of its pass. The tensors themselves are followed, so
+that the order in which modules are registered does not matter. Refused is what draws random numbers in eval mode, what
+changes in every pass, and layers that hooks do not reach (where a layer's `forward` is called instead of the layer, or
+a function is given its weight).
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lib.network import contexts, models
+from lib.network.flow import Flow
+from lib.network.layers import LAYERS, layers_of, widths
+from lib.network.taps import Tap
+from lib.network.uses import Use, Uses
+
+
+@torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
+@torch.no_grad()
+def follow(model: nn.Module, example: Tensor) -> "Trace":
+    """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was.
+
+    Raises ValueError where the network is random, changes in every pass, or uses a layer that hooks do not reach.
+    """
+    pair = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with contexts.random_state_kept() as is_untouched:
+        trace = Trace(model, pair)
+        if trace.flow.draws_for(trace.logits):
+            raise ValueError(_random(model))
+        if trace.logits.isfinite().all():
+            refuse_randomness(model, trace, again=0 if is_untouched() else 16)
+    for name, buffer in model.named_buffers():
+        if not torch.equal(buffer, before[name]) and not buffer.isnan().any():
+            buffer.copy_(before[name])
+            raise ValueError(f"{name} changes in every pass although in eval mode: logits must depend on images alone")
+    return trace
+
+
+def refuse_randomness(model: nn.Module, trace: "Trace", again: int) -> None:
+    """Raises ValueError where the example of the trace gets other logits in one of so many passes again."""
+    with contexts.as_written():
+        if not all(models.alike(model(trace.example), trace.logits) for _ in range(again)):
+            raise ValueError(_random(model))
+
+
+def _random(model: nn.Module) -> str:
+    return (
+        f"{type(model).__name__} is random although in eval mode, one example gets different logits: give"
+        f" functional.dropout and the like training=self.training"
+    )
+
+
+@dataclass
+class Run:
+    """One use of a layer in the traced pass: the tensor that is tapped and where it came from."""
+
+    layer: str
+    call: int  # of the layer
+    value: Tensor  # that the layer gave
+    version: int
+    done: int  # operations when it was given
+    axis: int
+    norm: str | None = None
+    norm_call: int = 0
+    norm_value: Tensor | None = None
+    norm_version: int = 0
+
+
+class Trace:
+    """One pass of `example`: the runs of layers, and the BatchNorms that alone take in what one of them gave."""
+
+    def __init__(self, model: nn.Module, example: Tensor):
+        self.example, self.runs, self.calls = example, [], {}
+        self.flow, self._producers, self._norms = Flow(), {}, []
+        with ExitStack() as stack:
+            stack.enter_context(contexts.as_written())
+            for name, module in model.named_modules():
+                for handle in self._watch(name, module):
+                    stack.callback(handle.remove)
+            with self.flow, _Unseen(model, self.flow) as unseen:
+                self.logits = models.answers(model, example)
+        self._assign_norms()
+        self._refuse_unseen(model, unseen)
+
+    def tap(self, run: Run) -> Tap:
+        """Where this use of a layer is tapped."""
+        if run.norm is None:
+            overwritten = run.value._version != run.version
+            return Tap(run.layer, run.call, self.calls[run.layer], run.axis, overwritten)
+        return Tap(run.norm, run.norm_call, self.calls[run.norm], 1, run.norm_value._version != run.norm_version)
+
+    def _watch(self, name: str, module: nn.Module) -> list:
+        if isinstance(module, LAYERS):
+            return [module.register_forward_hook(lambda m, taken, made: self._layer(name, m, made))]
+        if isinstance(module, _BatchNorm):
+            began = []
+            before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
+            see = lambda m, x, named, made: self._norm(name, *x, *named.values(), made, began.pop())  # noqa: E731
+            return [before, module.register_forward_hook(see, with_kwargs=True)]
+        return []
+
+    def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
+        axis, width = -1 if isinstance(module, nn.Linear) else 1, widths(module)[0]
+        if not isinstance(made, Tensor):
+            raise ValueError(f"{name} gives a {type(made).__name__}, not a tensor: have another module take that apart")
+        if (axis == 1 and made.ndim != len(module.kernel_size) + 2) or made.shape[axis] != width:
+            raise ValueError(
+                f"{name} gives values of shape {tuple(made.shape)}, not its {width} channels along axis {axis}"
+                " for each example: have another module bring them into another form"
+            )
+        if made.is_complex():
+            raise ValueError(f"{name} gives complex numbers, of which it is not defined what a unit contributes")
+        if made.is_inference():
+            raise ValueError(f"{name} runs in inference mode within the network: have it run under no_grad() instead")
+        run = Run(name, self._count(name), made, made._version, len(self.flow), axis)
+        self.runs.append(run)
+        self._producers[id(made)] = run  # the run keeps the tensor, so its id stays taken
+
+    def _norm(self, name: str, taken: Tensor, made: Tensor, began: int) -> None:
+        call, run = self._count(name), self._producers.get(id(taken))
+        if run is not None and run.axis % taken.ndim == 1 and taken._version == run.version:
+            self._norms.append((run, name, call, made, made._version, range(began, len(self.flow))))
+
+    def _assign_norms(self) -> None:
+        relevant = self.flow.leading_to(self.logits)
+        for run, name, call, made, version, within in self._norms:
+            readers = self.flow.readers(run.value, run.done)
+            if all(number in within for number in relevant.intersection(readers) or readers):
+                run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
+
+    def _refuse_unseen(self, model: nn.Module, unseen: "_Unseen") -> None:
+        found = [use for use in unseen.uses if self.calls.keys().isdisjoint(use[0])]
+        straight = self.flow.unmixed([(value, done) for _, value, done in found], self.logits)
+        for ((name, *_), *_), classifies in zip(found, straight, strict=True):
+            if not classifies:
+                raise ValueError(
+                    f"{name} is used without being run as a module, as by {name}.forward(x), so hooks do not see it and"
+                    f" it would have no units: have {type(model).__name__} call {name}(x)"
+                )
+
+    def _count(self, name: str) -> int:
+        self.calls[name] = self.calls.get(name, 0) + 1
+        return self.calls[name] - 1
+
+
+class _Unseen(Uses):
+    """While open, notes what is made with the weights of layers, or with what is computed from these, and how many
+    operations there were by then."""
+
+    def __init__(self, model: nn.Module, flow: Flow):
+        self.uses: list[tuple[list[str], Tensor, int]] = []
+        self._names, self._flow = {}, flow  # of the layers that have a weight, by its id
+        for name, module in layers_of(model):
+            if module._parameters.get("weight") is not None:
+                self._names.setdefault(id(module.weight), []).append(name)
+        super().__init__(parameter for parameter in model.parameters() if id(parameter) in self._names)
+
+    def use(self, use: Use) -> None:
+        if names := self._names.get(id(self.origin(use.weight))):
+            self.uses.append((names, use.made, len(self._flow)))

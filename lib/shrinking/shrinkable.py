@@ -1,0 +1,118 @@
+"""What of a network can shrink, and what it costs at which width.
+
+Enters: a network and an example. Leaves: its convolutions, linear layers and BatchNorms as numbers, from which
+parameters and multiply-adds follow for any number of channels; or, in one line, what of it cannot shrink.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lib.network import contexts, copies
+from lib.network.layers import WITH_CHANNELS, widths
+from lib.network.uses import Use, Uses
+
+
+@dataclass(frozen=True)
+class Part:
+    """The numbers of a convolution, linear layer or BatchNorm, at its full width."""
+
+    name: str
+    outputs: int
+    inputs: int
+    groups: int  # of channels that only see each other
+    each: int = 0  # weights per pair of an output and an input channel that see each other
+    vectors: int = 0  # parameters per output channel beside these
+    positions: int = 0  # at which the weights are applied, in one example
+    units: bool = False  # whether outputs are units
+
+    def cost(self, outputs: int, inputs: int) -> tuple[int, int]:
+        """Parameters and multiply-adds at these widths; whole groups go, so what one output sees shrinks only in one
+        that has no others."""
+        seen = inputs if self.groups == 1 else self.inputs // self.groups
+        weights = outputs * seen * self.each
+        return weights + self.vectors * outputs, weights * self.positions
+
+
+@torch.no_grad()
+def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[tuple[Part, ...], int]:
+    """All that can shrink, and as a last one, without name or cost, the channels of the image; and the multiply-adds of
+    what is not among it, such as fixed filters.
+
+    Raises ValueError where a function takes the weight of a layer that has units, beside the layer's own run.
+    """
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, WITH_CHANNELS)}
+    runs: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            see = lambda *_, name=name: runs.update([name])  # noqa: E731
+            stack.callback(module.register_forward_hook(see).remove)
+        seen = stack.enter_context(_Positions(modules, len(example)))
+        stack.enter_context(contexts.as_written())
+        model(example)
+    for name in with_units:
+        if seen.uses[name] > runs[name]:
+            raise ValueError(f"{name} runs as a module, and a function takes its weight, too, so it cannot shrink: call"
+                             f" {name}(x) both times")  # fmt: skip
+    found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
+    return (*found, Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere_macs
+
+
+class _Positions(Uses):
+    """While open, counts how often the weights of each layer are used, and at how many positions, for one example.
+
+    Weights that are computed from a layer's own, as those of a cosine classifier, are the layer's.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], examples: int):
+        owned = {name: module.weight for name, module in modules.items() if module.weight is not None}
+        super().__init__(owned.values())
+        self.positions, self.elsewhere_macs = dict.fromkeys(modules, 0), 0
+        self.uses: Counter[str] = Counter()
+        self._owners, self._examples = {id(weight): name for name, weight in owned.items()}, examples
+
+    def use(self, use: Use) -> None:
+        owner = self._owners.get(id(self.origin(use.weight)))
+        if owner is None:
+            self.elsewhere_macs += use.multiply_adds // self._examples
+        else:
+            self.uses[owner] += 1
+            self.positions[owner] += use.positions // self._examples
+
+
+def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> Part:
+    outputs, inputs = widths(module)
+    if isinstance(module, _BatchNorm):
+        return Part(name, outputs, inputs, outputs, vectors=2 * module.affine)
+    groups, bias = getattr(module, "groups", 1), module.bias is not None
+    return Part(name, outputs, inputs, groups, module.weight[0, 0].numel(), int(bias), positions, has_units)
+
+
+def refuse_parts(model: nn.Module) -> None:
+    """Raises ValueError where a part of the model cannot shrink."""
+    modules, seen = dict(model.named_modules()), set()
+    for name, module in modules.items():
+        if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            raise ValueError(
+                f"{name} is {type(module).__name__}: networks with LayerNorm or GroupNorm cannot shrink yet"
+            )
+    for name, module in modules.items():
+        own, name = list(module.parameters(recurse=False)), name or type(model).__name__
+        if copies.computes_weights(module):
+            raise ValueError(
+                f"{name} computes its weights from others, as weight_norm and prune do, so it cannot shrink: make them"
+                f" permanent first (parametrize.remove_parametrizations, prune.remove)"
+            )
+        if not isinstance(module, WITH_CHANNELS) and any(parameter.numel() > 1 for parameter in own):
+            raise ValueError(
+                f"{name} has parameters of its own, so it cannot shrink: only convolutions, linear layers and BatchNorm"
+                f" can"
+            )
+        if not seen.isdisjoint(map(id, own)):
+            raise ValueError(f"{name} shares a parameter with another layer, so it cannot shrink")
+        seen.update(map(id, own))

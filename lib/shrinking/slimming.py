@@ -1,0 +1,171 @@
+"""What goes and what stays of a network for one budget, and the network without it: smaller, or masked.
+
+Enters: a model and the plan that `structure` has made for it. Leaves: a smaller copy of the same classes, once it has
+been tried and answers as the model with the same channels off; or the model itself with these channels silent.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lib.network import contexts, copies, models
+from lib.network.flow import Flow
+from lib.network.layers import all_widths, narrow, widths
+from lib.network.models import alike
+from lib.network.taps import Unit, along, tapped, units_in
+
+_SCALES = (0.3, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 10.0)  # of the noise on which smaller networks are tried
+
+
+@dataclass(frozen=True, eq=False)
+class Slimming:
+    """What goes and what stays for one budget.
+
+    `removed` (k,) are the units that go, in the order in which they do, so that a larger budget's begins with a smaller
+    one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
+    BatchNorm: at all) and its input. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
+    `budget`; `before` and `after` count units, parameters and macs of one example; `skipped` counts the groups that
+    would have gone but held some layer's last channel.
+    """
+
+    budget: float
+    of: str
+    reached: float
+    removed: Tensor = field(repr=False)
+    kept: Mapping[str, Tensor] = field(repr=False)
+    inputs: Mapping[str, Tensor] = field(repr=False)
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    skipped: int
+    layers: tuple[Unit, ...] = field(repr=False)
+    shape: tuple[int, ...] = field(repr=False)
+    _widths: Mapping[str, tuple[int, int]] = field(repr=False)  # of all layers, before: outputs, inputs
+
+    @property
+    def overshoot(self) -> float:
+        """By how much more than the budget goes, as a fraction of all `of`."""
+        return self.reached - self.budget
+
+    @contexts.random_state_kept()
+    @torch.inference_mode(False)  # whatever the caller's: the copy is to be trained and scored
+    def apply(self, model: nn.Module) -> nn.Module:
+        """The smaller copy of `model`, in eval mode as it is, and on the same device.
+
+        It is tried on noise of the example's shape and of several scales: ValueError where it does not run, or does
+        not answer as `model` does with the same channels off, as where a network reorders channels or has their number
+        in its code; also where the plan is for another network, or the model in training mode, or with units off.
+        """
+        model = self._planned_for(model)
+        models.require_eval_mode(model)
+        copies.require_units_on(model)
+        result = copies.copied(model)
+        for name in dict.fromkeys([*self.kept, *self.inputs]):
+            narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
+        self._try(model, result)
+        return result
+
+    @contextmanager
+    def masked(self, model: nn.Module) -> Iterator[None]:
+        """While open, the channels that would go are zero: at their taps, at the output of every BatchNorm that they
+        reach after a sum or a concatenation, and where a layer takes them (which differs only where an activation does
+        not keep zero). Meanwhile the model can be neither copied nor shrunk.
+
+        Raises ValueError where the plan is for another network.
+        """
+        model, names = self._planned_for(model), dict.fromkeys([*self.kept, *self.inputs])
+        with ExitStack() as stack:
+            stack.enter_context(copies.units_off(map(model.get_submodule, names)))
+            for name in names:
+                module = model.get_submodule(name)
+                if isinstance(module, _BatchNorm):
+                    handle = module.register_forward_hook(_silencing(module, module.num_features, self.kept[name]))
+                    stack.callback(handle.remove)
+                elif name in self.inputs:
+                    before = _silencing(module, widths(module)[1], self.inputs[name])
+                    handle = module.register_forward_pre_hook(_first_argument(before), with_kwargs=True)
+                    stack.callback(handle.remove)
+            keep = torch.ones(units_in(self.layers))
+            keep[self.removed] = 0
+            touched = [unit for unit in self.layers if not keep[unit.slice].all()]
+            masks = [keep[unit.slice] for unit in touched]
+            stack.enter_context(tapped(model, touched, lambda n, tap, x: x * along(masks[n].to(x), tap.axis, x)))
+            yield
+
+    def _planned_for(self, model: nn.Module) -> nn.Module:
+        """The module inside, if it is a network as the plan was made for."""
+        model, remedy = models.inside(model), "make a plan for it"
+        models.require_values(model)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        if total != self.before["parameters"]:
+            raise ValueError(
+                f"the plan is for {self.before['parameters']} parameters, but the network has {total}: {remedy}"
+            )
+        if other := self._widths.items() ^ all_widths(model).items():
+            name = min(name for name, _ in other)
+            raise ValueError(f"the plan is for another network than this one, as {name} shows: {remedy}")
+        return model
+
+    @torch.no_grad()
+    def _try(self, model: nn.Module, smaller: nn.Module) -> None:
+        noise = torch.randn(len(_SCALES), *self.shape[1:], generator=torch.Generator().manual_seed(0))
+        noise = models.ready(model, noise * torch.tensor(_SCALES).view(-1, *[1] * (noise.ndim - 1)))
+        with contexts.full_precision(), contexts.as_written():
+            with self.masked(model):
+                expected = model(noise)
+            try:
+                found = smaller(noise)
+            except torch.OutOfMemoryError:  # which says nothing of the network
+                raise
+            except Exception as error:  # a user's code may fail in any way
+                raise ValueError(
+                    f"{type(model).__name__} cannot shrink: it does not run without the channels that go,"
+                    f" {_cause(_in_vain(model, self.layers, noise))} ({models.first_line(error)})"
+                ) from error
+        if not all(map(alike, found, expected)):
+            raise ValueError(
+                f"{type(model).__name__} cannot shrink: without the channels that go it answers otherwise than with"
+                f" them off, perhaps since it reorders channels"
+            )
+
+
+def _in_vain(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> str | None:
+    """The first layer that runs although no logit depends on what it makes, if any: torch-pruning, which goes back from
+    the logits, does not see which channels it takes in."""
+    flow, made = Flow(), [[] for _ in layers]
+    with flow, tapped(model, layers, lambda number, tap, value: made[number].append((value, len(flow)))):
+        relevant = flow.leading_to(model(images))
+    for unit, uses in zip(layers, made, strict=True):
+        if all(relevant.isdisjoint(flow.readers(value, done)) for value, done in uses):
+            return unit.name
+    return None
+
+
+def _cause(in_vain: str | None) -> str:
+    if in_vain is None:
+        return "perhaps since its code counts on their number"
+    return f"which {in_vain} may take in, although no logit depends on what it makes: do not run it"
+
+
+def _silencing(module: nn.Module, width: int, kept: Tensor):
+    """A hook that lets only the channels `kept` of `width` pass."""
+    keep, axis = torch.zeros(width), -1 if isinstance(module, nn.Linear) else 1
+    keep[kept] = 1
+
+    def run(module, inputs, value):
+        return value * along(keep.to(value), axis, value)
+
+    return run
+
+
+def _first_argument(change):
+    """A hook that changes what a layer takes in, whether that is given by position or by name."""
+
+    def run(module, taken, named):
+        values = [change(module, taken, value) for value in (*taken, *named.values())]
+        return tuple(values[: len(taken)]), dict(zip(named, values[len(taken) :], strict=True))
+
+    return run

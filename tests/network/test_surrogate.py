@@ -1,0 +1,171 @@
+"""lib.surrogate: in the stand-in nothing is stuck, so that shares left are right whatever a network does to values."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lib.masking.footprint import remaining
+
+EXAMPLE = torch.ones(1, 3)
+
+
+class Between(nn.Module):
+    """What `function(net, values)` makes of 4 values behind a linear layer of 3 x 4, and then a classifier, 7 x 2, of
+    this and of the input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.classifier, self.function = nn.Linear(3, 4), nn.Linear(7, 2, bias=False), function
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.classifier(torch.cat([self.function(self, self.layer(x)), x], 1))
+
+
+def left(function):
+    """The share of 26 multiply-adds that is left with one unit off, and with all."""
+    return remaining(Between(function).eval(), torch.arange(4), [1, 4], EXAMPLE)["macs"].tolist()
+
+
+def straight_through(net, x):
+    return x + (x.round() - x).detach()
+
+
+def written_to_data(net, x):
+    x.data.mul_(net.scale).round_()
+    x.data *= 2
+    return x
+
+
+def set_where_large(net, x):
+    x = x * 1
+    x[x > 0] = 0
+    return x
+
+
+def filled_where_large(net, x):
+    x = x.clone()
+    x.masked_fill_(x > 0, 0.5)
+    return x
+
+
+def quantised(net, x):
+    return torch.fake_quantize_per_tensor_affine(x, 100.0, 0, -128, 127)
+
+
+def quantised_by_channel(net, x):
+    return torch.fake_quantize_per_channel_affine(x, torch.ones(4), torch.zeros(4, dtype=torch.int32), 1, 0, 255)
+
+
+def picked(net, x):
+    return x * torch.tensor([1.0, 2.0])[torch.where(x > 0, 1, 0)]
+
+
+def gated_in_place(net, x):
+    x = x * 1
+    x.sigmoid_()
+    return x - torch.full_like(x, 0.5)
+
+
+STEPS = [
+    torch.round, torch.sign, torch.sgn, torch.floor, torch.ceil, torch.trunc, torch.fix, torch.frac,
+    torch.Tensor.round_,
+    functional.hardshrink, functional.softshrink, functional.tanhshrink, functional.softsign,
+    lambda x: torch.heaviside(x, torch.zeros(1)),
+    lambda x: x // 2, lambda x: x.floor_divide_(2), lambda x: torch.div(x, 2, rounding_mode="floor"), lambda x: x % 2,
+    lambda x: torch.where(x > 0, 0.0, x), lambda x: torch.where(x > 0, torch.zeros(()), x), lambda x: x.where(x < 0, 0),
+    lambda x: x.masked_fill(x > 0, 0), lambda x: torch.where((x > 0) & (x < 1e9), x, -x),
+]  # fmt: skip
+STEPS = [lambda net, x, function=function: function(x.clone()) for function in STEPS]
+STEPS += [
+    straight_through, written_to_data, set_where_large, filled_where_large, quantised, quantised_by_channel,
+    gated_in_place, picked, lambda net, x: x * torch.where(x > 0, 0.0, 1.0).flatten(1),
+    lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
+    lambda net, x: x.abs() - x,
+]  # fmt: skip
+ALWAYS = {filled_where_large}  # the classifier takes in more than zeros of it whatever is off
+
+
+@pytest.mark.parametrize("function", STEPS)
+def test_what_rounds_or_chooses_hides_nothing(function):
+    assert left(function) == ([(9 + 14) / 26, 14 / 26] if function in ALWAYS else [(9 + 12) / 26, 6 / 26])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda net, x: x + 1.0,
+        lambda net, x: torch.where(torch.arange(4) < 4, x, 1.0) + 1,
+        lambda net, x: torch.heaviside(x, torch.ones(1)),
+        lambda net, x: torch.where(x > 0, x, 1.0),
+    ],
+)
+def test_what_is_made_of_zeros_and_is_none_stays(function):
+    assert left(function) == [(9 + 14) / 26, 14 / 26]
+
+
+def test_a_choice_that_no_value_decides_is_taken_as_it_is():
+    kept = torch.tensor([True, True, True, False])
+    assert left(lambda net, x: torch.where(kept, x, 0)) == [(6 + 10) / 21, 6 / 21]  # of 9 + 12 that matter at all
+    assert left(lambda net, x: x.masked_fill(~kept, 0)) == [(6 + 10) / 21, 6 / 21]
+    attention = torch.where(torch.ones(1, 4).bool(), 0, -torch.inf)
+    assert left(lambda net, x: x * (x + attention).softmax(1)) == left(lambda net, x: x * x.softmax(1))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda x: torch.arange(4) // 2, lambda x: torch.div(torch.arange(4), 2, rounding_mode="floor"),
+        lambda x: torch.arange(4).sign(), lambda x: torch.arange(4).clamp(0, 1),
+        lambda x: torch.minimum(torch.arange(4), torch.tensor(1)),        lambda x: torch.arange(4).floor_divide_(2),
+    ],
+)  # fmt: skip
+def test_whole_numbers_stay_whole(number):
+    table = torch.tensor([1.0, 2.0])
+    assert left(lambda net, x: x * table[number(x)].mean()) == [(9 + 12) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize("name", ["dim", "axis"])
+def test_a_maximum_along_an_axis_depends_on_all_whatever_the_axis_is_called(name):
+    assert left(lambda net, x: x * x.max(**{name: 1}, keepdim=True).values) == [(9 + 12) / 26, 6 / 26]
+    assert left(lambda net, x: x - x.amax(**{"dim": 1}, keepdim=True)) == [(9 + 14) / 26, 6 / 26]
+
+
+def test_hooks_of_the_backward_pass_change_no_shares():
+    class Silent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+            self.one.register_full_backward_hook(
+                lambda module, into, out: (into[0] * 0,) if into[0] is not None else None
+            )
+            self.between = nn.Identity()
+            self.between.register_full_backward_hook(lambda module, into, out: (into[0] * 0,))
+
+        def forward(self, x):
+            return self.two(self.between(self.one(x)))
+
+    table = remaining(Silent().eval(), torch.arange(4), [0, 1], EXAMPLE)
+    assert table["macs"].tolist() == [1, (9 + 6) / 20]
+
+
+def test_both_sides_of_a_choice_count():
+    class Sides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other, self.last = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2, bias=False)
+
+        def forward(self, x):
+            one, other = self.one(x), self.other(x)
+            return self.last(torch.where(one > other, one, other))
+
+    table = remaining(Sides().eval(), torch.tensor([0, 4, 1, 2, 3, 5, 6, 7]), [1, 2, 8], EXAMPLE)
+    assert table["macs"].tolist() == [(21 + 8) / 32, (18 + 6) / 32, 0]
+
+
+@pytest.mark.parametrize("how", [lambda x: x.mean().item(), lambda x: float(x.mean()), lambda x: sum(x.tolist())])
+def test_values_that_become_numbers_are_refused_and_constants_are_not(how):
+    with pytest.raises(ValueError, match="the network turns values into something else than tensors"):
+        left(lambda net, x: x * torch.tensor([how(row) for row in x])[:, None])
+    assert left(lambda net, x: x * how(torch.ones(3)) * net.scale.item()) == [(9 + 12) / 26, 6 / 26]

@@ -1,0 +1,128 @@
+"""lib.taps: a tap sees the value as it was, and what runs otherwise than for the example is refused."""
+
+import pytest
+import torch
+import toys
+from torch import nn
+
+from lib import importance, oracle, pruning
+from lib.network.taps import along, tapped
+from lib.network.units import units
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+def test_a_tap_shows_the_value_before_anything_overwrites_it_and_replaces_it(network):
+    model, (images, _) = toys.make(network), toys.examples(network, 3)
+    layers, seen, expected = units(model, images[:1]), [], []
+
+    def see(number, tap, value):
+        assert value.shape[tap.axis] == layers[number].size
+        seen.append((number, value.clone()))
+        return value * 2
+
+    def gate(number, value):
+        expected.append((number, value))
+        return value * 2
+
+    with torch.no_grad():
+        with tapped(model, layers, see):
+            doubled = model(images)
+        toys.close(doubled, model.gated(images, gate))
+        toys.close(model(images), model.gated(images, lambda number, value: value))
+    assert len(seen) == len(expected) == sum(uses for *_, uses, _ in network.UNITS)
+    for (number, value), (expected_number, expected_value) in zip(seen, expected, strict=True):
+        assert number == expected_number
+        toys.close(value, expected_value)
+
+
+def test_taps_count_their_calls_anew_in_every_pass():
+    model, (images, _) = toys.make(toys.Twice), toys.examples(toys.Twice, 2)
+    calls = []
+    with tapped(model, units(model), lambda number, tap, value: calls.append((number, tap.call))):
+        model(images), model(images)
+    assert calls == [(0, 0), (1, 0), (1, 1)] * 2
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_hooks_are_gone_afterwards(fail):
+    model, (images, _) = toys.make(toys.Twice), toys.examples(toys.Twice, 2)
+    with pytest.raises(ZeroDivisionError) if fail else torch.no_grad(), tapped(model, units(model), lambda *_: None):
+        model(images)
+        assert any(module._forward_hooks for module in model.modules())
+        _ = 1 / (not fail)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_along_broadcasts_one_value_per_unit():
+    value = torch.ones(2, 3, 4)
+    assert torch.equal((value * along(torch.tensor([1.0, 2, 3]), 1, value))[0, :, 0], torch.tensor([1.0, 2, 3]))
+    assert torch.equal((value * along(torch.tensor([1.0, 2, 3, 4]), -1, value))[1, 2], torch.tensor([1.0, 2, 3, 4]))
+
+
+def test_a_layer_that_runs_more_often_than_for_the_example_is_refused():
+    class Often(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.classifier = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(1, 4)
+
+        def forward(self, x):
+            for _ in range(x.shape[2] // 4):
+                x = self.conv(x).relu()
+            return self.classifier(x.mean((2, 3)))
+
+    model = Often().eval()
+    layers = units(model, torch.randn(1, 1, 8, 8))
+    with tapped(model, layers, lambda *_: None):
+        model(torch.randn(2, 1, 8, 8)), model(torch.randn(2, 1, 4, 4))
+        with pytest.raises(ValueError, match="conv runs more often than the 2 times it did for the example"):
+            model(torch.randn(2, 1, 12, 12))
+
+
+class Exits(nn.Module):
+    """A network that answers by `short` where no value is below -50, else runs on; and two heads for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.short = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.rest, self.long = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.unused, self.auxiliary = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.first(x).relu()
+        if self.training:
+            self.auxiliary(y)
+        return self.short(y) if (x > -50).all() else self.long(self.rest(y).relu())
+
+
+RARE, USUAL = torch.tensor([[0.0, 1, -99]]), torch.tensor([[0.0, 1, 2], [0, 0, 1]])
+REFUSED = "rest runs for some inputs only: not for the example, so that it has no units; have the model run the same "
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["sq:rand"]),
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["apoz"]),
+        lambda model, images: importance.score(model, [(USUAL, None), (images, None)], ["molchanov-group:rand"]),
+        lambda model, images: oracle.score(model, [(USUAL, None), (images, None)]),
+        lambda model, images: pruning.curve(
+            model, torch.arange(4), torch.cat([USUAL, images]), torch.zeros(2 + len(images)).long(), 3
+        ),
+    ],
+)
+def test_a_layer_that_runs_for_some_inputs_only_is_refused_where_it_runs(call):
+    model = Exits().eval()
+    assert [unit.name for unit in units(model, USUAL[:1])] == ["first"]
+    call(model, USUAL)
+    with pytest.raises(ValueError) as caught:
+        call(model, RARE)
+    assert str(caught.value) == REFUSED + "layers for every input"
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_layers_for_training_alone_may_run_under_a_mask():
+    model = Exits().eval()
+    with pruning.masked(model, torch.arange(4), 2, example=USUAL[:1]):
+        model.train()(USUAL)
+        with pytest.raises(ValueError, match="rest runs for some inputs only"):
+            model.eval()(RARE)

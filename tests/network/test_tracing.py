@@ -1,0 +1,150 @@
+"""lib.tracing: which BatchNorm belongs to which layer, and what hooks do not see."""
+
+from itertools import pairwise, product
+
+import pytest
+import torch
+import toys
+from torch import nn
+from torch.nn import functional
+
+from lib import importance, oracle, pruning
+from lib.network.taps import tapped
+from lib.network.units import units
+
+
+def test_densenet_whose_registration_order_is_wrong_on_half_of_its_convolutions():
+    from torchvision.models import DenseNet
+
+    model = DenseNet(4, (2, 2), 6, bn_size=2, num_classes=3).eval()
+    norm_of = {unit.name: unit.norm for unit in units(model)}
+    expected = {"features.conv0": "features.norm0", "features.transition1.conv": None}
+    for block, number in product((1, 2), (1, 2)):
+        layer = f"denseblock{block}.denselayer{number}"
+        expected[f"features.{layer}.conv1"] = f"features.{layer}.norm2"
+        expected[f"features.{layer}.conv2"] = None  # concatenated with what came before
+    assert norm_of == expected
+    names = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    next_registered = {a: b for a, b in pairwise(names) if a in norm_of}
+    assert sum(norm_of[name] != next_registered[name] for name in norm_of) == len(norm_of) / 2
+
+
+def test_mobilenet_where_every_convolution_has_its_own_norm():
+    from torchvision.models import mobilenet_v2
+
+    model = mobilenet_v2(num_classes=3, width_mult=0.25).eval()
+    layers = units(model)
+    assert len(layers) == sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 52
+    for unit in layers:  # in a Sequential each convolution is followed by its norm
+        *path, number = unit.name.split(".")
+        assert unit.norm == ".".join([*path, str(int(number) + 1)])
+        linear_bottleneck = number != "0"  # the only one without an activation behind it
+        assert [tap.overwritten for tap in unit.taps] == [not linear_bottleneck]
+
+
+class Beside(nn.Module):
+    """A convolution and its BatchNorm, and what else `join` does with both."""
+
+    def __init__(self, join):
+        super().__init__()
+        self.conv, self.norm, self.again, self.join = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), join
+        self.classifier = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.classifier(self.join(self, x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("join", "norm"),
+    [
+        (lambda net, x: net.norm(x), "norm"),
+        (lambda net, x: net.norm(input=x), "norm"),
+        (lambda net, x: net.norm(x) + x, None),  # a shortcut from before the norm
+        (lambda net, x: net.norm(x) + net.again(x), None),
+        (lambda net, x: net.norm(x) + 0 * x[:, :1], None),
+        (lambda net, x: (x.mean(), net.norm(x))[1], "norm"),  # for nothing
+        (lambda net, x: net.norm(x.clone()), None),
+        (lambda net, x: net.norm(x.mul_(2)), None),
+    ],
+)
+def test_a_norm_is_the_layers_where_nothing_else_takes_in_what_it_gives(join, norm):
+    model, images = Beside(join).eval(), torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    (unit,) = units(model, images[:1])
+    assert unit.norm == norm
+    with torch.no_grad(), tapped(model, [unit], lambda number, tap, value: value * 0):
+        off = model(images)
+    expected = model.classifier(torch.relu(join(model, torch.zeros(3, 4, 4, 4))).mean((2, 3)) * (norm is None))
+    toys.close(off, expected)
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda net, x: net.norm(net.inner.forward(x)),
+        lambda net, x: net.norm(functional.conv2d(x, net.inner.weight, net.inner.bias)),
+    ],
+)
+def test_a_layer_that_hooks_do_not_see_is_refused(join):
+    model = Beside(join)
+    model.inner = nn.Conv2d(4, 4, 1)
+    line = "inner is used without being run as a module, as by inner.forward(x), so hooks do not see it and it would"
+    with pytest.raises(ValueError) as caught:
+        units(model.eval(), torch.randn(1, 1, 6, 6))
+    assert str(caught.value) == f"{line} have no units: have Beside call inner(x)"
+
+
+def test_of_layers_that_share_a_weight_one_needs_to_be_seen():
+    model = Beside(lambda net, x: net.norm(net.inner(x)) + 0 * net.twin.forward(x))
+    model.inner, model.twin = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    model.twin.weight = model.inner.weight
+    assert [unit.name for unit in units(model.eval(), torch.randn(1, 1, 6, 6))] == ["conv", "inner"]
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        lambda net, x: net.inner.forward(x),
+        lambda net, x: functional.conv2d(x, net.inner.weight, net.inner.bias),
+    ],
+)
+def test_what_is_made_with_weights_past_the_module_is_masked_and_scored_by_nothing(past):
+    model = Beside(lambda net, x: past(net, net.inner(x).relu())).double()
+    model.inner = nn.Conv2d(4, 4, 1).double()
+    model, images = model.eval(), torch.randn(3, 1, 6, 6, dtype=torch.float64)
+    order = torch.tensor([5, *range(5), 6, 7])
+    with torch.no_grad():
+        inner = model.inner(model.conv(images))
+        inner[:, 1] = 0
+        off = model.classifier(past(model, inner.relu()).relu().mean((2, 3)))
+        change = (off - model(images)).square().sum(1).mean()
+        with pruning.masked(model, order, 1, example=images[:1]):
+            toys.close(model(images), off)
+    toys.close(oracle.score(model, [(images, None)])["output"][5], change)
+    seen = {}
+    model.inner.register_forward_hook(lambda module, taken, made: seen.update(made=made))
+    (delta,) = torch.autograd.grad(model(images).sum(), seen["made"])
+    wanted = (seen["made"] * delta).sum((2, 3)).detach()
+    toys.close(importance.contributions(model, images, torch.ones(3, 5, dtype=torch.float64))[:, 4:], wanted)
+
+
+def test_complex_numbers_are_refused():
+    class Absolute(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.last = nn.Linear(3, 4, dtype=torch.cfloat), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(self.layer(x.cfloat()).abs())
+
+    with pytest.raises(ValueError, match=r"^layer gives complex numbers, of which it is not defined what a unit"):
+        units(Absolute().eval(), torch.ones(1, 3))
+
+
+def test_transforms_within_a_network_are_refused():
+    class Mapped(nn.Sequential):
+        def forward(self, x):
+            return torch.vmap(super().forward)(x)
+
+    with pytest.raises(ValueError, match=r"^the network runs transforms of torch.func within, such as vmap, whose"):
+        units(Mapped(nn.Linear(3, 4), nn.Linear(4, 2)).eval(), torch.ones(1, 3))
