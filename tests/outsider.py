@@ -1,7 +1,8 @@
 """What somebody else makes of a profile's measured files: the same numbers, by arithmetic of his own.
 
-Enters: a profile's folder, with curves.parquet, finetuning.parquet and 10-measure.json of every run. Leaves: the claims
-table, its parts, the leaderboard. Nothing of `lib` is used, and the claims and rules are written down anew.
+Enters: a profile's folder, with curves.parquet, repaired.parquet, finetuning.parquet and 10-measure.json of every run.
+Leaves: the claims table, its parts, the leaderboard. Nothing of `lib` is used, and claims and rules are written down
+anew.
 """
 
 import json
@@ -30,8 +31,11 @@ PAIRS = {
     "C7": [("sq:rand:norm", f"{name}{end}") for end, name in product(("", ":layer"), RIVALS)],
     "C9": [(f"{name}:norm", name) for name in ("abs", "sq")],
     "C10": [(f"sq{end}", f"abs{end}") for end in FOUR],
+    "C12": [("sq:rand:norm", "l2")],
 }
 NOTHING_LOST = ("C3", "C6", "C9")
+LIMITS = dict.fromkeys(NOTHING_LOST, -0.01) | {"C11": 0.0}  # of claims that rest on the interval alone
+WORTH = 0.25  # of what is lost: C11 is about what comes back beyond that
 
 
 class Outsider:
@@ -40,14 +44,18 @@ class Outsider:
     def __init__(self, folder: Path):
         runs = sorted(folder.glob("*/seed-*"))
         self.settings = json.loads((runs[0] / "10-measure.json").read_text())["settings"]["measuring"]
-        self.points = pandas.concat([pandas.read_parquet(run / "curves.parquet") for run in runs], ignore_index=True)
-        self.values = self._values()
+        points = pandas.concat([pandas.read_parquet(run / "curves.parquet") for run in runs], ignore_index=True)
+        self.points = points[points["sample"] != "oracle"]  # orders that no criterion could know
+        self.values = self._values(self.points)
+        repaired = pandas.concat([pandas.read_parquet(run / "repaired.parquet") for run in runs], ignore_index=True)
+        self.repaired = self._values(repaired[repaired["sample"] != "oracle"])
         self.runs = runs
 
-    def _values(self) -> pandas.DataFrame:
+    @staticmethod
+    def _values(points: pandas.DataFrame) -> pandas.DataFrame:
         """One row per block, criterion, number of examples and kind of draw: relative auc, of the first draw (of random
         rankings the mean over all)."""
-        first = self.points[(self.points["draw"] == 0) | (self.points["examples"] == 0)]
+        first = points[(points["draw"] == 0) | (points["examples"] == 0)]
         keys = [*BLOCK, "criterion", "examples", "sample", "used", "draw"]
         rows = []
         for key, curve in first.groupby(keys):
@@ -59,10 +67,10 @@ class Outsider:
                 if not numpy.isnan(y).any():
                     area = ((y[1:] + y[:-1]) / 2 * numpy.diff(x)).sum() / (x[-1] - x[0])
                     row[name.replace("accuracy", "auc")] = area / y[0]
+            row["whole"] = y0(curve)
             for share in (10, 25, 50):
-                row[f"kept_{share}"] = numpy.interp(share / 100 * curve["units"].iloc[0], x, curve["accuracy"]) / y0(
-                    curve
-                )
+                row[f"at_{share}"] = numpy.interp(share / 100 * curve["units"].iloc[0], x, curve["accuracy"])
+                row[f"kept_{share}"] = row[f"at_{share}"] / row["whole"]
             rows.append(row)
         return pandas.DataFrame(rows).groupby(keys[:-1], as_index=False).mean(numeric_only=True)
 
@@ -73,12 +81,13 @@ class Outsider:
     def table(self, claim: str) -> pandas.DataFrame:
         """Differences: a row per block, a column per (pair, number of examples), those that count."""
         kind, value = ("long-tailed", "auc_rare") if claim == "C9" else ("random", "auc")
-        here = self.values[(self.values["sample"] == kind) | (self.values["examples"] == 0)]
+        values = self.repaired if claim == "C12" else self.values
+        here = values[(values["sample"] == kind) | (values["examples"] == 0)]
         by = "used" if claim == "C6" else "examples"
         if claim == "C9":
             numbers = sorted(here.loc[here["examples"] > 0, "examples"].unique())
         else:
-            numbers = self.numbers({"C4": "scarcity", "C7": "ablations"}.get(claim, "panels"))
+            numbers = self.numbers({"C4": "scarcity", "C7": "ablations", "C12": "ablations"}.get(claim, "panels"))
         if claim == "C6":
             exact = self.settings["exact"]
             limit = max(self.numbers("panels")) if exact == "all" else exact
@@ -121,17 +130,32 @@ class Outsider:
             found[key] = 0.0 if constant else numpy.corrcoef(ends["first"], ends["last"])[0, 1]
         return pandas.Series(found)
 
-    def claims(self, names=(*PAIRS, "C8")) -> pandas.DataFrame:
+    def given_back(self) -> pandas.Series:
+        """For every block how much of the accuracy lost with a quarter of the units off comes back with repair."""
+        most = max(self.numbers("ablations"))
+        before, after = (
+            values[
+                (values["criterion"] == "sq:rand:norm") & (values["examples"] == most) & (values["sample"] == "random")
+            ].set_index(BLOCK)
+            for values in (self.values, self.repaired)
+        )
+        lost = before["whole"] - before["at_25"]
+        back = (after["at_25"] - before["at_25"]) / lost
+        return back[lost > 0]
+
+    def claims(self, names=(*PAIRS, "C8", "C11")) -> pandas.DataFrame:
         """The claims table, in order."""
-        rows = {}
+        rows, own = {}, {"C8": self.kept_orders, "C11": self.given_back}
         for name in sorted(names, key=lambda claim: int(claim[1:])):
-            first, other = (self.kept_orders(), None) if name == "C8" else self.contrast(name)
-            rows[name] = judged(first, nothing_lost=name in NOTHING_LOST)
+            first, other = (own[name](), None) if name in own else self.contrast(name)
+            beyond = WORTH if name == "C11" else 0.0
+            rows[name] = judged(first - beyond, LIMITS.get(name))
+            rows[name] |= {key: rows[name][key] + beyond for key in ("effect", "low", "high")}
             if other is not None and name != "C4":
-                again = judged(other, nothing_lost=name in NOTHING_LOST)
+                again = judged(other, LIMITS.get(name))
                 rows[name] |= {f"other_{key}": again[key] for key in ("verdict", "effect")}
         found = pandas.DataFrame(rows).T
-        tested = [name for name in rows if name not in NOTHING_LOST]
+        tested = [name for name in rows if name not in LIMITS]
         adjusted, so_far = {}, 0.0
         for rank, name in enumerate(sorted(tested, key=lambda name: rows[name]["p"])):
             so_far = max(so_far, rows[name]["p"] * (len(tested) - rank))
@@ -157,8 +181,8 @@ def needs_labels(criterion: str) -> bool:
     return reduction not in (*WEIGHTS, *ACTIVATIONS) and not any(part.split("@")[0] in FREE for part in rest)
 
 
-def judged(differences: pandas.Series, *, nothing_lost: bool) -> dict:
-    """Effect, interval, p and verdict of one difference per block."""
+def judged(differences: pandas.Series, above: float | None) -> dict:
+    """Effect, interval, p and verdict of one difference per block; by the interval alone where it must lie `above`."""
     values = differences.to_numpy().round(12)
     n, effect = len(values), values.mean()
     half = T_975[n - 1] * values.std(ddof=1) / n**0.5 if n > 1 else numpy.nan
@@ -167,11 +191,11 @@ def judged(differences: pandas.Series, *, nothing_lost: bool) -> dict:
     signs = set(numpy.sign(differences.groupby(level=[0, 1]).mean().round(12)))
 
     def verdict(low, high, p):
-        limit = -0.01 if nothing_lost else 0
+        limit = above or 0
         side = 1 if low > limit else -1 if high < limit else 0
-        if n < 2 if nothing_lost else n < 6:  # 2 / 2^5 is above .05
+        if n < 6 if above is None else n < 2:  # 2 / 2^5 is above .05
             return f"too few networks {side}"
-        sure = side and (nothing_lost or (p < 0.05 and signs == {side}))
+        sure = side and (above is not None or (p < 0.05 and signs == {side}))
         return {1: "supported", -1: "contradicted"}[side] if sure else "open"
 
     tenth = 2 * half / 10

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import pandas
-from conftest import Study, copy_of_the_repository
+from studies import Study, copy_of_the_repository
 
 # Parts of the names of columns that may differ.
 TIMES = ("second", "memory", "_mb", "commit", "latency", "step_", "time")

@@ -64,7 +64,7 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     for run in plan.runs:
         loading.complete(run)
     here = [("sample", "=", SAMPLE)]
-    return pandas.concat([pandas.read_parquet(run.curves, filters=here) for run in plan.runs], ignore_index=True)
+    return measurements.joined([pandas.read_parquet(run.curves, filters=here) for run in plan.runs])
 
 
 def greedy_order(model: nn.Module, batches: Sequence[tuple], points: int, *, seed: int = 0) -> Tensor:

@@ -49,10 +49,7 @@ class Earlier:
 
 
 def _in_order(tables: Sequence[pandas.DataFrame], place: dict[Cell, int]) -> pandas.DataFrame:
-    filled = [table for table in tables if len(table)]
-    if not filled:
-        return tables[-1]
-    table = pandas.concat(filled, ignore_index=True)
+    table = measurements.joined(tables)
     order = numpy.argsort([place[cell] for cell in measurements.cells_of(table)], kind="stable")
     return table.iloc[order].reset_index(drop=True)
 

@@ -55,7 +55,7 @@ def measure(
         for some in (here[start : start + AT_A_TIME] for start in range(0, len(here), AT_A_TIME)):
             curves.append(keep(["curves", *some], partial(evaluate, run, data, model, judged, scored, some)))
             tell(f"{sum(map(len, curves)) // settings['points']} of {len(wanted)} curves")
-    return _tidy(curves), _tidy(scores)
+    return joined(curves), joined(scores)
 
 
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
@@ -81,7 +81,7 @@ def score(run, data, model, sample: Cell, used: int, here: Sequence[Cell], tell)
     for name, values in found.items():
         columns = columns_of(run) | sample._replace(criterion=name)._asdict() | {"used": used, "units": len(values)}
         tables.append(pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values.numpy()}).assign(**columns))
-    return _tidy(tables)
+    return joined(tables)
 
 
 def evaluate(
@@ -117,7 +117,7 @@ def curves_by(
     points = run.settings["measuring"]["points"]
     found = pruning.curves(model, list(map(order_of, scored)), data.test_images, data.test_labels, points, **how)
     keys = [here.drop(columns=["unit", "score"]).iloc[0] for here in scored]
-    return _tidy([table.assign(**columns) for table, columns in zip(found, keys, strict=True)])
+    return joined([table.assign(**columns) for table, columns in zip(found, keys, strict=True)])
 
 
 def curves_anew(
@@ -136,7 +136,7 @@ def curves_anew(
     for some in (cells[start : start + AT_A_TIME] for start in range(0, len(cells), AT_A_TIME)):
         rows = [by_cell[cell] for cell in some]
         found.append(keep([name, *some], partial(curves_by, run, data, model, rows, **how)))
-    return _tidy(found)
+    return joined(found)
 
 
 def order_of(scored: pandas.DataFrame) -> torch.Tensor:
@@ -224,7 +224,7 @@ def curves(
         asked = set(planned)
         numbers = dict.fromkeys(examples for examples, _, sample in samples if sample == "random")
         tables.append(at_every_number(table[[cell in asked for cell in cells_of(table)]], numbers))
-    return _tidy(tables)
+    return joined(tables)
 
 
 def measured(profile: profiles.Profile) -> pandas.DataFrame:
@@ -260,7 +260,10 @@ def at_every_number(table: pandas.DataFrame, numbers: Iterable[int]) -> pandas.D
     return pandas.concat([table[table["examples"] > 0], *copies])
 
 
-def _tidy(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
+def joined(tables: Sequence[pandas.DataFrame]) -> pandas.DataFrame:
+    """One table of several, the run's and the cell's columns first; empty ones, whose columns have no type, are left
+    out, unless all are."""
     first = [*RUN, *Cell._fields, "used", "units"]
-    table = pandas.concat(tables, ignore_index=True) if len(tables) else pandas.DataFrame(columns=first)
+    named = [table for table in tables if len(table.columns)] or [pandas.DataFrame(columns=first)]
+    table = pandas.concat([table for table in named if len(table)] or named[:1], ignore_index=True)
     return table[[*first, *(name for name in table.columns if name not in first)]]

@@ -51,4 +51,4 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
         table = pandas.read_parquet(run.repaired)
         drawn = table[(table["examples"] > 0) & (table["sample"] == "random")]
         tables.append(measurements.at_every_number(table, drawn["examples"].unique()))
-    return pandas.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    return measurements.joined(tables)

@@ -76,6 +76,14 @@ def withdraw(profile: profiles.Profile) -> None:
         shutil.rmtree(run.offered, ignore_errors=True)
 
 
+def with_precision(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Settings of a training of `then`: with the precision of `now`, where the record is from before they named one.
+
+    Those trainings computed in bfloat16 where the processor multiplies it; the network is what it is all the same.
+    """
+    return dict(then) | ({"precision": now["precision"]} if then.get("precision") == "auto" else {})
+
+
 def _at(folder: Path, run: profiles.Run) -> Path:
     return folder / run.folder.relative_to(run.folder.parents[1])
 
@@ -110,7 +118,7 @@ def require_fit(run: profiles.Run, notebook: str, at: Path, instead: str) -> Non
     instead, path = f"{verb} {run.label} anew, {instead}", at / f"{notebook}.json"
     told, now = read_record(at, notebook), run.settings[section]
     deciding = now if notebook == TRAIN else {name: now[name] for name in DECIDE["cells"]}
-    _require_alike(path, told["settings"][section], deciding, instead)
+    _require_alike(path, with_precision(told["settings"][section], now), deciding, instead)
     images = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
     if told["data"] != (images if notebook == TRAIN else images[0]):
         raise ValueError(f"{path} is of other images than those of {run.dataset} in {run.data_folder}: {instead}")

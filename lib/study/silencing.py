@@ -43,4 +43,4 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     """The rows of all runs of the profile; runs that have not been made yet are made first."""
     for run in plan.runs:
         loading.complete(run)
-    return pandas.concat([pandas.read_parquet(run.silenced) for run in plan.runs], ignore_index=True)
+    return measurements.joined([pandas.read_parquet(run.silenced) for run in plan.runs])

@@ -2,8 +2,9 @@
 
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
 before, what is found now and whether they agree. Which are drawn follows from today's code and the run, so that nobody
-can choose them. Nothing that takes long is done again: cells on many images have only their curves evaluated anew, from
-the scores that they have. Since an edit may change one criterion alone, every criterion is scored again somewhere.
+can choose them. Nothing that takes long is done again: cells on many images, and the oracle's orders, have only their
+curves evaluated anew, from the scores that they have. Since an edit may change one criterion alone, every criterion is
+scored again somewhere.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import pandas
 import torch
 
 from lib import importance, oracle, pruning
-from lib.study import digests, loading, measurements, profiles, sampling
+from lib.study import ceilings, digests, loading, measurements, profiles, sampling
 from lib.study.columns import Cell, columns_of
 
 CELLS = 5  # of a run that are scored again, and as many of the others whose curves alone are evaluated again
@@ -48,7 +49,9 @@ def draw(
     scored = set(measurements.cells_of(scores[[*Cell._fields]].drop_duplicates()))
     there = curves[[*Cell._fields, "used"]].drop_duplicates().itertuples(index=False, name=None)
     there = sorted((Cell(*key), int(used)) for *key, used in there if Cell(*key) in scored)
-    quick = [_passes(cell.criterion, used, classes) <= PASSES for cell, used in there]
+    quick = [
+        cell.sample != ceilings.SAMPLE and _passes(cell.criterion, used, classes) <= PASSES for cell, used in there
+    ]
     generator = numpy.random.default_rng(_seed(run))
     found = []
     for rescored in (True, False):

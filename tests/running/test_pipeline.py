@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import copy_of_the_repository
 from PIL import Image
+from studies import copy_of_the_repository
 from written import NOTHING_TO_DO
 
 from lib.study import profiles, vocabulary

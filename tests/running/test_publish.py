@@ -216,7 +216,7 @@ def test_a_profile_that_is_being_run_is_refused(plan):
 
 
 def test_published_trainings_of_seeds_that_are_not_here_any_more_stay(plan, monkeypatch):
-    monkeypatch.setattr(reuse, "_require_fit", lambda *told: None)  # made up as they are
+    monkeypatch.setattr(reuse, "require_fit", lambda *told: None)  # made up as they are
     for name in ("00-train.ipynb", "00-train.json", "training.parquet", "checkpoint.safetensors"):
         for seed in (3, 4):
             made_up_file = Path(plan.results) / f"published/smoke/digits-resnet8/seed-{seed}/{name}"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 import slurm
-from conftest import copy_of_the_repository
 from soak import results
+from studies import copy_of_the_repository
 
 pytestmark = pytest.mark.skipif(slurm.why_not() is not None, reason=str(slurm.why_not()))
 RUN = "digits-resnet8 seed 0"

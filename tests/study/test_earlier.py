@@ -24,7 +24,8 @@ def whole(tmp_path_factory):
     record = records.begin("10-measure", run)
     curves, scores = measurements.measure(run, CELLS, "cpu")
     tables = {run.curves: curves, run.scores: scores, run.oracle: measurements.measure_oracle(run, "cpu")}
-    for path, table in (tables | {run.finetuning: finetuning.measure(run, "cpu")}).items():
+    tables |= {run.repaired: curves[:0], run.silenced: curves[:0], run.finetuning: finetuning.measure(run, "cpu")}
+    for path, table in tables.items():
         records.save_table(table, path)
     images = measurements.datasets.load(run.dataset, "train", run.data_folder)
     record.finish(data=images.digest, checkpoint=records.digest(run.checkpoint))

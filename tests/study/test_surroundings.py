@@ -10,8 +10,8 @@ import sys
 import venv
 
 import pytest
-from conftest import Study, copy_of_the_repository
 from soak import results
+from studies import Study, copy_of_the_repository
 from written import NOTHING_TO_DO, PARAMETERS, outputs, write_notebook
 
 from lib.running import execute
