@@ -135,6 +135,19 @@ CLAIMS: dict[str, Claim] = {
     ),
 }
 
+ORDER_KEPT, GIVEN_BACK = "C8", "C11"  # whose tables have one value per block already
+ORDER_BUDGET = ("macs", 0.5)  # of C8; other budgets are in 80-cost, and no kinds of budget are averaged
+WORTH = 0.25  # of C11: of what is lost
+CORRELATION, SHARE = "rank correlation", "share"  # their kinds
+_WORDS = {
+    ORDER_KEPT: "The criteria's orders before and after fine-tuning are positively correlated (the effect is the mean "
+    "correlation)",
+    GIVEN_BACK: f"A repair without labels gives back at least a quarter of the accuracy lost with 25 % of the units "
+    f"off by {RECOMMENDED} (the effect is the mean share)",
+}
+UNTESTED = ("non-inferiority", SHARE)  # kinds of claims that rest on the interval alone
+NOTHING = pandas.DataFrame()
+
 
 def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
     """One row per claim: claim, label (its words), effect, low, high, p, blocks, smallest_p, verdict, and what else
@@ -146,25 +159,90 @@ def verdicts(plan: profiles.Profile) -> pandas.DataFrame:
 
     Raises FileNotFoundError where a notebook has not left its table, ValueError where the table lacks a criterion.
     """
-    rows = []
-    for name, claim, summary in _with_tables(plan):
-        named = {"claim": name, "label": claim.text, "value": claim.value}
-        if claim.ends:
-            rows.append(statistics.interaction(summary, claim.a, claim.b, **named))
-        else:
-            rows.append(_contrast(claim, summary, **named))
-    rows = sorted([*rows, *_order_kept(plan), *_given_back(plan)], key=lambda row: int(row["claim"][1:]))
-    return _adjusted(pandas.DataFrame(rows)) if rows else pandas.DataFrame()
+    return judged(by_block(plan))
 
 
-def _contrast(of: Claim, summary: pandas.DataFrame, **named: str) -> dict[str, object]:
-    """The row of a claim without `ends`, and what the other order of averaging gives."""
-    rest, pairs = _counted(of, summary)
+def judged(blocks: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of `verdicts` over these rows of `by_block`, which may be of several profiles."""
+    rows = [_verdict(name, here) for name in names() if len(here := blocks[blocks["claim"] == name])]
+    return _adjusted(pandas.DataFrame(rows)) if rows else NOTHING
+
+
+def names() -> list[str]:
+    """Of all claims, "C1" first."""
+    return sorted([*CLAIMS, *_WORDS], key=lambda name: int(name[1:]))
+
+
+def label(name: str) -> str:
+    """What a claim says."""
+    return CLAIMS[name].text if name in CLAIMS else _WORDS[name]
+
+
+def kind(name: str) -> str:
+    """Of a claim: one of `statistics.KINDS`, `CORRELATION` or `SHARE`."""
+    return CLAIMS[name].kind if name in CLAIMS else {ORDER_KEPT: CORRELATION, GIVEN_BACK: SHARE}[name]
+
+
+def _verdict(name: str, blocks: pandas.DataFrame) -> dict[str, object]:
+    there = blocks.dropna(subset="difference")
+    row = {"claim": name, "label": label(name), **judge(name, there["difference"], statistics.groups_of(there))}
+    row["dropped"] = len(blocks) - len(there)
+    if there["other"].isna().any():
+        return row
+    other = judge(name, there["other"], statistics.groups_of(there))
+    return row | {f"other_{column}": other[column] for column in ("verdict", "side", "effect")}
+
+
+def judge(name: str, values: Sequence[float], groups: Sequence[str]) -> dict[str, object]:
+    """What `statistics.paired` says of one value of a claim per block, or per whatever else counts as independent."""
+    if kind(name) != SHARE:
+        found = statistics.paired(values, groups, kind="difference" if kind(name) == CORRELATION else kind(name))
+        return found | {"kind": kind(name)}
+    found = statistics.paired([value - WORTH for value in values], groups, kind="non-inferiority", margin=0)
+    return found | {"kind": SHARE} | {column: found[column] + WORTH for column in ("effect", "low", "high")}
+
+
+BLOCKS = ["claim", *RUN, "difference", "other"]
+
+
+def by_block(plan: profiles.Profile, *, strict: bool = True) -> pandas.DataFrame:
+    """What the verdicts rest on: one row per claim and block, with claim, dataset, network, seed, difference (the value
+    of the claim's contrast, NaN for a block that lacks a part of it) and other (the same with pairs averaged before
+    numbers of examples; NaN where there is one order only).
+
+    Arguments:
+        strict: else claims whose table is missing or lacks a criterion are left out, as are those whose notebook the
+            profile does not run.
+
+    Raises what `verdicts` does.
+    """
+    tables = []
+    for name in names():
+        try:
+            tables.append(_blocks_of(name, plan).assign(claim=name))
+        except (FileNotFoundError, ValueError):
+            if strict:
+                raise
+    there = [table for table in tables if len(table)]
+    return pandas.concat(there, ignore_index=True).reindex(columns=BLOCKS) if there else pandas.DataFrame(columns=BLOCKS)
+
+
+def _blocks_of(name: str, plan: profiles.Profile) -> pandas.DataFrame:
+    if name in (ORDER_KEPT, GIVEN_BACK):
+        return {ORDER_KEPT: _order_kept, GIVEN_BACK: _given_back}[name](plan)
+    claim = CLAIMS[name]
+    if not _is_run(plan, claim.table) or not len(summary := _read(plan, claim)):
+        return NOTHING
+    if claim.ends:
+        return statistics.differences(statistics.ends(summary, claim.a, claim.b, value=claim.value), summary)
+    rest, pairs = _counted(claim, summary)
     a, b = ([pair[side] for pair in pairs] for side in (0, 1))
-    options = {"kind": of.kind, "pair_by": (of.pair_by,), **named}
-    other = statistics.compare(rest, a, b, pairs_first=True, **options)
-    found = statistics.compare(rest, a, b, **options)
-    return found | {f"other_{name}": other[name] for name in ("verdict", "side", "effect")}
+    first, other = (
+        statistics.sides(rest, a, b, value=claim.value, pair_by=(claim.pair_by,), pairs_first=pairs_first)
+        for pairs_first in (False, True)
+    )
+    others = statistics.differences(other, rest).rename(columns={"difference": "other"})
+    return statistics.differences(first, rest).merge(others, on=list(RUN))
 
 
 def _counted(of: Claim, summary: pandas.DataFrame) -> tuple[pandas.DataFrame, list[tuple[str, str]]]:
@@ -219,52 +297,29 @@ def _part(claim: Claim, table: pandas.DataFrame, pairs: list[tuple[str, str]], *
     return {"examples": float("nan"), "pair": ""} | named | {name: found[name] for name in PARTS[3:]}
 
 
-ORDER_BUDGET = ("macs", 0.5)  # of C8; other budgets are in 80-cost, and no kinds of budget are averaged
-ORDER_KEPT = (  # C8
-    "The criteria's orders before and after fine-tuning are positively correlated (the effect is the mean correlation)"
-)
-
-
-def _order_kept(plan: profiles.Profile) -> list[dict[str, object]]:
-    """The row of C8, where the profile fine-tunes at its budget: one rank correlation over criteria per block, of the
-    accuracy before and after; *supported* where their mean is surely above 0."""
-    if "80-cost" not in plan.notebooks:
-        return []
-    table = _table(plan, "80-cost-orders")
+def _order_kept(plan: profiles.Profile) -> pandas.DataFrame:
+    """Of C8, where the profile fine-tunes at its budget: one rank correlation over criteria per block, of the accuracy
+    before and after."""
+    if not _is_run(plan, "80-cost-orders"):
+        return NOTHING
+    table = _table(plan, "80-cost-orders", "of", "budget")
     table = table[(table["of"] == ORDER_BUDGET[0]) & (table["budget"] == ORDER_BUDGET[1])]
-    if table.empty:
-        return []
-    found = statistics.paired(table["spearman"], table["dataset"] + "/" + table["network"])
-    named = {"claim": "C8", "label": ORDER_KEPT, **found, "kind": "rank correlation"}
-    return [named | {"dropped": 0}]
+    return table[[*RUN, "spearman"]].rename(columns={"spearman": "difference"})
 
 
-SHARE = "share"  # the kind of C11
-UNTESTED = ("non-inferiority", SHARE)  # kinds of claims that rest on the interval alone
-WORTH = 0.25  # of what is lost
-GIVEN_BACK = (  # C11
-    f"A repair without labels gives back at least a quarter of the accuracy lost with 25 % of the units off by "
-    f"{RECOMMENDED} (the effect is the mean share)"
-)
-
-
-def _given_back(plan: profiles.Profile) -> list[dict[str, object]]:
-    """The row of C11, where the profile repairs: one share per block, on the most examples; *supported* where the
-    interval of their mean lies above `WORTH`. No row where nothing was lost, or nothing repaired."""
+def _given_back(plan: profiles.Profile) -> pandas.DataFrame:
+    """Of C11, where the profile repairs: one share per block, on the most examples; nothing where nothing was lost, or
+    nothing repaired."""
     name = "65-repair-given-back"
     if not _is_run(plan, name):
-        return []
+        return NOTHING
     table = _unseen(_table(plan, name), _SEEN)
     most = table["examples"] == table.groupby(PANEL)["examples"].transform("max")
     here = table[most & (table["criterion"] == RECOMMENDED) & (table["share"] == 25)].dropna(subset="given_back")
     if here.empty:
-        return []
-    beyond = here["given_back"] - WORTH
-    found = statistics.paired(beyond, here["dataset"] + "/" + here["network"], kind="non-inferiority", margin=0)
-    found |= {column: found[column] + WORTH for column in ("effect", "low", "high")}
-    dropped = len(table[list(RUN)].drop_duplicates()) - len(here)
-    named = {"claim": "C11", "label": GIVEN_BACK, **found, "kind": SHARE}
-    return [named | {"dropped": dropped}]
+        return NOTHING
+    shares = here[[*RUN, "given_back"]].rename(columns={"given_back": "difference"})
+    return table[list(RUN)].drop_duplicates().merge(shares, how="left", on=list(RUN))
 
 
 def secondary(plan: profiles.Profile) -> pandas.DataFrame:
@@ -365,11 +420,15 @@ def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
     return _unseen(summary[summary["sample"] != "stratified"], claim.seen)  # which takes labels to draw
 
 
-def _table(plan: profiles.Profile, name: str) -> pandas.DataFrame:
+def _table(plan: profiles.Profile, name: str, *columns: str) -> pandas.DataFrame:
     path = plan.tables / f"{name}.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run its notebook again, or make reproduce")
-    return pandas.read_csv(path)
+    table = pandas.read_csv(path)
+    for column in columns:
+        if column not in table:
+            raise ValueError(f"{path} has no column {column!r}: run its notebook again, or make reproduce")
+    return table
 
 
 def _unseen(table: pandas.DataFrame, blocks: Sequence[tuple[str, str, int]]) -> pandas.DataFrame:

@@ -155,6 +155,21 @@ def interaction(
 
     Lowest and highest are those of each dataset x network, unless given. Returns and raises what `compare` does.
     """
+    both = ends(table, a, b, low_examples=low_examples, high_examples=high_examples, value=value)
+    return _claims_row(both, table, claim, label, seed=seed)
+
+
+def ends(
+    table: pd.DataFrame,
+    a: str | Sequence[str],
+    b: str | Sequence[str],
+    *,
+    low_examples: int | None = None,
+    high_examples: int | None = None,
+    value: str = "auc_relative",
+) -> pd.DataFrame:
+    """The two sides of an `interaction`, whose arguments these are: columns `a` (the gain at the lowest number of
+    examples) and `b` (at the highest), one row per block that has both."""
     cells, pairs = _matched_cells(table, a, b, value, ("examples",))
     examples = cells.groupby(GROUP, observed=True)["examples"]
     low = examples.transform("min") if low_examples is None else low_examples
@@ -162,20 +177,29 @@ def interaction(
     if np.any(low >= high):
         raise ValueError("an interaction needs two numbers of examples, low below high, in every dataset and network")
     gain = cells["a"] - cells["b"]
-    ends = cells.assign(a=gain.where(cells["examples"] == low), b=gain.where(cells["examples"] == high))
-    return _claims_row(_per_block(ends, pairs), table, claim, label, seed=seed)
+    found = cells.assign(a=gain.where(cells["examples"] == low), b=gain.where(cells["examples"] == high))
+    return _per_block(found, pairs)
 
 
 def _claims_row(both: pd.DataFrame, table: pd.DataFrame, claim: str, label: str, **options) -> dict:
+    found = differences(both, table)
+    there = found.dropna(subset="difference")
+    row = {"claim": claim, "label": label, **paired(there["difference"], groups_of(there), **options)}
+    return row | {"dropped": len(found) - len(there)}
+
+
+def differences(both: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """`a` minus `b` of the two `sides` of a contrast: one row per block of `table`, the columns of `BLOCK` and
+    difference, NaN where a block lacks a side. Raises ValueError where all do."""
     if both.empty:
         raise ValueError("no dataset, network and seed has every part of the contrast; measure what is missing")
-    groups = [f"{dataset}/{network}" for dataset, network, _ in both.index]
-    return {
-        "claim": claim,
-        "label": label,
-        **paired(both["a"] - both["b"], groups, **options),
-        "dropped": len(table[BLOCK].drop_duplicates()) - len(both),
-    }
+    found = (both["a"] - both["b"]).rename("difference").reset_index()
+    return table[BLOCK].drop_duplicates().sort_values(BLOCK).merge(found, how="left", on=BLOCK)
+
+
+def groups_of(blocks: pd.DataFrame) -> pd.Series:
+    """The names of the groups that rows with the columns of `BLOCK` are of."""
+    return blocks["dataset"].astype(str) + "/" + blocks["network"].astype(str)
 
 
 def paired(
