@@ -3,6 +3,7 @@
 # GPUS=2 RUNS_PER_GPU=1: how many GPUs of this machine to use (all), and for how many runs each at a time.
 # CLUSTER=slurm runs every notebook as a job of its own, as the section cluster of study.yaml says.
 # CHECKPOINTS=results/published/cifar takes up the trainings in that folder, MEASURED=... trainings and measurements.
+# make report PROFILE=all reports on all published panels; PANELS="cifar quick" says on which. make publish PROFILE=all publishes it.
 # make verify CELLS=5: of every published run so many cells are scored again, and the curves of as many others measured.
 # make benchmark QUICK=1 takes a minute and saves nothing; THREADS=1 computes with so many (2). It needs an idle machine.
 # PYTHON=... uses that interpreter as it is, without any set-up.
@@ -18,17 +19,19 @@ CLUSTER ?=
 CHECKPOINTS ?=
 MEASURED ?=
 CELLS ?=
+PANELS ?=
 QUICK ?=
 THREADS ?=
 
-KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED CELLS QUICK THREADS PYTHON
+KNOWN := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED CELLS PANELS QUICK THREADS PYTHON
 GIVEN := $(strip $(foreach name,$(filter-out PATH,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name))))
 UNKNOWN := $(filter-out $(KNOWN),$(GIVEN))
 $(if $(UNKNOWN),$(error unknown variable $(UNKNOWN): valid are $(KNOWN)))
 
 # What each target takes besides PYTHON; one that is not named here takes nothing else.
 TAKES_reproduce := PROFILE SEEDS DEVICE JOBS GPUS RUNS_PER_GPU CLUSTER DATA CHECKPOINTS MEASURED
-TAKES_report := $(filter-out CHECKPOINTS MEASURED,$(TAKES_reproduce))
+ALL := $(filter all,$(value PROFILE))
+TAKES_report := $(if $(ALL),PROFILE PANELS DATA,$(filter-out CHECKPOINTS MEASURED,$(TAKES_reproduce)))
 TAKES_publish := PROFILE DATA
 TAKES_verify := PROFILE SEEDS DATA CELLS
 TAKES_clean := PROFILE DATA
@@ -93,8 +96,8 @@ $(VENV):
 reproduce: $(READY) ## run what is missing of PROFILE, then print the path of its report
 	@exec "$(PYTHON)" $(CALMLY) -m lib.running.reproduce $(ASKED) --checkpoints="$$CHECKPOINTS" --measured="$$MEASURED"
 
-report: $(READY) ## report on what is measured of PROFILE, training and measuring nothing
-	@exec "$(PYTHON)" $(CALMLY) -m lib.running.reproduce $(ASKED) --report
+report: $(READY) ## report on what is measured of PROFILE, or with all on every published panel, measuring nothing
+	@exec "$(PYTHON)" $(CALMLY) $(if $(ALL),-m lib.running.together --panels="$$PANELS" --data="$$DATA",-m lib.running.reproduce $(ASKED) --report)
 
 publish: $(READY) ## copy the finished PROFILE to results/published/, which is committed
 	@"$(PYTHON)" $(CALMLY) -m lib.running.publish --profile="$$PROFILE" --data="$$DATA" --results=results

@@ -11,6 +11,7 @@ MEASURING = DEFAULTS["measuring"] | {"points": 5}
 STUDY = f"""
 defaults:
   seeds: [0, 1]
+  panel: true
   threads: 1
   cluster: {{partition: null, account: null, qos: null, gpus: 0, mem_mb: 1000, runtime: 5, options: ''}}
   notebooks: [15-replication]

@@ -284,9 +284,19 @@ MUTATIONS = (
     Planted(
         "a contrast the other way round",
         "statistics",
-        'paired(both["a"] - both["b"]',
-        'paired(both["b"] - both["a"]',
+        '(both["a"] - both["b"]).rename',
+        '(both["b"] - both["a"]).rename',
         "statistics",
+    ),
+    Planted(
+        "panels weigh by the uncertainty of a network, not of their mean",
+        "over_panels",
+        "(values.var() / values.size())",
+        "values.var()",
+        "over_panels",
+    ),
+    Planted(
+        "a network may be in two panels", "panels", "            if key in seen:", "            if False:", "panels"
     ),
     Planted(
         "draws are not averaged first",

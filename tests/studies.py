@@ -56,7 +56,7 @@ class Study:
     def environment(self) -> dict[str, str]:
         """In which nothing of the make or the pytest that runs these tests reaches the make in the copy."""
         names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PYTHONPATH", "SEEDS", "DATA")
-        names += ("CHECKPOINTS", "MEASURED", "CELLS", "GPUS", "RUNS_PER_GPU", "CLUSTER", "OMP_NUM_THREADS")
+        names += ("CHECKPOINTS", "MEASURED", "CELLS", "PANELS", "GPUS", "RUNS_PER_GPU", "CLUSTER", "OMP_NUM_THREADS")
         return {name: value for name, value in os.environ.items() if name not in names}
 
     def _run(self, *command: str) -> subprocess.CompletedProcess:

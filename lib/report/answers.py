@@ -52,7 +52,7 @@ def in_short(
     said += [claim_answers.normalising(verdicts, parts, behind)]
     said += [answer(verdicts, parts) for answer in (claim_answers.labels, claim_answers.one_vector)]
     said += [_after_fine_tuning(tuned), _alarm(together), claim_answers.all_claims(verdicts), _how_sure(numbers)]
-    said += [_beside_paper(agreement, contrasts, single)]
+    said += [beside_paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -237,7 +237,8 @@ def _how_sure(numbers: pandas.DataFrame) -> str:
     )
 
 
-def _beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
+def beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
+    """Whether the paper's curves come out again, from tables as of `in_short`; "" where they say nothing of it."""
     shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
     if shown.empty:
         return ""

@@ -18,8 +18,9 @@ from lib.report.blocks import Block, Figure
 from lib.study import profiles
 
 
-def write(profile: profiles.Profile, front: Sequence[Block]) -> None:
-    """Writes report.html and report.md: `front`, then a section per ablation, then links to every run's files.
+def write(profile: profiles.Profile, front: Sequence[Block], facts: str = "") -> None:
+    """Writes report.html and report.md: `front`, then a section per ablation, and where the profile has runs benchmarks
+    and links to every run's files; `facts` says what it is of, by default the profile's grid and seeds.
 
     Its first line, a heading of level 1, is the title. Tables and figures must have been saved before. Raises
     FileNotFoundError for an executed notebook or record that is missing, and ValueError as `notebooks.section` and
@@ -30,12 +31,14 @@ def write(profile: profiles.Profile, front: Sequence[Block]) -> None:
     title, _, first = "\n\n".join(_in_markdown(profile, front, numbers)).partition("\n")
     if not title.startswith("# "):
         raise ValueError(f"a report begins with its title, '# ...', not with {title!r}")
-    parts = [first.strip(), _files_of_notebook(results.FRONT, profile)]
+    parts = [first.strip(), _files_of_notebook(results.front(profile), profile)]
     for notebook in profile.notebooks:
         parts += map(_lowered, _in_markdown(profile, notebooks.section(profile, notebook), numbers))
         parts.append(_files_of_notebook(notebook, profile))
-    parts += map(_lowered, _in_markdown(profile, speed.benchmarks(profile), numbers))
-    head, body = f"{title}\n\n{_facts(profile)}\n", "\n\n".join([*parts, _files_of_runs(profile)]) + "\n"
+    if profile.runs:
+        parts += map(_lowered, _in_markdown(profile, speed.benchmarks(profile), numbers))
+        parts.append(_files_of_runs(profile))
+    head, body = f"{title}\n\n*{facts or _facts(profile)}*\n", "\n\n".join(parts) + "\n"
     html = page.render(f"{head}\n{body}", profile.folder, compiled_from=results.digest(profile))
     contents = [f"- [{found.text}](#{found.anchor})" for found in page.contents(f"{head}\n{body}", profile.folder)]
     markdown = "\n".join([head, *contents, "", body])
@@ -66,7 +69,7 @@ def _figure(block: Figure, profile: profiles.Profile, number: int, links: str) -
 def _facts(profile: profiles.Profile) -> str:
     grid = "; ".join(f"{dataset}: {', '.join(networks)}" for dataset, networks in profile.grid.items())
     seeds = f"seed{'s' if len(profile.seeds) > 1 else ''} {', '.join(map(str, profile.seeds))}"
-    return f"*Profile {profile.name} · {tables.escape(grid)} · {seeds}*"
+    return f"Profile {profile.name} · {tables.escape(grid)} · {seeds}"
 
 
 def _files_of_notebook(notebook: str, profile: profiles.Profile) -> str:

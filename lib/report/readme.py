@@ -1,12 +1,15 @@
-"""The README's answers, taken from the published report that says most, so that none is typed by hand.
+"""The README's answers, taken from the published reports that say most, so that none is typed by hand.
 
 Enters: README.md with places marked for them, and results/published/. Leaves: the same README with each place filled:
-`<!-- opening -->` with the answer in short, one figure and one table, `<!-- advice -->` with what to do.
+`<!-- opening -->` with the answer in short, one figure and one table, from the report over all panels where that is
+published, `<!-- advice -->` with what to do.
 """
 
 import os
 import re
 from pathlib import Path
+
+from lib.study import vocabulary
 
 PREFERRED = ("paper", "cifar", "quick")  # profiles, of which the first that is published is shown
 
@@ -16,28 +19,37 @@ def filled(readme: str, published: Path) -> str:
 
     Raises FileNotFoundError where none of `PREFERRED` is there, ValueError for a report without a section it needs.
     """
-    folder = next((published / name for name in PREFERRED if (published / name / "report.md").exists()), None)
-    if folder is None:
+    there = [published / name for name in (vocabulary.ALL, *PREFERRED) if (published / name / "report.md").exists()]
+    own = next((folder for folder in there if folder.name != vocabulary.ALL), None)
+    if own is None:
         raise FileNotFoundError(f"{published} holds no report of {', '.join(PREFERRED)}: publish one")
-    report = (folder / "report.md").read_text()
-    facts = re.search(r"^\*(Profile .*)\*$", report, re.MULTILINE)
-    curves = section(report, "The curves in short", folder)
-    figure, table = (
-        re.search(r"^!\[.*?\]\(.*?\)", curves, re.MULTILINE),
-        re.search(r"(?:^\|.*\n?)+", curves, re.MULTILINE),
-    )
-    if not (facts and figure and table):
-        raise ValueError(f"{folder / 'report.md'} has no facts, or no figure or table under 'The curves in short'")
-    source = f"*{facts[1]}. From [its report]({folder.as_posix()}/report.md), which says what all this rests on.*"
-    answers = section(report, "In short", folder).partition("\n- ")
-    blocks = {
-        "opening": "\n\n".join([f"- {answers[2].strip()}", figure[0], table[0].strip(), source]),
-        "advice": f"{section(report, 'What to do', folder)}\n\n{source}",
-    }
-    for name, text in blocks.items():
+    for name, text in {"opening": _opening(there[0]), "advice": _advice(own)}.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         readme = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
     return readme
+
+
+def _opening(folder: Path) -> str:
+    report = (folder / "report.md").read_text()
+    curves = section(report, "The curves in short", folder)
+    found = [re.search(form, curves, re.MULTILINE) for form in (r"^!\[.*?\]\(.*?\)", r"(?:^\|.*\n?)+")]
+    if not all(found):
+        raise ValueError(f"{folder / 'report.md'} has no figure or no table under 'The curves in short'")
+    answers = section(report, "In short", folder).partition("\n- ")
+    figure, table = (part[0].strip() for part in found)
+    return "\n\n".join([f"- {answers[2].strip()}", figure, table, _source(report, folder)])
+
+
+def _advice(folder: Path) -> str:
+    report = (folder / "report.md").read_text()
+    return f"{section(report, 'What to do', folder)}\n\n{_source(report, folder)}"
+
+
+def _source(report: str, folder: Path) -> str:
+    facts = re.search(r"^\*(Profile .*)\*$", report, re.MULTILINE)
+    if not facts:
+        raise ValueError(f"{folder / 'report.md'} has no line that says what it is of (*Profile ...*)")
+    return f"*{facts[1]}. From [its report]({folder.as_posix()}/report.md), which says what all this rests on.*"
 
 
 def fill(readme: Path, published: Path) -> None:

@@ -8,10 +8,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.study import profiles
+from lib.study import profiles, vocabulary
 
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
+OVER_PANELS = "95-panels"
+
+
+def front(profile: profiles.Profile) -> str:
+    """The notebook whose blocks stand first in the profile's report."""
+    return OVER_PANELS if profile.name == vocabulary.ALL else FRONT
 
 
 def sources(profile: profiles.Profile) -> list[Path]:

@@ -22,13 +22,14 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas
 
 from lib.report import provenance, readme, results
 from lib.running import execute, interruptions, reproduce
-from lib.study import paths, profiles, reuse
+from lib.study import paths, profiles, reuse, vocabulary
 
 MIB = 2**20
 LIMIT = 7 * MIB  # of all files together but those below: room for two networks in ten notebooks
@@ -45,7 +46,7 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
     there, a file names a place on this machine, all is too large, or what was published of another seed was trained
     with other settings or images; what was published before stays as it was.
     """
-    record = profile.record(results.FRONT)
+    record = profile.record(results.front(profile))
     if not record.exists():
         raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
     with reproduce.alone(profile):
@@ -96,7 +97,7 @@ def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> li
     Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
     """
     files = [profile.report, profile.report.with_suffix(".md")]
-    for notebook in (*profile.notebooks, results.FRONT):
+    for notebook in (*profile.notebooks, results.front(profile)):
         files += [profile.executed(notebook), profile.record(notebook)]
     trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
     files += [path for run in profile.runs for notebook in results.PER_RUN for path in reuse.outputs(run, notebook)]
@@ -111,7 +112,7 @@ def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> li
 
 
 def _again(profile: profiles.Profile) -> str:
-    return f"run make reproduce PROFILE={profile.name}"
+    return f"run make {'report' if profile.name == vocabulary.ALL else 'reproduce'} PROFILE={profile.name}"
 
 
 def _size(files: Iterable[Path]) -> int:
@@ -197,7 +198,8 @@ def main(words: Iterable[str] | None = None) -> int:
     where = os.path.relpath(asked.results)
     os.chdir(paths.ROOT)
     try:
-        folder, size, left_out = publish(profiles.load(asked.profile, data=asked.data, results=where))
+        load = profiles.over_panels if asked.profile == vocabulary.ALL else partial(profiles.load, asked.profile)
+        folder, size, left_out = publish(load(data=asked.data, results=where))
         if folder == paths.from_here("results/published") / asked.profile:
             readme.fill(Path("README.md"), folder.parent)
     except (ValueError, OSError, RuntimeError) as error:

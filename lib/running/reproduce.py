@@ -316,6 +316,8 @@ def _check_folders(asked: argparse.Namespace) -> None:
 def reproduce(asked: argparse.Namespace) -> int:
     """What the command line asks for; returns the exit status. Raises ValueError, OSError or RuntimeError, one line."""
     _check_folders(asked)
+    if asked.profile == vocabulary.ALL:
+        raise ValueError("PROFILE=all is no profile to run, but a report on published ones: make report PROFILE=all")
     folders = (os.path.relpath(asked.data), os.path.relpath(asked.results))
     profile = profiles.load(asked.profile, parse_seeds(asked.seeds), asked.device, *folders)
     if asked.cluster:

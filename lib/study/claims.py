@@ -224,7 +224,8 @@ def by_block(plan: profiles.Profile, *, strict: bool = True) -> pandas.DataFrame
             if strict:
                 raise
     there = [table for table in tables if len(table)]
-    return pandas.concat(there, ignore_index=True).reindex(columns=BLOCKS) if there else pandas.DataFrame(columns=BLOCKS)
+    found = pandas.concat(there, ignore_index=True) if there else NOTHING
+    return found.reindex(columns=BLOCKS)
 
 
 def _blocks_of(name: str, plan: profiles.Profile) -> pandas.DataFrame:

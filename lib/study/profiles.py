@@ -9,7 +9,7 @@ directory.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from lib.study import devices, paths, vocabulary
@@ -112,7 +112,7 @@ class Run:
     @property
     def plan(self) -> Profile:
         """Its profile, with this run's seed, device and folders."""
-        return load(self.profile, [self.seed], self.device, self.data, self.results)
+        return named(self.profile, [self.seed], self.device, self.data, self.results)
 
     @property
     def settings(self) -> dict[str, dict[str, object]]:
@@ -215,12 +215,24 @@ def load(
 
     Raises ValueError, one line that names the file, the key and the valid ones, for whatever is unknown or ill-typed.
     """
+    found = named(name, seeds, device, data, results)
+    for dataset in found.grid:
+        _require_images(dataset, data, f"{paths.STUDY}: profiles.{name}.runs")
+    return found
+
+
+def named(
+    name: str,
+    seeds: Iterable[int] | None = None,
+    device: str = "auto",
+    data: str | os.PathLike = "data",
+    results: str | os.PathLike = "results",
+) -> Profile:
+    """The same whether there are images for it or not, which what is published does without."""
     entries = _schema().read()
     _one_of(name, entries, "profile", f"{paths.STUDY}: ")
     devices.check(device)
     entry = entries[name]
-    for dataset in entry["runs"]:
-        _require_images(dataset, data, f"{paths.STUDY}: profiles.{name}.runs")
     own = tuple(entry["seeds"] if seeds is None else seeds)
     _schema().check_seeds(own)
     return Profile(
@@ -233,6 +245,18 @@ def load(
         results=os.fspath(results),
         **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger")},
     )
+
+
+def panels() -> list[str]:
+    """The profiles in study.yaml that count as panels where several are reported on together."""
+    return [name for name, entry in _schema().read().items() if entry["panel"]]
+
+
+def over_panels(data: str | os.PathLike = "data", results: str | os.PathLike = "results") -> Profile:
+    """`vocabulary.ALL`: a profile without runs, which holds the report over all panels."""
+    own = {"name": vocabulary.ALL, "seeds": (), "threads": 1, "notebooks": ()}
+    nothing = {field.name: {} for field in fields(Profile) if field.default is MISSING}
+    return Profile(**nothing | own, device="cpu", data=os.fspath(data), results=os.fspath(results))
 
 
 def _schema():

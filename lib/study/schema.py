@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lib.study import paths
-from lib.study.vocabulary import PRECISIONS, REDUCTIONS, RULES
+from lib.study.vocabulary import ALL, PRECISIONS, REDUCTIONS, RULES
 
 ONE, EACH = "one value", "a value for each"  # forms of a setting; where an error is, they stand behind its key
 
@@ -191,6 +191,7 @@ class Entry(Section):
 
     runs: Grid
     seeds: Seeds
+    panel: Switch
     threads: Count
     cluster: Cluster
     notebooks: Names
@@ -225,6 +226,9 @@ def _read(path: Path, changed: int) -> dict[str, dict]:
     defaults = study.get("defaults", {})
     profiles = {name: _merge(defaults, entry) for name, entry in study.get("profiles", {}).items()}
     _check({"defaults": defaults, "profiles": profiles}, merged=True)
+    if ALL in profiles:
+        taken = f"the name is taken by the report over all panels (make report PROFILE={ALL}): choose another"
+        raise ValueError(f"{paths.STUDY}: profiles.{ALL}: {taken}")
     for name, entry in profiles.items():
         _check_names(entry, f"{paths.STUDY}: profiles.{name}")
     return profiles

@@ -9,3 +9,4 @@ REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # tha
 RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 LARGER_NETWORKS = "85-larger-networks"  # the notebook with the settings `larger`, and images of its own
 TIMING = ("80-cost", LARGER_NETWORKS)  # notebooks beside which no other runs on the same machine
+ALL = "all"  # no profile of study.yaml: the report over all that are published and count as panels

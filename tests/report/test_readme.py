@@ -114,6 +114,21 @@ def test_the_profile_that_says_most_is_quoted(tmp_path):
     assert "Profile cifar" in readme.filled(BARE, tmp_path)
 
 
+def test_the_opening_is_of_all_panels_where_these_are_published(tmp_path):
+    publish(tmp_path)
+    publish(tmp_path, "all", REPORT.replace("Profile quick", "Profile all").replace("## What to do", "## Other"))
+    text = readme.filled(BARE, tmp_path)
+    opening, advice = text.split("middle")
+    assert "*Profile all" in opening and "Profile quick" not in opening
+    assert "- **This.**" in advice and "*Profile quick" in advice
+
+
+def test_a_report_over_panels_alone_does_not_do(tmp_path):
+    publish(tmp_path, "all")
+    with pytest.raises(FileNotFoundError, match="holds no report of paper, cifar, quick"):
+        readme.filled(BARE, tmp_path)
+
+
 @pytest.mark.parametrize("heading", ["In short", "What to do", "The curves in short"])
 def test_a_report_without_what_it_quotes_is_named(tmp_path, heading):
     with pytest.raises(FileNotFoundError, match="holds no report of paper, cifar, quick: publish one"):

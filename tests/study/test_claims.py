@@ -312,3 +312,30 @@ def test_beside_the_paper_the_claim_about_few_examples_has_its_difference_at_eac
     found = claims.beside_paper(table(values).assign(dataset="cifar100", network="resnet20"), paper.auc())
     assert found.query("claim == 'C4'")["examples"].tolist() == [2, 10, 103]
     assert set(found["label"]) == {"sq:rand:norm, against taylorfo"} and set(found["part"]) == {"apart"}
+
+
+def test_claims_without_their_table_are_left_out_where_gaps_are_allowed(plan):
+    (plan.tables / "60-rivals-summary.csv").unlink()
+    pandas.read_csv(plan.tables / "80-cost-orders.csv").drop(columns="of").to_csv(
+        plan.tables / "80-cost-orders.csv", index=False
+    )
+    with pytest.raises(FileNotFoundError, match="60-rivals-summary"):
+        claims.by_block(plan)
+    found = claims.by_block(plan, strict=False)
+    assert set(claims.names()) - set(found["claim"]) == {"C7", "C8"}
+    assert list(found) == claims.BLOCKS and found.groupby("claim").size().unique().tolist() == [3]
+
+
+def test_a_table_of_older_code_is_named_with_what_it_lacks(plan):
+    orders = pandas.read_csv(plan.tables / "80-cost-orders.csv").drop(columns="budget")
+    orders.to_csv(plan.tables / "80-cost-orders.csv", index=False)
+    with pytest.raises(ValueError, match=r"80-cost-orders\.csv has no column 'budget': run its notebook again"):
+        claims.verdicts(plan)
+
+
+def test_the_verdict_is_on_the_values_of_blocks(plan):
+    found, verdicts = claims.by_block(plan), claims.verdicts(plan)
+    means = found.groupby("claim")["difference"].mean()
+    assert verdicts.set_index("claim")["effect"].to_dict() == pytest.approx(means.to_dict())
+    both = pandas.concat([found, found.assign(dataset="other")])  # of two profiles
+    assert claims.judged(both)["blocks"].tolist() == [6] * 12

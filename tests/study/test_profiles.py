@@ -9,7 +9,7 @@ import pytest
 from lib.images import datasets, networks, training
 from lib.running import reproduce
 from lib.scoring import criteria
-from lib.study import profiles, schema, vocabulary
+from lib.study import paths, profiles, schema, vocabulary
 
 
 def test_every_profile_of_the_study_loads_and_each_run_has_all_settings():
@@ -117,3 +117,15 @@ def test_a_folder_of_images_may_be_elsewhere(root):
 def test_an_unknown_name_lists_the_valid_ones(root, given, error):
     with pytest.raises(ValueError, match=error):
         profiles.Run(*given)
+
+
+def test_panels_are_the_profiles_that_say_so(root):
+    assert profiles.panels() == ["little"]
+    assert profiles.over_panels(results="elsewhere").runs == []
+    assert profiles.over_panels(results="elsewhere").report == paths.from_here("elsewhere/all/report.html")
+
+
+def test_no_profile_has_the_name_of_the_report_over_panels(root):
+    (root / "study.yaml").write_text(little.STUDY.replace("  little:\n", "  all:\n"))
+    with pytest.raises(ValueError, match=r"study.yaml: profiles.all: the name is taken by the report over all panels"):
+        profiles.names()

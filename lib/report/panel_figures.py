@@ -1,0 +1,148 @@
+"""Figures of several panels: curves, claims, places and sizes.
+
+Enters: tables of `analyses.over_panels`. Leaves: matplotlib figures. Panels differ by colour and marker alike.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy
+import pandas
+from matplotlib import pyplot, ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib.report import style
+from lib.study.analyses.over_panels import RIVALS, SIZES
+from lib.study.statistics import KINDS
+
+OVER = {"color": "0.1", "marker": "D", "markersize": 6}  # what stands for all panels
+WORDS = {"units": "units", "parameters": "parameters", "layers": "layers with units"}
+
+
+def looks(panels: Sequence[str]) -> dict[str, tuple]:
+    """Colour and marker of each panel."""
+    return dict(zip(panels, zip(style.palette(len(panels)), _markers(len(panels)), strict=True), strict=True))
+
+
+def _markers(count: int) -> list[str]:
+    return [style.MARKERS[place % len(style.MARKERS)] for place in range(count)]
+
+
+def curves(table: pandas.DataFrame, criteria: Sequence[str], paper: pandas.DataFrame) -> Figure:
+    """The curves of `over_panels.curves`: a row per panel, a column per number of examples, the panel's fewest first, a
+    line per criterion. Open circles: the paper's, where it has the panel.
+
+    Arguments:
+        paper: panel, examples, criterion, gone (%), accuracy.
+    """
+    panels, columns = list(dict.fromkeys(table["panel"])), int(table["orders"].max())
+    size = 2.6 * columns + 1.8, 2.1 * len(panels) + 0.5
+    figure, grid = pyplot.subplots(len(panels), columns, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for panel, line in zip(panels, grid, strict=True):
+        here = table[table["panel"] == panel]
+        numbers = sorted(here["examples"].unique())
+        top = 3 + 100 * pandas.concat([here, paper[paper["panel"] == panel]])["accuracy"].max()
+        for number, axes in zip(numbers, line, strict=False):
+            of = (rows[(rows["panel"] == panel) & (rows["examples"] == number)] for rows in (here, paper))
+            _curves(axes, *of, criteria)
+            axes.set(title=f"{panel}, {number:,} examples", xlim=(0, 50), ylim=(0, top))
+            axes.tick_params(labelsize=9)
+        for axes in line[len(numbers) :]:
+            axes.set_axis_off()
+    for column in grid.T:
+        [axes for axes in column if axes.axison][-1].tick_params(labelbottom=True)
+    figure.supxlabel(style.LABELS["share"], fontsize=11)
+    figure.supylabel(style.LABELS["accuracy"], fontsize=11)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def _curves(axes: Axes, lines: pandas.DataFrame, paper: pandas.DataFrame, criteria: Sequence[str]) -> None:
+    for criterion, colour, dashes in zip(criteria, style.colours(criteria), style.DASHES, strict=False):
+        line, circles = (rows[rows["criterion"] == criterion] for rows in (lines, paper))
+        axes.plot(line["gone"], 100 * line["accuracy"], color=colour, dashes=dashes, label=criterion)
+        axes.plot(circles["gone"], 100 * circles["accuracy"], "o", markersize=2.5, fillstyle="none", color=colour)
+
+
+def claims(over: pandas.DataFrame, by_panel: pandas.DataFrame, words: Mapping[str, str]) -> Figure:
+    """The effect of every claim, named and said in `words`: a marker per panel, and over panels the mean with its 95 %
+    interval, cut off at the edge where it is wider than three times what panels span. Claims whose effect is no
+    difference in relative auc are not here."""
+    over = over[(over["over"] == "panels") & over["kind"].isin(KINDS)]
+    there = by_panel[by_panel["claim"].isin(over["claim"]) & (by_panel["count"] > 0)]
+    panels = list(dict.fromkeys(by_panel["panel"]))
+    figure, axes = pyplot.subplots(figsize=(7, 0.42 * len(over) + 1.2))
+    axes.axvline(0, color="0.4", linewidth=1)
+    heights = {claim: height for height, claim in enumerate(over["claim"][::-1])}
+    for panel, (colour, marker) in looks(panels).items():
+        here = there[there["panel"] == panel]
+        level = here["claim"].map(heights) + 0.2
+        axes.plot(here["effect"], level, linestyle="none", color=colour, marker=marker, markersize=5, label=panel)
+    axes.margins(x=0.15)
+    ends = axes.get_xlim()
+    reach = numpy.array([over["effect"] - over["low"], over["high"] - over["effect"]])
+    level = over["claim"].map(heights) - 0.15
+    look = {"linestyle": "none", "elinewidth": 1.5, "capsize": 3, "label": "mean over panels"} | OVER
+    axes.errorbar(over["effect"], level, xerr=reach, **look)
+    named = [f"{words[claim]}  {claim}" for claim in heights]
+    axes.set(yticks=range(len(over)), yticklabels=named, xlim=ends, xlabel="difference in relative auc, 95 % interval")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def places(board: pandas.DataFrame, shown: Sequence[str], of: int) -> Figure:
+    """The places of `shown` criteria of a `over_panels.board`, among so many: a line per criterion, from its best place
+    in a panel to its worst, the best in the mean on top; a marker per panel, a black one for the place in the mean."""
+    here = board[board["criterion"].isin(shown)]
+    names, panels = list(dict.fromkeys(here["criterion"])), list(dict.fromkeys(board["panel"]))
+    heights = {name: -place for place, name in enumerate(names)}
+    figure, axes = pyplot.subplots(figsize=(7, 0.28 * len(names) + 1.2))
+    for name, own in here.groupby("criterion"):
+        axes.plot([own["place"].min(), own["place"].max()], [heights[name]] * 2, color="0.8", linewidth=3, zorder=0)
+    for panel, (colour, marker) in looks(panels).items():
+        own = here[here["panel"] == panel]
+        level = own["criterion"].map(heights)
+        axes.plot(own["place"], level, linestyle="none", color=colour, marker=marker, markersize=6, label=panel)
+    overall = here.drop_duplicates("criterion")
+    look = {"linestyle": "none", "color": "0.1", "marker": "|", "markersize": 12, "markeredgewidth": 2}
+    axes.plot(overall["overall"], overall["criterion"].map(heights), label="by the mean over panels", **look)
+    axes.set(yticks=list(heights.values()), yticklabels=names, xlabel=f"place among {of} criteria (1: the best)")
+    axes.set_xlim(0.9, 1.1 * of)
+    _make_logarithmic(axes, ticker.FormatStrFormatter("%g"), room=1000)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _make_logarithmic(axes: Axes, words: ticker.Formatter, room: float) -> None:
+    """Ticks at powers of ten, and at twice and five times as much where the axis spans no more than so many times its
+    lower end."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < room * low else (1,)))
+    axes.xaxis.set_major_formatter(words)
+    axes.minorticks_off()
+
+
+def sizes(found: pandas.DataFrame) -> Figure:
+    """The leads of `over_panels.by_network` over what networks are made of: a row per rival, a column per size, colour
+    and marker by data set; filled where the network was trained here, open where others trained it."""
+    datasets = list(dict.fromkeys(found["dataset"]))
+    shape = len(RIVALS), len(SIZES)
+    figure, grid = pyplot.subplots(*shape, figsize=(9.4, 7.2), sharex="col", sharey="row", layout="constrained")
+    for rival, line in zip(RIVALS, grid, strict=True):
+        for size, axes in zip(SIZES, line, strict=True):
+            axes.axhline(0, color="0.4", linewidth=1)
+            for dataset, (colour, marker) in looks(datasets).items():
+                for given, fill in ((False, "full"), (True, "none")):
+                    here = found[(found["dataset"] == dataset) & (found["given"] == given)]
+                    look = {"linestyle": "none", "color": colour, "marker": marker, "fillstyle": fill}
+                    word = f"{dataset}, trained {'by others' if given else 'here'}"
+                    axes.plot(here[size], here[f"lead_{rival}"], label=word if len(here) else None, **look)
+            axes.margins(0.15)
+            _make_logarithmic(axes, ticker.EngFormatter(sep=""), room=30)
+            axes.tick_params(labelsize=9)
+        line[0].set_ylabel(f"lead over {rival}", fontsize=10)
+    for size, axes in zip(SIZES, grid[-1], strict=True):
+        axes.set_xlabel(WORDS[size], fontsize=10)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
