@@ -25,12 +25,14 @@ from lib.pruning import masked
 from lib.scoring.batches import Batch, with_examples
 
 
-def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+def score(model: nn.Module, batches: Iterable[Batch], *, only: Tensor | None = None) -> dict[str, Tensor]:
     """What changes with one unit off, for each of the N units in the order of `units.units`: (N,) float64 on the CPU.
 
     Arguments:
         model: in eval mode, from images (M, C, H, W) to logits (M, K); left as it was found.
         batches: tuples (images, labels (M,) or None); further entries are ignored. They are gone through one by one.
+
+        only: (k,) numbers of the units to judge; those of the others are 0. Without it, all.
 
     Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
     absolute change of the mean cross-entropy.
@@ -42,7 +44,7 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
     for images, labels in with_examples(batches):
         with _quietly():
             images = models.ready(model, images)
-            singles = singles or _Singles(model, units(model, images[:1]), images)
+            singles = singles or _Singles(model, units(model, images[:1]), images, only)
             singles.add(images, labels)
     return singles.results()
 

@@ -102,6 +102,14 @@ def test_neither_the_batching_nor_the_order_of_examples_matters():
         torch.testing.assert_close(values, whole[name], rtol=1e-10, atol=1e-15)
 
 
+def test_some_units_alone_are_judged_as_among_all_and_the_others_are_0():
+    model, (images, labels) = toys.make(toys.Plain), toys.examples(toys.Plain, 5)
+    whole, some = oracle.score(model, [(images, labels)]), torch.tensor([4, 1])
+    for name, values in oracle.score(model, [(images, labels)], only=some).items():
+        torch.testing.assert_close(values[some], whole[name][some], rtol=1e-12, atol=0)
+        assert values.count_nonzero() == 2
+
+
 def test_the_model_is_left_as_it_was_found():
     model, (images, labels) = toys.make(toys.Plain), toys.examples(toys.Plain, 5)
     model.layers[0].weight.grad = torch.ones_like(model.layers[0].weight)

@@ -151,9 +151,10 @@ def _left_to_gain(headroom: pandas.DataFrame) -> str:
     tops, there = ([name for name in names if name in means.index] for names in (CEILINGS, (RECOMMENDED, "l2")))
     aucs = listed(f"`{name}`: {means.loc[name, 'auc_relative']:.3f}" for name in tops)
     ways = listed(f"`{name}` {100 * means.loc[name, 'furthest']:.0f} %" for name in there)
+    beyond = " (above 100 %: further than any of these orders)" if (means.loc[there, "furthest"] > 1).any() else ""
     return (
-        f"**How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
-        f"({aucs}) criteria go, in the mean over networks: {ways}."
+        f"**How much is left to gain?** Of the way from chance to the best order that is known only afterwards, from "
+        f"the oracle's images ({aucs}), criteria go, in the mean over networks: {ways}{beyond}."
     )
 
 

@@ -32,7 +32,8 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
         log = pandas.read_parquet(results.there(run.training))  # its times count where a training was interrupted, too
         row |= {"test_images": tested.images(run), "epochs": len(log)}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
-        row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"]}
+        before = sum(told["seconds"] for told in measured.get("taken_up", ()))
+        row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"] + before}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
         rows.append(row | {"peak_memory_mb": peak, "commit": _commit(measured)})
     return pandas.DataFrame(rows)
@@ -109,9 +110,9 @@ def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> panda
 
 
 def _commit(record: Mapping) -> str:
-    """Of the code that measured; where that is another than the record's, which checked it, both."""
+    """Of the code that measured; where others measured before, whose results it checked and took up, all of them."""
     *others, own = [_short(told["git"]) for told in (*record.get("taken_up", ()), record)]
-    return f"{', '.join(dict.fromkeys(others))}, checked by {own}" if others else own
+    return f"{', '.join(dict.fromkeys(others))}, checked and completed by {own}" if others else own
 
 
 def _short(git: Mapping | None) -> str:

@@ -315,8 +315,8 @@ def _given_back(plan: profiles.Profile) -> pandas.DataFrame:
     if not _is_run(plan, name):
         return NOTHING
     table = _unseen(_table(plan, name), _SEEN)
-    most = table["examples"] == table.groupby(PANEL)["examples"].transform("max")
-    here = table[most & (table["criterion"] == RECOMMENDED) & (table["share"] == 25)].dropna(subset="given_back")
+    own = table[(table["criterion"] == RECOMMENDED) & (table["share"] == 25)]
+    here = own[own["examples"] == own.groupby(PANEL)["examples"].transform("max")].dropna(subset="given_back")
     if here.empty:
         return NOTHING
     shares = here[[*RUN, "given_back"]].rename(columns={"given_back": "difference"})

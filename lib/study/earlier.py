@@ -22,9 +22,10 @@ from lib.study.columns import Cell
 class Earlier:
     """Tables of what was measured before and holds; empty ones of what must be measured.
 
-    `told` is for the record: of each code that measured some of it code, git, begun, seconds, cells (taken up) and how
-    that was checked: how many criteria were scored again, and of how many cells drawn from all, which were rescored,
-    the curves evaluated.
+    `told` is for the record: of each code that measured some of it code, git, begun, seconds, cells (that were taken up
+    from its record, whichever of these codes measured them) and how they were checked: how many criteria were scored
+    again and which were not, of how many cells drawn from all, which were rescored, the curves evaluated, and whether a
+    network was fine-tuned again.
     """
 
     curves: pandas.DataFrame = field(default_factory=pandas.DataFrame)
@@ -77,7 +78,7 @@ def found(
             return Earlier()
         raise ValueError(f"{error}: start again without MEASURED (CHECKPOINTS takes networks alone)") from error
     for told in checked.told[-1:]:
-        report(f"{told['cells']} cells are there already, by code {told['code'][:7]}; {told['rescored']} of them "
+        report(f"{told['cells']} cells are there already, last by code {told['code'][:7]}; {told['rescored']} of them "
                f"scored again and the curves of {told['evaluated']} evaluated again agree")  # fmt: skip
     return checked
 
@@ -88,7 +89,7 @@ def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.
     tables = [pandas.read_parquet(at / path.name) for path in (run.curves, run.scores, run.oracle, run.finetuning)]
     curves, scores = _asked_for(wanted, *tables[:2])
     rows = list(verification.cells(run, curves, scores, device))
-    criteria, odd = verification.criteria(run, curves, scores, device)
+    criteria, slow, odd = verification.criteria(run, curves, scores, device)
     odd += [row["differs"] for row in rows if row["differs"]] + verification.units(run, tables[2], device)
     tuned = tables[3] if _same_recipe(run, record) else tables[3][:0]
     odd += finetuning.differing(run, tuned, device) if len(tuned) else []
@@ -96,7 +97,8 @@ def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.
         raise ValueError(f"{at / run.curves.name} does not come out again: {'; '.join(odd)}")
     told = {name: record.get(name) for name in ("code", "git", "begun", "seconds")}
     told |= {"cells": len(set(measurements.cells_of(curves[[*Cell._fields]].drop_duplicates())))}
-    told |= {"criteria": criteria, "rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows)}
+    told |= {"criteria": len(criteria), "not_rescored": slow}
+    told |= {"rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows), "retrained": int(len(tuned) > 0)}
     return Earlier(curves, scores, tables[2], tuned, (*record.get("taken_up", ()), told))
 
 

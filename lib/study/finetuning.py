@@ -32,10 +32,7 @@ CRITERIA = (  # fixed before anything was measured; a profile's measuring settin
     *("sq:rand:norm", "l2", "l2:layer", "random"),
     *("taylorfo", "sq:norm", "sq:rand:norm:layer"),
 )
-SCRATCH = (
-    "sq:rand:norm",
-    "l2:layer",
-)  # whose networks are trained from scratch, too; `scratch` takes the first so many
+SCRATCH = ("sq:rand:norm", "l2:layer")  # also trained from scratch; `scratch` takes the first so many
 TRAINED, FRESH = "trained", "from scratch"  # with which weights a shrunk network starts
 NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
 RESOURCES = {"macs": "multiply-adds", "parameters": "parameters"}  # what a budget may be of
@@ -101,10 +98,13 @@ def measure(
 
 
 def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str) -> list[str]:
-    """What does not agree, in words, of the networks in a table of `measure` that are asked for today: shrunk again,
-    they must have the same size, and before training the same accuracy up to `verification.IMAGES`."""
+    """What does not agree, in words, of the networks in a table of `measure` that are asked for today.
+
+    Shrunk again, all must have the same size, and before training the same accuracy up to `verification.IMAGES`. One
+    that starts `TRAINED`, drawn by `verification.seed`, is trained again, and must then have the same accuracy, too.
+    """
     model, sets = loading.model(run, device), _sets(run, device)
-    test_images, odd = datasets.normalise(sets[1].images, *sets[2]).to(device), []
+    test_images, odd, there = datasets.normalise(sets[1].images, *sets[2]).to(device), [], []
     for network, slimming in _planned(run, model, sets, device):
         if (rows := _rows_of(table, network)).empty:
             continue
@@ -116,7 +116,15 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
         same = round(off) <= verification.IMAGES and all(was[name] == value for name, value in now.items())
         what = f"shrunk by {network.criterion} by {in_words(*network[:2])}, {network.start}"
         odd += [] if same else [f"{what}: accuracy was {was['accuracy']:.4f}, is {accuracy:.4f}"]
-    return odd
+        there += [(network, slimming, rows)] if network.start == TRAINED else []
+    if odd or not there:
+        return odd
+    network, slimming, rows = there[verification.seed(run) % len(there)]
+    again = _tune(run, device, model, sets, slimming, network)
+    was, now = (table.sort_values("epoch")["accuracy"].iloc[-1] for table in (rows, again))
+    same = round(abs(was - now) * len(sets[1])) <= verification.IMAGES
+    what = f"shrunk by {network.criterion} by {in_words(*network[:2])} and fine-tuned"
+    return [] if same else [f"{what}: accuracy was {was:.4f}, is {now:.4f}"]
 
 
 def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, Slimming]]:

@@ -64,10 +64,15 @@ def outputs(run: profiles.Run, notebook: str) -> list[Path]:
     return [*tables[notebook], run.record(notebook), run.executed(notebook)]
 
 
+def _taken_up(run: profiles.Run, notebook: str) -> list[Path]:
+    """Those of the `outputs` without which nothing is taken up; what is always measured anew is not among them."""
+    return [path for path in outputs(run, notebook) if path not in (run.repaired, run.silenced)]
+
+
 def set_aside(run: profiles.Run) -> None:
     """Lays what is measured of a run where 10-measure finds it when it runs again."""
-    if all(path.exists() for path in outputs(run, MEASURE)):
-        _copy(outputs(run, MEASURE), run.earlier)
+    if all(path.exists() for path in (there := _taken_up(run, MEASURE))):
+        _copy(there, run.earlier)
 
 
 def withdraw(profile: profiles.Profile) -> None:
@@ -91,11 +96,14 @@ def _at(folder: Path, run: profiles.Run) -> Path:
 def _lay(run: profiles.Run, notebook: str, at: Path) -> str:
     """Copies a run's outputs from the folder `at` to where they belong; says what they are."""
     as_it_is = notebook == TRAIN or _is_todays(run, at)
-    _copy([at / path.name for path in outputs(run, notebook)], run.folder if as_it_is else run.offered)
+    files = outputs(run, notebook) if as_it_is else _taken_up(run, notebook)
+    _copy([at / path.name for path in files], run.folder if as_it_is else run.offered)
     return DONE[notebook] if as_it_is else TO_CHECK
 
 
 def _is_todays(run: profiles.Run, at: Path) -> bool:
+    if not all((at / path.name).exists() for path in outputs(run, MEASURE)):
+        return False
     told = read_record(at, MEASURE)
     now = {"code": digests.code(MEASURE), "notebooks": list(run.plan.notebooks)}
     return told["settings"]["measuring"] == run.settings["measuring"] and all(told.get(key) == now[key] for key in now)
@@ -108,7 +116,7 @@ def require_fit(run: profiles.Run, notebook: str, at: Path, instead: str) -> Non
     Arguments:
         instead: what to do then, in words that follow on "train it anew, ".
     """
-    offered = [at / path.name for path in outputs(run, notebook)]
+    offered = [at / path.name for path in _taken_up(run, notebook)]
     if missing := [path for path in offered if not path.exists()]:
         raise ValueError(f"{missing[0]} is missing, without which {notebook} of {run.label} cannot be taken up")
     from lib.images import datasets  # takes seconds

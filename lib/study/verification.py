@@ -1,15 +1,15 @@
 """A sample of what was measured, measured again: does today's code find the same on today's machine?
 
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
-before, what is found now and whether they agree. Which are drawn follows from today's code and the run, so that nobody
-can choose them. Nothing that takes long is done again: cells on many images, and the oracle's orders, have only their
+before, what is found now and whether they agree. Which are drawn follows from today's code and the run. Nothing that takes long is done again: cells on many images, and the oracle's orders, have only their
 curves evaluated anew, from the scores that they have. Since an edit may change one criterion alone, every criterion is
-scored again somewhere.
+scored again somewhere, or named as one that was not.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy
 import pandas
@@ -20,13 +20,14 @@ from lib.study import ceilings, digests, loading, measurements, profiles, sampli
 from lib.study.columns import Cell, columns_of
 
 CELLS = 5  # of a run that are scored again, and as many of the others whose curves alone are evaluated again
-PASSES = 2000  # backward passes of one image each that scoring a cell again may take
+PASSES = 6000  # backward passes of one image each that scoring a cell again may take
 ROWS_OF_MAPS = 10  # as many passes a criterion that decomposes feature maps takes, roughly
 
 # What counts as the same: published scores are in single precision, and rounding may flip an image at a point.
 SCORES = 1e-4  # of the largest score
+GAPS = 1e-5  # of two scores that follow each other, as a share of them, below which rounding may turn them round
 IMAGES = 2  # that a point of a curve may have right or wrong in addition
-CHANGES = 1e-4  # of a squared change of the output
+CHANGES = 1e-4  # of a change of the output, squared, or of the loss
 NO_CHANGE = 1e-6  # below which such a change is rounding
 SHARES = 1e-9  # of what is left of multiply-adds and parameters, which are counted
 _SCORES = "scores differ by {:.0e} of the largest"
@@ -52,7 +53,7 @@ def draw(
     quick = [
         cell.sample != ceilings.SAMPLE and _passes(cell.criterion, used, classes) <= PASSES for cell, used in there
     ]
-    generator = numpy.random.default_rng(_seed(run))
+    generator = numpy.random.default_rng(seed(run))
     found = []
     for rescored in (True, False):
         some = [one for one, is_quick in zip(there, quick, strict=True) if is_quick == rescored]
@@ -60,7 +61,8 @@ def draw(
     return found
 
 
-def _seed(run: profiles.Run) -> int:
+def seed(run: profiles.Run) -> int:
+    """Of what is drawn of a run."""
     return int(hashlib.sha256(f"{digests.code('10-measure')} {run.label}".encode()).hexdigest()[:16], 16)
 
 
@@ -87,13 +89,13 @@ def cells(
     judged = data.for_oracle(run)
     for drawn in draw(run, curves, scores, count, len(data.train.classes)):
         points, values = _of_cell(curves, drawn.cell), _of_cell(scores, drawn.cell).astype({"score": "float64"})
-        off = numpy.nan
-        if drawn.rescored:
+        off, again = numpy.nan, values
+        if drawn.rescored:  # and the curve follows from what is scored now
             again = measurements.score(run, data, model, drawn.cell, drawn.used, [drawn.cell], lambda line: None)
             off = _off(values["score"].to_numpy(), again["score"].to_numpy())
-        now = measurements.evaluate(run, data, model, judged, values, [drawn.cell])
+        now = measurements.evaluate(run, data, model, judged, again, [drawn.cell])
         images, odd = _compared(points, now, _counts(run, data, drawn.cell), values["score"].to_numpy())
-        odd += [_SCORES.format(off)] if off > SCORES else []
+        odd += [] if not drawn.rescored or off <= SCORES else [_SCORES.format(off)]
         row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
         row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
         aucs = f"relative auc was {row['before']:.4f}, is {row['now']:.4f}"
@@ -102,12 +104,14 @@ def cells(
 
 def criteria(
     run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, device: torch.device | str
-) -> tuple[int, list[str]]:
-    """Scores every criterion again in the cell on most images that is scored in no time; returns how many criteria, and
-    what does not agree, in words."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Scores every criterion again in the cell on most images that does not take long; returns the criteria that were,
+    those that were not since each of their cells takes long, and what does not agree, in words."""
     data, model = sampling.Data.of(run, device), loading.model(run, device)
-    quick = [one for one in draw(run, curves, scores, len(curves), len(data.train.classes)) if one.rescored]
+    there = draw(run, curves, scores, len(curves), len(data.train.classes))
+    quick = [one for one in there if one.rescored]
     chosen = {one.cell.criterion: one for one in sorted(quick, key=lambda one: (one.used, one.cell))}
+    slow = {one.cell.criterion for one in there if one.cell.sample != ceilings.SAMPLE} - chosen.keys()
     groups: dict[tuple[Cell, int], list[Cell]] = {}
     for one in chosen.values():
         groups.setdefault((one.cell._replace(criterion=""), one.used), []).append(one.cell)
@@ -116,8 +120,8 @@ def criteria(
         again = measurements.score(run, data, model, sample, used, here, lambda line: None)
         for cell in here:
             before, now = (_of_cell(table, cell)["score"].to_numpy(float) for table in (scores, again))
-            odd += [f"{_named(cell)}: {_SCORES.format(off)}"] if (off := _off(before, now)) > SCORES else []
-    return len(chosen), odd
+            odd += [] if (off := _off(before, now)) <= SCORES else [f"{_named(cell)}: {_SCORES.format(off)}"]
+    return sorted(chosen), sorted(slow), odd
 
 
 def _of_cell(table: pandas.DataFrame, cell: Cell) -> pandas.DataFrame:
@@ -129,7 +133,7 @@ def _off(before: numpy.ndarray, now: numpy.ndarray) -> float:
     """The largest difference, as a share of the largest score."""
     if len(before) != len(now):
         return numpy.inf
-    return float(numpy.abs(before - now).max() / (numpy.abs(now).max() or 1.0))
+    return float(numpy.abs(before - now).max() / (numpy.abs(now).max() or 1.0))  # NaN where a score is
 
 
 def _counts(run: profiles.Run, data: sampling.Data, cell: Cell) -> dict[str, int]:
@@ -152,26 +156,29 @@ def _compared(
     if list(before["pruned"]) != list(now["pruned"]):
         return numpy.nan, ["its points are others"]
     sure = _sure(scores, before["pruned"])
-    found = [(before[name] - now[name]).abs()[sure] * count for name, count in counts.items()]
-    images = float(numpy.nanmax([0.0, *pandas.concat(found).round()]))
-    odd = [f"{images:.0f} images at a point"] if images > IMAGES else []
+    found = [_apart(before[name], now[name])[sure] * count for name, count in counts.items()]
+    images = float(numpy.max([0.0, *pandas.concat(found).round()]))
+    odd = [] if images <= IMAGES else [f"{images:.0f} images at a point"]
     alike = {"emptied": (0, 0), "macs": (0, SHARES), "parameters": (0, SHARES), "joint": (CHANGES, NO_CHANGE)}
     for name, (relative, least) in alike.items():
         close = numpy.isclose(before[name], now[name], rtol=relative, atol=least)
         close |= ~(_sure(scores, [measurements.tenth(len(scores))] * len(close)) if name == "joint" else sure)
-        odd += (
-            []
-            if close.all()
-            else [f"{name} was {before[name][~close].iloc[0]:.4g}, is {now[name][~close].iloc[0]:.4g}"]
-        )
+        if not close.all():
+            odd.append(f"{name} was {before[name][~close].iloc[0]:.4g}, is {now[name][~close].iloc[0]:.4g}")
     return images, odd
 
 
+def _apart(before: pandas.Series, now: pandas.Series) -> pandas.Series:
+    """How far two accuracies differ; NaN where one alone is, as of a group without images."""
+    return (before - now).abs().mask(before.isna() & now.isna(), 0.0)
+
+
 def _sure(scores: numpy.ndarray, numbers: Iterable[int]) -> numpy.ndarray:
-    """For every number of units off, whether single precision tells which: the last that goes from the first that
-    stays."""
-    ordered = numpy.sort(scores.astype("float32"))
-    return numpy.array([number in (0, len(ordered)) or ordered[number - 1] < ordered[number] for number in numbers])
+    """For every number of units off, whether rounding leaves no doubt which: the last that goes is less than the first
+    that stays."""
+    ordered = numpy.sort(scores.astype("float32").astype(float))
+    gaps = numpy.diff(ordered) > GAPS * numpy.abs(ordered[1:])
+    return numpy.array([number in (0, len(ordered)) or bool(gaps[number - 1]) for number in numbers])
 
 
 def _auc(points: pandas.DataFrame) -> float:
@@ -185,13 +192,14 @@ def _named(cell: Cell) -> str:
 
 
 def units(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str, count: int = CELLS) -> list[str]:
-    """What does not agree, in words, of a sample of the oracle's units: the change of the output with one off."""
+    """What does not agree, in words, of a sample of the oracle's units: the changes of output and loss with one off."""
     data, model = sampling.Data.of(run, device), loading.model(run, device)
-    before = table.set_index("unit")["output"]
-    chosen = numpy.random.default_rng(_seed(run)).permutation(len(before))[:count]
-    orders = [torch.tensor([unit, *(other for other in range(len(before)) if other != unit)]) for unit in chosen]
+    before = table.set_index("unit")
+    chosen = numpy.random.default_rng(seed(run)).permutation(len(before))[:count]
+    now = oracle.score(model, data.for_oracle(run), only=torch.from_numpy(chosen))
     odd = []
-    for unit, now in zip(chosen, oracle.joint(model, orders, 1, data.for_oracle(run)), strict=True):
-        if not numpy.isclose(before[unit], now, rtol=CHANGES, atol=NO_CHANGE):
-            odd.append(f"unit {unit}: the change of the output was {before[unit]:.4g}, is {now:.4g}")
+    for unit, (what, values) in product(chosen, now.items()):
+        was, found = before.loc[unit, what], values[unit].item()
+        if not numpy.isclose(was, found, rtol=CHANGES, atol=NO_CHANGE):
+            odd.append(f"unit {unit}: the change of the {what} was {was:.4g}, is {found:.4g}")
     return odd

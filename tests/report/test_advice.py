@@ -108,5 +108,7 @@ def test_a_repair_is_set_beside_none_on_the_most_examples():
         "`sq:rand:norm` a network then keeps 75 % of its accuracy (50 without). Of 3 criteria with repair, the best, "
         "`sq`, has 0.700."
     )
+    known_afterwards = table[-1:].assign(criterion="oracle:loss", auc_relative_repaired=0.9)
+    assert said(repaired=pandas.concat([table, known_afterwards])) == said(repaired=table)
     assert said(repaired=table[table["criterion"] != "sq"]).endswith("(50 without).")
     assert said(repaired=table[table["criterion"] == "l2"]) == said(repaired=table.head(0)) == ""

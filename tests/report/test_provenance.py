@@ -23,9 +23,14 @@ def test_runs_without_git_have_no_commit(plan):
 
 
 def test_measurements_taken_up_name_the_commits_that_measured_and_the_one_that_checked(plan):
-    told = [{"git": git} for git in ({"commit": "a" * 40, "dirty": False}, {"commit": "b" * 40, "dirty": True}, None)]
+    told = [
+        {"seconds": 100.0, "git": git}
+        for git in ({"commit": "a" * 40, "dirty": False}, {"commit": "b" * 40, "dirty": True}, None)
+    ]
     made_up.change(plan.runs[0].record("10-measure"), taken_up=told)
-    assert provenance.runs(plan)["commit"][0] == "aaaaaaa, bbbbbbb+, none, checked by 0123456+"
+    first = provenance.runs(plan).iloc[0]
+    assert first["commit"] == "aaaaaaa, bbbbbbb+, none, checked and completed by 0123456+"
+    assert first["measuring_seconds"] == 3 * 100 + 20.25
 
 
 @pytest.mark.parametrize("notebook", ["00-train", "10-measure"])

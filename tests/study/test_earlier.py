@@ -63,9 +63,10 @@ def test_the_same_numbers_are_taken_up_and_it_is_told_which_code_measured_and_on
     assert found.lacking(CELLS) == []
     (told,) = found.told
     assert {name: told[name] for name in ("code", "seconds", "cells")} == {"code": "old", "seconds": 7, "cells": 3}
-    assert (told["rescored"], told["evaluated"]) == (3, 3)
+    assert (told["rescored"], told["evaluated"], told["criteria"], told["not_rescored"]) == (3, 3, 3, [])
+    assert told["retrained"] == 1
     assert said == [
-        "3 cells are there already, by code old; 3 of them scored again and the curves of 3 evaluated again agree"
+        "3 cells are there already, last by code old; 3 of them scored again and the curves of 3 evaluated again agree"
     ]
     measured = measurements.measure(run, [], "cpu")
     for table, path in zip(found.completed(run, CELLS, "cpu", *measured), (run.curves, run.scores), strict=True):
@@ -80,6 +81,14 @@ def test_what_is_lacking_is_measured_in_addition_and_what_is_no_longer_asked_for
     both = found.completed(run, wanted, "cpu", *measured)
     for table, alone in zip(both, measurements.measure(run, wanted, "cpu"), strict=True):
         pandas.testing.assert_frame_equal(table, alone, check_exact=True)
+
+
+def test_what_is_measured_anew_anyway_need_not_be_there(run):
+    for path in (run.repaired, run.silenced):
+        (run.folder / path.name).unlink()
+    shutil.rmtree(run.earlier)
+    reuse.set_aside(run)
+    assert earlier.found(run, CELLS, "cpu").lacking(CELLS) == []
 
 
 def test_who_measured_first_is_told_after_many_edits(run):
@@ -101,6 +110,11 @@ def test_who_measured_first_is_told_after_many_edits(run):
             "finetuning",
             lambda table: table.assign(parameters=1),
             "shrunk by sq:rand:norm by 50 % of multiply-adds, trained: accuracy was ",
+        ),
+        (
+            "finetuning",
+            lambda table: table.assign(accuracy=table["accuracy"].where(table["epoch"] == 0, 0.0)),
+            " and fine-tuned: accuracy was 0.0000, is ",
         ),
     ],
 )

@@ -77,6 +77,14 @@ def test_scores_may_differ_by_a_share_of_the_largest(run, tables, share, agrees)
     assert (found == "") == agrees and (agrees or "scores differ by 1e-04 of the largest" in found)
 
 
+def test_a_curve_is_that_of_what_is_scored_now(run, tables, monkeypatch):
+    curves, scores = tables
+    monkeypatch.setattr(verification, "SCORES", 10.0)  # of the largest: no score differs by as much
+    mine = scores["criterion"] == "sq:rand:norm"
+    turned = scores.assign(score=scores["score"].where(~mine, -scores["score"]))  # whose curve would be another
+    assert differing(run, curves, turned)["sq:rand:norm"] == ""
+
+
 @pytest.mark.parametrize("column", ["macs", "joint", "emptied", "accuracy_rare"])
 def test_every_column_of_a_curve_counts(run, tables, column):
     curves, scores = tables
@@ -101,22 +109,26 @@ def cells_table(cells):
 
 
 def test_what_takes_long_is_not_scored_again(run):
-    quick = [Cell("l2", 0), Cell("sq", 2000), Cell("sq:exact", 200), Cell("sq:rand@4", 500), Cell("hrank", 200)]
-    slow = [Cell("sq", 2001), Cell("sq:exact", 201), Cell("sq:rand@4", 501), Cell("chip", 201)]
+    quick = [Cell("l2", 0), Cell("sq", 6000), Cell("sq:exact", 600), Cell("sq:rand@4", 1500), Cell("hrank", 600)]
+    slow = [Cell("sq", 6001), Cell("sq:exact", 601), Cell("sq:rand@4", 1501), Cell("chip", 601)]
+    slow += [Cell("oracle:loss", 10, 0, "oracle")]
     table = cells_table(quick + slow)
-    drawn = verification.draw(run, table, table, 9, classes=10)
+    drawn = verification.draw(run, table, table, 10, classes=10)
     assert sorted(one.cell for one in drawn if one.rescored) == sorted(quick)
     assert sorted(one.cell for one in drawn if not one.rescored) == sorted(slow)
 
 
 def test_every_criterion_is_scored_again_where_it_is_quick(run, tables, monkeypatch):
     curves, scores = tables
-    assert verification.criteria(run, curves, scores, "cpu") == (4, [])
+    names = sorted(cell.criterion for cell in CELLS)
+    assert verification.criteria(run, curves, scores, "cpu") == (names, [], [])
     changed = (scores["criterion"] == "sq") & (scores["unit"] == 0)
-    (said,) = verification.criteria(run, curves, scores.assign(score=scores["score"] + changed), "cpu")[1]
+    (said,) = verification.criteria(run, curves, scores.assign(score=scores["score"] + changed), "cpu")[2]
     assert said.startswith("sq on 40 images, draw 0 (long-tailed): scores differ by ")
+    lost = scores.assign(score=scores["score"].where(~changed))
+    assert verification.criteria(run, curves, lost, "cpu")[2] != []
     monkeypatch.setattr(verification, "PASSES", 10)
-    assert verification.criteria(run, curves, scores, "cpu") == (1, [])  # l2, which takes none
+    assert verification.criteria(run, curves, scores, "cpu") == (["l2"], names[1:], [])  # which takes none
 
 
 def test_the_sample_follows_from_code_and_run_alone(run, monkeypatch):
@@ -138,3 +150,6 @@ def test_units_of_the_oracle_are_judged_again(run):
     odd = judged.assign(output=judged["output"].where(numpy.arange(total) != worst, 0.0))
     (said,) = verification.units(run, odd, "cpu", total)
     assert said.startswith(f"unit {worst}: the change of the output was 0, is ")
+    odd = judged.assign(loss=judged["loss"].where(numpy.arange(total) != worst, 9.0))
+    (said,) = verification.units(run, odd, "cpu", total)
+    assert said.startswith(f"unit {worst}: the change of the loss was 9, is ")
