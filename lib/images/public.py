@@ -37,8 +37,9 @@ class Preparation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Float32 (M, C, H, W)."""
+        mean, std = (torch.tensor(moment, dtype=torch.float32) for moment in (self.mean, self.std))
         fitted = images if self.pixels is None else datasets.resized(images, self.pixels)
-        return datasets.normalise(fitted, torch.tensor(self.mean), torch.tensor(self.std))
+        return datasets.normalise(fitted, mean, std)
 
 
 @dataclass(frozen=True)
