@@ -279,10 +279,10 @@ def _schema():
 
 
 def _require_images(dataset: str, data: str | os.PathLike, where: str) -> None:
-    if dataset not in vocabulary.DATASETS and not (paths.ROOT / data / dataset / "train").is_dir():
+    known = (*vocabulary.DATASETS, *vocabulary.FOLDERS)
+    if dataset not in known and not (paths.ROOT / data / dataset / "train").is_dir():
         folder = paths.from_here(Path(data) / dataset / "train")
-        known = ", ".join(vocabulary.DATASETS)
-        raise ValueError(f"{where}: unknown data set {dataset!r}: use {known}, or make {folder}")
+        raise ValueError(f"{where}: unknown data set {dataset!r}: use {', '.join(known)}, or make {folder}")
 
 
 def _one_of(value: object, valid: Iterable[str], what: str, where: str) -> None:

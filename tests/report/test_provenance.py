@@ -9,7 +9,8 @@ from lib.study import profiles
 
 
 def test_runs_says_what_was_run_on_what(plan):
-    row = {"dataset": "digits", "network": "resnet8", "seed": 0, "accuracy": 0.5, "test_images": 450}
+    row = {"dataset": "digits", "network": "resnet8", "seed": 0, "trained_by": "this study"}
+    row |= {"accuracy": 0.5, "test_images": 450}
     row |= {"epochs": 3, "device": "A Processor"}
     row |= {"torch": "2.14.1", "training_seconds": 1.5, "measuring_seconds": 20.25, "peak_memory_mb": 900.0}
     row |= {"commit": "0123456+"}
