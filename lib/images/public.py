@@ -86,36 +86,43 @@ def load(name: str, path: str | os.PathLike, sha256: str, num_classes: int) -> n
     Raises OSError where there is no file; ValueError, one line that names it, where its weights have another `digest`
     than `sha256` (hex), or do not fit.
     """
-    tensors = {name: value.float() for name, value in checkpoints.weights(path).items() if not _is_counter(name)}
+    tensors = {name: value.float() for name, value in _without_counters(checkpoints.weights(path)).items()}
     if (found := digest(tensors)) != sha256:
         raise ValueError(f"{shown(path)} holds other weights than asked for: SHA-256 {found}, not {sha256}")
     model = networks.build(name, num_classes)
-    own = {name: value for name, value in model.state_dict().items() if not _is_counter(name)}
-    counters = {name: value for name, value in model.state_dict().items() if _is_counter(name)}
+    own = model.state_dict()
+    counters = {name: own[name] for name in own.keys() - _without_counters(own).keys()}
     try:
-        saving.load(model, counters | _named_as(own, tensors, PUBLIC[name].renamed))
+        saving.load(model, counters | named_here(name, own, tensors))
     except ValueError as error:
         raise ValueError(f"{shown(path)} does not fit {name} with {num_classes} classes: {error}") from error
     return model.eval()
 
 
+def named_here(network: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights, without counters, by the names that they have in `own`; where their publisher has others that are not
+    known, in its order, if all shapes are as there. Of a network that is not in `PUBLIC` they stay as they are."""
+    if network not in PUBLIC:
+        return dict(tensors)
+    own, tensors = _without_counters(own), _without_counters(tensors)
+    if tensors.keys() == own.keys():
+        return tensors
+    renamed = PUBLIC[network].renamed
+    if renamed is not str:
+        return {renamed(name): value for name, value in tensors.items()}
+    alike = [value.shape for value in own.values()] == [value.shape for value in tensors.values()]
+    return dict(zip(own, tensors.values(), strict=True)) if alike else tensors
+
+
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 (hex) of names, shapes and values in float32, by name: of the weights, not of the file around them."""
     found = hashlib.sha256()
-    for name in sorted(name for name in tensors if not _is_counter(name)):
+    for name in sorted(_without_counters(tensors)):
         value = tensors[name].float().cpu().contiguous()
         found.update(f"{name} {tuple(value.shape)}\0".encode())
         found.update(value.numpy().astype("<f4", copy=False).tobytes())
     return found.hexdigest()
 
 
-def _is_counter(name: str) -> bool:
-    return name.endswith(COUNTER)
-
-
-def _named_as(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], renamed: Callable[[str], str]) -> dict:
-    """The weights by the names of `own`; where no names are known, in its order, if all shapes are as there."""
-    named = {renamed(name): value for name, value in tensors.items()}
-    shapes = ([value.shape for value in part.values()] for part in (own, tensors))
-    in_order = renamed is str and named.keys() != own.keys() and len({*map(tuple, shapes)}) == 1
-    return dict(zip(own, tensors.values(), strict=True)) if in_order else named
+def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}

@@ -200,9 +200,9 @@ class Entry(Section):
     """A profile, or the defaults."""
 
     runs: Grid
+    seeds: Seeds
     given: Annotated[dict[Name, Annotated[dict[Name, Given], mapping()]], mapping()]
     notes: Annotated[dict[Name, Line], mapping()]
-    seeds: Seeds
     panel: Switch
     threads: Count
     cluster: Cluster
