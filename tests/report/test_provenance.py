@@ -55,6 +55,18 @@ def test_settings_of_the_other_notebook_do_not_matter(plan):
     assert provenance.check_consistent(plan).empty
 
 
+def test_networks_of_others_name_them_and_each_may_have_weights_of_its_own(plan, monkeypatch):
+    monkeypatch.setattr(profiles.Run, "is_given", True)
+    for run, sha256 in zip(plan.runs, "ab", strict=True):
+        settings = run.settings | {"training": {"sha256": sha256}}
+        given = {"source": "somebody", "licence": "MIT"}
+        made_up.change(run.record("00-train"), settings=settings, given=given)
+        pandas.DataFrame({"epoch": [0], "seconds": [0.0]}).to_parquet(run.training)
+    assert provenance.check_consistent(plan).empty
+    found = provenance.runs(plan)
+    assert list(found["trained_by"]) == ["somebody (MIT)"] * 2 and list(found["epochs"]) == [0, 0]
+
+
 def test_an_ablation_over_other_seeds_is_refused(plan):
     made_up.change(plan.record("30-sign"), parameters=plan.parameters | {"seeds": [0]})
     with pytest.raises(ValueError, match="the report against 30-sign differ in the seeds"):

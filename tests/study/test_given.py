@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from lib.images import datasets, networks, public, training
 from lib.network import saving
+from lib.running import reproduce
 from lib.study import given, loading, profiles, records, sampling, schema
 
 NETWORK = "resnet20a"
@@ -115,6 +116,12 @@ def test_a_record_says_whose_they_are(run):
     told = given.origin(run)["given"]
     assert (told["source"], told["licence"]) == ("akamaster/pytorch_resnet_cifar10 on GitHub", "BSD-2-Clause")
     assert told["sha256"] == run.settings["training"]["sha256"]
+
+
+def test_a_start_asks_for_the_weights_before_anything_runs(run):
+    (run.data_folder / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there are no weights data/weights.safetensors of resnet20a"):
+        reproduce.data_digests(run.plan)
 
 
 def test_several_seeds_would_count_one_network_several_times(run):
