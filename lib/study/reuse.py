@@ -81,7 +81,8 @@ def with_precision(then: Mapping[str, object], now: Mapping[str, object]) -> dic
 
     Those trainings computed in bfloat16 where the processor multiplies it; the network is what it is all the same.
     """
-    return dict(then) | ({"precision": now["precision"]} if then.get("precision") == "auto" else {})
+    old = then.get("precision") == "auto" and "precision" in now  # which weights that are given now have not
+    return dict(then) | ({"precision": now["precision"]} if old else {})
 
 
 def _at(folder: Path, run: profiles.Run) -> Path:
