@@ -487,7 +487,9 @@ def test_full_disk_leaves_nothing_half_written(pets, monkeypatch):
 
 def test_runs_that_start_together_decode_once(pets, monkeypatch):
     read, calls = datasets._read_folder, []
-    monkeypatch.setattr(datasets, "_read_folder", lambda found: calls.append(found.folder) or read(found))
+    monkeypatch.setattr(
+        datasets, "_read_folder", lambda found, classes: calls.append(found.folder) or read(found, classes)
+    )
     with ThreadPoolExecutor(4) as pool:
         loaded = list(pool.map(lambda _: datasets.load("pets", "train", pets), range(4)))
     assert sorted(map(str, calls)) == [f"{pets}/pets/{split}" for split in ("test", "train")]
