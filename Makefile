@@ -122,8 +122,9 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
-lock: $(READY) ## write requirements.lock anew from pyproject.toml
+lock: $(READY) ## write requirements.lock and weights.lock anew from pyproject.toml
 	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock
+	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-deps --group weights -o weights.lock
 
 audit: $(READY) ## look up the versions in requirements.lock among known vulnerabilities, over the network
 	@log=$$(mktemp); "$(PYTHON)" $(CALMLY) -m uv tool run --quiet $(AUDIT) $(STRICTLY) -r requirements.lock 2> "$$log" || failed=1; \

@@ -55,7 +55,7 @@ def of_all_runs(*patterns):
 
 
 def settings(section):
-    return lambda wildcards: profile.settings(wildcards.dataset)[section]
+    return lambda wildcards: profile.settings(wildcards.dataset, wildcards.network)[section]
 
 
 def data(wildcards):

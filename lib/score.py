@@ -33,7 +33,7 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from lib import importance
-from lib.images import files, folders, networks
+from lib.images import files, folders, networks, public
 from lib.images.checkpoints import HOLDERS, weights
 from lib.images.files import shown
 from lib.images.folders import Stream
@@ -100,10 +100,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
     made.add_argument("--pixels", type=int, metavar="P",
-                      help="sides of the images after the crop (224, for networks of torchvision's)")  # fmt: skip
+                      help="sides of the images after the crop (224, for networks of torchvision's, or what public "
+                      "weights want)")  # fmt: skip
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
-    made.add_argument("--mean", default=folders.IMAGENET[0], **triple, help="of the channels (those of ImageNet)")
-    made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--mean", **triple, help="of the channels (those of ImageNet, of public weights theirs)")
+    made.add_argument("--std", **triple, help="of the channels (likewise)")
     made.add_argument("--batch", type=int, default=64, metavar="B", help="images at once (64)")
     made.add_argument("--workers", type=int, default=2, metavar="W", help="that read images, for each process (2)")
     made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
@@ -227,7 +228,17 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
 # ---- what is asked for --------------------------------------------------------------------------------------------
 
 
+def _prepare(asked: argparse.Namespace) -> None:
+    """Fills in what the weights of a network that others have published expect of images, and ImageNet's moments."""
+    known = public.Preparation(*folders.IMAGENET)
+    if asked.network in public.PUBLIC:
+        known = public.PUBLIC[asked.network].preparation
+    asked.mean, asked.std = asked.mean or known.mean, asked.std or known.std
+    asked.pixels = known.pixels if asked.pixels is None else asked.pixels
+
+
 def _check(asked: argparse.Namespace) -> None:
+    _prepare(asked)
     if asked.pixels is None:
         if asked.network in networks.NETWORKS:
             raise ValueError(f"--pixels is missing: give the size of the images that {asked.network} was trained on,"
@@ -272,6 +283,7 @@ def _network(asked: argparse.Namespace) -> nn.Module:
         counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
         tensors = weights(asked.weights, own.keys() - counters.keys())
         tensors = {name: value for name, value in tensors.items() if not name.startswith(_FOR_TRAINING)}
+        tensors = public.named_here(asked.network, own, tensors)
         try:
             # Old files do not have the counters, and eval mode does not use them.
             saving.load(model, counters | tensors)

@@ -14,6 +14,8 @@ defaults:
   panel: true
   threads: 1
   cluster: {{partition: null, account: null, qos: null, gpus: 0, mem_mb: 1000, runtime: 5, options: ''}}
+  given: {{}}
+  notes: {{}}
   notebooks: [15-replication]
   training: {{epochs: 2, batch: 8, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, warmup: 0.5,
              crop: 0, flip: false, precision: float32}}

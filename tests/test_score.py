@@ -74,6 +74,22 @@ def test_the_table_holds_what_scoring_gives(words, model, folder, tmp_path, caps
     assert said.err == "labels: 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, 7 7, 8 8, 9 9\n"
 
 
+def test_public_weights_are_taken_by_their_own_names_and_images_as_they_want_them(folder, tmp_path, monkeypatch):
+    model, seen = networks.build("efficientnet-lite0", 10).eval(), []
+    theirs = {f"layer-{number}": value for number, value in enumerate(model.state_dict().values()) if value.ndim}
+    torch.save(theirs, tmp_path / "theirs.pth")
+    stream = folders.stream
+    monkeypatch.setattr(
+        folders, "stream", lambda *of, **how: seen.append((of[1], how["moments"])) or stream(*of, **how)
+    )
+    words = ["efficientnet-lite0", str(folder), "--weights", str(tmp_path / "theirs.pth"), "--classes", "10"]
+    words += ["--criteria", "l2", "--device", "cpu", "--output", str(tmp_path / "l2.parquet")]
+    assert score.main(words) == 0
+    assert seen == [(224, ((127 / 255,) * 3, (128 / 255,) * 3))]
+    expected = importance.score(model, [(torch.zeros(1, 3, 32, 32), None)], ["l2"])["l2"]
+    assert pandas.read_parquet(tmp_path / "l2.parquet")["l2"].to_numpy() == pytest.approx(expected.numpy())
+
+
 def test_where_there_is_no_terminal_a_line_comes_now_and_then(words, capsys, monkeypatch):
     words.remove("--labels")
     monkeypatch.setattr(score, "PATIENCE", 0)

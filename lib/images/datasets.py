@@ -29,6 +29,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lib.images import files
 from lib.images.files import shown
@@ -37,7 +38,8 @@ SPLITS = ("train", "test")
 ARCHIVES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "stl10": "stl10_binary"}  # their folders
 NAMES = ("digits", *ARCHIVES)
 LAYOUT = "{train,test}/<class>/<image>"
-CHUNK = 256  # images decoded by a thread at a time
+CLASSES = "classes.txt"  # beside the splits: which classes there are, one a line
+CHUNK = 256  # images decoded by a thread, or resized, at a time
 DIGITS_TEST, DIGITS_SEED = 450, 20231020  # 45 test images of each digit, drawn by `subset` with this seed
 
 
@@ -75,7 +77,8 @@ def load(name: str, split: str, root: str | Path = "data") -> ImageSet:
     """Data set `name`, `split` "train" or "test", from `<root>/<name>/<split>/<class>/<image>`, embedded or downloaded.
 
     Decoded images are kept in `<root>/.cache`, verified by digest, and decoded again whenever the source changes. Both
-    splits have the same classes and images of one size; where both are grey images have one channel, else three.
+    splits have the same classes, unless `<root>/<name>/classes.txt` names them, which may then lack images, and images
+    of one size; where both are grey images have one channel, else three.
 
     Raises ValueError for an unknown name or split and for images that make no data set, FileNotFoundError where there
     are neither images nor a network, RuntimeError for a damaged cache that cannot be rebuilt.
@@ -155,8 +158,11 @@ class _Source:
 def _source(name: str, split: str, root: Path) -> _Source:
     folder = root / name
     if (folder / split).is_dir():
-        found = _listed(folder, split)
-        return _Source(files.fingerprint(found.folder, found.images), lambda: _read_folder(found))
+        found, classes = _listed(folder, split)
+        fingerprint = files.fingerprint(found.folder, found.images)
+        if classes is not None:
+            fingerprint += f", classes {hashlib.sha256(json.dumps(classes).encode()).hexdigest()}"
+        return _Source(fingerprint, lambda: _read_folder(found, classes or list(found.classes)))
     if name == "digits" and not _is_image_folder(folder):
         return _Source(f"scikit-learn {version('scikit-learn')}, seed {DIGITS_SEED}", lambda: _read_digits(split))
     if name in ARCHIVES and not _is_image_folder(folder):
@@ -176,11 +182,31 @@ def _is_image_folder(folder: Path) -> bool:
     return any((folder / split).is_dir() for split in SPLITS)
 
 
-def _listed(folder: Path, split: str) -> files.Listing:
-    require_same_classes(folder)
+def _listed(folder: Path, split: str) -> tuple[files.Listing, list[str] | None]:
+    """What is in a split, and the classes that the data set names, if it does."""
+    classes = _named_classes(folder)
+    if classes is None:
+        require_same_classes(folder)
     found = files.below(folder / split)
     found.require_classes()
-    return found
+    if classes is not None and (odd := [name for name in found.classes if name not in set(classes)]):
+        names, named = ", ".join(map(shown, odd[:5])), shown(folder / CLASSES)
+        raise ValueError(f"{shown(folder / split)}: classes that {named} does not name: {names}; add or remove them")
+    return found, classes
+
+
+def _named_classes(folder: Path) -> list[str] | None:
+    """The lines of the data set's file of classes, if there is one."""
+    path = folder / CLASSES
+    if not path.is_file():
+        return None
+    try:
+        classes = path.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is not UTF-8: give one name of a class a line") from error
+    if not classes or "" in classes or len(set(classes)) < len(classes):
+        raise ValueError(f"{shown(path)} must name each class once, one a line, without empty lines")
+    return classes
 
 
 def require_same_classes(folder: str | os.PathLike) -> None:
@@ -192,17 +218,18 @@ def require_same_classes(folder: str | os.PathLike) -> None:
         raise ValueError(f"{shown(folder)}: classes in only one of train and test: {names}; give both the same")
 
 
-def _read_folder(found: files.Listing) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _read_folder(found: files.Listing, classes: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     found.tell()
     paths = [os.path.join(found.folder, name) for name in found.images]
-    labels = np.repeat(np.arange(len(found.classes)), [len(images) for images in found.classes.values()])
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.repeat([number[name] for name in found.classes], [*map(len, found.classes.values())])
     with files.quietly():  # around all threads, as that is not to be switched by one of them
         shape = _pixels(paths[0])[0].shape
         images = _room(len(paths), shape, found.folder)
         with ThreadPoolExecutor() as pool:
             starts = range(0, len(paths), CHUNK)
             all_grey = all(list(pool.map(partial(_decode, images, paths), starts)))
-    return (images[:, :1].copy() if all_grey else images), labels, list(found.classes)
+    return (images[:, :1].copy() if all_grey else images), labels, classes
 
 
 def _room(count: int, shape: tuple[int, ...], folder: str) -> np.ndarray:
@@ -415,6 +442,17 @@ def normalise(images_uint8: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtyp
         raise ValueError("mean and std are of pixels from 0 to 1: divide by 255 those of pixels from 0 to 255")
     scale = torch.where(std > 0, std, torch.ones_like(std))
     return images_uint8.to(wide).div_(255).sub_(mean).div_(scale).to(dtype)
+
+
+def resized(images: Tensor, pixels: int) -> Tensor:
+    """Images uint8 (M, C, H, W) stretched to `pixels` x `pixels`, uint8: bicubic, smoothed where they get smaller, and
+    rounded. Those that have this size stay as they are."""
+    _check_pixels(images)
+    if images.shape[2:] == (pixels, pixels):
+        return images
+    how = {"size": (pixels, pixels), "mode": "bicubic", "antialias": True}
+    parts = (functional.interpolate(part.float(), **how) for part in images.split(CHUNK))
+    return torch.cat([part.round_().clamp_(0, 255).to(torch.uint8) for part in parts])
 
 
 def _check_pixels(images: Tensor, channels: int | None = None) -> None:

@@ -2,8 +2,9 @@
 
 Enters: a name, the number of classes and of input channels. Leaves: a freshly initialised `nn.Module` from images
 (M, C, H, W) to logits (M, num_classes). CIFAR ResNets: He et al. 2016 (arXiv 1512.03385, section 4.2) with 1x1
-convolutions as shortcuts; VGG with BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv
-1409.1556), as the paper uses it. No operation here overwrites a BatchNorm's output, so scoring needs no copies.
+convolutions as shortcuts, or, where a name ends in "a", with their option A, shortcuts without parameters; VGG with
+BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv 1409.1556), as the paper uses it. No
+operation of these overwrites a BatchNorm's output, so scoring needs no copies.
 """
 
 import difflib
@@ -13,15 +14,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.images.efficientnets import EfficientNetLite
+
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where the shape changes."""
+class Padded(nn.Module):
+    """Option A: every `stride`-th pixel, and channels of zeros, half of them in front, where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.stride, self.before = stride, (outputs - inputs) // 2
+        self.behind = outputs - inputs - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        thinned = x[:, :, :: self.stride, :: self.stride]
+        return functional.pad(thinned, (0, 0, 0, 0, self.before, self.behind))
+
+
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut, made by `changing` where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, changing: Callable[[int, int, int], nn.Module]):
         super().__init__()
         self.conv1 = _convolution(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
@@ -29,7 +49,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            self.shortcut = changing(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)))
@@ -41,14 +61,21 @@ class SmallResNet(nn.Module):
     """A ResNet with a 3x3 stem for images of 8 to 64 pixels: one stage per width, each halving the resolution but the
     first."""
 
-    def __init__(self, blocks: int, num_classes: int, in_channels: int, widths: Sequence[int] = (16, 32, 64)):
+    def __init__(
+        self,
+        blocks: int,
+        num_classes: int,
+        in_channels: int,
+        widths: Sequence[int] = (16, 32, 64),
+        changing: Callable[[int, int, int], nn.Module] = _projection,
+    ):
         super().__init__()
         self.conv1 = _convolution(in_channels, widths[0], 3)
         self.bn1 = nn.BatchNorm2d(widths[0])
         stages, inputs = [], widths[0]
         for stage, width in enumerate(widths):
             for block in range(blocks):
-                stages.append(BasicBlock(inputs, width, 2 if stage and not block else 1))
+                stages.append(BasicBlock(inputs, width, 2 if stage and not block else 1, changing))
                 inputs = width
         self.blocks = nn.Sequential(*stages)
         self.classifier = nn.Linear(inputs, num_classes)
@@ -85,6 +112,14 @@ def _small_image_resnet18(num_classes: int, in_channels: int) -> nn.Module:
     return model
 
 
+def _option_a(blocks: int) -> Callable[[int, int], nn.Module]:
+    return lambda classes, channels: SmallResNet(blocks, classes, channels, changing=Padded)
+
+
+def _efficientnet_lite(width: float, depth: float) -> Callable[[int, int], nn.Module]:
+    return lambda classes, channels: EfficientNetLite(width, depth, classes, channels)
+
+
 _VGG19 = [[64] * 2, [128] * 2, [256] * 4, [512] * 4, [512] * 4]
 
 # name -> builder of (num_classes, in_channels); any other name is looked up in torchvision
@@ -92,9 +127,16 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": lambda classes, channels: SmallResNet(1, classes, channels),
     "resnet20": lambda classes, channels: SmallResNet(3, classes, channels),
     "resnet56": lambda classes, channels: SmallResNet(9, classes, channels),
+    "resnet20a": _option_a(3),
+    "resnet32a": _option_a(5),
+    "resnet44a": _option_a(7),
+    "resnet56a": _option_a(9),
     "vgg8": lambda classes, channels: SmallVGG([[16] * 2, [32] * 2, [64] * 3], classes, channels),
     "vgg19": lambda classes, channels: SmallVGG(_VGG19, classes, channels),
     "resnet18-small": _small_image_resnet18,
+    "efficientnet-lite0": _efficientnet_lite(1.0, 1.0),
+    "efficientnet-lite1": _efficientnet_lite(1.0, 1.1),
+    "efficientnet-lite2": _efficientnet_lite(1.1, 1.2),
 }
 
 

@@ -69,7 +69,9 @@ def _figure(block: Figure, profile: profiles.Profile, number: int, links: str) -
 def _facts(profile: profiles.Profile) -> str:
     grid = "; ".join(f"{dataset}: {', '.join(networks)}" for dataset, networks in profile.grid.items())
     seeds = f"seed{'s' if len(profile.seeds) > 1 else ''} {', '.join(map(str, profile.seeds))}"
-    return f"Profile {profile.name} · {tables.escape(grid)} · {seeds}"
+    others = ", ".join(network for networks in profile.given.values() for network in networks)
+    trained = f" · trained by others: {tables.escape(others)}" if others else ""
+    return f"Profile {profile.name} · {tables.escape(grid)} · {seeds}{trained}"
 
 
 def _files_of_notebook(notebook: str, profile: profiles.Profile) -> str:

@@ -20,17 +20,18 @@ FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device",
 def runs(profile: profiles.Profile) -> pandas.DataFrame:
     """What was run on what: one row per run, from its records and training log.
 
-    Columns: dataset, network, seed, accuracy (test, nothing pruned), test_images (that its curves are on), epochs,
-    device, torch, training_seconds, measuring_seconds, peak_memory_mb (the larger of the two), commit ("+": with
-    changes not committed; of all code that measured, and of that which checked it where it took up what others
-    measured). Raises FileNotFoundError naming what is missing.
+    Columns: dataset, network, seed, trained_by, accuracy (test, nothing pruned), test_images (that its curves are on),
+    epochs (0 where others trained), device, torch, training_seconds, measuring_seconds, peak_memory_mb (the larger of
+    the two), commit ("+": with changes not committed; of all code that measured, and of that which checked it where it
+    took up what others measured). Raises FileNotFoundError naming what is missing.
     """
     rows = []
     for run in profile.runs:
         trained, measured = (read_record(run.record(notebook)) for notebook in results.PER_RUN)
-        row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "accuracy": trained["accuracy"]}
+        row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "trained_by": _trainer(trained)}
+        row["accuracy"] = trained["accuracy"]
         log = pandas.read_parquet(results.there(run.training))  # its times count where a training was interrupted, too
-        row |= {"test_images": tested.images(run), "epochs": len(log)}
+        row |= {"test_images": tested.images(run), "epochs": int(log["epoch"].max())}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
         before = sum(told["seconds"] for told in measured.get("taken_up", ()))
         row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"] + before}
@@ -53,7 +54,13 @@ def check_consistent(profile: profiles.Profile) -> pandas.DataFrame:
         for dataset in profile.grid:
             here = {run.label: record for run, record in of_runs.items() if run.dataset == dataset}
             _require_one(profile, f"data of {notebook}", {label: record["data"] for label, record in here.items()})
-            settings = {label: record["settings"][results.PER_RUN[notebook]] for label, record in here.items()}
+            section = results.PER_RUN[notebook]
+            settings = {
+                run.label: record["settings"][section]
+                for run, record in of_runs.items()
+                if run.dataset == dataset
+                and not (run.is_given and section == "training")  # each has weights of its own
+            }
             _require_one(profile, f"settings of {notebook}", settings)
     for run in profile.runs:
         trained, measured = (of_runs[run]["checkpoint"] for of_runs in records.values())
@@ -107,6 +114,11 @@ def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> panda
         if len(alike) > 1:
             rows += [{"field": name, "value": value, "runs": ", ".join(labels)} for value, labels in alike.items()]
     return pandas.DataFrame(rows, columns=["field", "value", "runs"])
+
+
+def _trainer(record: Mapping) -> str:
+    given = record.get("given")
+    return f"{given['source']} ({given['licence']})" if given else "this study"
 
 
 def _commit(record: Mapping) -> str:

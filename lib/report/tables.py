@@ -105,6 +105,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "loss": "training loss (nats)",
     "learning_rate": "learning rate",
     "epochs": "epochs trained",
+    "trained_by": "trained by",
     "curves": "curves",
     "training_seconds": "training (s)",
     "measuring_seconds": "measuring, since its last start (s)",

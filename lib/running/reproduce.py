@@ -174,10 +174,15 @@ def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
     """Digests of the train and test images of every data set of the profile, which are fetched where need be; under the
     name of 85-larger-networks, if the profile has it, the fingerprints of its folders.
 
-    Raises ValueError where the profile asks for more of them than there are, before hours go into training on them.
+    Raises ValueError where the profile asks for more of them than there are, and FileNotFoundError where weights that
+    are given are not there, before hours go into training on them.
     """
     from lib.images import datasets  # takes seconds
+    from lib.study import given
 
+    for run in profile.runs:
+        if run.is_given:
+            given.require_file(run)
     found = {}
     for name in profile.grid:
         train, test = (datasets.load(name, split, profile.data) for split in datasets.SPLITS)
@@ -189,7 +194,8 @@ def data_digests(profile: profiles.Profile) -> dict[str, list[str | None]]:
 
 
 def _check_numbers(profile: profiles.Profile, dataset: str, train: "ImageSet", test: "ImageSet") -> None:
-    settings, where = profile.settings(dataset)["measuring"], f"{paths.STUDY}: profiles.{profile.name}.measuring"
+    settings = profile.settings(dataset, profile.grid[dataset][0])["measuring"]
+    where = f"{paths.STUDY}: profiles.{profile.name}.measuring"
     if settings["test_images"] != "all" and settings["test_images"] > len(test):
         asked = f"{settings['test_images']} images of {dataset} asked for, but there are only {len(test)}"
         raise ValueError(f"{where}.test_images: {asked} test images")

@@ -12,18 +12,22 @@ from torch import nn
 
 from lib.images import datasets, networks
 from lib.network import saving
-from lib.study import paths, profiles, records
+from lib.study import given, paths, profiles, records
 
 
 def model(run: profiles.Run, device: torch.device | str) -> nn.Module:
-    """The run's trained network, in eval mode on `device`.
+    """The run's trained network, in eval mode on `device`; of a run whose weights are given, from their file.
 
     Raises FileNotFoundError before it has been trained, ValueError naming the file where it is damaged or not the one
     that the training's record tells of.
     """
     train = datasets.load(run.dataset, "train", run.data_folder)
-    model = networks.build(run.network, len(train.classes), train.images.shape[1])
-    saving.restore(model, run.checkpoint)
+    if run.is_given:
+        given.require_reference(run)
+        model = given.model(run, len(train.classes))
+    else:
+        model = networks.build(run.network, len(train.classes), train.images.shape[1])
+        saving.restore(model, run.checkpoint)
     _require_as_recorded(run)
     return model.to(device, memory_format=torch.channels_last)
 

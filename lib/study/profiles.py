@@ -28,6 +28,8 @@ class Profile:
     training: Mapping[str, object]
     measuring: Mapping[str, object]
     larger: Mapping[str, object]
+    given: Mapping[str, Mapping[str, Mapping[str, object]]]  # data set -> network -> weights that others published
+    notes: Mapping[str, str]  # data set -> what a reader must know of it
     device: str = "auto"
     data: str = "data"
     results: str = "results"
@@ -69,9 +71,12 @@ class Profile:
         """Where the record of `notebook` is."""
         return self.folder / "notebooks" / f"{notebook}.json"
 
-    def settings(self, dataset: str) -> dict[str, dict[str, object]]:
-        """The settings "training" and "measuring" as they are for one of the profile's data sets."""
-        return {"training": _settled(self.training, dataset), "measuring": _settled(self.measuring, dataset)}
+    def settings(self, dataset: str, network: str) -> dict[str, dict[str, object]]:
+        """The settings "training" and "measuring" as they are for one of the profile's panels; where the network's
+        weights are given, what is said of them stands under "training"."""
+        given = self.given.get(dataset, {}).get(network)
+        training = _settled(self.training, dataset) if given is None else dict(given)
+        return {"training": training, "measuring": _settled(self.measuring, dataset)}
 
     def settings_of(self, notebook: str) -> tuple[str, dict[str, object]]:
         """The settings that a notebook over all runs rests on: the name of their section, and them."""
@@ -90,7 +95,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of a profile's grid: a network trained on a data set from a seed.
+    """One cell of a profile's grid: a network trained on a data set from a seed, or by others.
 
     Raises ValueError, listing the valid ones, for a profile, data set or network that study.yaml does not name.
     """
@@ -116,8 +121,13 @@ class Run:
 
     @property
     def settings(self) -> dict[str, dict[str, object]]:
-        """{"training": {...}, "measuring": {...}}, as they are for this run's data set."""
-        return self.plan.settings(self.dataset)
+        """{"training": {...}, "measuring": {...}}, as they are for this run's data set and network."""
+        return self.plan.settings(self.dataset, self.network)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether others have trained its network, whose weights it takes: see `given`."""
+        return self.network in self.plan.given.get(self.dataset, {})
 
     @property
     def threads(self) -> int:
@@ -235,6 +245,9 @@ def named(
     entry = entries[name]
     own = tuple(entry["seeds"] if seeds is None else seeds)
     _schema().check_seeds(own)
+    if entry["given"] and len(own) > 1:
+        where = f"{paths.STUDY}: profiles.{name}.given"
+        raise ValueError(f"{where}: with several seeds one network would count several times: give one seed")
     return Profile(
         name=name,
         grid={dataset: tuple(networks) for dataset, networks in entry["runs"].items()},
@@ -243,7 +256,7 @@ def named(
         device=device,
         data=os.fspath(data),
         results=os.fspath(results),
-        **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger")},
+        **{key: entry[key] for key in ("threads", "cluster", "training", "measuring", "larger", "given", "notes")},
     )
 
 
@@ -266,10 +279,10 @@ def _schema():
 
 
 def _require_images(dataset: str, data: str | os.PathLike, where: str) -> None:
-    if dataset not in vocabulary.DATASETS and not (paths.ROOT / data / dataset / "train").is_dir():
+    known = (*vocabulary.DATASETS, *vocabulary.FOLDERS)
+    if dataset not in known and not (paths.ROOT / data / dataset / "train").is_dir():
         folder = paths.from_here(Path(data) / dataset / "train")
-        known = ", ".join(vocabulary.DATASETS)
-        raise ValueError(f"{where}: unknown data set {dataset!r}: use {known}, or make {folder}")
+        raise ValueError(f"{where}: unknown data set {dataset!r}: use {', '.join(known)}, or make {folder}")
 
 
 def _one_of(value: object, valid: Iterable[str], what: str, where: str) -> None:

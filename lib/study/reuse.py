@@ -71,7 +71,8 @@ def _taken_up(run: profiles.Run, notebook: str) -> list[Path]:
 
 def set_aside(run: profiles.Run) -> None:
     """Lays what is measured of a run where 10-measure finds it when it runs again."""
-    if all(path.exists() for path in (there := _taken_up(run, MEASURE))):
+    there = _taken_up(run, MEASURE)
+    if all(path.exists() for path in there):
         _copy(there, run.earlier)
 
 
@@ -86,7 +87,8 @@ def with_precision(then: Mapping[str, object], now: Mapping[str, object]) -> dic
 
     Those trainings computed in bfloat16 where the processor multiplies it; the network is what it is all the same.
     """
-    return dict(then) | ({"precision": now["precision"]} if then.get("precision") == "auto" else {})
+    old = then.get("precision") == "auto" and "precision" in now  # which weights that are given now have not
+    return dict(then) | ({"precision": now["precision"]} if old else {})
 
 
 def _at(folder: Path, run: profiles.Run) -> Path:

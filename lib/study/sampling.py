@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.images import datasets
-from lib.study import profiles
+from lib.study import given, profiles
 
 BANDS = ("common", "middle", "rare")  # thirds of the classes of a long-tailed set of examples
 _PURPOSES = ("random", "stratified", "long-tailed", "oracle", "repair", "scratch")
@@ -31,8 +31,8 @@ class Data:
         train, test = (datasets.load(run.dataset, split, run.data_folder) for split in ("train", "test"))
         limit = _limit(run, device)
         kept = slice(None) if limit is None else datasets.subset(test, limit, seed=0, stratified=True)
-        moments = datasets.statistics(train.images)
-        pixels = (datasets.normalise(images, *moments).to(device) for images in (train.images, test.images[kept]))
+        prepare = given.preparation(run, train.images)
+        pixels = (prepare(images).to(device) for images in (train.images, test.images[kept]))
         return cls(train, *pixels, test.labels[kept])
 
     def batches(self, examples: int, sample: str, *, seed: int, size: int) -> list[tuple[Tensor, Tensor, Tensor]]:

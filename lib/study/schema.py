@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lib.study import paths
-from lib.study.vocabulary import ALL, PRECISIONS, REDUCTIONS, RULES
+from lib.study.vocabulary import ALL, PRECISIONS, PUBLIC, REDUCTIONS, RULES, TUNING
 
 ONE, EACH = "one value", "a value for each"  # forms of a setting; where an error is, they stand behind its key
 
@@ -81,6 +81,8 @@ Amount = Annotated[Literal["all"] | Count, must_be("a whole number, 1 or more, o
 Switch = Annotated[bool, Field(strict=True), must_be("true or false")]
 Line = Annotated[Text, Field(pattern=re.compile(r"\A[^\n]*\Z")), must_be("a text of one line")]
 Name = Annotated[Text, Field(pattern=re.compile(r"\A\w[\w.-]*\Z")), must_be("a name of letters, digits and _ . -")]
+Place = Annotated[Text, Field(pattern=re.compile(r"\A\w[\w.-]*(/\w[\w.-]*)*\Z")), must_be("a path below data/")]
+Digest = Annotated[Text, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z")), must_be("a SHA-256 of 64 digits 0-9 a-f")]
 OwnName = Annotated[Name | None, must_be("a name of letters, digits and _ . -, or null")]
 Rule = Annotated[Literal[*RULES], must_be(f"one of {', '.join(RULES)}")]
 Precision = Annotated[Literal[*PRECISIONS], must_be(f"one of {', '.join(PRECISIONS)}")]
@@ -186,11 +188,21 @@ class Larger(Section):
     pretrained: Switch
 
 
+class Given(Section):
+    """Weights that others have published, and what they must be."""
+
+    weights: Place
+    sha256: Digest
+    accuracy: Fraction
+
+
 class Entry(Section):
     """A profile, or the defaults."""
 
     runs: Grid
     seeds: Seeds
+    given: Annotated[dict[Name, Annotated[dict[Name, Given], mapping()]], mapping()]
+    notes: Annotated[dict[Name, Line], mapping()]
     panel: Switch
     threads: Count
     cluster: Cluster
@@ -267,6 +279,19 @@ def _check_names(entry: Mapping[str, Mapping], where: str) -> None:
             for name in names if isinstance(value, dict) else ():
                 if name not in value:
                     raise ValueError(f"{where}.{section}.{key} has no value for {name}, only for {', '.join(value)}")
+    _check_given(entry, where)
+
+
+def _check_given(entry: Mapping[str, Mapping], where: str) -> None:
+    for dataset, networks in entry["given"].items():
+        for network in networks:
+            here = f"{where}.given.{dataset}.{network}"
+            if network not in entry["runs"].get(dataset, ()):
+                raise ValueError(f"{here} is not among the profile's runs: add it there, or leave it out here")
+            if network not in PUBLIC:
+                raise ValueError(f"{here}: nothing is known of its weights, only of those of {', '.join(PUBLIC)}")
+    if entry["given"] and TUNING in entry["notebooks"]:
+        raise ValueError(f"{where}.given: {TUNING} trains by the recipe of the run, which is not known: leave it out")
 
 
 _SEEDS = TypeAdapter(Seeds, config=ConfigDict(defer_build=True))

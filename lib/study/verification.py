@@ -1,9 +1,10 @@
 """A sample of what was measured, measured again: does today's code find the same on today's machine?
 
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
-before, what is found now and whether they agree. Which are drawn follows from today's code and the run. Nothing that takes long is done again: cells on many images, and the oracle's orders, have only their
-curves evaluated anew, from the scores that they have. Since an edit may change one criterion alone, every criterion is
-scored again somewhere, or named as one that was not.
+before, what is found now and whether they agree. Which are drawn follows from today's code and the run. Nothing that
+takes long is done again: cells on many images, and the oracle's orders, have only their curves evaluated anew, from the
+scores that they have. Since an edit may change one criterion alone, every criterion is scored again somewhere, or named
+as one that was not.
 """
 
 import hashlib

@@ -113,6 +113,55 @@ def test_jpeg_is_read(tmp_path):
 
 
 @pytest.fixture
+def named(tmp_path):
+    """A data set that names four classes, of which two have images of each split, seeds 0 and 1."""
+    for seed, name in enumerate(["train/b/0", "test/d/0"]):
+        write_image(tmp_path / "pets" / f"{name}.png", random_pixels(seed))
+    (tmp_path / "pets/classes.txt").write_text("d\na\nb\nc\n")
+    return tmp_path
+
+
+def test_a_data_set_may_name_its_classes_some_of_which_have_no_images(named):
+    train, test = (datasets.load("pets", split, named) for split in datasets.SPLITS)
+    assert train.classes == test.classes == ("d", "a", "b", "c")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([2], [0])
+    (named / "pets/classes.txt").write_text("b\nd\n")  # which decodes what is cached anew
+    assert [datasets.load("pets", split, named).labels.tolist() for split in datasets.SPLITS] == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"b\na\n", r"pets/test: classes that .*pets/classes.txt does not name: d; add or remove them"),
+        (b"b\nb\nd\n", r"pets/classes.txt must name each class once, one a line, without empty lines"),
+        (b"b\n\nd\n", r"pets/classes.txt must name each class once"),
+        (b"", r"pets/classes.txt must name each class once"),
+        (b"b\nd\xff\n", r"pets/classes.txt is not UTF-8: give one name of a class a line"),
+    ],
+)
+def test_what_names_no_classes_is_refused_in_one_line(named, content, error):
+    (named / "pets/classes.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=error) as caught:
+        datasets.load("pets", "test", named)
+    assert "\n" not in str(caught.value)
+
+
+def test_resized_images_are_stretched_and_rounded():
+    steps = torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(4).expand(1, 1, 8, 8)
+    found = datasets.resized(steps, 4)
+    assert found.dtype == torch.uint8 and found.shape == (1, 1, 4, 4)
+    assert (found[0, 0] == found[0, 0, 0]).all() and found[0, 0, 0, 0] < 10 and found[0, 0, 0, 3] > 245
+    images = torch.randint(0, 256, (300, 3, 6, 5), dtype=torch.uint8)
+    exact = torch.nn.functional.interpolate(images.float(), (9, 9), mode="bicubic", antialias=True)
+    assert torch.equal(datasets.resized(images, 9), exact.round().clamp(0, 255).to(torch.uint8))
+
+
+def test_images_that_have_the_size_stay_as_they_are():
+    images = torch.randint(0, 256, (2, 3, 6, 6), dtype=torch.uint8)
+    assert datasets.resized(images, 6) is images
+
+
+@pytest.fixture
 def grey(tmp_path):
     """A data set of grey images, seeds 0 to 2 (train) and 3 (test)."""
     for seed, name in enumerate(["train/cat/0", "train/cat/1", "train/cat/2", "test/cat/0"]):
@@ -438,7 +487,9 @@ def test_full_disk_leaves_nothing_half_written(pets, monkeypatch):
 
 def test_runs_that_start_together_decode_once(pets, monkeypatch):
     read, calls = datasets._read_folder, []
-    monkeypatch.setattr(datasets, "_read_folder", lambda found: calls.append(found.folder) or read(found))
+    monkeypatch.setattr(
+        datasets, "_read_folder", lambda found, classes: calls.append(found.folder) or read(found, classes)
+    )
     with ThreadPoolExecutor(4) as pool:
         loaded = list(pool.map(lambda _: datasets.load("pets", "train", pets), range(4)))
     assert sorted(map(str, calls)) == [f"{pets}/pets/{split}" for split in ("test", "train")]

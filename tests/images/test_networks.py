@@ -4,19 +4,42 @@ import numpy
 import pytest
 import torch
 
-from lib.images.networks import NETWORKS, build
+from lib.images.networks import NETWORKS, Padded, build
 from lib.network.units import units
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),  # by hand, with 1x1 convolutions as shortcuts; 10 classes
-    [("resnet20", 272_474), ("resnet56", 855_770), ("vgg19", 20_035_018), ("resnet18-small", 11_173_962)],
+    [
+        *(("resnet20", 272_474), ("resnet56", 855_770), ("vgg19", 20_035_018), ("resnet18-small", 11_173_962)),
+        *(("resnet20a", 269_722), ("resnet32a", 464_154), ("resnet44a", 658_586), ("resnet56a", 853_018)),
+    ],
 )
 def test_sizes(name, parameters):
     assert sum(parameter.numel() for parameter in build(name, 10).parameters()) == parameters
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet8", 8), ("vgg8", 8), ("resnet20", 32), ("resnet18-small", 32)])
+def test_shortcuts_without_parameters_take_every_second_pixel_between_channels_of_zeros():
+    shortcut, x = Padded(2, 6, 2), torch.arange(32.0).view(1, 2, 4, 4)
+    found = shortcut(x)
+    assert not list(shortcut.parameters()) and found.shape == (1, 6, 2, 2)
+    assert found[0, 2:4].tolist() == [[[0, 2], [8, 10]], [[16, 18], [24, 26]]]
+    assert found[0, :2].abs().sum() == found[0, 4:].abs().sum() == 0
+    kinds = [type(block.shortcut) for block in build("resnet20a", 10).blocks]
+    assert [number for number, kind in enumerate(kinds) if kind is Padded] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet8", 8),
+        ("resnet20a", 32),
+        ("efficientnet-lite0", 32),
+        ("vgg8", 8),
+        ("resnet20", 32),
+        ("resnet18-small", 32),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_from_images_to_logits(name, size, channels):
     model = build(name, 7, channels).eval()

@@ -1,6 +1,7 @@
 """The report of a profile that nobody ran, and, in a browser, that of one that was run."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,6 +16,11 @@ from lib.study import paths
 
 needs_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="Chromium is not installed")
 FRONT = [Text("# What was found"), Text("## In short\n\nNothing was run.")]
+
+
+def test_networks_that_others_have_trained_are_named(plan):
+    theirs = replace(plan, given={"digits": {"resnet8": {}}})
+    assert document._facts(theirs) == "Profile smoke · digits: resnet8 · seeds 0, 1 · trained by others: resnet8"
 
 
 def test_a_missing_notebook_is_named_and_an_earlier_report_left_as_it_was(plan):

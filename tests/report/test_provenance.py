@@ -9,7 +9,8 @@ from lib.study import profiles
 
 
 def test_runs_says_what_was_run_on_what(plan):
-    row = {"dataset": "digits", "network": "resnet8", "seed": 0, "accuracy": 0.5, "test_images": 450}
+    row = {"dataset": "digits", "network": "resnet8", "seed": 0, "trained_by": "this study"}
+    row |= {"accuracy": 0.5, "test_images": 450}
     row |= {"epochs": 3, "device": "A Processor"}
     row |= {"torch": "2.14.1", "training_seconds": 1.5, "measuring_seconds": 20.25, "peak_memory_mb": 900.0}
     row |= {"commit": "0123456+"}
@@ -57,6 +58,18 @@ def test_settings_of_the_other_notebook_do_not_matter(plan):
     settings = plan.runs[0].settings
     made_up.change(plan.runs[1].record("00-train"), settings=settings | {"measuring": {"points": 99}})
     assert provenance.check_consistent(plan).empty
+
+
+def test_networks_of_others_name_them_and_each_may_have_weights_of_its_own(plan, monkeypatch):
+    monkeypatch.setattr(profiles.Run, "is_given", True)
+    for run, sha256 in zip(plan.runs, "ab", strict=True):
+        settings = run.settings | {"training": {"sha256": sha256}}
+        given = {"source": "somebody", "licence": "MIT"}
+        made_up.change(run.record("00-train"), settings=settings, given=given)
+        pandas.DataFrame({"epoch": [0], "seconds": [0.0]}).to_parquet(run.training)
+    assert provenance.check_consistent(plan).empty
+    found = provenance.runs(plan)
+    assert list(found["trained_by"]) == ["somebody (MIT)"] * 2 and list(found["epochs"]) == [0, 0]
 
 
 def test_an_ablation_over_other_seeds_is_refused(plan):

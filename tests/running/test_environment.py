@@ -50,6 +50,13 @@ def test_the_lock_names_exact_versions_with_hashes_and_no_addresses():
     assert "index-url" not in LOCK.replace("--no-emit-index-url", "")
 
 
+def test_weights_from_packages_have_a_lock_of_their_own():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["weights"]
+    text = (ROOT / "weights.lock").read_text()
+    assert re.findall(r"^([\w-]+)==[\d.]+ \\\n    --hash=sha256:", text, re.MULTILINE) == wanted
+    assert "://" not in text
+
+
 def test_torch_and_torchvision_are_a_matched_pair():
     assert (versions("torch"), versions("torchvision")) == ({"2.14.1"}, {"0.29.1"})
 

@@ -64,7 +64,7 @@ def test_images_that_are_missing_are_named(published, tmp_path, capsys, monkeypa
     folder = published / "cifar/cifar100-resnet20/seed-0"
     shutil.copytree(published / "smoke/digits-resnet8/seed-0", folder)
     record = json.loads((folder / "10-measure.json").read_text())
-    settings = profiles.load("cifar").settings("cifar100")
+    settings = profiles.load("cifar").settings("cifar100", "resnet20")
     (folder / "10-measure.json").write_text(json.dumps(record | {"settings": settings}))
 
     def refuse(name, split, root):

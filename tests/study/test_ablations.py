@@ -11,7 +11,7 @@ from lib.study.ablations import ABLATIONS, cells
 from lib.study.columns import Cell
 
 LABELS = torch.arange(10).repeat(40)  # 400 training images, as many of each of ten classes
-SETTINGS = profiles.load("quick").settings("digits")["measuring"]
+SETTINGS = profiles.load("quick").settings("digits", "resnet8")["measuring"]
 
 
 def asked(notebook, **settings):
@@ -51,7 +51,7 @@ def test_the_first_experiments_are_in_order():
         *("taylorfo:norm", "abs:norm", "sq:norm", "taylorfo:rand:norm", "abs:rand:norm", "sq:rand:norm"),
         *("random", "l2"),
     )
-    assert profiles.load("first").notebooks == ("12-first-experiments",)
+    assert profiles.load("first").notebooks[0] == "12-first-experiments"
 
 
 def test_rivals_are_all_free_of_labels_raw_and_by_layer():

@@ -6,30 +6,33 @@ from pathlib import Path
 import little
 import pytest
 
-from lib.images import datasets, networks, training
+from lib.images import datasets, networks, public, training
 from lib.running import reproduce
 from lib.scoring import criteria
-from lib.study import paths, profiles, schema, vocabulary
+from lib.study import finetuning, paths, profiles, schema, vocabulary
 
 
 def test_every_profile_of_the_study_loads_and_each_run_has_all_settings():
     for name in profiles.names():
         profile = profiles.load(name)
         for run in profile.runs:
-            assert set(run.settings["training"]) == set(schema.Training.model_fields)
+            section = schema.Given if run.is_given else schema.Training
+            assert set(run.settings["training"]) == set(section.model_fields)
             assert set(run.settings["measuring"]) == set(schema.Measuring.model_fields)
-            training.Recipe(**run.settings["training"])
+            assert run.is_given or training.Recipe(**run.settings["training"])
 
 
 def test_every_run_trains_in_float32_whatever_the_processor_multiplies():
-    runs = [run for name in profiles.names() for run in profiles.load(name).runs]
+    runs = [run for name in profiles.names() for run in profiles.load(name).runs if not run.is_given]
     assert {run.settings["training"]["precision"] for run in runs} == {"float32"}
 
 
 def test_the_grid_is_the_one_of_the_design():
     assert profiles.load("smoke").grid == {"digits": ("resnet8",)}
     assert profiles.load("quick").grid == {"digits": ("resnet8", "vgg8")}
-    assert profiles.load("first").grid == {"cifar10": ("resnet20",)}
+    assert profiles.load("first").grid == {"cifar10": ("resnet20a", "resnet32a", "resnet44a", "resnet56a")}
+    lite = tuple(f"efficientnet-lite{number}" for number in range(3))
+    assert profiles.load("imagenet").grid == {"imagenet1300": (*lite, "squeezenet1_1")}
     assert profiles.load("cifar").grid == {"cifar100": ("resnet20",)}
     assert profiles.load("paper").grid == {"cifar100": ("resnet20", "resnet56", "vgg19"), "stl10": ("resnet18",)}
     assert [len(profiles.load(name).seeds) for name in ("smoke", "quick", "cifar", "paper")] == [1, 3, 6, 5]
@@ -39,6 +42,8 @@ def test_the_grid_is_the_one_of_the_design():
 def test_names_kept_apart_because_torch_is_slow_are_those_of_the_modules_that_own_them():
     assert set(vocabulary.DATASETS) == set(datasets.NAMES)
     assert vocabulary.PRECISIONS == training.PRECISIONS
+    assert set(vocabulary.PUBLIC) == set(public.PUBLIC)
+    assert vocabulary.TUNING == finetuning.NOTEBOOK
     assert set(vocabulary.REDUCTIONS) <= set(criteria.REDUCTIONS)
     assert set(schema.Training.model_fields) == {field.name for field in fields(training.Recipe)}
     assert set(reproduce.NETWORKS) <= {*networks.NETWORKS, "resnet18"}
@@ -100,7 +105,7 @@ def test_a_folder_of_images_may_be_elsewhere(root):
     plan = profiles.load("little", data="elsewhere")
     run = plan.runs[-1]
     assert (run.dataset, run.data, run.threads, run.plan) == ("flowers", "elsewhere", 1, plan)
-    assert run.settings == plan.settings("flowers") and run.settings["training"]["epochs"] == 7
+    assert run.settings == plan.settings("flowers", "resnet20") and run.settings["training"]["epochs"] == 7
 
 
 @pytest.mark.parametrize(
