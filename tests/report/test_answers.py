@@ -50,10 +50,12 @@ def test_what_is_left_to_gain_is_the_way_to_the_best_order_that_is_known_only_af
     table = pandas.DataFrame(rows, columns=["criterion", "auc_relative", "furthest"])
     both = pandas.concat([table, table.assign(furthest=table["furthest"] - 0.1)])  # of two networks
     assert answers.in_short(headroom=both) == (
-        "- **How much is left to gain?** Of the way from chance to the best order that is known only afterwards "
-        "(`oracle:loss`: 0.550 and `greedy`: 0.700) criteria go, in the mean over networks: `sq:rand:norm` 55 % and "
-        "`l2` 25 %."
+        "- **How much is left to gain?** Of the way from chance to the best order that is known only afterwards, from "
+        "the oracle's images (`oracle:loss`: 0.550 and `greedy`: 0.700), criteria go, in the mean over networks: "
+        "`sq:rand:norm` 55 % and `l2` 25 %."
     )
+    beyond = both.assign(furthest=2 * both["furthest"])
+    assert "110 % and `l2` 50 % (above 100 %: further than any of these orders)." in answers.in_short(headroom=beyond)
     assert answers.in_short(headroom=table[table["criterion"] == "l2"]) == ""
 
 

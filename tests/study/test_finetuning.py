@@ -138,7 +138,7 @@ def test_training_normalises_as_the_network_was_trained(run, monkeypatch):
 def test_nothing_is_fine_tuned_where_no_notebook_asks_for_it(run, measured, monkeypatch):
     assert finetuning.NOTEBOOK not in profiles.load("first").notebooks
     plan = replace(profiles.load("smoke"), notebooks=("12-first-experiments",))
-    monkeypatch.setattr(profiles, "load", lambda *_, **__: plan)
+    monkeypatch.setattr(profiles, "named", lambda *_, **__: plan)
     found = finetuning.measure(run, "cpu")
     assert found.empty and list(found) == list(measured)
 
