@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -402,6 +403,11 @@ def lab(study, tmp_path):
     process.communicate(timeout=60)
 
 
+def accepts(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_jupyterlab_listens_on_loopback_and_asks_for_its_token(lab):
     import re
     import urllib.error
@@ -414,6 +420,7 @@ def test_jupyterlab_listens_on_loopback_and_asks_for_its_token(lab):
         pytest.fail("JupyterLab did not start")
     assert found[1].startswith("http://127.0.0.1:")
     port = int(found[1].rsplit(":", 1)[1])
+    until(lambda: accepts(port))  # a loaded machine says so early
     tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
     listening = [row.split()[1] for path in tables if path.exists() for row in path.read_text().splitlines()[1:]]
     assert {address for address in listening if int(address.rsplit(":", 1)[1], 16) == port} <= {f"0100007F:{port:04X}"}
