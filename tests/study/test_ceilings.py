@@ -9,21 +9,11 @@ import torch
 import toys
 
 from lib import importance, pruning
-from lib.images import networks
-from lib.network import saving
 from lib.study import ceilings, loading, measurements, sampling
 from lib.study.columns import Cell
 from lib.study.profiles import Run
 
 COUNT = 32  # images of the smoke profile's oracle
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose network has random weights."""
-    run = Run("smoke", "digits", "resnet8", 0, "cpu", results=str(tmp_path_factory.mktemp("results")))
-    saving.save(networks.build("resnet8", 10, 1, seed=0), run.checkpoint, {})
-    return run
 
 
 @pytest.fixture(scope="module")

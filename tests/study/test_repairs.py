@@ -8,20 +8,11 @@ import torch
 from torch import nn
 
 from lib import pruning
-from lib.images import datasets, networks
-from lib.network import saving
+from lib.images import datasets
 from lib.study import ablations, loading, measurements, profiles, repairs, sampling
 from lib.study.columns import Cell
 from lib.study.parts import Parts
 from lib.study.profiles import Run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose network has random weights."""
-    run = Run("smoke", "digits", "resnet8", 0, "cpu", results=str(tmp_path_factory.mktemp("results")))
-    saving.save(networks.build("resnet8", 10, 1, seed=0), run.checkpoint, {})
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,9 @@ import pandas
 import pytest
 
 from lib import pruning
-from lib.images import networks
-from lib.network import saving
 from lib.study import ablations, loading, measurements, sampling, silencing
 from lib.study.columns import Cell
 from lib.study.profiles import Run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose network has random weights."""
-    run = Run("smoke", "digits", "resnet8", 0, "cpu", results=str(tmp_path_factory.mktemp("results")))
-    saving.save(networks.build("resnet8", 10, 1, seed=0), run.checkpoint, {})
-    return run
 
 
 @pytest.fixture(scope="module")

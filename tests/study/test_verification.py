@@ -7,18 +7,10 @@ import torch
 
 from lib import importance
 from lib.images import datasets, networks
-from lib.network import saving
-from lib.study import digests, measurements, profiles, verification
+from lib.study import digests, measurements, verification
 from lib.study.columns import Cell
 
 CELLS = [Cell("l2", 0), Cell("sq:rand:norm", 40), Cell("taylorfo", 40), Cell("sq", 40, 0, "long-tailed")]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    (run,) = profiles.load("smoke", device="cpu", results=tmp_path_factory.mktemp("results")).runs
-    saving.save(networks.build("resnet8", 10, 1, seed=0), run.checkpoint, {})
-    return run
 
 
 @pytest.fixture(scope="module")
