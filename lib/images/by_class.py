@@ -26,7 +26,8 @@ def sort(source: str | os.PathLike, target: str | os.PathLike, classes: int) -> 
     """Copies the images that the table in `source` names to `target`; returns how many.
 
     Raises FileNotFoundError where there is no table, or an image of it is missing, FileExistsError for a target that
-    is there, and ValueError, one line that names the row, for what is no split or no class.
+    is there, and ValueError, one line, for a row whose split or class is none, and for two images of one name in one
+    class.
     """
     source, target = Path(source), Path(target)
     if target.exists():
@@ -39,7 +40,10 @@ def sort(source: str | os.PathLike, target: str | os.PathLike, classes: int) -> 
             raise FileNotFoundError(f"there is no image {shown(source / file)}, which {shown(source / TABLE)} names")
         folder = aside / split / name
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, folder / Path(file).name)
+        copy = folder / Path(file).name
+        if copy.exists():
+            raise ValueError(f"{shown(source / TABLE)} names two images {split}/{name}/{copy.name}: rename one of them")
+        shutil.copyfile(source / file, copy)
     (aside / CLASSES).write_text("\n".join(names) + "\n")
     os.replace(aside, target)
     return len(rows)

@@ -61,3 +61,10 @@ def test_nothing_is_overwritten_and_a_table_must_be_there(source):
         FileNotFoundError, match=r"there is no table .*labels.csv: name a folder of images that has one"
     ):
         by_class.sort(source / "train", source.with_name("photos"), 12)
+
+
+def test_two_images_of_one_name_in_one_class_are_refused(source):
+    (source / "labels.csv").write_text(f"{TABLE}train/a.png,train,0,cat\n")
+    with pytest.raises(ValueError, match=r"labels.csv names two images train/00/a.png: rename one of them"):
+        by_class.sort(source, source.with_name("photos"), 12)
+    assert not source.with_name("photos").exists()
