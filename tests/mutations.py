@@ -372,8 +372,15 @@ MUTATIONS = (
     Planted(
         "any number of images may differ",
         "verification",
-        "if images > IMAGES else []",
-        "if False else []",
+        "[] if images <= IMAGES else",
+        "[] if True else",
+        "verification",
+    ),
+    Planted(
+        "a cell's curve is that of the scores that are checked",
+        "verification",
+        "judged, again, [drawn.cell]",
+        "judged, values, [drawn.cell]",
         "verification",
     ),
     Planted(
