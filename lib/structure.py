@@ -3,10 +3,11 @@
 Enters: a trained model, scores (N,), one per unit, an example and a budget. Leaves: a plan of what goes, what stays
 and what that saves (`slimming`), and with it a smaller network of the same classes. Channels that a residual sum, a
 concatenation or a grouped convolution ties together go together (`ties`); a group is worth the sum of its units'
-scores. Groups go in the order of their worth, the least first, until the network is first within the budget.
+scores. Groups go in the order of their worth, the least first, as far as there is `room`, until the network is first
+within the budget.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from lib.network import checks, contexts, copies, models
 from lib.network.taps import Unit
 from lib.network.units import units
+from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, parts_of, refuse_parts
 from lib.shrinking.slimming import Slimming
 from lib.shrinking.ties import tied
@@ -23,7 +25,17 @@ from lib.shrinking.ties import tied
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 
 
-def slim(model: nn.Module, scores: Tensor, example: Tensor, *, budget: float = 0.5, of: str = "macs") -> nn.Module:
+def slim(
+    model: nn.Module,
+    scores: Tensor,
+    example: Tensor,
+    *,
+    budget: float = 0.5,
+    of: str = "macs",
+    keep: Iterable[str] = (),
+    at_most: float = 1.0,
+    multiple_of: int = 1,
+) -> nn.Module:
     """A smaller copy of `model`, without its least important channels; `model` is left as it was.
 
     Arguments:
@@ -31,19 +43,35 @@ def slim(model: nn.Module, scores: Tensor, example: Tensor, *, budget: float = 0
         example: one input (1, C, H, W); multiply-adds are counted at its size.
         budget: the fraction to remove, between 0 and 1, of all `of`: "units", "parameters" or "macs" (multiply-adds of
             convolutions and linear layers).
+        keep: names of layers, or of modules that hold some, all units of which stay; what they take in may shrink.
+        at_most: the largest share of any one layer's units that may go, above 0 and at most 1.
+        multiple_of: layers that shrink keep a multiple of so many units, as some processors are faster with; a layer
+            that has no smaller multiple stays as it is.
 
     Raises ValueError as `plan` and `Slimming.apply` do.
     """
-    return plan(model, scores, example, budget=budget, of=of).apply(model)
+    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    return plan(model, scores, example, budget=budget, of=of, **limits).apply(model)
 
 
-def plan(model: nn.Module, scores: Tensor, example: Tensor, *, budget: float = 0.5, of: str = "macs") -> Slimming:
+def plan(
+    model: nn.Module,
+    scores: Tensor,
+    example: Tensor,
+    *,
+    budget: float = 0.5,
+    of: str = "macs",
+    keep: Iterable[str] = (),
+    at_most: float = 1.0,
+    multiple_of: int = 1,
+) -> Slimming:
     """What `slim` with the same arguments removes, without removing it; for many budgets or scores, `trace` once.
 
     Raises ValueError where the model is in training mode or has parts that cannot shrink, where scores are not one
-    finite number per unit, and where the budget is none or cannot be reached.
+    finite number per unit, where the budget is none or cannot be reached, and for limits that are none.
     """
-    return trace(model, example).plan(scores, budget=budget, of=of)
+    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    return trace(model, example).plan(scores, budget=budget, of=of, **limits)
 
 
 @contexts.random_state_kept()
@@ -97,31 +125,37 @@ class Structure:
     # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
 
-    def plan(self, scores: Tensor, *, budget: float = 0.5, of: str = "macs") -> Slimming:
-        """What goes for these `scores` (N,) and this `budget`; see `plan` of this module."""
+    def plan(
+        self,
+        scores: Tensor,
+        *,
+        budget: float = 0.5,
+        of: str = "macs",
+        keep: Iterable[str] = (),
+        at_most: float = 1.0,
+        multiple_of: int = 1,
+    ) -> Slimming:
+        """What goes for these `scores` (N,), this `budget` and these limits; see `slim` of this module."""
         if of not in BUDGETS:
             raise ValueError(f"a budget of {of!r} is not known: use one of {', '.join(BUDGETS)}")
         budget = checks.share("budget", budget)
         members, widths = self._members(), [len(end) for end in self._ends]
+        room = self._room(members, widths, keep, at_most, multiple_of)
         before = self._totals()
-        after, gone, skipped = dict(before), [], 0
-        for group in self._order(scores):
-            if any(widths[end] <= count for end, count in members[group]):
-                skipped += 1
-                continue
-            self._remove(members[group], widths, after)
-            gone.append(group)
+        after, gone = dict(before), []
+        for offered, group in enumerate(self._order(scores), 1):
+            for other in (together := room.take(group)):
+                self._remove(members[other], widths, after)
+            gone += together
             if _fraction(before, after, of) >= budget:
-                return self._slimming(budget, of, gone, before, after, skipped)
-        if not gone:
-            raise ValueError(
-                "nothing can go: every unit is tied to the network's input or output, or together with all others of"
-                " its layer"
-            )
-        raise ValueError(
-            f"a budget of {budget:g} of all {of} cannot be reached: {_fraction(before, after, of):.4f} of them are gone"
-            f" when every layer is down to channels that must stay"
-        )
+                return self._slimming(budget, of, gone, before, after, offered - len(gone))
+        limited = keep or at_most != 1 or multiple_of != 1
+        raise ValueError(_out_of_reach(budget, of, _fraction(before, after, of) if gone else None, bool(limited)))
+
+    def _room(self, members, widths: list[int], keep: Iterable[str], at_most: float, multiple_of: int) -> Room:
+        least = fewest(self.layers, keep, at_most)
+        ends = {2 * number + 1: least[part.name] for number, part in enumerate(self._parts) if part.units}
+        return Room(widths, ends, members, checks.whole("multiple_of", multiple_of, 1))
 
     def _order(self, scores: Tensor) -> list[int]:
         scores = checks.scores(scores, len(self.groups))
@@ -175,6 +209,26 @@ class Structure:
         return Slimming(
             budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape, widths
         )
+
+
+def _out_of_reach(budget: float, of: str, reached: float | None, limited: bool) -> str:
+    """What is to be said where a budget cannot be met; `reached` is None where nothing at all can go."""
+    if limited:
+        gone = "nothing can go" if reached is None else f"{reached:.4f} of them are gone when"
+        left = "" if reached is None else " all has gone that may"
+        return (
+            f"a budget of {budget:g} of all {of} cannot be reached: {gone}{left} by keep, at_most and multiple_of:"
+            f" loosen one of them"
+        )
+    if reached is None:
+        return (
+            "nothing can go: every unit is tied to the network's input or output, or together with all others of"
+            " its layer"
+        )
+    return (
+        f"a budget of {budget:g} of all {of} cannot be reached: {reached:.4f} of them are gone when every layer is down"
+        f" to channels that must stay"
+    )
 
 
 def _fraction(before: Mapping[str, int], after: Mapping[str, int], of: str) -> float:

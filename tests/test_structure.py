@@ -8,9 +8,10 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shrunk import RESIDUAL, prepared, some_scores, steady
+from torch import nn
 
 from lib import pruning
-from lib.structure import BUDGETS, slim
+from lib.structure import BUDGETS, slim, trace
 
 
 def residual_costs(stem, conv1, conv2):
@@ -159,3 +160,98 @@ def test_refuses_training_mode():
 def test_an_order_is_no_scores():
     with pytest.raises(ValueError, match="scores are an order of units"):
         RESIDUAL.plan(torch.arange(13).flip(0))
+
+
+def allowed(made, gone, keep, at_most, multiple_of):
+    """Whether a network without the groups `gone` is within limits, from what stays of every layer alone."""
+    for unit in made.layers:
+        own = made.groups[unit.slice]
+        left = sum(group not in gone for group in own.tolist())
+        if left == unit.size:
+            continue
+        if unit.name in keep or left < 1 or unit.size - left > at_most * unit.size or left % multiple_of:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["resnet20", "densenet121", "mobilenet_v2", "Skip"])
+@given(st.data())
+@settings(steady, max_examples=10)
+def test_limits_hold_in_every_layer(name, data):
+    made = prepared(name)[2]
+    scores = some_scores(len(made.groups), data.draw(st.integers(0, 1000)))
+    limits = {
+        "keep": data.draw(st.sets(st.sampled_from([unit.name for unit in made.layers]), max_size=2)),
+        "at_most": data.draw(st.sampled_from([0.5, 0.75, 1.0])),
+        "multiple_of": data.draw(st.sampled_from([1, 2, 4])),
+    }
+    try:
+        slimming = made.plan(scores, budget=0.1, **limits)
+    except ValueError as error:
+        assert "loosen one of them" in str(error)
+        return
+    assert allowed(made, set(made.groups[slimming.removed].tolist()), **limits)
+    assert slimming.widths == {
+        unit.name: (unit.size, unit.size - sum(unit.slice.start <= k < unit.slice.stop for k in slimming.removed))
+        for unit in made.layers
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("limits", [
+    {"keep": ["stem"]}, {"keep": "conv1"}, {"at_most": 0.5}, {"at_most": 0.6}, {"keep": ["conv1"], "at_most": 0.4},
+])  # fmt: skip
+def test_what_goes_within_limits_is_what_trying_one_group_after_the_other_finds(seed, limits):
+    scores = some_scores(13, seed)
+    worth = torch.zeros(int(RESIDUAL.groups.max()) + 1).index_add_(
+        0, RESIDUAL.groups[RESIDUAL.groups >= 0], scores[RESIDUAL.groups >= 0]
+    )
+    given = {"keep": (), "at_most": 1.0, "multiple_of": 1} | limits
+    gone = set()
+    for group in torch.argsort(worth, stable=True).tolist():
+        gone |= {group} if allowed(RESIDUAL, gone | {group}, **given) else set()
+        total = sum(group in gone for group in RESIDUAL.groups.tolist())
+        if total >= 0.15 * 13:
+            found = RESIDUAL.plan(scores, budget=0.15, of="units", **limits)
+            assert set(RESIDUAL.groups[found.removed].tolist()) == gone
+            return
+    with pytest.raises(ValueError, match="cannot be reached"):
+        RESIDUAL.plan(scores, budget=0.15, of="units", **limits)
+
+
+def test_units_wait_for_others_of_their_layer_until_a_multiple_is_left():
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 9, 1), nn.ReLU(), nn.Conv2d(9, 3, 1),
+                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()  # fmt: skip
+    scores = torch.tensor([0.0, 3, 2, 9, 9, 9, *[1, 4, 5, 6, 7, 9, 9, 9, 9], 0, 0, 0])
+    made = trace(model, torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
+    found = made.plan(scores, budget=0.15, of="units", multiple_of=4)
+    assert found.removed.tolist() == [6, 0, 2]  # 9 to 8, then 6 to 4; of the last layer's 3 none, since 4 are more
+    assert found.widths == {"0": (6, 4), "2": (9, 8), "4": (3, 3)} and found.skipped == 3
+    assert found.apply(model)[2].weight.shape == (8, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"keep": ["convl"]}, "keep names 'convl', which is no layer with units and holds none: such are conv2, conv1"),
+        ({"keep": [3]}, "keep names 3, which is no layer with units"),
+        ({"keep": 3}, "keep must be names of layers, such as ['stem'], not 3"),
+        ({"keep": ["stem", "conv1", "conv2", "shortcut"]}, "keep names every layer, so nothing can go: leave some out"),
+        ({"at_most": 0}, "at_most=0 must be a fraction to remove, above 0 and below 1"),
+        ({"at_most": True}, "at_most=True must be a fraction"),
+        ({"multiple_of": 0}, "multiple_of=0 must be a whole number of at least 1"),
+        ({"multiple_of": 64}, "a budget of 0.5 of all macs cannot be reached: nothing can go by keep, at_most and"),
+        ({"at_most": 0.5, "budget": 0.9}, "a budget of 0.9 of all macs cannot be reached: 0."),
+    ],
+)
+def test_refuses_limits_that_are_none_or_leave_too_little(limits, message):
+    with pytest.raises(ValueError) as caught:
+        RESIDUAL.plan(torch.zeros(13), **limits)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_module_that_is_kept_keeps_all_layers_in_it():
+    _, _, made = prepared("resnet20")
+    kept = made.plan(some_scores(len(made.groups)), budget=0.2, keep=["blocks.3"]).widths
+    assert all(before == after for name, (before, after) in kept.items() if name.startswith("blocks.3."))
+    assert sum(before > after for before, after in kept.values()) > 3

@@ -29,7 +29,7 @@ class Slimming:
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
     BatchNorm: at all) and its input. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
     `budget`; `before` and `after` count units, parameters and macs of one example; `skipped` counts the groups that
-    would have gone but held some layer's last channel.
+    would have gone but held some layer's last channel, or what was to be kept.
     """
 
     budget: float
@@ -44,6 +44,12 @@ class Slimming:
     layers: tuple[Unit, ...] = field(repr=False)
     shape: tuple[int, ...] = field(repr=False)
     _widths: Mapping[str, tuple[int, int]] = field(repr=False)  # of all layers, before: outputs, inputs
+
+    @property
+    def widths(self) -> dict[str, tuple[int, int]]:
+        """Layer with units -> how many it has, and how many of them stay."""
+        stays = {unit.name: len(self.kept[unit.name]) if unit.name in self.kept else unit.size for unit in self.layers}
+        return {unit.name: (unit.size, stays[unit.name]) for unit in self.layers}
 
     @property
     def overshoot(self) -> float:
