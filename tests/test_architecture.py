@@ -8,14 +8,27 @@ import pytest
 from lib.study.paths import ROOT
 
 METHOD = ("network", "scoring", "masking", "shrinking", "")
-ORDER = (*METHOD, "images", "study", "study/analyses", "report", "running", "benchmark")  # each imports those before it
+ORDER = (
+    *METHOD,
+    "images",
+    "prune",
+    "study",
+    "study/analyses",
+    "report",
+    "running",
+    "benchmark",
+)  # each imports those before it
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 
 
 def place(path: Path) -> int:
     """The place in the order of a module of `lib`; a command, which uses all, has the last."""
     inside = path.relative_to(ROOT / "lib")
-    return len(ORDER) if inside.name == "score.py" else ORDER.index(inside.parent.as_posix().replace(".", ""))
+    return (
+        len(ORDER)
+        if inside.name in ("score.py", "__main__.py")
+        else ORDER.index(inside.parent.as_posix().replace(".", ""))
+    )
 
 
 def imported(path: Path) -> set[Path]:

@@ -93,7 +93,7 @@ def train(
     """
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
-    optimizer = _optimizer(model, recipe)
+    optimizer = optimizer_of(model, recipe)
     moments = [*map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)]
     identity = _identity(recipe, seed, (train_set.digest, test_set.digest, *(m.tolist() for m in moments)), device)
     rows = _restore_state(state, model, optimizer, identity)
@@ -101,7 +101,7 @@ def train(
     for epoch in range(len(rows), recipe.epochs):
         started = time.perf_counter()
         model.train()
-        with _dropout_seeded(_epoch_seed(seed, epoch), device):
+        with dropout_seeded(epoch_seed(seed, epoch), device):
             loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, seed=seed, epoch=epoch)
         model.eval()
         accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
@@ -126,19 +126,21 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 5
     return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov's momentum as the recipe says, without weight decay of vectors (biases, BatchNorm)."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of everything random in an epoch."""
     return int(numpy.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 @contextmanager
-def _dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
+def dropout_seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout knows only the global random state: while open, that comes from `seed`; afterwards it is as before."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
@@ -156,7 +158,7 @@ def _identity(recipe: Recipe, seed: int, data: tuple[object, ...], device: torch
 
 def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int, epoch: int) -> float:
     device, count = labels.device, len(labels)
-    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     order = torch.randperm(count, generator=generator)
     offsets = torch.randint(0, 2 * recipe.crop + 1, (count, 2), generator=generator)
     flips = torch.rand(count, generator=generator) < (0.5 if recipe.flip else 0.0)
@@ -167,7 +169,7 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int
     steps = math.ceil(count / recipe.batch)
     for step, chosen in enumerate(order.split(recipe.batch)):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _one_cycle(
+            group["lr"] = recipe.learning_rate * one_cycle(
                 (epoch * steps + step) / (recipe.epochs * steps), recipe.warmup
             )
         x = views[chosen, :, offsets[chosen, 0], offsets[chosen, 1]]
@@ -183,7 +185,8 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int
     return total.item() / count
 
 
-def _one_cycle(progress: float, warmup: float) -> float:
+def one_cycle(progress: float, warmup: float) -> float:
+    """The share of the peak learning rate at `progress` from 0 to 1: up in a line, down as a cosine."""
     rising = progress < warmup
     return progress / warmup if rising else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 

@@ -1,0 +1,11 @@
+"""From a trained network to a smaller one that works, without labels: rank, shrink, repair, recover.
+
+Enters: a network and unlabelled images (with labels, where there are some to fine-tune on or to test with). Leaves: a
+`Pruned`: the smaller network, what went where, and how much of the whole one's answers it gives after every step. Read
+`making`, which does it; `recovery` trains, `exporting` leaves files, `sources` builds networks by what a command line
+calls them, and `python -m lib.prune` is that command line.
+"""
+
+from lib.prune.making import Pruned, prune
+
+__all__ = ["Pruned", "prune"]

@@ -1,0 +1,172 @@
+"""One command from a trained network to a smaller one that works.
+
+    python -m lib.prune NETWORK IMAGES --weights FILE [--budget 0.5] [--distil --epochs 10] [--test LABELLED]
+
+Enters: a network with its weights and a folder of unlabelled images. Leaves: a folder with the smaller network for
+Python, ONNX and torch.export, what went where, and a page for a person. `IMAGES` rank, repair and distil; the images
+that test are used for nothing else.
+"""
+
+import argparse
+import hashlib
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib import importance, structure
+from lib.images import files, folders
+from lib.images.files import shown
+from lib.prune import exporting, making, page, sources
+from lib.study import devices
+
+OUT = Path("results/pruned")
+PAGE = "report.html"
+_EXAMPLES = """examples:
+  python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --epochs 10
+  python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --steps 3 --keep stem --multiple-of 8
+
+The two lines that bring the network back:
+  from lib import slim_files
+  small = slim_files.load(the_network_at_its_full_width, "results/pruned/pruned.safetensors")"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message} (--help says more)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = _Parser(
+        prog="python -m lib.prune",
+        description="Make a trained network smaller, without labels: rank, shrink, repair, recover.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("network", help="of torchvision or this study, timm:NAME, or FILE.py:FUNCTION that builds it")
+    made.add_argument("images", type=Path, help="a folder of images without labels, at any depth")
+    made.add_argument("--weights", required=True, type=Path, metavar="FILE", help="its trained weights")
+    made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
+    made.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help=f"({OUT})")
+    made.add_argument("--criterion", default="sq:rand:norm", metavar="NAME", help="without labels (sq:rand:norm)")
+    made.add_argument("--budget", type=float, default=0.5, metavar="SHARE", help="that goes (0.5)")
+    made.add_argument("--of", default="macs", choices=structure.BUDGETS, help="what it is a share of (macs)")
+    made.add_argument("--keep", nargs="+", default=[], metavar="LAYER", help="layers or modules whose units stay")
+    made.add_argument("--at-most", type=float, default=1.0, metavar="SHARE", help="of any layer's units goes (1)")
+    made.add_argument("--multiple-of", type=int, default=1, metavar="N", help="units stay in layers that shrink (1)")
+    made.add_argument("--steps", type=int, default=1, metavar="N", help="of shrinking, ranked again for each (1)")
+    made.add_argument("--no-repair", action="store_true", help="leave the statistics of BatchNorms as they are")
+    made.add_argument("--distil", action="store_true", help="train on the whole network's own answers to IMAGES")
+    made.add_argument("--fine-tune", type=Path, metavar="LABELLED", help="train on a folder of <class>/<image>")
+    made.add_argument("--epochs", type=int, default=0, metavar="E", help="of --distil and of --fine-tune")
+    made.add_argument("--test", type=Path, metavar="LABELLED", help="a folder of <class>/<image> to tell accuracy on")
+    made.add_argument("--dry-run", action="store_true", help="print what would go of every layer, and write nothing")
+    made.add_argument("--take", type=int, default=2000, metavar="M",
+                      help="only so many of IMAGES, evenly spread, since they are held in memory (2000)")  # fmt: skip
+    made.add_argument("--pixels", type=int, default=224, metavar="P", help="sides of images after the crop (224)")
+    triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
+    made.add_argument("--mean", default=folders.IMAGENET[0], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
+    made.add_argument("--seed", type=int, default=0, help="of random vectors and of training (0)")
+    return made
+
+
+def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
+    """Does what the command line asks for. Raises ValueError or OSError for what cannot be read or does not fit."""
+    _check(asked)
+    model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
+    images, limits = _images(asked, asked.images)[0], _limits(asked)
+    if asked.dry_run:
+        print(_planned(model, images, asked, limits))
+        return
+    pruned = making.prune(
+        model, images, criterion=asked.criterion, steps=asked.steps, repair=not asked.no_repair, seed=asked.seed,
+        distil_epochs=asked.epochs * asked.distil, epochs=asked.epochs if asked.fine_tune else 0,
+        fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None,
+        test=_images(asked, asked.test, True) if asked.test else None,
+        report=lambda line: print(line, file=sys.stderr), **limits,
+    )  # fmt: skip
+    moments = [list(asked.mean), list(asked.std)]
+    about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
+    exporting.save(pruned, asked.out, about, tell=lambda line: print(line, file=sys.stderr))
+    (asked.out / PAGE).write_text(page.render(pruned, _made(asked, words)), encoding="utf-8")
+    print(shown(asked.out / PAGE))
+
+
+def _limits(asked: argparse.Namespace) -> dict[str, object]:
+    return {name: getattr(asked, name) for name in ("budget", "of", "keep", "at_most", "multiple_of")}
+
+
+def _check(asked: argparse.Namespace) -> None:
+    trained = asked.distil or asked.fine_tune is not None
+    if trained and asked.epochs < 1:
+        raise ValueError("--epochs is missing: say for how many to train, such as --epochs 10")
+    if asked.epochs and not trained:
+        raise ValueError("--epochs is of training: add --distil, or --fine-tune with a folder of labelled images")
+    if asked.take < 1:
+        raise ValueError(f"--take {asked.take} must be 1 or more")
+    for folder in filter(None, (asked.images, asked.fine_tune)):
+        if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
+            raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
+                             " name others")  # fmt: skip
+    files.require_utf8(asked.out)
+    if asked.out.is_file():
+        raise NotADirectoryError(f"--out {shown(asked.out)} is a file: name a folder")
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
+
+
+def _images(asked: argparse.Namespace, folder: Path, labelled: bool = False) -> tuple[Tensor, Tensor]:
+    """Images of a folder, normalised, with their labels; `--take` of those without."""
+    files.refuse_file(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {shown(folder)}")
+    given = {"moments": (tuple(asked.mean), tuple(asked.std)), "labelled": labelled}
+    stream = folders.stream(folder, asked.pixels, asked.classes if labelled else None, **given)
+    stream = stream if labelled or asked.take >= len(stream) else stream.first(asked.take)
+    images = torch.cat([images for images, _, _ in stream])
+    return images, torch.from_numpy(stream.targets)
+
+
+def _planned(model: torch.nn.Module, images: Tensor, asked: argparse.Namespace, limits: dict[str, object]) -> str:
+    """A line per layer that shrinks, of the plan in one step."""
+    batches = [(part, None) for part in images.split(making.BATCH)]
+    scores = importance.score(model, batches, asked.criterion, seed=asked.seed)[asked.criterion]
+    plan = structure.plan(model, scores, images[:1], **limits)
+    lines = [f"{name}: {before} to {after} units" for name, (before, after) in plan.widths.items() if after < before]
+    return "\n".join([*lines, f"{plan.reached:.1%} of all {plan.of} would go"])
+
+
+def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
+    return {
+        "command": shlex.join(["python", "-m", "lib.prune", *words]),
+        "weights": f"SHA-256 {hashlib.sha256(asked.weights.read_bytes()).hexdigest()}",
+        "torch": torch.__version__,
+    }
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    words = list(sys.argv[1:] if words is None else words)
+    torch.backends.cudnn.deterministic = True  # so that the same command leaves the same network
+    try:
+        run(parser().parse_args(words), words)
+        return 0
+    except (OSError, ValueError, RuntimeError) as error:
+        said = str(error).strip() or type(error).__name__
+        print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing is kept of it, the same command starts anew", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

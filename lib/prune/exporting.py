@@ -1,0 +1,89 @@
+"""What is left in a folder: the smaller network for Python, for ONNX and for torch.export, and what went where.
+
+Enters: a `Pruned`, and what is to be said of it. Leaves: pruned.safetensors, pruned.onnx, pruned.pt2, plan.csv,
+steps.csv, costs.csv; or a line for each that could not be made.
+"""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib import slim_files
+from lib.network import contexts, models
+from lib.prune.making import Pruned
+
+WEIGHTS, ONNX, EXPORTED = "pruned.safetensors", "pruned.onnx", "pruned.pt2"
+
+
+def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callable[[str], object] = print) -> None:
+    """Writes all that can be made of `pruned` into `folder`; files there of these names are replaced, each whole.
+
+    Arguments:
+        about: kept in pruned.safetensors beside weights and widths, as JSON.
+        tell: called with a line for each file that could not be made, which says why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    slim_files.save(pruned.model, folder / WEIGHTS, about)
+    for name, table in {"plan": pruned.layers, "steps": pruned.quality, "costs": pruned.costs}.items():
+        with _aside(folder / f"{name}.csv") as path:
+            table.to_csv(path, index=False)
+    model, example = pruned.model, models.ready(pruned.model, pruned.example)
+    for name, write in {EXPORTED: _export, ONNX: _export_onnx}.items():
+        (folder / name).unlink(missing_ok=True)  # of another network, if this one's cannot be made
+        try:
+            with _aside(folder / name) as path:
+                write(model, example, path)
+        except Exception as error:  # exporters fail in any way at what they do not know
+            tell(f"{name} is left out: {models.first_line(error)}")
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A file to be written beside the one meant, which it becomes once it is whole."""
+    aside = path.with_name(f"part-{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _program(model: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
+    """Of the network, for any number of images."""
+    images = {0: torch.export.Dim("images")}
+    with contexts.random_state_kept(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(model, (torch.cat([example, example]),), dynamic_shapes=(images,))
+
+
+def _export(model: nn.Module, example: torch.Tensor, path: Path) -> None:
+    torch.export.save(_program(model, example), path)
+
+
+def _export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"it needs the package {package}: pip install onnx onnxscript onnxruntime")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(_program(model, example), dynamo=True, verbose=False)
+    program.save(path, external_data=False)
+    if importlib.util.find_spec("onnxruntime") is not None:
+        _compare(model, example, path)
+
+
+@torch.no_grad()
+def _compare(model: nn.Module, example: torch.Tensor, path: Path) -> None:
+    """Raises ValueError where ONNX Runtime answers otherwise than the network."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: example.cpu().numpy()})[0]
+    if not models.alike(torch.from_numpy(found), model(example).cpu()):
+        raise ValueError("ONNX Runtime answers otherwise than the network, so the file would mislead")

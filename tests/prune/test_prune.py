@@ -1,0 +1,127 @@
+"""python -m lib.prune: a folder with a smaller network that others can load, and one line for bad input."""
+
+import json
+
+import onnxruntime
+import pandas
+import pytest
+import torch
+
+from lib import slim_files
+from lib.images import folders, networks
+from lib.network import saving
+from lib.prune.__main__ import main
+
+MINE = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(8, 10))
+
+def nothing():
+    return 3
+"""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    return folders.write_digits(folder, "train", 16, 40), folders.write_digits(folder, "test", 16, 20)
+
+
+@pytest.fixture
+def words(digits, tmp_path):
+    saving.save(networks.build("resnet8", 10, seed=1), tmp_path / "weights.safetensors", {})
+    given = {"weights": tmp_path / "weights.safetensors", "out": tmp_path / "out", "classes": 10, "pixels": 16}
+    return ["resnet8", str(digits[0]), *(str(word) for name, value in given.items() for word in (f"--{name}", value)),
+            "--device", "cpu"]  # fmt: skip
+
+
+def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digits, tmp_path, capsys):
+    assert main([*words, "--distil", "--epochs", "1", "--test", str(digits[1])]) == 0
+    out, said = tmp_path / "out", capsys.readouterr()
+    assert said.out == f"{out}/report.html\n" and "left out" not in said.err
+    left = ["costs.csv", "plan.csv", "pruned.onnx", "pruned.pt2", "pruned.safetensors", "report.html", "steps.csv"]
+    assert sorted(path.name for path in out.iterdir()) == left
+    small = slim_files.load(networks.build("resnet8", 10), out / "pruned.safetensors")
+    images = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    expected = small(images)
+    exported = torch.export.load(out / "pruned.pt2").module()
+    assert torch.allclose(exported(images), expected, atol=1e-4)
+    session = onnxruntime.InferenceSession(str(out / "pruned.onnx"), providers=["CPUExecutionProvider"])
+    answers = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+    assert torch.allclose(torch.from_numpy(answers), expected, atol=1e-4)
+    assert list(pandas.read_csv(out / "steps.csv")["done"]) == ["whole", "shrunk", "repaired", "distilled"]
+    plan = pandas.read_csv(out / "plan.csv").set_index("layer")
+    assert plan.loc["conv1", "before"] == 16 and plan.loc["conv1", "after"] == small.conv1.out_channels
+    assert json.loads(saving.read(out / "pruned.safetensors")[1]["study"])["network"] == "resnet8"
+    page = (out / "report.html").read_text()
+    assert "accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
+
+
+def test_the_same_command_leaves_the_same_file(words, tmp_path):
+    found = []
+    for _ in range(2):
+        assert main([*words, "--distil", "--epochs", "1"]) == 0
+        found.append((tmp_path / "out/pruned.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(words, tmp_path, capsys):
+    assert main([*words, "--dry-run", "--keep", "conv1", "--multiple-of", "4"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last.endswith("% of all macs would go") and not (tmp_path / "out").exists()
+    assert lines and not any(line.startswith("conv1:") for line in lines)
+    assert all(int(line.split()[3]) % 4 == 0 for line in lines)
+
+
+def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    space = {}
+    exec(MINE, space)
+    torch.save(space["build"]().state_dict(), tmp_path / "mine.pt")
+    words = [f"{tmp_path}/mine.py:build", *words[1:], "--weights", str(tmp_path / "mine.pt")]
+    assert main(words) == 0
+    assert "agreement with the whole network" in (tmp_path / "out/report.html").read_text()
+    small = slim_files.load(space["build"](), tmp_path / "out/pruned.safetensors")
+    assert small[0].out_channels == 4
+    for name, message in [
+        ("mine.py:nothing", "mine.py gives no network: nothing() returns a int, not an nn.Module"),
+        ("mine.py:other", "mine.py gives no network: there is no function other in it"),
+        ("none.py:build", "none.py, which should hold the function build"),
+    ]:
+        assert main([f"{tmp_path}/{name}", *words[1:]]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--epochs", "3"], "--epochs is of training: add --distil, or --fine-tune with a folder of labelled images"),
+        (["--distil"], "--epochs is missing: say for how many to train, such as --epochs 10"),
+        (["--take", "0"], "--take 0 must be 1 or more"),
+        (["--of", "time"], "argument --of: invalid choice: 'time'"),
+        (["--test", "none"], "there is no folder none"),
+        (["--classes", "7"], "does not fit resnet8: it holds another network, in which classifier.bias is (10,)"),
+        (["--budget", "1"], "budget=1.0 must be a fraction to remove, above 0 and below 1"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(words, more, message, capsys):
+    assert main([*words, *more]) == 1
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith("python -m lib.prune: ")]
+    assert len(lines) == 1 and message in lines[0]
+
+
+@pytest.mark.parametrize("place", [".", "0", ".."])
+def test_images_that_are_learnt_from_are_no_test(words, digits, place, capsys):
+    assert main([*words, "--test", str(digits[0] / place)]) == 1
+    said = capsys.readouterr().err
+    assert f"holds images that are learnt from, those of {digits[0]}: name others" in said
+
+
+def test_timm_is_asked_for_where_it_is_not(words, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    assert main(["timm:resnet18", *words[1:]]) == 1
+    assert "timm:resnet18 needs the package timm, which is not installed: pip install timm" in capsys.readouterr().err

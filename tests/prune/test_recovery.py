@@ -1,0 +1,48 @@
+"""lib.prune.recovery: answers come back, with labels and without; weights alone change."""
+
+import pytest
+import torch
+
+from lib.images import networks
+from lib.network.copies import copied
+from lib.prune import recovery
+
+
+@pytest.fixture
+def whole():
+    return networks.build("resnet8", 10, seed=1).eval()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(33, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_without_labels_answers_come_closer_to_those_of_the_whole_network(whole, images):
+    model = copied(whole)
+    model.classifier.weight.data.mul_(-1)
+    losses = []
+    recovery.distil(model, whole, images, epochs=15, report=lambda epoch, loss: losses.append((epoch, loss)))
+    assert [epoch for epoch, _ in losses] == list(range(1, 16))
+    assert losses[-1][1] < 0.5 * losses[0][1] and not model.training
+
+
+def test_labels_are_learnt(whole, images):
+    labels, losses = torch.arange(33) % 2, []
+    recovery.fine_tune(whole, images, labels, epochs=15, report=lambda _, loss: losses.append(loss))
+    assert losses[-1] < 0.5 * losses[0] and not whole.training
+
+
+def test_the_random_state_stays_as_it_was(whole, images):
+    before = torch.random.get_rng_state()
+    recovery.distil(whole, copied(whole), images, epochs=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_too_few_images_and_labels_are_refused(whole, images):
+    with pytest.raises(ValueError, match=r"^training on 1 image: give two or more$"):
+        recovery.distil(whole, whole, images[:1], epochs=1)
+    with pytest.raises(ValueError, match=r"^fine-tuning on 33 images with 2 labels: it takes one each$"):
+        recovery.fine_tune(whole, images, torch.zeros(2), epochs=1)
+    with pytest.raises(ValueError, match=r"^epochs=0 must be a whole number of at least 1$"):
+        recovery.distil(whole, whole, images, epochs=0)
