@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lib import importance, structure
-from lib.images import files, folders
+from lib.images import files, folders, public
 from lib.images.files import shown
 from lib.prune import exporting, making, page, sources
 from lib.study import devices
@@ -67,18 +67,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--dry-run", action="store_true", help="print what would go of every layer, and write nothing")
     made.add_argument("--take", type=int, default=2000, metavar="M",
                       help="only so many of IMAGES, evenly spread, since they are held in memory (2000)")  # fmt: skip
-    made.add_argument("--pixels", type=int, default=224, metavar="P", help="sides of images after the crop (224)")
+    made.add_argument("--pixels", type=int, metavar="P", help="sides after the crop (224, or the publisher's)")
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
-    made.add_argument("--mean", default=folders.IMAGENET[0], **triple, help="of the channels (those of ImageNet)")
-    made.add_argument("--std", default=folders.IMAGENET[1], **triple, help="of the channels (those of ImageNet)")
+    made.add_argument("--mean", **triple, help="of the channels (those of ImageNet, or the publisher's)")
+    made.add_argument("--std", **triple, help="of the channels (those of ImageNet, or the publisher's)")
     made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
     made.add_argument("--seed", type=int, default=0, help="of random vectors and of training (0)")
     return made
 
 
+def _prepare(asked: argparse.Namespace) -> None:
+    """Fills in what has not been said of how images are prepared."""
+    known = public.PUBLIC.get(asked.network)
+    usual = known.preparation if known else public.Preparation(*folders.IMAGENET)
+    asked.mean, asked.std = asked.mean or usual.mean, asked.std or usual.std
+    asked.pixels = asked.pixels if asked.pixels is not None else usual.pixels or 224
+
+
 def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
     """Does what the command line asks for. Raises ValueError or OSError for what cannot be read or does not fit."""
     _check(asked)
+    _prepare(asked)
     model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
     images, limits = _images(asked, asked.images)[0], _limits(asked)
     if asked.dry_run:

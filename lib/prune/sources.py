@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lib.images import networks
+from lib.images import networks, public
 from lib.images.checkpoints import weights
 from lib.images.files import shown
 from lib.network import models, saving
@@ -29,7 +29,9 @@ def build(name: str, classes: int, path: Path) -> nn.Module:
     counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
     found = weights(path, own.keys() - counters.keys())
     try:
-        saving.load(model, counters | found)  # old files do not have the counters, and eval mode does not use them
+        saving.load(
+            model, counters | public.named_here(name, own, found)
+        )  # old files do not have the counters, and eval mode does not use them
     except ValueError as error:
         raise ValueError(f"{shown(path)} does not fit {shown(name)}: {error}") from error
     return model.eval()

@@ -16,10 +16,11 @@ SOME = 3  # names in a line
 
 
 def missing() -> list[str]:
-    """The dependencies in pyproject.toml that this interpreter has not, in whatever version."""
+    """What pyproject.toml says that the method and the study need and this interpreter has not, in whatever version."""
     import tomllib  # not there before Python 3.11
 
-    wanted = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["study"]]
     return [name for name in (re.match(r"[\w.-]+", text)[0] for text in wanted) if not _is_there(name)]
 
 

@@ -20,7 +20,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 CLEAN = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+STUDY = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["study"]]
+ALL_OF_THE_STUDY, *TESTS = PROJECT["optional-dependencies"]["test"]
+WANTED = [*STUDY, *TESTS]
 
 
 @cache
@@ -40,6 +42,17 @@ def test_the_lock_answers_every_dependency_at_an_allowed_version(wanted):
     found = versions(canonicalize_name(wanted.name))
     assert found
     assert all(version in wanted.specifier for version in found)
+
+
+def test_what_tests_need_is_what_the_study_needs_and_more():
+    assert f"{PROJECT['name']}[study]" == ALL_OF_THE_STUDY
+
+
+def test_the_commands_need_nothing_of_the_study():
+    names = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
+    others = [names.get(name, name.replace("-", "_")) for name in PROJECT["optional-dependencies"]["study"]]
+    code = f"import sys; sys.modules.update(dict.fromkeys({others})); import lib.prune.__main__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=CLEAN | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_the_lock_names_exact_versions_with_hashes_and_no_addresses():
@@ -98,7 +111,7 @@ def test_a_bare_interpreter_is_told_in_one_line_what_it_lacks(tmp_path):
     line, *made = done.stderr.splitlines()
     first, second, third = PROJECT["dependencies"][:3]
     assert done.returncode and all(said.startswith("make") for said in made)
-    assert f"has no {first}, {second}, {third} and {len(PROJECT['dependencies']) - 3} more: " in line
+    assert f"has no {first}, {second}, {third} and {len(STUDY) - 3} more: " in line
     assert line.endswith("-m pip install -r requirements.lock, or leave PYTHON out, so that make sets up .venv")
 
 
