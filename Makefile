@@ -108,10 +108,8 @@ verify: $(READY) ## measure a sample of what is published of PROFILE again, and 
 test: $(READY) ## run all tests, with every notebook on the smoke profile
 	@"$(PYTHON)" $(CALMLY) -m pytest $(SHARED)
 
-quickstart: $(READY) ## take a network through ranking, shrinking and fine-tuning, without labels until the last
-	@"$(PYTHON)" $(CALMLY) -m lib.running.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb -p device "$$DEVICE"
-	@cat results/quickstart/quickstart.txt
-	@ls results/quickstart/*-half.safetensors results/quickstart/quickstart.ipynb
+quickstart: $(READY) ## prune a small network without labels, and print the command and where its page is
+	@exec "$(PYTHON)" $(CALMLY) -m lib.prune.quickstart --device="$$DEVICE"
 
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
 	@"$(PYTHON)" $(CALMLY) tests/soak.py

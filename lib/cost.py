@@ -70,13 +70,12 @@ def table(
     found["parameters"] = [parameters(model) for model in models.values()]
     found["multiply_adds"] = [multiply_adds(model, example) for model in models.values()]
     for batch in batches:
-        passes = {name: _inference(model, _copies(example, batch)) for name, model in models.items()}
-        found = found.join(_spread(interleaved(passes, repeats, device=_device(models)), f"latency_{batch}"))
+        found = found.join(spread(latencies(models, _copies(example, batch), repeats=repeats), f"latency_{batch}"))
     found["inference_mb"] = [inference_memory(model, most) / MB for model in models.values()]
     found["training_mb"] = [training_memory(model, most) / MB for model in models.values()]
     found["disk_mb"] = [size_on_disk(model) / MB for model in models.values()]
     steps = {name: _TrainingStep(model, most) for name, model in models.items()}
-    found = found.join(_spread(interleaved(steps, repeats, device=_device(models)), "step"))
+    found = found.join(spread(interleaved(steps, repeats, device=_device(models)), "step"))
     if images is not None:
         found["epoch_seconds"] = found["step_ms"] / 1000 * math.ceil(images / max(batches))
     return found
@@ -122,6 +121,21 @@ def interleaved(
     device = torch.device(device)
     rounds = [{name: _seconds(call, device) for name, call in calls.items()} for _ in range(warmup + repeats)]
     return pandas.DataFrame(rounds[warmup:], columns=list(calls))
+
+
+def latencies(models: Mapping[str, nn.Module], images: Tensor, *, repeats: int = 20) -> pandas.DataFrame:
+    """Seconds of a forward pass of `images` (M, C, H, W) by each of `models`, as `interleaved` gives them; of copies in
+    the memory format that networks are trained with (channels last)."""
+    models = {name: _in_the_same_layout(model, images) for name, model in models.items()}
+    return interleaved({name: _inference(model, images) for name, model in models.items()}, repeats,
+                       device=_device(models))  # fmt: skip
+
+
+def spread(seconds: pandas.DataFrame, name: str) -> pandas.DataFrame:
+    """Median and quartiles, in milliseconds, one row per column of `seconds`: `name`_ms, `name`_low, `name`_high."""
+    low, high = numpy.percentile(1000 * seconds, QUARTILES, axis=0)
+    median = 1000 * seconds.median().to_numpy()
+    return pandas.DataFrame({f"{name}_ms": median, f"{name}_low": low, f"{name}_high": high})
 
 
 def inference_memory(model: nn.Module, images: Tensor) -> int:
@@ -257,13 +271,6 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1000
-
-
-def _spread(seconds: pandas.DataFrame, name: str) -> pandas.DataFrame:
-    """Median and quartiles, in milliseconds, one row per column of `seconds`."""
-    low, high = numpy.percentile(1000 * seconds, QUARTILES, axis=0)
-    median = 1000 * seconds.median().to_numpy()
-    return pandas.DataFrame({f"{name}_ms": median, f"{name}_low": low, f"{name}_high": high})
 
 
 def _require_usable(models: Mapping[str, nn.Module]) -> None:

@@ -8,27 +8,18 @@ import pytest
 from lib.study.paths import ROOT
 
 METHOD = ("network", "scoring", "masking", "shrinking", "")
-ORDER = (
-    *METHOD,
-    "images",
-    "prune",
-    "study",
-    "study/analyses",
-    "report",
-    "running",
-    "benchmark",
-)  # each imports those before it
+# Each imports those before it, commands all of them.
+ORDER = (*METHOD, "images", "prune", "study", "study/analyses", "report", "running", "benchmark")
+COMMANDS = ("score.py", "prune/__main__.py", "prune/quickstart.py")
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 
 
 def place(path: Path) -> int:
     """The place in the order of a module of `lib`; a command, which uses all, has the last."""
     inside = path.relative_to(ROOT / "lib")
-    return (
-        len(ORDER)
-        if inside.name in ("score.py", "__main__.py")
-        else ORDER.index(inside.parent.as_posix().replace(".", ""))
-    )
+    if inside.as_posix() in COMMANDS:
+        return len(ORDER)
+    return ORDER.index(inside.parent.as_posix().replace(".", ""))
 
 
 def imported(path: Path) -> set[Path]:

@@ -154,7 +154,7 @@ def test_calls_take_turns_after_the_warm_up():
 
 
 def test_spread_is_median_and_quartiles_in_milliseconds():
-    found = cost._spread(pandas.DataFrame({"a": [0.001, 0.002, 0.003, 0.004, 0.1]}), "latency_1")
+    found = cost.spread(pandas.DataFrame({"a": [0.001, 0.002, 0.003, 0.004, 0.1]}), "latency_1")
     assert found.iloc[0].round(9).to_dict() == {"latency_1_ms": 3.0, "latency_1_low": 2.0, "latency_1_high": 4.0}
 
 

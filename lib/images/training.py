@@ -96,7 +96,7 @@ def train(
     optimizer = optimizer_of(model, recipe)
     moments = [*map(torch.as_tensor, datasets.statistics(train_set.images) if moments is None else moments)]
     identity = _identity(recipe, seed, (train_set.digest, test_set.digest, *(m.tolist() for m in moments)), device)
-    rows = _restore_state(state, model, optimizer, identity)
+    rows = restore_state(state, model, optimizer, identity)
     pixels, labels = functional.pad(train_set.images.to(device), [recipe.crop] * 4), train_set.labels.to(device)
     for epoch in range(len(rows), recipe.epochs):
         started = time.perf_counter()
@@ -108,7 +108,7 @@ def train(
         row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
         rows.append(row | {"seconds": time.perf_counter() - started})
         if state is not None:
-            _save_state(state, model, optimizer, identity, rows)
+            save_state(state, model, optimizer, identity, rows)
         report(rows[-1])
     model.eval()
     return pandas.DataFrame(rows)
@@ -191,14 +191,17 @@ def one_cycle(progress: float, warmup: float) -> float:
     return progress / warmup if rising else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str, rows: list[dict]) -> None:
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str, rows: list[dict]) -> None:
+    """Writes what training goes on from after a kill: weights, momenta, the log so far, and what all that is of."""
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
+        if "momentum_buffer" in optimizer.state[parameter]:  # else it has never had a gradient
+            tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
     saving.write(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
 
 
-def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
+def restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
+    """Loads what `save_state` wrote, where it is of this `identity`, and returns the log so far; else none of it."""
     if path is None or not path.exists():
         return []
     try:
@@ -214,5 +217,6 @@ def _restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.S
         _log.info("%s is not gone on from (%s): training starts anew", path, error)
         return []
     for name, parameter in model.named_parameters():
-        optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
+        if (momentum := tensors.get(f"momentum.{name}")) is not None:
+            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
     return json.loads(metadata["rows"])

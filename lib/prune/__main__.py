@@ -7,20 +7,30 @@ Python, ONNX and torch.export, what went where, and a page for a person. `IMAGES
 that test are used for nothing else.
 """
 
+from lib.study import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.speak_utf8()
+
 import argparse
 import hashlib
+import os
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas
 import torch
 from torch import Tensor
 
 from lib import importance, structure
 from lib.images import files, folders, public
 from lib.images.files import shown
+from lib.images.folders import Stream
+from lib.network import models
 from lib.prune import exporting, making, page, sources
+from lib.running import interruptions
 from lib.study import devices
 
 OUT = Path("results/pruned")
@@ -53,8 +63,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help=f"({OUT})")
     made.add_argument("--criterion", default="sq:rand:norm", metavar="NAME", help="without labels (sq:rand:norm)")
-    made.add_argument("--budget", type=float, default=0.5, metavar="SHARE", help="that goes (0.5)")
-    made.add_argument("--of", default="macs", choices=structure.BUDGETS, help="what it is a share of (macs)")
+    made.add_argument("--scores", type=Path, metavar="FILE", help="by lib.score: column --criterion ranks")
+    made.add_argument("--budget", type=float, metavar="SHARE", help="that goes (0.5)")
+    made.add_argument("--of", default="macs", choices=making.BUDGETS,
+                      help="what it is a share of (macs); latency is that of one image, on this machine")  # fmt: skip
+    made.add_argument("--target-accuracy", type=float, metavar="SHARE",
+                      help="instead of a budget: as much goes as leaves, repaired but not trained, this share of the "
+                      "accuracy on --test, or without it of the whole network's answers")  # fmt: skip
     made.add_argument("--keep", nargs="+", default=[], metavar="LAYER", help="layers or modules whose units stay")
     made.add_argument("--at-most", type=float, default=1.0, metavar="SHARE", help="of any layer's units goes (1)")
     made.add_argument("--multiple-of", type=int, default=1, metavar="N", help="units stay in layers that shrink (1)")
@@ -64,10 +79,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fine-tune", type=Path, metavar="LABELLED", help="train on a folder of <class>/<image>")
     made.add_argument("--epochs", type=int, default=0, metavar="E", help="of --distil and of --fine-tune")
     made.add_argument("--test", type=Path, metavar="LABELLED", help="a folder of <class>/<image> to tell accuracy on")
+    made.add_argument("--no-flip", action="store_true", help="never mirror images in training, as digits and letters")
     made.add_argument("--dry-run", action="store_true", help="print what would go of every layer, and write nothing")
     made.add_argument("--take", type=int, default=2000, metavar="M",
-                      help="only so many of IMAGES, evenly spread, since they are held in memory (2000)")  # fmt: skip
-    made.add_argument("--pixels", type=int, metavar="P", help="sides after the crop (224, or the publisher's)")
+                      help="only so many of IMAGES and of those to fine-tune on, evenly spread, since memory holds "
+                      "them (2000)")  # fmt: skip
+    made.add_argument("--batch", type=int, default=making.BATCH, metavar="B", help=f"images at once ({making.BATCH})")
+    made.add_argument("--pixels", type=int, metavar="P",
+                      help="sides of the images: the shorter is scaled to 8/7 of it, then the centre cut out, "
+                      "unless an image has this size (224, or the publisher's)")  # fmt: skip
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
     made.add_argument("--mean", **triple, help="of the channels (those of ImageNet, or the publisher's)")
     made.add_argument("--std", **triple, help="of the channels (those of ImageNet, or the publisher's)")
@@ -90,21 +110,28 @@ def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
     _prepare(asked)
     model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
     images, limits = _images(asked, asked.images)[0], _limits(asked)
+    scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
     if asked.dry_run:
-        print(_planned(model, images, asked, limits))
+        print(_planned(model, images, scores, asked, limits))
         return
     pruned = making.prune(
-        model, images, criterion=asked.criterion, steps=asked.steps, repair=not asked.no_repair, seed=asked.seed,
+        model, images, criterion=asked.criterion, scores=scores, steps=asked.steps, repair=not asked.no_repair,
         distil_epochs=asked.epochs * asked.distil, epochs=asked.epochs if asked.fine_tune else 0,
-        fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None,
-        test=_images(asked, asked.test, True) if asked.test else None,
-        report=lambda line: print(line, file=sys.stderr), **limits,
+        fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None, flip=not asked.no_flip,
+        test=_stream(asked, asked.test, True) if asked.test else None, target_accuracy=asked.target_accuracy,
+        batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell, **limits,
     )  # fmt: skip
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
-    exporting.save(pruned, asked.out, about, tell=lambda line: print(line, file=sys.stderr))
+    exporting.save(pruned, asked.out, about, tell=_tell)
     (asked.out / PAGE).write_text(page.render(pruned, _made(asked, words)), encoding="utf-8")
-    print(shown(asked.out / PAGE))
+    for name in making.STATES.values():
+        (asked.out / name).unlink(missing_ok=True)
+    interruptions.say(shown(asked.out / PAGE))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _limits(asked: argparse.Namespace) -> dict[str, object]:
@@ -117,8 +144,12 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError("--epochs is missing: say for how many to train, such as --epochs 10")
     if asked.epochs and not trained:
         raise ValueError("--epochs is of training: add --distil, or --fine-tune with a folder of labelled images")
-    if asked.take < 1:
-        raise ValueError(f"--take {asked.take} must be 1 or more")
+    for name in ("take", "batch"):
+        if getattr(asked, name) < 1:
+            raise ValueError(f"--{name} {getattr(asked, name)} must be 1 or more")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("this runs in one process: start it without torchrun, and let lib.score rank by many GPUs,"
+                         " whose table --scores takes")  # fmt: skip
     for folder in filter(None, (asked.images, asked.fine_tune)):
         if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
             raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
@@ -132,23 +163,45 @@ def _overlap(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
-def _images(asked: argparse.Namespace, folder: Path, labelled: bool = False) -> tuple[Tensor, Tensor]:
-    """Images of a folder, normalised, with their labels; `--take` of those without."""
+def _stream(asked: argparse.Namespace, folder: Path, labelled: bool) -> Stream:
+    """Images of a folder, normalised, batch by batch, with their labels if it is `labelled`."""
     files.refuse_file(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {shown(folder)}")
-    given = {"moments": (tuple(asked.mean), tuple(asked.std)), "labelled": labelled}
-    stream = folders.stream(folder, asked.pixels, asked.classes if labelled else None, **given)
-    stream = stream if labelled or asked.take >= len(stream) else stream.first(asked.take)
-    images = torch.cat([images for images, _, _ in stream])
-    return images, torch.from_numpy(stream.targets)
+    more = {"moments": (tuple(asked.mean), tuple(asked.std)), "labelled": labelled, "batch": asked.batch}
+    return folders.stream(folder, asked.pixels, asked.classes if labelled else None, **more)
 
 
-def _planned(model: torch.nn.Module, images: Tensor, asked: argparse.Namespace, limits: dict[str, object]) -> str:
+def _images(asked: argparse.Namespace, folder: Path, labelled: bool = False) -> tuple[Tensor, Tensor]:
+    """`--take` of the images of a folder, in memory, with their labels."""
+    stream = _stream(asked, folder, labelled)
+    stream = stream if asked.take >= len(stream) else stream.first(asked.take)
+    return torch.cat([images for images, _, _ in stream]), torch.from_numpy(stream.targets)
+
+
+def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor) -> Tensor:
+    """A column of a table by lib.score. Raises ValueError where it is none, or of another network than `model`."""
+    try:
+        table = pandas.read_parquet(path)
+        places = list(zip(table["layer"], table["unit"], strict=True))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{shown(path)} is no table by lib.score ({models.first_line(error)})") from error
+    if places != [(unit.name, number) for unit in importance.units(model, example) for number in range(unit.size)]:
+        raise ValueError(f"{shown(path)} is of another network: it has other layers or units")
+    if criterion not in table:
+        has = ", ".join(name for name in table if name not in ("layer", "unit"))
+        raise ValueError(f"{shown(path)} has no scores by {criterion}: it has {has or 'none'}")
+    return torch.from_numpy(table[criterion].to_numpy(float).copy())
+
+
+def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, asked, limits: dict[str, object]) -> str:
     """A line per layer that shrinks, of the plan in one step."""
-    batches = [(part, None) for part in images.split(making.BATCH)]
-    scores = importance.score(model, batches, asked.criterion, seed=asked.seed)[asked.criterion]
-    plan = structure.plan(model, scores, images[:1], **limits)
+    if asked.target_accuracy is not None or asked.of == "latency":
+        raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
+    if scores is None:
+        batches = [(part, None) for part in images.split(asked.batch)]
+        scores = importance.score(model, batches, asked.criterion, seed=asked.seed)[asked.criterion]
+    plan = structure.plan(model, scores, images[:1], **{**limits, "budget": asked.budget or 0.5})
     lines = [f"{name}: {before} to {after} units" for name, (before, after) in plan.widths.items() if after < before]
     return "\n".join([*lines, f"{plan.reached:.1%} of all {plan.of} would go"])
 
@@ -166,14 +219,15 @@ def main(words: Iterable[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     torch.backends.cudnn.deterministic = True  # so that the same command leaves the same network
     try:
-        run(parser().parse_args(words), words)
+        with interruptions.heard():
+            run(parser().parse_args(words), words)
         return 0
     except (OSError, ValueError, RuntimeError) as error:
         said = str(error).strip() or type(error).__name__
         print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing is kept of it, the same command starts anew", file=sys.stderr)
+        print("stopped; the same command goes on after the last epoch of training", file=sys.stderr)
         return 130
 
 

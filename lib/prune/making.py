@@ -5,20 +5,22 @@ Enters: a trained network, unlabelled images, a budget. Leaves: a `Pruned`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas
 import torch
 from torch import Tensor, nn
 
 from lib import cost, importance, structure
-from lib.images.training import evaluate
 from lib.network import checks, models
-from lib.prune import recovery
+from lib.prune import recovery, searching
 from lib.repair import norms_of, reestimate
 from lib.shrinking.slimming import Slimming
 
+BUDGETS = (*structure.BUDGETS, "latency")
 HELD_OUT = 10  # every so manieth unlabelled image is kept for saying how far answers agree, and used for nothing else
 BATCH = 32
+STATES = {"distil": "distilled.part", "fine_tune": "fine-tuned.part"}  # files that training goes on from
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +30,15 @@ class Pruned:
     `model` is in eval mode; `plans` say what went, one for each step of shrinking. `quality` has a row for the network
     as it was after each thing done: done, and `measure`, a share: "accuracy" where labelled test images were given,
     else "agreement", how often the answer is that of the whole network on images held out. `costs` has a row for before
-    and after: variant, parameters, multiply_adds, disk_mb.
+    and after: variant, parameters, multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
+    `scores` (N,) are those by which the first step shrank.
     """
 
     model: nn.Module
     plans: tuple[Slimming, ...] = field(repr=False)
     quality: pandas.DataFrame = field(repr=False)
     costs: pandas.DataFrame = field(repr=False)
+    scores: Tensor = field(repr=False)
     example: Tensor = field(repr=False)
 
     @property
@@ -44,20 +48,22 @@ class Pruned:
 
     @property
     def layers(self) -> pandas.DataFrame:
-        """A row per layer with units: layer, before, after (units)."""
-        first, last = self.plans[0].widths, self.plans[-1].widths
-        return pandas.DataFrame(
-            [(name, before, last[name][1]) for name, (before, _) in first.items()], columns=["layer", "before", "after"]
-        )
+        """A row per layer with units: layer, before, after (units); lowest, median, highest (of the units' scores)."""
+        last = self.plans[-1].widths
+        rows = [(unit.name, unit.size, last[unit.name][1], own.min().item(), own.median().item(), own.max().item())
+                for unit in self.plans[0].layers for own in [self.scores[unit.slice]]]  # fmt: skip
+        return pandas.DataFrame(rows, columns=["layer", "before", "after", "lowest", "median", "highest"])
 
 
 def prune(
     model: nn.Module,
     images: Tensor,
     *,
-    budget: float = 0.5,
+    budget: float | None = None,
     of: str = "macs",
+    target_accuracy: float | None = None,
     criterion: str = "sq:rand:norm",
+    scores: Tensor | None = None,
     keep: Iterable[str] = (),
     at_most: float = 1.0,
     multiple_of: int = 1,
@@ -66,8 +72,11 @@ def prune(
     distil_epochs: int = 0,
     fine_tune: tuple[Tensor, Tensor] | None = None,
     epochs: int = 0,
-    test: tuple[Tensor, Tensor] | None = None,
+    flip: bool = True,
+    test: Iterable[tuple] | None = None,
+    batch: int = BATCH,
     seed: int = 0,
+    kept: Path | None = None,
     report: Callable[[str], object] = lambda line: None,
 ) -> Pruned:
     """A smaller network that works: ranked, shrunk, repaired and, if asked for, trained again; `model` stays as it was.
@@ -76,94 +85,185 @@ def prune(
         model: in eval mode, from images to logits.
         images: (M, C, H, W), normalised, without labels. Every tenth is held out, to say how far answers agree, unless
             there is `test`.
-        budget, of, keep, at_most, multiple_of: what goes, and what may not, as `structure.slim` takes them.
-        criterion: one that needs no labels.
+        budget, of: which share goes (0.5), of what: as `structure.slim` takes them, or "latency", that of one image
+            where the model is, for which the multiply-adds are found by trying.
+        target_accuracy: instead of a budget, which share of the whole network's accuracy (or, without `test`, of its
+            answers) must be there once it is shrunk and repaired, before any training; as much goes as can.
+        keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
+        criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
         repair: whether BatchNorms are estimated anew after each step; a network without any is left as it is.
         distil_epochs: of training on the whole network's own answers to `images`.
         fine_tune: images with labels (M,) to train on for `epochs`, afterwards if both are asked for.
-        test: images with labels that are used for nothing but the accuracy after everything done.
-        seed: of the random vectors, and of the order of training.
+        flip: whether images may be mirrored for training, as those of digits and letters may not.
+        test: batches of images with labels, to be gone through repeatedly, that are used for nothing but the accuracy
+            after everything done, and the search for `target_accuracy`.
+        batch: images at once for scores and answers; for repair, which holds less, four times as many.
+        seed: of the random vectors, and of training.
+        kept: a folder where training leaves its state after every epoch, and goes on from it in a later call.
         report: called with a line for everything that is done.
 
-    Raises ValueError in one line for settings that are none, images too few, and as `structure.slim` and
-    `importance.score` do.
+    Raises ValueError in one line for settings that are none, images too few, a target that cannot be met, and as
+    `structure.slim` and `importance.score` do.
     """
-    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
-    _check(criterion, steps, distil_epochs, fine_tune, epochs, at_most)
-    whole, work = models.inside(model), _Work(model, checks.images(images), test, report)
-    plans, small = [], whole
+    _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy)
+    whole, limits = models.inside(model), {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    work = _Work(whole, checks.images(images), test, checks.whole("batch", batch, 1), repair, report)
+    budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
     for step in range(steps):
-        scores = importance.score(small, [(part, None) for part in work.images.split(BATCH)], criterion, seed=seed)
-        share = _share(plans, budget, of, steps - step)
-        plans.append(structure.plan(small, scores[criterion], work.example, budget=share, of=of, **limits))
-        small = plans[-1].apply(small)
+        scores = _scores(small, work, criterion, seed) if scores is None or step else scores
+        first = scores if first is None else first
+        if target_accuracy is not None or of == "latency":
+            plan = _found(whole, scores, work, limits, budget, of, target_accuracy)
+        else:
+            share = _share(plans, budget, of, steps - step)
+            plan = structure.plan(small, scores, work.example, budget=share, of=of, **limits)
         number = f" {step + 1} of {steps}" if steps > 1 else ""
+        plans.append(plan)
+        small = plan.apply(small)
         work.measure(f"shrunk{number}", small)
-        if repair and norms_of(small):
-            reestimate(small, work.images, batch=256)
+        if work.repaired(small):
             work.measure(f"repaired{number}", small)
+    state = {name: None if kept is None else Path(kept) / file for name, file in STATES.items()}
+    given = {"flip": flip, "seed": seed}
     if distil_epochs:
-        recovery.distil(small, whole, work.images, epochs=distil_epochs, seed=seed, report=work.epoch("distilling"))
+        more = {"epochs": distil_epochs, "state": state["distil"], "report": work.epoch("distilling", distil_epochs)}
+        recovery.distil(small, whole, work.images, **given, **more)
         work.measure("distilled", small)
     if fine_tune is not None:
-        recovery.fine_tune(small, *fine_tune, epochs=epochs, seed=seed, report=work.epoch("fine-tuning"))
+        more = {"epochs": epochs, "state": state["fine_tune"], "report": work.epoch("fine-tuning", epochs)}
+        recovery.fine_tune(small, *fine_tune, **given, **more)
         work.measure("fine-tuned", small)
-    return Pruned(small, tuple(plans), work.quality(), _costs(whole, small, work.example), work.example)
+    costs = _costs(whole, small, work.example)
+    return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example)
 
 
-def _check(criterion: str, steps: int, distil_epochs: int, fine_tune, epochs: int, at_most: float) -> None:
-    if importance.parse(criterion).needs_labels:
+def _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy) -> None:
+    if scores is None and importance.parse(criterion).needs_labels:
         raise ValueError(f"criterion {criterion} needs labels, which images here have not: take sq:rand:norm, say")
+    if of not in BUDGETS:
+        raise ValueError(f"a budget of {of!r} is not known: use one of {', '.join(BUDGETS)}")
+    if budget is not None:
+        checks.share("budget", budget)
+    if target_accuracy is not None:
+        if isinstance(target_accuracy, bool) or not 0 < target_accuracy <= 1:
+            raise ValueError(f"target_accuracy={target_accuracy!r} must be a share of the whole network's, above 0 and"
+                             " at most 1")  # fmt: skip
+        if budget is not None or of == "latency":
+            raise ValueError("target_accuracy is met by as large a budget of units, parameters or macs as works: leave"
+                             " budget out")  # fmt: skip
     checks.whole("steps", steps, 1)
     checks.whole("distil_epochs", distil_epochs, 0)
     if fine_tune is not None:
         checks.whole("epochs", epochs, 1)
     elif epochs:
         raise ValueError(f"epochs={epochs} are of fine-tuning, which takes images with labels: give fine_tune")
-    if steps > 1 and at_most != 1:
-        raise ValueError(f"at_most={at_most} is of the units at the start, but in {steps} steps each has its own: take"
-                         " steps=1")  # fmt: skip
+    single = {"at_most": at_most != 1, "target_accuracy": target_accuracy is not None, "of='latency'": of == "latency",
+              "scores": scores is not None}  # fmt: skip
+    if steps > 1 and any(single.values()):
+        name = next(name for name, given in single.items() if given)
+        raise ValueError(f"{name} is of the whole network, but {steps} steps each begin with another: take steps=1")
+
+
+def _scores(model: nn.Module, work: "_Work", criterion: str, seed: int) -> Tensor:
+    batches = [(part, None) for part in work.images.split(work.batch)]
+    return importance.score(model, batches, criterion, seed=seed)[criterion]
 
 
 def _share(plans: list[Slimming], budget: float, of: str, steps: int) -> float:
     """How much of what is left goes in the next of so many `steps`, for `budget` of all in the end."""
-    budget = checks.share("budget", budget)
-    if of not in structure.BUDGETS or not plans:
+    if not plans:
         return budget if steps == 1 else 1 - (1 - budget) ** (1 / steps)
     left = (1 - budget) * plans[0].before[of] / plans[-1].after[of]
     return max(1 - left ** (1 / steps), 1e-9) if left < 1 else 1e-9
 
 
+def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: float, of: str, target) -> Slimming:
+    """The plan of the budget that is found by trying: for an accuracy, or for a latency."""
+    traced, macs = structure.trace(whole, work.example), of if target is not None else "macs"
+
+    def plan(share: float) -> Slimming | None:
+        try:
+            return traced.plan(scores, budget=share, of=macs, **limits)
+        except ValueError:
+            return None  # out of reach: the smallest budget is tried again, and tells
+
+    def quick(share: float) -> bool:
+        found = plan(share)
+        return found is None or searching.latency_left(found.apply(whole), whole, work.example) <= 1 - budget
+
+    def good(share: float) -> bool:
+        return (found := plan(share)) is not None and work.left(found.apply(whole)) >= target
+
+    share = searching.smallest(quick) if target is None else searching.largest(good)
+    found = traced.plan(scores, budget=share or 1 / searching.STEPS, of=macs, **limits) if share < 1 else None
+    if target is None and found is None:
+        raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it")
+    if target is not None and not share:
+        left = work.left(found.apply(whole))
+        raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"
+                         f" {found.reached:.1%} of the {macs} is gone")  # fmt: skip
+    work.tell(f"budget found: {found.reached:.1%} of all {macs}")
+    return found
+
+
 class _Work:
     """The images that each purpose has, and what was measured so far."""
 
-    def __init__(self, model: nn.Module, images: Tensor, test, report):
-        self._report, self._rows, self.example = report, [], images[:1]
+    def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report):
+        self.tell, self.batch, self.example, self._repair, self._rows = report, batch, images[:1], repair, []
         if test is None:
             held = torch.arange(len(images)) % HELD_OUT == HELD_OUT - 1
             if not held.any():
                 raise ValueError(f"{len(images)} images: give {HELD_OUT} or more, of which every {HELD_OUT}th is held"
                                  " out to test agreement on, or test images with labels")  # fmt: skip
-            self.images, self._name = images[~held], "agreement"
-            self._test = images[held], models.predict(model, images[held], batch=BATCH)
+            self.images, self.name = images[~held], "agreement"
+            self._test = [(images[held], models.predict(model, images[held], batch=batch))]
         else:
-            self.images, self._name, self._test = images, "accuracy", test
-        self.measure("whole", model)
+            self.images, self.name, self._test = images, "accuracy", test
+        self._whole = self.measure("whole", model)
 
-    def measure(self, done: str, model: nn.Module) -> None:
-        value = evaluate(model, *self._test, batch=BATCH)
+    def repaired(self, model: nn.Module) -> bool:
+        """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
+        if not (self._repair and norms_of(model)):
+            return False
+        reestimate(model, self.images, batch=max(2, 4 * self.batch))
+        return True
+
+    def left(self, model: nn.Module) -> float:
+        """Which share of what the whole network has `model` has, once repaired."""
+        self.repaired(model)
+        return self._quality_of(model) / self._whole
+
+    def measure(self, done: str, model: nn.Module) -> float:
+        value = self._quality_of(model)
         self._rows.append((done, value))
-        self._report(f"{done}: {self._name} {value:.1%}")
+        self.tell(f"{done}: {self.name} {value:.1%}")
+        return value
 
-    def epoch(self, doing: str) -> recovery.Report:
-        return lambda done, loss: self._report(f"{doing}: epoch {done}, loss {loss:.4f}")
+    def _quality_of(self, model: nn.Module) -> float:
+        right = total = 0
+        for images, labels, *_ in self._test:
+            right += (models.predict(model, images, batch=self.batch) == labels.cpu()).sum().item()
+            total += len(labels)
+        if not total:
+            raise ValueError("there are no images to test on: give some, with labels")
+        return right / total
+
+    def epoch(self, doing: str, epochs: int) -> recovery.Report:
+        return lambda done, loss, left: self.tell(f"{doing}: epoch {done} of {epochs}, loss {loss:.4f}, {_time(left)}")
 
     def quality(self) -> pandas.DataFrame:
-        return pandas.DataFrame(self._rows, columns=["done", self._name])
+        return pandas.DataFrame(self._rows, columns=["done", self.name])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s to go" if seconds < 100 else f"{seconds / 60:.0f} min to go"
 
 
 def _costs(whole: nn.Module, small: nn.Module, example: Tensor) -> pandas.DataFrame:
-    rows = [(name, cost.parameters(net), cost.multiply_adds(net, example), cost.size_on_disk(net) / cost.MB)
-            for name, net in (("before", whole), ("after", small))]  # fmt: skip
-    return pandas.DataFrame(rows, columns=["variant", "parameters", "multiply_adds", "disk_mb"])
+    networks = {"before": whole, "after": small}
+    rows = [(name, cost.parameters(net), cost.multiply_adds(net, example), cost.size_on_disk(net) / cost.MB,
+             cost.inference_memory(net, example) / cost.MB) for name, net in networks.items()]  # fmt: skip
+    found = pandas.DataFrame(rows, columns=["variant", "parameters", "multiply_adds", "disk_mb", "memory_mb"])
+    return found.join(cost.spread(cost.latencies(networks, example), "latency"))

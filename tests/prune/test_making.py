@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from lib import structure
+from lib.cost import parameters
 from lib.images import networks
-from lib.prune import prune
+from lib.network import models
+from lib.network.units import units
+from lib.prune import making, prune, searching
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +39,83 @@ def test_it_shrinks_to_the_budget_in_steps_and_says_what_was_done(model, images)
 
 def test_the_same_seed_gives_the_same_network(model, images):
     labels = torch.arange(60) % 10
-    given = {"fine_tune": (images, labels), "epochs": 1, "test": (images[:20], labels[:20]), "distil_epochs": 1}
+    given = {"fine_tune": (images, labels), "epochs": 1, "test": [(images[:20], labels[:20])], "distil_epochs": 1}
     one, other, third = (prune(model, images, seed=seed, **given).model.state_dict() for seed in (3, 3, 4))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert any(one[name].shape != third[name].shape or not torch.equal(one[name], third[name]) for name in one)
 
 
 def test_with_labels_for_tests_it_is_called_accuracy(model, images):
-    found = prune(model, images, test=(images[:20], torch.zeros(20, dtype=torch.long)), repair=False)
+    labels = models.predict(model, images)
+    labels[:15] = (labels[:15] + 1) % 10  # wrong for a quarter of them
+    parts = list(zip(images.split(7), labels.split(7), strict=True))
+    found = prune(model, images, test=parts, repair=False)
     assert list(found.quality) == ["done", "accuracy"] and list(found.quality["done"]) == ["whole", "shrunk"]
+    assert found.quality["accuracy"][0] == 0.75
+
+
+def test_as_much_goes_as_leaves_the_accuracy_asked_for(model, images):
+    said = []
+    found = prune(model, images, target_accuracy=0.8, multiple_of=2, report=said.append)
+    assert found.quality["agreement"].iloc[-1] >= 0.8
+    reached = found.plans[-1].reached
+    assert f"budget found: {reached:.1%} of all macs" in said
+    assert prune(model, images, target_accuracy=0.2, multiple_of=2).plans[-1].reached >= reached
+    assert found.plans[-1].budget in [number / 128 for number in range(1, 128)]
+
+
+def test_scores_that_are_there_are_taken(model, images):
+    scores = torch.arange(sum(unit.size for unit in units(model, images[:1])), dtype=torch.float64)
+    found = prune(model, images, scores=scores, of="units", budget=0.2)
+    assert torch.equal(found.scores, scores)
+    expected = structure.plan(model, scores, images[:1], of="units", budget=0.2)
+    assert torch.equal(found.plans[0].removed, expected.removed)
+    first = found.layers.iloc[0]
+    assert (first["lowest"], first["median"], first["highest"]) == (0, (first["before"] - 1) // 2, first["before"] - 1)
+
+
+def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model, images, monkeypatch):
+    monkeypatch.setattr(searching, "latency_left", lambda small, *_: parameters(small) / parameters(model))
+    found = prune(model, images, of="latency", budget=0.3, repair=False)
+    share = parameters(found.model) / parameters(model)
+    assert share <= 0.7
+    less = structure.plan(model, found.scores, images[:1], budget=found.plans[0].budget - 1 / 128)
+    assert parameters(less.apply(model)) / parameters(model) > 0.7
+    monkeypatch.setattr(searching, "latency_left", lambda *_: 1.0)
+    with pytest.raises(ValueError, match=r"^a budget of 0\.3 of the latency cannot be reached: multiply-adds hardly"):
+        prune(model, images, of="latency", budget=0.3)
+
+
+def test_an_accuracy_that_nothing_leaves_is_told(model, images, monkeypatch):
+    monkeypatch.setattr(making._Work, "left", lambda *_: 0.5)
+    with pytest.raises(ValueError, match=r"^target_accuracy=0\.9 cannot be met: 0\.500 of the agreement is left when"):
+        prune(model, images, target_accuracy=0.9)
+
+
+@pytest.mark.parametrize("after", ["distilling: epoch 2", "fine-tuning: epoch 1"])
+def test_what_was_stopped_goes_on_with_the_same_result(model, images, tmp_path, after):
+    given = {"distil_epochs": 3, "fine_tune": (images, torch.arange(60) % 10), "epochs": 2}
+    said, again = [], []
+
+    def stop(line):
+        said.append(line)
+        if line.startswith(after):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, images, kept=tmp_path, report=stop, **given)
+    found = prune(model, images, kept=tmp_path, report=again.append, **given).model.state_dict()
+    done = {line.split(", loss")[0] for line in said if ": epoch " in line}
+    assert done and not done & {line.split(", loss")[0] for line in again}
+    undisturbed = prune(model, images, **given).model.state_dict()
+    assert found.keys() == undisturbed.keys() and all(torch.equal(found[name], undisturbed[name]) for name in found)
+
+
+def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
+    prune(model, images, distil_epochs=2, kept=tmp_path)
+    said = []
+    prune(model, images + 0.1, distil_epochs=2, kept=tmp_path, report=said.append)
+    assert any(line.startswith("distilling: epoch 1 of 2, loss ") for line in said)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +123,19 @@ def test_with_labels_for_tests_it_is_called_accuracy(model, images):
     [
         ({"criterion": "abs"}, "criterion abs needs labels, which images here have not: take sq:rand:norm, say"),
         ({"steps": 0}, "steps=0 must be a whole number of at least 1"),
-        ({"steps": 2, "at_most": 0.5}, "at_most=0.5 is of the units at the start, but in 2 steps each has its own"),
+        (
+            {"steps": 2, "at_most": 0.5},
+            "at_most is of the whole network, but 2 steps each begin with another: take steps=1",
+        ),
         ({"epochs": 3}, "epochs=3 are of fine-tuning, which takes images with labels: give fine_tune"),
         ({"budget": 2}, "budget=2 must be a fraction to remove, above 0 and below 1"),
-        ({"of": "flops"}, "a budget of 'flops' is not known: use one of units, parameters, macs"),
+        ({"of": "flops"}, "a budget of 'flops' is not known: use one of units, parameters, macs, latency"),
+        ({"target_accuracy": 1.2}, "target_accuracy=1.2 must be a share of the whole network's, above 0 and at most 1"),
+        ({"target_accuracy": 0.9, "budget": 0.5}, "target_accuracy is met by as large a budget of units, parameters"),
+        ({"steps": 2, "of": "latency"}, "of='latency' is of the whole network, but 2 steps each begin with another"),
+        ({"batch": 0}, "batch=0 must be a whole number of at least 1"),
+        ({"scores": torch.ones(3)}, "scores must be one number per unit"),
+        ({"test": []}, "there are no images to test on: give some, with labels"),
         ({"keep": ["no"]}, "keep names 'no', which is no layer with units"),
     ],
 )

@@ -1,16 +1,21 @@
 """python -m lib.prune: a folder with a smaller network that others can load, and one line for bad input."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import onnxruntime
 import pandas
 import pytest
 import torch
 
-from lib import slim_files
+from lib import importance, slim_files
 from lib.images import folders, networks
 from lib.network import saving
+from lib.prune import quickstart
 from lib.prune.__main__ import main
+from lib.study.paths import ROOT
 
 MINE = """
 from torch import nn
@@ -101,6 +106,10 @@ def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
         (["--epochs", "3"], "--epochs is of training: add --distil, or --fine-tune with a folder of labelled images"),
         (["--distil"], "--epochs is missing: say for how many to train, such as --epochs 10"),
         (["--take", "0"], "--take 0 must be 1 or more"),
+        (["--batch", "0"], "--batch 0 must be 1 or more"),
+        (["--target-accuracy", "0.9", "--budget", "0.5"], "target_accuracy is met by as large a budget"),
+        (["--of", "latency", "--dry-run"], "--dry-run shows plans of a budget of units, parameters or macs"),
+        (["--scores", "none.parquet"], "none.parquet"),
         (["--of", "time"], "argument --of: invalid choice: 'time'"),
         (["--test", "none"], "there is no folder none"),
         (["--classes", "7"], "does not fit resnet8: it holds another network, in which classifier.bias is (10,)"),
@@ -125,3 +134,65 @@ def test_timm_is_asked_for_where_it_is_not(words, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     assert main(["timm:resnet18", *words[1:]]) == 1
     assert "timm:resnet18 needs the package timm, which is not installed: pip install timm" in capsys.readouterr().err
+
+
+def test_scores_of_a_table_rank_and_those_of_another_network_are_refused(words, digits, tmp_path, capsys):
+    model = networks.build("resnet8", 10, seed=1).eval()
+    places = [(unit.name, number) for unit in importance.units(model, torch.zeros(1, 3, 16, 16))
+              for number in range(unit.size)]  # fmt: skip
+    table = pandas.DataFrame(places, columns=["layer", "unit"]).assign(mine=range(len(places)))
+    path = tmp_path / "mine.parquet"
+    table.to_parquet(path)
+    more = ["--scores", str(path), "--criterion", "mine", "--of", "units", "--budget", "0.1"]
+    assert main([*words, *more]) == 0
+    plan = pandas.read_csv(tmp_path / "out/plan.csv")
+    assert plan["lowest"][0] == 0 and plan["highest"].max() == len(places) - 1
+    assert main([*words, *more[:2]]) == 1
+    assert f"{path} has no scores by sq:rand:norm: it has mine" in capsys.readouterr().err
+    table[1:].to_parquet(path)
+    assert main([*words, *more]) == 1
+    assert f"{path} is of another network: it has other layers or units" in capsys.readouterr().err
+    path.write_text("layer,unit")
+    assert main([*words, *more]) == 1
+    assert f"{path} is no table by lib.score (" in capsys.readouterr().err
+
+
+def test_several_processes_are_refused(words, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words) == 1
+    assert "this runs in one process: start it without torchrun" in capsys.readouterr().err
+
+
+def test_an_accuracy_to_be_left_finds_the_budget(words, digits, tmp_path, capsys):
+    assert main([*words, "--target-accuracy", "0.5", "--test", str(digits[1])]) == 0
+    said, steps = capsys.readouterr().err, pandas.read_csv(tmp_path / "out/steps.csv")["accuracy"]
+    assert "budget found: " in said and steps.iloc[-1] >= 0.5 * steps[0]
+
+
+def test_asked_to_end_it_says_that_it_goes_on_and_does(words, tmp_path):
+    words = [sys.executable, "-m", "lib.prune", *words, "--distil", "--epochs", "200"]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("distilling: epoch 2 of 200"):
+            break
+    process.terminate()
+    rest = process.stderr.read()
+    assert process.wait(60) == 130
+    assert rest.endswith("stopped; the same command goes on after the last epoch of training\n")
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    first = next(line for line in process.stderr if line.startswith("distilling: epoch "))
+    process.kill()
+    process.communicate()
+    assert int(first.split()[2]) > 2 and not (tmp_path / "out/report.html").exists()
+
+
+def test_the_quickstart_prints_a_command_and_leaves_a_network_of_half_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quickstart, "RECIPE", replace(quickstart.RECIPE, epochs=1))
+    monkeypatch.setattr(quickstart, "EPOCHS", 1)
+    monkeypatch.setattr(quickstart, "PIXELS", 16)
+    monkeypatch.setattr(sys, "argv", ["quickstart", "--out", str(tmp_path), "--device", "cpu"])
+    assert quickstart.main() == 0
+    command, page = capsys.readouterr().out.splitlines()
+    assert command.startswith("python -m lib.prune resnet20 ") and page == f"{tmp_path}/report.html"
+    costs = pandas.read_csv(tmp_path / "costs.csv")["multiply_adds"]
+    assert 0.4 * costs[0] < costs[1] <= 0.5 * costs[0]

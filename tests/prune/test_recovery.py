@@ -22,14 +22,14 @@ def test_without_labels_answers_come_closer_to_those_of_the_whole_network(whole,
     model = copied(whole)
     model.classifier.weight.data.mul_(-1)
     losses = []
-    recovery.distil(model, whole, images, epochs=15, report=lambda epoch, loss: losses.append((epoch, loss)))
+    recovery.distil(model, whole, images, epochs=15, report=lambda epoch, loss, _: losses.append((epoch, loss)))
     assert [epoch for epoch, _ in losses] == list(range(1, 16))
     assert losses[-1][1] < 0.5 * losses[0][1] and not model.training
 
 
 def test_labels_are_learnt(whole, images):
     labels, losses = torch.arange(33) % 2, []
-    recovery.fine_tune(whole, images, labels, epochs=15, report=lambda _, loss: losses.append(loss))
+    recovery.fine_tune(whole, images, labels, epochs=15, report=lambda _, loss, __: losses.append(loss))
     assert losses[-1] < 0.5 * losses[0] and not whole.training
 
 
@@ -46,3 +46,23 @@ def test_too_few_images_and_labels_are_refused(whole, images):
         recovery.fine_tune(whole, images, torch.zeros(2), epochs=1)
     with pytest.raises(ValueError, match=r"^epochs=0 must be a whole number of at least 1$"):
         recovery.distil(whole, whole, images, epochs=0)
+
+
+def test_images_are_shifted_over_their_mirrored_edges_and_mirrored(images):
+    found = recovery._moved(images, True, torch.Generator().manual_seed(0))
+    assert found.shape == images.shape
+    padded = torch.nn.functional.pad(images, [1] * 4, mode="reflect")
+    seen = set()
+    for before, after in zip(padded, found, strict=True):
+        ways = {(down, right, flip): (view.flip(2) if flip else view)
+                for down in range(3) for right in range(3) for flip in (False, True)
+                for view in [before[:, down : down + 8, right : right + 8]]}  # fmt: skip
+        seen |= {way for way, view in ways.items() if torch.equal(view, after)}
+    assert len(seen) > 9 and {flip for *_, flip in seen} == {False, True}
+    unflipped = recovery._moved(images, False, torch.Generator().manual_seed(0))
+    assert not any(torch.equal(one, other) for one, other in zip(found, unflipped.flip(3), strict=True))
+
+
+def test_what_is_no_image_stays_as_it_is():
+    vectors = torch.randn(3, 4)
+    assert recovery._moved(vectors, True, torch.Generator()) is vectors

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 
 import pytest
 import torch
@@ -80,11 +79,7 @@ def test_neither_weights_nor_labels_is_refused(tmp_path):
         run(tmp_path / "out", images=tmp_path / "test")
 
 
-def test_make_runs_it_and_it_is_under_thirty_lines():
-    words = ["make", "--dry-run", "PYTHON=python3", "quickstart"]
-    said = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
-    assert "-m lib.running.execute notebooks/quickstart.ipynb results/quickstart/quickstart.ipynb" in said
-    assert "cat results/quickstart/quickstart.txt\n" in said
+def test_it_is_under_thirty_lines():
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     parameters, *rest = cells
     assert parameters["metadata"]["tags"] == ["parameters"]
