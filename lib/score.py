@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -29,12 +29,11 @@ from pathlib import Path
 
 import pandas
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from tqdm import tqdm
 
 from lib import importance
-from lib.images import files, folders, networks, public
-from lib.images.checkpoints import HOLDERS, weights
+from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Scoring
@@ -43,11 +42,9 @@ from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
 from lib.study import devices, records
 
-UNTRAINED = "untrained"
 OUTPUT = Path("results/scores.parquet")
 PATIENCE = 60  # seconds without a word, where there is no terminal to draw on
 _NAMED = 10  # of the classes
-_FOR_TRAINING = ("aux1.", "aux2.", "AuxLogits.")  # heads in torchvision's files, which networks here do without
 _IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
 _LINE = "{desc}{n_fmt} of {total_fmt} images ({rate_fmt}, {remaining} to go)"
 _EXAMPLES = """examples:
@@ -87,24 +84,16 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("network", help=f"{', '.join(networks.NETWORKS)}, or a classifier of torchvision")
+    made.add_argument("network", help=sources.NETWORK)
     made.add_argument("folder", type=Path, help="of images, at any depth")
-    made.add_argument("--weights", required=True, metavar="FILE",
-                      help="a state_dict, .safetensors or by torch.save (.pt, .pth), alone or in a checkpoint under "
-                      f"{', '.join(HOLDERS)}, its names with module., model. or _orig_mod. in front or without; or the "
-                      f"word {UNTRAINED}")  # fmt: skip
+    made.add_argument("--weights", required=True, metavar="FILE", help=sources.WEIGHTS)
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--criteria", nargs="+", default=["sq:rand:norm"], metavar="NAME", help="(sq:rand:norm)")
     made.add_argument("--labels", action="store_true", help="the folders within FOLDER are all K classes, by name")
     made.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"({OUTPUT})")
     made.add_argument("--overwrite", action="store_true", help="an output that is there already")
     made.add_argument("--images", type=int, metavar="M", help="only so many, evenly spread over the folder (all)")
-    made.add_argument("--pixels", type=int, metavar="P",
-                      help="sides of the images after the crop (224, for networks of torchvision's, or what public "
-                      "weights want)")  # fmt: skip
-    triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
-    made.add_argument("--mean", **triple, help="of the channels (those of ImageNet, of public weights theirs)")
-    made.add_argument("--std", **triple, help="of the channels (likewise)")
+    options.add(made)
     made.add_argument("--batch", type=int, default=64, metavar="B", help="images at once (64)")
     made.add_argument("--workers", type=int, default=2, metavar="W", help="that read images, for each process (2)")
     made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
@@ -122,7 +111,8 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
     """
     with ranks.together():
         _check(asked)
-        model, stream = _network(asked).to(device), _stream(asked)
+        model = sources.build(asked.network, asked.classes, asked.weights).to(device)
+        stream = _stream(asked)
         example = next(iter(stream.first(1)))[0]
         scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=asked.precision)
         _add(scoring, stream, asked, _identity(asked, model, device))
@@ -220,7 +210,8 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
     for name, values in model.state_dict().items():
         digest.update(f"\0{name}\0".encode())
         digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    own = sources.own_file(asked.network)
+    for path in [*sorted(Path(__file__).parent.rglob("*.py")), *([own] if own else [])]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -228,23 +219,9 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
 # ---- what is asked for --------------------------------------------------------------------------------------------
 
 
-def _prepare(asked: argparse.Namespace) -> None:
-    """Fills in what the weights of a network that others have published expect of images, and ImageNet's moments."""
-    known = public.Preparation(*folders.IMAGENET)
-    if asked.network in public.PUBLIC:
-        known = public.PUBLIC[asked.network].preparation
-    asked.mean, asked.std = asked.mean or known.mean, asked.std or known.std
-    asked.pixels = known.pixels if asked.pixels is None else asked.pixels
-
-
 def _check(asked: argparse.Namespace) -> None:
-    _prepare(asked)
-    if asked.pixels is None:
-        if asked.network in networks.NETWORKS:
-            raise ValueError(f"--pixels is missing: give the size of the images that {asked.network} was trained on,"
-                             " such as --pixels 32, and their --mean and --std")  # fmt: skip
-        asked.pixels = 224
-    least = {"classes": 1, "pixels": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
+    options.fill(asked)
+    least = {"classes": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
     for name, value in least.items():
         if getattr(asked, name) < value:
             raise ValueError(f"--{name} {getattr(asked, name)} must be {value} or more")
@@ -265,52 +242,11 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _stream(asked: argparse.Namespace) -> Stream:
-    files.refuse_file(asked.folder)
-    if not asked.folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {shown(asked.folder)}")
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
-    stream = folders.stream(asked.folder, asked.pixels, moments=(tuple(asked.mean), tuple(asked.std)), **more)
+    stream = options.stream(asked, asked.folder, **more)
     if asked.labels and ranks.place()[0] == 0:
         print(f"labels: {_listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
-
-
-def _network(asked: argparse.Namespace) -> nn.Module:
-    """In eval mode, with its weights. Raises ValueError or OSError, naming the file, where they do not fit."""
-    model = networks.build(asked.network, asked.classes)
-    if asked.weights != UNTRAINED:
-        own = model.state_dict()
-        counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
-        tensors = weights(asked.weights, own.keys() - counters.keys())
-        tensors = {name: value for name, value in tensors.items() if not name.startswith(_FOR_TRAINING)}
-        tensors = public.named_here(asked.network, own, tensors)
-        try:
-            # Old files do not have the counters, and eval mode does not use them.
-            saving.load(model, counters | tensors)
-        except ValueError as error:
-            network = f"{asked.network} with {asked.classes} classes"
-            found = _classes(own, counters | tensors, asked.classes)
-            why = f"it has {found}, so pass --classes {found}" if found else _of_other_colours(own, tensors) or error
-            raise ValueError(f"{shown(asked.weights)} does not fit {network}: {why}") from error
-    return model.eval()
-
-
-def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: int) -> int | None:
-    """How many classes the network `found` has, if it is `own` in all but their number."""
-    mine, theirs = ({name: tuple(value.shape) for name, value in part.items()} for part in (own, found))
-    others = [name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]]
-    number = next((theirs[name][0] for name in others if theirs[name]), None)
-    widened = mine | {name: (number, *mine[name][1:]) for name in others if mine[name][:1] == (classes,)}
-    return number if widened == theirs else None
-
-
-def _of_other_colours(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """What is to be said of a network that takes no colour images."""
-    for name in own.keys() & found.keys():
-        colours, others = own[name].shape[1:2], found[name].shape[1:2]
-        if own[name].ndim == 4 and colours == (3,) and others != colours:
-            return f"it takes images of {others[0]} channel{'s' * (others[0] != 1)}, but they are read in colour here"
-    return ""
 
 
 def _listed(classes: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 
 Enters: a folder: images at any depth, or ImageNet's layout, <folder>/<class>/<image>; `files` says what counts as an
 image and as a class. Leaves: batches as `importance.score` takes them, each image resized and cropped to one size as is
-usual for ImageNet (the shorter side to 8/7 of the crop, then the centre), unless it has that size, with no more than a
-few batches in memory (of the other images only their names); or, where they are few, a `datasets.ImageSet` to train on.
+usual for ImageNet (the shorter side to 8/7 of the crop, then the centre), unless it has that size or is to be
+stretched, with no more than a few batches in memory (of the other images only their names); or, where they are few, a
+`datasets.ImageSet` to train on.
 Under `torch.distributed` every rank has the same stream, and `importance.score` asks it for the rank's share, so that
 each rank reads and decodes its own images alone.
 """
@@ -40,7 +41,8 @@ class Stream:
 
     `names` are the images' paths within `folder`; `places` (M,) their indices, counted over the whole folder; `targets`
     (M,) their classes, -1 for images outside the folders of classes. Without `labelled` the labels are withheld.
-    `moments` are the channels' mean and deviation. With `workers` so many processes decode, each two batches ahead.
+    `moments` are the channels' mean and deviation. With `stretched` images are not cropped, but get P x P pixels
+    whatever their shape. With `workers` so many processes decode, each two batches ahead.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Stream:
     labelled: bool = False
     moments: tuple = IMAGENET
     workers: int = 0
+    stretched: bool = False
 
     def __post_init__(self):
         """Raises ValueError for sizes that are none, and moments that are not of three channels."""
@@ -137,8 +140,9 @@ class _Files(Dataset):
         return len(self.stream)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
-        path = self.stream.folder / self.stream.names[place]
-        return _pixels(path, self.stream.pixels), int(self.stream.targets[place]), int(self.stream.places[place])
+        stream = self.stream
+        pixels = _pixels(stream.folder / stream.names[place], stream.pixels, stream.stretched)
+        return pixels, int(stream.targets[place]), int(stream.places[place])
 
 
 class _Faults(_Files):
@@ -171,7 +175,7 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
 
     Arguments:
         classes: how many the network has, where its labels are those of the folders.
-        more: of `Stream`: batch, labelled, moments, workers.
+        more: of `Stream`: batch, labelled, moments, workers, stretched.
 
     Raises FileNotFoundError where there are no images, NotADirectoryError for a file; ValueError for sizes and moments
     that are none, and where labels are asked for and images lie outside the folders of classes, or one of these is
@@ -249,12 +253,14 @@ def stand_in(folder: str | os.PathLike, pixels: int) -> Path:
     return Path(folder)
 
 
-def _pixels(path: Path, pixels: int) -> Tensor:
+def _pixels(path: Path, pixels: int, stretched: bool) -> Tensor:
     """RGB (3, pixels, pixels), uint8; of an image that has this size, all of it as it is."""
     with files.quietly():
         image, _ = files.read(path)
     if image.size == (pixels, pixels):
         return _transforms().pil_to_tensor(image)
+    if stretched:
+        return datasets.resized(_transforms().pil_to_tensor(image)[None], pixels)[0]
     shorter, longer = sorted(image.size)
     scaled = round(MARGIN * pixels)
     if scaled**2 * longer > files.LARGEST * shorter:

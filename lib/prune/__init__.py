@@ -2,8 +2,8 @@
 
 Enters: a network and unlabelled images (with labels, where there are some to fine-tune on or to test with). Leaves: a
 `Pruned`: the smaller network, what went where, and how much of the whole one's answers it gives after every step. Read
-`making`, which does it; `searching` finds budgets, `recovery` trains, `exporting` leaves files, `sources` builds networks by what a command line
-calls them, and `python -m lib.prune` is that command line.
+`making`, which does it; `searching` finds budgets, `recovery` trains, `exporting` and `page` leave files, and
+`python -m lib.prune` is the command line.
 """
 
 from lib.prune.making import Pruned, prune

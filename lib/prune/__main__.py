@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from lib import importance, structure
-from lib.images import files, folders, public
+from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
-from lib.prune import exporting, making, page, sources
+from lib.prune import exporting, making, page
 from lib.running import interruptions
 from lib.study import devices
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("network", help="of torchvision or this study, timm:NAME, or FILE.py:FUNCTION that builds it")
+    made.add_argument("network", help=sources.NETWORK)
     made.add_argument("images", type=Path, help="a folder of images without labels, at any depth")
     made.add_argument("--weights", required=True, type=Path, metavar="FILE", help="its trained weights")
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
@@ -85,29 +85,15 @@ def parser() -> argparse.ArgumentParser:
                       help="only so many of IMAGES and of those to fine-tune on, evenly spread, since memory holds "
                       "them (2000)")  # fmt: skip
     made.add_argument("--batch", type=int, default=making.BATCH, metavar="B", help=f"images at once ({making.BATCH})")
-    made.add_argument("--pixels", type=int, metavar="P",
-                      help="sides of the images: the shorter is scaled to 8/7 of it, then the centre cut out, "
-                      "unless an image has this size (224, or the publisher's)")  # fmt: skip
-    triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
-    made.add_argument("--mean", **triple, help="of the channels (those of ImageNet, or the publisher's)")
-    made.add_argument("--std", **triple, help="of the channels (those of ImageNet, or the publisher's)")
+    options.add(made)
     made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
     made.add_argument("--seed", type=int, default=0, help="of random vectors and of training (0)")
     return made
 
 
-def _prepare(asked: argparse.Namespace) -> None:
-    """Fills in what has not been said of how images are prepared."""
-    known = public.PUBLIC.get(asked.network)
-    usual = known.preparation if known else public.Preparation(*folders.IMAGENET)
-    asked.mean, asked.std = asked.mean or usual.mean, asked.std or usual.std
-    asked.pixels = asked.pixels if asked.pixels is not None else usual.pixels or 224
-
-
 def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
     """Does what the command line asks for. Raises ValueError or OSError for what cannot be read or does not fit."""
     _check(asked)
-    _prepare(asked)
     model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
     images, limits = _images(asked, asked.images)[0], _limits(asked)
     scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
@@ -139,6 +125,7 @@ def _limits(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def _check(asked: argparse.Namespace) -> None:
+    options.fill(asked)
     trained = asked.distil or asked.fine_tune is not None
     if trained and asked.epochs < 1:
         raise ValueError("--epochs is missing: say for how many to train, such as --epochs 10")
@@ -165,11 +152,8 @@ def _overlap(one: Path, other: Path) -> bool:
 
 def _stream(asked: argparse.Namespace, folder: Path, labelled: bool) -> Stream:
     """Images of a folder, normalised, batch by batch, with their labels if it is `labelled`."""
-    files.refuse_file(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {shown(folder)}")
-    more = {"moments": (tuple(asked.mean), tuple(asked.std)), "labelled": labelled, "batch": asked.batch}
-    return folders.stream(folder, asked.pixels, asked.classes if labelled else None, **more)
+    classes = asked.classes if labelled else None
+    return options.stream(asked, folder, classes=classes, labelled=labelled, batch=asked.batch)
 
 
 def _images(asked: argparse.Namespace, folder: Path, labelled: bool = False) -> tuple[Tensor, Tensor]:

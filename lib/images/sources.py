@@ -1,0 +1,114 @@
+"""Networks by what a command line calls them.
+
+Enters: a name of torchvision's or this study's, `timm:NAME`, or `FILE.py:FUNCTION` of the user's own; a file of
+weights. Leaves: the network in eval mode with these weights; or, in one line, why they do not fit it.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lib.images import networks, public
+from lib.images.checkpoints import HOLDERS, weights
+from lib.images.files import shown
+from lib.network import models, saving
+
+NETWORK = "of torchvision or this study, timm:NAME, or FILE.py:FUNCTION that builds it"
+UNTRAINED = "untrained"
+WEIGHTS = (
+    f"a state_dict, .safetensors or by torch.save (.pt, .pth), alone or in a checkpoint under {', '.join(HOLDERS)}, its"
+    f" names with module., model. or _orig_mod. in front or without; or the word {UNTRAINED}"
+)
+_FOR_TRAINING = ("aux1.", "aux2.", "AuxLogits.")  # heads in torchvision's files, which networks here do without
+
+
+def build(name: str, classes: int, path: str | os.PathLike) -> nn.Module:
+    """The network called `name`, in eval mode, with the weights in `path`, or as built where that is `UNTRAINED`.
+
+    A function of the user's own is called without arguments; what it returns has its own number of classes.
+
+    Raises ValueError or OSError, in one line that names the culprit, where there is no such network or file, or weights
+    do not fit.
+    """
+    model = models.inside(_built(name, classes))
+    if str(path) == UNTRAINED:
+        return model.eval()
+    own = model.state_dict()
+    counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    tensors = weights(path, own.keys() - counters.keys())
+    tensors = {key: value for key, value in tensors.items() if key in own or not key.startswith(_FOR_TRAINING)}
+    tensors = public.named_here(name, own, tensors)
+    try:
+        saving.load(model, counters | tensors)  # old files do not have the counters, and eval mode does not use them
+    except ValueError as error:
+        network = shown(name) if own_file(name) else f"{name} with {classes} classes"
+        found = None if own_file(name) else _classes(own, counters | tensors, classes)
+        why = f"it has {found}, so pass --classes {found}" if found else _of_other_colours(own, tensors) or error
+        raise ValueError(f"{shown(path)} does not fit {network}: {why}") from error
+    return model.eval()
+
+
+def own_file(name: str) -> Path | None:
+    """The file in `FILE.py:FUNCTION`; None for networks that are called otherwise."""
+    file, colon, _ = name.rpartition(":")
+    return Path(file) if colon and file.endswith(".py") else None
+
+
+def _built(name: str, classes: int) -> nn.Module:
+    if name.startswith("timm:"):
+        return _from_timm(name.removeprefix("timm:"), classes)
+    if file := own_file(name):
+        return _from_file(file, name.rpartition(":")[2])
+    return networks.build(name, classes)
+
+
+def _from_timm(name: str, classes: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise ValueError(f"timm:{name} needs the package timm, which is not installed: pip install timm") from None
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=classes)
+    except Exception as error:  # whatever it raises for a name that it does not know
+        raise ValueError(f"timm:{name} cannot be built: {models.first_line(error)}") from error
+
+
+def _from_file(path: Path, function: str) -> nn.Module:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {shown(path)}, which should hold the function {function}")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    sys.path.insert(0, str(path.parent.resolve()))  # where it may import its neighbours from
+    try:
+        specification.loader.exec_module(module)
+        if not callable(builder := getattr(module, function, None)):
+            raise ValueError(f"there is no function {function} in it")
+        if not isinstance(model := builder(), nn.Module):
+            raise ValueError(f"{function}() returns a {type(model).__name__}, not an nn.Module")
+    except Exception as error:  # a user's code may fail in any way
+        raise ValueError(f"{shown(path)} gives no network: {models.first_line(error)}") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return model
+
+
+def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: int) -> int | None:
+    """How many classes the network `found` has, if it is `own` in all but their number."""
+    mine, theirs = ({name: tuple(value.shape) for name, value in part.items()} for part in (own, found))
+    others = [name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]]
+    number = next((theirs[name][0] for name in others if theirs[name]), None)
+    widened = mine | {name: (number, *mine[name][1:]) for name in others if mine[name][:1] == (classes,)}
+    return number if widened == theirs else None
+
+
+def _of_other_colours(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What is to be said of a network that takes no colour images."""
+    for name in own.keys() & found.keys():
+        colours, others = own[name].shape[1:2], found[name].shape[1:2]
+        if own[name].ndim == 4 and colours == (3,) and others != colours:
+            return f"it takes images of {others[0]} channel{'s' * (others[0] != 1)}, but they are read in colour here"
+    return ""
