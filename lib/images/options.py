@@ -16,9 +16,10 @@ SIZE = 224  # of torchvision's networks
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options --pixels, --stretch, --mean and --std."""
+    size = f"{SIZE} for networks of torchvision's, of public weights theirs"
     parser.add_argument("--pixels", type=int, metavar="P",
                         help="sides of the images: the shorter is scaled to 8/7 of it, then the centre cut out, unless "
-                        f"an image has this size ({SIZE} for networks of torchvision's, of public weights theirs)")  # fmt: skip
+                        f"an image has this size ({size})")  # fmt: skip
     parser.add_argument("--stretch", action="store_true",
                         help="images to P x P whatever their shape, instead, as public weights want it")  # fmt: skip
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}

@@ -112,7 +112,7 @@ def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
         (["--scores", "none.parquet"], "none.parquet"),
         (["--of", "time"], "argument --of: invalid choice: 'time'"),
         (["--test", "none"], "there is no folder none"),
-        (["--classes", "7"], "does not fit resnet8: it holds another network, in which classifier.bias is (10,)"),
+        (["--classes", "7"], "does not fit resnet8 with 7 classes: it has 10, so pass --classes 10"),
         (["--budget", "1"], "budget=1.0 must be a fraction to remove, above 0 and below 1"),
     ],
 )

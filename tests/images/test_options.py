@@ -1,0 +1,63 @@
+"""lib.images.options: what a command line does not say of images follows from the network."""
+
+import argparse
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from lib.images import datasets, options, public
+from lib.images.folders import IMAGENET
+
+
+def filled(network, *words):
+    parser = argparse.ArgumentParser()
+    options.add(parser)
+    asked = parser.parse_args(words)
+    asked.network = network
+    options.fill(asked)
+    return asked
+
+
+def test_networks_of_torchvision_get_what_is_usual_for_them():
+    asked = filled("resnet18")
+    assert (asked.pixels, asked.stretch, (asked.mean, asked.std)) == (224, False, IMAGENET)
+
+
+def test_public_weights_get_what_they_were_trained_with():
+    asked, wanted = filled("efficientnet-lite1"), public.PUBLIC["efficientnet-lite1"].preparation
+    assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (240, True, wanted.mean, wanted.std)
+    assert filled("efficientnet-lite1", "--pixels", "100").stretch is False  # not theirs any more
+    small = filled("resnet20a", "--pixels", "32")
+    assert (small.pixels, small.stretch) == (32, False)
+
+
+def test_what_is_said_stays():
+    asked = filled("resnet18", "--pixels", "64", "--stretch", "--mean", "0", ".1", ".2", "--std", "1", "2", "3")
+    assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (64, True, [0, 0.1, 0.2], [1, 2, 3])
+
+
+def test_a_size_that_cannot_be_known_and_one_that_is_none_are_refused():
+    with pytest.raises(ValueError, match=r"^--pixels is missing: give the size of the images that resnet8 was trained"):
+        filled("resnet8")
+    with pytest.raises(ValueError, match=r"^--pixels 0 must be 1 or more$"):
+        filled("resnet18", "--pixels", "0")
+
+
+def test_images_are_stretched_as_the_publishers_preparation_has_it(tmp_path):
+    values = numpy.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=numpy.uint8)
+    Image.fromarray(values).save(tmp_path / "one.png")
+    asked = filled("efficientnet-lite0")
+    (found, _, _), *_ = options.stream(asked, tmp_path)
+    expected = public.PUBLIC["efficientnet-lite0"].preparation(torch.from_numpy(values).permute(2, 0, 1)[None])
+    assert torch.equal(found, expected)
+    asked.stretch = False
+    (cropped, _, _), *_ = options.stream(asked, tmp_path)
+    assert cropped.shape == found.shape and not torch.equal(cropped, found)
+    assert datasets.resized(torch.zeros(1, 3, 30, 50, dtype=torch.uint8), 224).shape == found.shape
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^there is no folder .*nowhere$"):
+        options.stream(filled("resnet18"), tmp_path / "nowhere")

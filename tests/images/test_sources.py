@@ -1,0 +1,83 @@
+"""lib.images.sources: networks of every kind of name, and one line for what is none or does not fit."""
+
+import sys
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from lib.images import networks, sources
+
+MINE = """
+from torch import nn
+from beside import WIDTH
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 4))
+
+def number():
+    return 3
+
+def broken():
+    raise RuntimeError("a line\\nand another")
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "beside.py").write_text("WIDTH = 5")
+    yield tmp_path / "mine.py"
+    sys.modules.pop("beside", None)
+
+
+def test_a_function_of_ones_own_builds_it_with_what_lies_beside(mine, tmp_path):
+    before = list(sys.path)
+    model = sources.build(f"{mine}:build", 1000, sources.UNTRAINED)
+    assert model[0].out_channels == 5 and not model.training and sys.path == before
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.pt")
+    again = sources.build(f"{mine}:build", 1000, tmp_path / "mine.pt")
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
+    assert sources.own_file(f"{mine}:build") == mine and sources.own_file("resnet18") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine.py:number", "mine.py gives no network: number() returns a int, not an nn.Module"),
+        ("mine.py:other", "mine.py gives no network: there is no function other in it"),
+        ("mine.py:broken", "mine.py gives no network: a line"),
+        ("none.py:build", "none.py, which should hold the function build"),
+    ],
+)
+def test_what_gives_no_network_is_told_in_one_line(mine, tmp_path, name, message):
+    with pytest.raises((ValueError, OSError)) as caught:
+        sources.build(f"{tmp_path}/{name}", 4, sources.UNTRAINED)
+    assert str(caught.value).endswith(message)
+
+
+def test_weights_of_another_network_are_refused(mine, tmp_path):
+    torch.save(networks.build("resnet8", 4).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(
+        ValueError, match=r"other\.pt does not fit .*mine\.py:build: it holds another network, in which"
+    ):
+        sources.build(f"{mine}:build", 4, tmp_path / "other.pt")
+
+
+def test_timm_builds_networks_where_it_is_installed(monkeypatch):
+    timm = types.ModuleType("timm")
+
+    def create_model(name, pretrained, num_classes):
+        if name != "little":
+            raise RuntimeError(f"Unknown model ({name})")
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))
+
+    timm.create_model = create_model
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    assert sources.build("timm:little", 7, sources.UNTRAINED)[1].out_features == 7
+    with pytest.raises(ValueError, match=r"^timm:large cannot be built: Unknown model \(large\)$"):
+        sources.build("timm:large", 7, sources.UNTRAINED)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"^timm:little needs the package timm, which is not installed: pip install"):
+        sources.build("timm:little", 7, sources.UNTRAINED)
