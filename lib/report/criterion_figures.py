@@ -73,7 +73,7 @@ def by_layer(
         order = [name for name in criteria if name in wide.index]
         bar = {"cbar": panel == panels[-1], "cbar_kws": {"label": style.LABELS[value]}}
         limits = dict(zip(("vmin", "vmax"), ends, strict=True))
-        seaborn.heatmap(wide.loc[order], ax=axes, cmap="cividis", linewidths=0.5, **limits, **bar)
+        seaborn.heatmap(wide.loc[order], ax=axes, cmap="cividis", linewidths=0.5, yticklabels=True, **limits, **bar)
         title = panel if share is None else f"{panel}, {share:g} % off"
         axes.set(title=title, xlabel="layer", ylabel="", xticks=axes.get_xticks())
         axes.tick_params(axis="x", rotation=90)
