@@ -1,0 +1,58 @@
+"""How much accuracy is left where units are not masked, but networks shrink, and how much of it a repair gives back?
+
+Enters: a profile with trained runs. Leaves: tidy tables, by criterion and share of multiply-adds that goes.
+"""
+
+from collections.abc import Sequence
+
+import pandas
+
+from lib import cost, repair, structure
+from lib.images import training
+from lib.study import devices, finetuning, loading, profiles, sampling
+from lib.study.columns import PANEL, RUN, columns_of
+
+CRITERIA = ("sq:rand:norm", "l2")
+BUDGETS = (0.1, 0.2, 0.3)  # of all multiply-adds, removed
+COLUMNS = [*RUN, "criterion", "budget", "reached", "parameters_left", "accuracy", "accuracy_repaired"]
+COLUMNS += ["accuracy_unpruned"]
+
+
+def shrunk(
+    plan: profiles.Profile, criteria: Sequence[str] = CRITERIA, budgets: Sequence[float] = BUDGETS
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Every network of the profile without some of its multiply-adds, by criteria that take no labels.
+
+    Returns a row per run, criterion and budget: budget and reached (shares of the multiply-adds), parameters_left (the
+        share), accuracy on the test images of the run's curves, accuracy_repaired after BatchNorms have been estimated
+        anew (NaN without any), accuracy_unpruned; and a row per run that cannot shrink: why.
+    """
+    rows, refused = [], []
+    for run in plan.runs:
+        loading.complete(run)
+        device = devices.pick(run.device)
+        model, data = loading.model(run, device), sampling.Data.of(run, device)
+        test, images = (data.test_images, data.test_labels), data.for_repair(run)
+        unpruned, whole = training.evaluate(model, *test), cost.parameters(model)
+        try:
+            traced = structure.trace(model, data.test_images[:1])
+        except ValueError as error:
+            refused.append(columns_of(run) | {"why": str(error)})
+            continue
+        for criterion, scores in finetuning.score(run, model, tuple(criteria), device).items():
+            for budget in budgets:
+                slimming = traced.plan(scores, budget=budget, of="macs")
+                small = slimming.apply(model)
+                found = {"reached": slimming.reached, "parameters_left": cost.parameters(small) / whole}
+                found |= {"accuracy": training.evaluate(small, *test), "accuracy_unpruned": unpruned}
+                if repair.norms_of(small):
+                    repair.reestimate(small, images, batch=run.settings["measuring"]["batch"])
+                    found["accuracy_repaired"] = training.evaluate(small, *test)
+                rows.append(columns_of(run) | {"criterion": criterion, "budget": budget} | found)
+    return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"])
+
+
+def by_network(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Means of `shrunk` over the runs of a network."""
+    keys = [*PANEL, "criterion", "budget"]
+    return table.groupby(keys, sort=False, as_index=False)[[c for c in COLUMNS if c not in (*RUN, *keys)]].mean()
