@@ -7,7 +7,8 @@ scores. Groups go in the order of their worth, the least first, as far as there 
 within the budget.
 """
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy
@@ -18,7 +19,7 @@ from lib.network import checks, contexts, copies, models
 from lib.network.taps import Unit
 from lib.network.units import units
 from lib.shrinking.room import Room, fewest
-from lib.shrinking.shrinkable import Part, parts_of, refuse_parts
+from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
 from lib.shrinking.slimming import Slimming
 from lib.shrinking.ties import tied
 
@@ -79,8 +80,10 @@ def plan(
 def trace(model: nn.Module, example: Tensor) -> "Structure":
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
 
-    Raises ValueError where the model is in training mode, has no units or has parts that cannot shrink: LayerNorm,
-    GroupNorm, and parameters other than those of convolutions, linear layers and BatchNorm; or where units are off.
+    What is tied to parameters other than those of convolutions, linear layers and BatchNorm, such as those of
+    LayerNorm, stays whole, and so does what cannot be followed; a warning names the layers. Raises ValueError where the
+    model is in training mode, has no units, computes its weights from others or shares them between layers, where it
+    cannot be followed at all, and where units are off.
     """
     model = models.inside(model)
     copies.require_units_on(model)
@@ -88,15 +91,28 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     found = units(model, example)
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
-    labels, fixed = tied(model, example, parts)
-    outputs = {part.name: end for part, end in zip(parts, labels[1::2], strict=True)}
+    ties = tied(model, example, parts)
+    outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
-    groups = _numbered(of_units, fixed, sum(map(len, labels)))
-    ends = tuple(groups[end] for end in labels)
+    groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))
+    ends = tuple(groups[end] for end in ties.labels)
+    _tell_what_stays(model, ties.lost, [unit.name for unit in found if (groups[outputs[unit.name]] < 0).all()])
     total = sum(parameter.numel() for parameter in model.parameters())
     return Structure(
         torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends
     )
+
+
+def _tell_what_stays(model: nn.Module, lost: Sequence[str], whole: Sequence[str]) -> None:
+    """Warns, once, of layers all of whose units must stay for another reason than that they are the input's or the
+    output's."""
+    tied = [name for name in whole if name not in lost] if any(map(stays_as_it_is, model.modules())) else []
+    of_parameters = "they are tied to parameters that do not shrink, such as those of LayerNorm"
+    said = {"they cannot be followed to where they are read": lost, of_parameters: tied}
+    for why, names in said.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            warnings.warn(f"all units of {', '.join(names[:3])}{more} stay, since {why}", stacklevel=4)
 
 
 def _numbered(of_units: numpy.ndarray, fixed: numpy.ndarray, count: int) -> numpy.ndarray:
@@ -222,8 +238,8 @@ def _out_of_reach(budget: float, of: str, reached: float | None, limited: bool) 
         )
     if reached is None:
         return (
-            "nothing can go: every unit is tied to the network's input or output, or together with all others of"
-            " its layer"
+            "nothing can go: every unit is tied to the network's input or output, to parameters that do not shrink, or"
+            " together with all others of its layer"
         )
     return (
         f"a budget of {budget:g} of all {of} cannot be reached: {reached:.4f} of them are gone when every layer is down"

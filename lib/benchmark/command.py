@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,12 +83,16 @@ def main(words: Iterable[str] | None = None) -> int:
 def _facts(device: str, threads: int) -> dict[str, object]:
     facts = {"date": datetime.now(UTC).date().isoformat(), "commit": _commit()}
     facts |= {"device": device, "device_name": records.device_name(torch.device(device)), "threads": threads}
-    for package in ("torch", "torch-pruning", "captum"):
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "none"
-    return facts | {"python": platform.python_version()}
+    return facts | versions(("torch", "torch-pruning", "captum")) | {"python": platform.python_version()}
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of packages, by name; "none" of those that are not installed."""
+    found = dict.fromkeys(packages, "none")
+    for package in found:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _commit() -> str:

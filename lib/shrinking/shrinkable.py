@@ -94,25 +94,22 @@ def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> Part
 
 
 def refuse_parts(model: nn.Module) -> None:
-    """Raises ValueError where a part of the model cannot shrink."""
-    modules, seen = dict(model.named_modules()), set()
-    for name, module in modules.items():
-        if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
-            raise ValueError(
-                f"{name} is {type(module).__name__}: networks with LayerNorm or GroupNorm cannot shrink yet"
-            )
-    for name, module in modules.items():
+    """Raises ValueError where a part of the model cannot shrink, nor be left as it is while others do."""
+    seen = set()
+    for name, module in model.named_modules():
         own, name = list(module.parameters(recurse=False)), name or type(model).__name__
         if copies.computes_weights(module):
             raise ValueError(
                 f"{name} computes its weights from others, as weight_norm and prune do, so it cannot shrink: make them"
                 f" permanent first (parametrize.remove_parametrizations, prune.remove)"
             )
-        if not isinstance(module, WITH_CHANNELS) and any(parameter.numel() > 1 for parameter in own):
-            raise ValueError(
-                f"{name} has parameters of its own, so it cannot shrink: only convolutions, linear layers and BatchNorm"
-                f" can"
-            )
         if not seen.isdisjoint(map(id, own)):
             raise ValueError(f"{name} shares a parameter with another layer, so it cannot shrink")
         seen.update(map(id, own))
+
+
+def stays_as_it_is(module: nn.Module) -> bool:
+    """Whether a module has parameters of its own that do not shrink, as LayerNorm has, a scale or a table of positions;
+    what is tied to them stays, too."""
+    own = any(parameter.numel() > 1 for parameter in module.parameters(recurse=False))
+    return own and not isinstance(module, WITH_CHANNELS)

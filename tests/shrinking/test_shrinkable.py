@@ -1,5 +1,7 @@
 """lib.shrinkable: what cannot shrink is refused."""
 
+import warnings
+
 import pytest
 import torch
 from shrunk import Shuffled, noise
@@ -35,19 +37,13 @@ def normalised(norm):
     return nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Flatten(), nn.Linear(64, 2))
 
 
+@pytest.mark.filterwarnings("ignore:all units of")
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (normalised(nn.GroupNorm(2, 4)), "^1 is GroupNorm: networks with LayerNorm or GroupNorm cannot shrink yet$"),
-        (
-            normalised(nn.LayerNorm([4, 4, 4])),
-            "^1 is LayerNorm: networks with LayerNorm or GroupNorm cannot shrink yet$",
-        ),
-        (
-            normalised(nn.PReLU(4)),
-            "^1 has parameters of its own, so it cannot shrink: only convolutions, linear layers",
-        ),
-        (Positioned(), "^Positioned has parameters of its own"),
+        (normalised(nn.GroupNorm(2, 4)), "^nothing can go: every unit is tied to the network's input or output, to"),
+        (normalised(nn.LayerNorm([4, 4, 4])), "^nothing can go: every unit is tied to"),
+        (normalised(nn.PReLU(4)), "^nothing can go: every unit is tied to"),
         (SameWeight(), "^third shares a parameter with another layer"),
         (Shuffled(), "^Shuffled cannot shrink: it does not run without the channels that go, perhaps since its code"),
         (Reordered(), "^Reordered cannot shrink: without the channels that go it answers otherwise than with them off"),
@@ -61,6 +57,39 @@ def test_refuses_what_cannot_shrink(model, message):
             model, torch.arange(8.0 if isinstance(model, Shuffled) else 4.0), noise(1, 3, 4, 4), budget=0.1, of="units"
         )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("norm", "tied"),
+    [
+        (nn.GroupNorm(2, 4), True),
+        (nn.LayerNorm([4, 4, 4]), True),
+        (nn.LayerNorm([4, 4, 4], elementwise_affine=False), True),
+        (nn.InstanceNorm2d(4, affine=True), True),
+        (nn.PReLU(4), True),
+        (nn.PReLU(), False),
+        (nn.InstanceNorm2d(4), False),
+    ],
+)
+def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(norm, tied):
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
+    ).eval()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
+    assert groups == ([-1] * 4 + list(range(6)) if tied else list(range(10)))
+    has_weights = any(parameter.numel() > 1 for parameter in norm.parameters())
+    said = "all units of 0 stay, since they are tied to parameters that do not shrink, such as those of LayerNorm"
+    assert [str(warning.message) for warning in told] == [said] * has_weights
+    slim(model, torch.arange(10.0), noise(1, 3, 4, 4), budget=0.3, of="units")  # tries that it answers alike
+
+
+def test_a_table_of_positions_keeps_what_it_is_added_to():
+    model = Positioned().eval()
+    with pytest.warns(UserWarning, match="^all units of first stay, since they are tied to parameters"):
+        groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
+    assert groups[:4] == [-1] * 4
 
 
 def test_a_layer_whose_weight_a_function_takes_too_is_refused():

@@ -90,3 +90,56 @@ def test_the_input_and_the_output_stay_and_a_gate_for_all_is_tied_to_none(networ
     assert found == {"first": [-1, -1], "free": [0, 1, 2], "third": [3]}
     smaller = made.plan(torch.arange(6.0), budget=0.3, of="units").apply(model)
     assert [smaller.free.out_channels, smaller.classifier.in_channels, smaller.third.out_channels] == [1, 1, 1]
+
+
+class Transformer(nn.Module):
+    """One block on four patches, as vision transformers are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 8, 2, 2), nn.Parameter(torch.randn(1, 1, 8))
+        self.positions = nn.Parameter(torch.randn(1, 5, 8))
+        self.before, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.between, self.widen, self.narrow = nn.LayerNorm(8), nn.Linear(8, 12), nn.Linear(12, 8)
+        self.after, self.head = nn.LayerNorm(8), nn.Linear(8, 4)
+
+    def forward(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions
+        y = self.before(x)
+        x = x + self.attend(y)
+        x = x + self.narrow(functional.gelu(self.widen(self.between(x))))
+        return self.head(self.after(x)[:, 0])
+
+    def attend(self, y):
+        return self.attention(y, y, y, need_weights=False)[0]
+
+
+class Fused(Transformer):
+    """Query, key and value come from one layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def attend(self, y):
+        qkv = self.attention(y).reshape(*y.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(*qkv.unbind(0))
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.filterwarnings("ignore:all units of")
+@pytest.mark.parametrize("network", [Transformer, Fused])
+def test_of_a_transformer_hidden_units_go_and_the_residual_stream_stays(network):
+    torch.manual_seed(0)
+    model = network().eval()
+    made = trace(model, noise(1, 3, 4, 4))
+    found = {unit.name: made.groups[unit.slice].tolist() for unit in made.layers}
+    assert found["widen"] == list(range(12))
+    assert all(set(groups) == {-1} for name, groups in found.items() if name != "widen")
+    scores = torch.rand(len(made.groups), generator=torch.Generator().manual_seed(0))
+    plan = made.plan(scores, budget=0.1, of="units")
+    smaller, images = plan.apply(model), noise(5, 3, 4, 4)
+    assert smaller.widen.out_features == smaller.narrow.in_features < 12
+    with torch.no_grad(), plan.masked(model):
+        assert torch.allclose(smaller(images), model(images), atol=1e-6)

@@ -1,0 +1,233 @@
+"""Which networks can be scored, masked and shrunk, beside torch-pruning on the same ones.
+
+    python -m lib.benchmark.coverage [--library torchvision timm] [--only NAME ...] [--folder results/benchmarks]
+
+Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
+Leaves: coverage.csv, a row per network, and coverage.md, which counts them by family. Every network is tried in a
+process of its own, so that one that takes too much memory or time is a row, too; what is in the table already, of the
+same code and versions, is not tried again.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas
+import torch
+from torch import nn
+
+from lib import importance, pruning, structure
+from lib.benchmark.command import FOLDER, versions
+from lib.images import sources
+from lib.network import models
+from lib.report import tables
+from lib.study import paths, records
+
+LIBRARIES = ("torchvision", "timm")
+CRITERION = "sq:rand:norm"
+BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
+SIZES = (224, 299, 256, 240)  # in pixels; the first that a network takes
+IMAGES = 2
+CLASSES = 10
+LONGEST = 900  # seconds for a network
+OF_TIMM = [
+    "resnet18",
+    "convnext_atto",
+    "convnextv2_atto",
+    "vit_tiny_patch16_224",
+    "deit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "mixer_s32_224",
+    "efficientformer_l1",
+    "fastvit_t8",
+    "nfnet_l0",
+    "dm_nfnet_f0",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
+    "efficientnet_b0",
+    "tf_efficientnetv2_b0",
+    "regnety_002",
+    "resnest14d",
+    "ghostnet_100",
+    "levit_128s",
+    "edgenext_xx_small",
+    "mobilevit_s",
+    "coat_tiny",
+    "pit_ti_224",
+    "poolformer_s12",
+    "res2net50_26w_4s",
+    "densenet121",
+    "dla34",
+    "hrnet_w18_small",
+    "repvgg_a0",
+    "vgg11_bn",
+    "xception41",
+]
+
+
+def torchvision() -> list[str]:
+    """The names of its classification networks."""
+    from torchvision import models as theirs
+
+    return theirs.list_models(module=theirs)
+
+
+def tried(name: str) -> dict[str, object]:
+    """What can be done with a network of random weights, with the columns of coverage.csv; where something cannot, why,
+    in one line."""
+    model, row = sources.build(name, CLASSES, sources.UNTRAINED), {"network": name}
+    row |= {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    images = _images(model)
+    row["pixels"] = images.shape[-1]
+    try:
+        layers = importance.units(model, images[:1])
+        scores = importance.score(model, [(images, None)], [CRITERION], seed=0)[CRITERION]
+        row |= {"units": len(scores), "scored": "yes"}
+    except (ValueError, RuntimeError) as error:
+        return row | {"scored": models.first_line(error)}
+    row["masked"] = _masked(model, layers, scores, images)
+    return row | _shrunk(model, scores, images) | _by_torch_pruning(name, images)
+
+
+def _images(model: nn.Module) -> torch.Tensor:
+    for pixels in SIZES:
+        images = torch.randn(IMAGES, 3, pixels, pixels, generator=torch.Generator().manual_seed(0))
+        with models.attempted(), torch.no_grad():
+            model(images)
+            return images
+    raise ValueError(f"it takes no images of {', '.join(map(str, SIZES))} pixels")
+
+
+@torch.no_grad()
+def _masked(model: nn.Module, layers, scores: torch.Tensor, images: torch.Tensor) -> str:
+    """Whether half of the units off change the logits, and the network is as before afterwards."""
+    before = model(images)
+    with pruning.masked(model, pruning.order(scores), len(scores) // 2, layers):
+        off = model(images)
+    if models.alike(off, before):
+        return "half of the units off change nothing"
+    return "yes" if torch.equal(model(images), before) else "the network is another afterwards"
+
+
+def _shrunk(model: nn.Module, scores: torch.Tensor, images: torch.Tensor) -> dict[str, object]:
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            traced = structure.trace(model, images[:1])
+        plan = _first_plan(traced, scores)
+        small = plan.apply(model)
+    except (ValueError, RuntimeError) as error:
+        return {"shrunk": models.first_line(error)}
+    with torch.no_grad(), plan.masked(model):
+        expected = model(images)
+    with torch.no_grad():
+        same = models.alike(small(images), expected)
+    stays = (traced.groups < 0).double().mean().item()
+    said = "; ".join(dict.fromkeys(str(one.message) for one in told if "all units of" in str(one.message)))
+    return {"shrunk": "yes" if same else "it answers otherwise than masked", "without": plan.reached,
+            "units_that_stay": stays, "said": said}  # fmt: skip
+
+
+def _first_plan(traced: structure.Structure, scores: torch.Tensor):
+    for budget in BUDGETS:
+        try:
+            return traced.plan(scores, budget=budget, of="macs")
+        except ValueError as error:
+            refused = error
+    raise refused
+
+
+def _by_torch_pruning(name: str, images: torch.Tensor) -> dict[str, object]:
+    """Whether its pruner takes half of the channels off a fresh network that then runs; whether it answers as with
+    these channels off is not asked."""
+    model = sources.build(name, CLASSES, sources.UNTRAINED)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch_pruning import pruner
+
+            last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+            rate = pruner.importance.GroupMagnitudeImportance()
+            made = pruner.MetaPruner(model, images[:1], rate, pruning_ratio=0.5, ignored_layers=last)
+            before = sum(parameter.numel() for parameter in model.parameters())
+            made.step()
+            with torch.no_grad():
+                model(images)
+    except Exception as error:  # whatever of its many parts meets what it does not know
+        return {"torch_pruning": f"{type(error).__name__}: {models.first_line(error)}"[:120]}
+    after = sum(parameter.numel() for parameter in model.parameters())
+    return {"torch_pruning": "yes" if after < before else "it takes nothing off"}
+
+
+def family(name: str) -> str:
+    """The network's name without what tells sizes apart."""
+    short = name.removeprefix("timm:")
+    return ("timm: " if short != name else "") + (re.match(r"[a-z]+", short)[0] if short[:1].isalpha() else short)
+
+
+def counted(table: pandas.DataFrame) -> pandas.DataFrame:
+    """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning."""
+    columns = ["scored", "masked", "shrunk", "torch_pruning"]
+    yes = (table[columns] == "yes").assign(family=table["network"].map(family), networks=1)
+    found = yes.groupby("family", sort=False, as_index=False)[["networks", *columns]].sum()
+    return pandas.concat([found, found.sum(numeric_only=True).to_frame().T.assign(family="all")], ignore_index=True)
+
+
+def main(words: Iterable[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    made = argparse.ArgumentParser(prog="python -m lib.benchmark.coverage", description=__doc__.splitlines()[0])
+    made.add_argument("--library", nargs="+", choices=LIBRARIES, default=["torchvision"])
+    made.add_argument("--only", nargs="+", metavar="NAME", help="these networks, timm's as timm:NAME")
+    made.add_argument("--folder", type=Path, default=paths.from_here(FOLDER))
+    made.add_argument("--one", help=argparse.SUPPRESS)
+    asked = made.parse_args(words)
+    if asked.one:
+        print(json.dumps(tried(asked.one)))
+        return 0
+    names = asked.only or [name for library in asked.library for name in _names(library)]
+    table = _all(names, asked.folder / "coverage.csv")
+    known = counted(table)
+    (asked.folder / "coverage.md").write_text(tables.markdown(known) + "\n", encoding="utf-8")
+    print(known.to_string(index=False))
+    return 0
+
+
+def _names(library: str) -> list[str]:
+    return torchvision() if library == "torchvision" else [f"timm:{name}" for name in OF_TIMM]
+
+
+def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
+    """The table with a row for each of `names`, saved after each."""
+    about = versions(("torch", "torchvision", "torch-pruning", "timm"))
+    table = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
+    for name in names:
+        here = table[table["network"] == name]
+        if len(here) and all(str(here.iloc[0][key]) == value for key, value in about.items()):
+            continue
+        row = _in_a_process(name) | about
+        said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
+        print(" | ".join([name, *said]), flush=True)
+        table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
+        records.save_table(table, path)
+    return table[table["network"].isin(list(names))]
+
+
+def _in_a_process(name: str) -> dict[str, object]:
+    words = [sys.executable, "-m", "lib.benchmark.coverage", "--one", name]
+    try:
+        done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return {"network": name, "scored": f"not done in {LONGEST} seconds"}
+    if done.returncode:
+        said = (done.stderr.strip() or f"ended with status {done.returncode}").splitlines()[-1]
+        return {"network": name, "scored": said}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
