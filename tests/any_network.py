@@ -252,7 +252,9 @@ def slimmed(case: Case) -> None:
     rng = random.Random(case.recipe.seed)
     scores = torch.rand(case.recipe.total, generator=torch.Generator().manual_seed(case.recipe.seed))
     budget, of = rng.choice([0.1, 0.3, 0.5]), rng.choice(structure.BUDGETS)
-    slimming = structure.plan(case.model, scores, case.example, budget=budget, of=of)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "all units of")  # which says what is left whole
+        slimming = structure.plan(case.model, scores, case.example, budget=budget, of=of)
     small = slimming.apply(case.model)
     with slimming.masked(case.model):
         masked = case.model(case.own_images)

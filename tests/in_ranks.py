@@ -115,7 +115,7 @@ def _said(call):
 def reads(folder):
     """How many images this rank decodes to score a folder."""
     seen, pixels = [], folders._pixels
-    folders._pixels = lambda path, size: seen.append(path) or pixels(path, size)
+    folders._pixels = lambda path, *how: seen.append(path) or pixels(path, *how)
     try:
         importance.score(Grey(), stream(folder), ["sq:rand"])
     finally:

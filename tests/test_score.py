@@ -125,7 +125,7 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
     done = int(saving.read(saved)[1]["shards"])
     assert 1 <= done < 3
     read, decode = [], folders._pixels
-    monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
+    monkeypatch.setattr(folders, "_pixels", lambda path, *how: read.append(path) or decode(path, *how))
     capsys.readouterr()
     assert score.main(words) == 0
     assert f"Going on after {128 * done} of 300 images" in capsys.readouterr().err
@@ -280,7 +280,7 @@ def test_a_finished_table_is_replaced_only_when_asked(words, tmp_path, capsys):
 def test_weights_alone_read_one_image(words, monkeypatch, capsys):
     words.remove("--labels")
     read, decode = [], folders._pixels
-    monkeypatch.setattr(folders, "_pixels", lambda path, pixels: read.append(path) or decode(path, pixels))
+    monkeypatch.setattr(folders, "_pixels", lambda path, *how: read.append(path) or decode(path, *how))
     assert score.main([*words, "--criteria", "l2", "random"]) == 0
     assert list(table(words)) == ["layer", "unit", "l2", "random"] and len(read) == 1
     assert f"{len(table(words))} units scored by weights alone, without images: " in capsys.readouterr().out

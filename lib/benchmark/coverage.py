@@ -173,7 +173,7 @@ def family(name: str) -> str:
 def counted(table: pandas.DataFrame) -> pandas.DataFrame:
     """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning."""
     columns = ["scored", "masked", "shrunk", "torch_pruning"]
-    yes = (table[columns] == "yes").assign(family=table["network"].map(family), networks=1)
+    yes = (table.reindex(columns=columns) == "yes").assign(family=table["network"].map(family), networks=1)
     found = yes.groupby("family", sort=False, as_index=False)[["networks", *columns]].sum()
     return pandas.concat([found, found.sum(numeric_only=True).to_frame().T.assign(family="all")], ignore_index=True)
 

@@ -29,8 +29,8 @@ def test_it_shrinks_to_the_budget_in_steps_and_says_what_was_done(model, images)
     done = ["whole", "shrunk 1 of 2", "repaired 1 of 2", "shrunk 2 of 2", "repaired 2 of 2", "distilled"]
     assert list(found.quality["done"]) == done
     assert found.measure == "agreement" and found.quality["agreement"][0] == 1
-    assert said[0] == "whole: agreement 100.0%" and said[5].startswith("distilling: epoch 1, loss ")
-    for name, size, left in found.layers.itertuples(index=False):
+    assert said[0] == "whole: agreement 100.0%" and said[5].startswith("distilling: epoch 1 of 2, loss ")
+    for name, size, left in found.layers[["layer", "before", "after"]].itertuples(index=False):
         assert model.get_submodule(name).weight.shape[0] == size
         assert found.model.get_submodule(name).weight.shape[0] == left
     assert not any(module.training for module in found.model.modules())
@@ -134,7 +134,7 @@ def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
         ({"target_accuracy": 0.9, "budget": 0.5}, "target_accuracy is met by as large a budget of units, parameters"),
         ({"steps": 2, "of": "latency"}, "of='latency' is of the whole network, but 2 steps each begin with another"),
         ({"batch": 0}, "batch=0 must be a whole number of at least 1"),
-        ({"scores": torch.ones(3)}, "scores must be one number per unit"),
+        ({"scores": torch.ones(3)}, "scores must be a vector, one for each of the 336 units"),
         ({"test": []}, "there are no images to test on: give some, with labels"),
         ({"keep": ["no"]}, "keep names 'no', which is no layer with units"),
     ],

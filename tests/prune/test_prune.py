@@ -62,7 +62,7 @@ def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digi
     assert plan.loc["conv1", "before"] == 16 and plan.loc["conv1", "after"] == small.conv1.out_channels
     assert json.loads(saving.read(out / "pruned.safetensors")[1]["study"])["network"] == "resnet8"
     page = (out / "report.html").read_text()
-    assert "accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
+    assert "Accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
 
 
 def test_the_same_command_leaves_the_same_file(words, tmp_path):
@@ -88,7 +88,7 @@ def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
     torch.save(space["build"]().state_dict(), tmp_path / "mine.pt")
     words = [f"{tmp_path}/mine.py:build", *words[1:], "--weights", str(tmp_path / "mine.pt")]
     assert main(words) == 0
-    assert "agreement with the whole network" in (tmp_path / "out/report.html").read_text()
+    assert "Agreement with the whole network" in (tmp_path / "out/report.html").read_text()
     small = slim_files.load(space["build"](), tmp_path / "out/pruned.safetensors")
     assert small[0].out_channels == 4
     for name, message in [
@@ -171,18 +171,17 @@ def test_an_accuracy_to_be_left_finds_the_budget(words, digits, tmp_path, capsys
 
 def test_asked_to_end_it_says_that_it_goes_on_and_does(words, tmp_path):
     words = [sys.executable, "-m", "lib.prune", *words, "--distil", "--epochs", "200"]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith("distilling: epoch 2 of 200"):
-            break
-    process.terminate()
-    rest = process.stderr.read()
-    assert process.wait(60) == 130
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("distilling: epoch 2 of 200"):
+                break
+        process.terminate()
+        rest = process.stderr.read()
+    assert process.returncode == 130
     assert rest.endswith("stopped; the same command goes on after the last epoch of training\n")
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    first = next(line for line in process.stderr if line.startswith("distilling: epoch "))
-    process.kill()
-    process.communicate()
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        first = next(line for line in process.stderr if line.startswith("distilling: epoch "))
+        process.kill()
     assert int(first.split()[2]) > 2 and not (tmp_path / "out/report.html").exists()
 
 

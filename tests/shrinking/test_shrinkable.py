@@ -68,7 +68,6 @@ def test_refuses_what_cannot_shrink(model, message):
         (nn.InstanceNorm2d(4, affine=True), True),
         (nn.PReLU(4), True),
         (nn.PReLU(), False),
-        (nn.InstanceNorm2d(4), False),
     ],
 )
 def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(norm, tied):
@@ -78,11 +77,14 @@ def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
+        first = list(told)
     assert groups == ([-1] * 4 + list(range(6)) if tied else list(range(10)))
     has_weights = any(parameter.numel() > 1 for parameter in norm.parameters())
     said = "all units of 0 stay, since they are tied to parameters that do not shrink, such as those of LayerNorm"
-    assert [str(warning.message) for warning in told] == [said] * has_weights
-    slim(model, torch.arange(10.0), noise(1, 3, 4, 4), budget=0.3, of="units")  # tries that it answers alike
+    assert [str(warning.message) for warning in first] == [said] * has_weights
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        slim(model, torch.arange(10.0), noise(1, 3, 4, 4), budget=0.3, of="units")  # tries that it answers alike
 
 
 def test_a_table_of_positions_keeps_what_it_is_added_to():
