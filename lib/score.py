@@ -210,8 +210,8 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
     for name, values in model.state_dict().items():
         digest.update(f"\0{name}\0".encode())
         digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    own = sources.own_file(asked.network)
-    for path in [*sorted(Path(__file__).parent.rglob("*.py")), *([own] if own else [])]:
+    digest.update(sources.code_of(model).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -242,8 +242,9 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _stream(asked: argparse.Namespace) -> Stream:
-    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers, "classes": asked.classes}
-    stream = options.stream(asked, asked.folder, **more)
+    more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers}
+    classes = None if sources.own_file(asked.network) else asked.classes  # how many that has, its logits tell
+    stream = options.stream(asked, asked.folder, classes=classes, **more)
     if asked.labels and ranks.place()[0] == 0:
         print(f"labels: {_listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)

@@ -9,6 +9,7 @@ same code and versions, is not tried again.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import subprocess
@@ -157,10 +158,12 @@ def _by_torch_pruning(name: str, images: torch.Tensor) -> dict[str, object]:
             before = sum(parameter.numel() for parameter in model.parameters())
             made.step()
             with torch.no_grad():
-                model(images)
+                logits = model(images)
     except Exception as error:  # whatever of its many parts meets what it does not know
         return {"torch_pruning": f"{type(error).__name__}: {models.first_line(error)}"[:120]}
     after = sum(parameter.numel() for parameter in model.parameters())
+    if logits.shape != (len(images), CLASSES):
+        return {"torch_pruning": "it takes logits off"}
     return {"torch_pruning": "yes" if after < before else "it takes nothing off"}
 
 
@@ -203,7 +206,7 @@ def _names(library: str) -> list[str]:
 
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
-    about = versions(("torch", "torchvision", "torch-pruning", "timm"))
+    about = versions(("torch", "torchvision", "torch-pruning", "timm")) | {"code": _code()}
     table = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]
@@ -214,7 +217,16 @@ def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
         print(" | ".join([name, *said]), flush=True)
         table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
         records.save_table(table, path)
-    return table[table["network"].isin(list(names))]
+    return table
+
+
+def _code() -> str:
+    """SHA-256 (hex, the first 12 digits) of the method's code."""
+    digest = hashlib.sha256()
+    for folder in ("network", "scoring", "masking", "shrinking", "."):
+        for path in sorted((paths.ROOT / "lib" / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _in_a_process(name: str) -> dict[str, object]:

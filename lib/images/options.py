@@ -30,8 +30,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def fill(asked: argparse.Namespace) -> None:
     """Fills in what has not been said of images for `asked.network`.
 
-    Raises ValueError where their size cannot be known, and for one that is none.
+    Raises ValueError where it cannot be known, and for a size that is none.
     """
+    said = (asked.pixels, asked.mean, asked.std)
+    if asked.network.startswith("timm:") and None in said:
+        name = asked.network.removeprefix("timm:")
+        raise ValueError(f"--pixels, --mean and --std are missing: networks of timm's differ in them, and"
+                         f" timm.get_pretrained_cfg({name!r}) tells")  # fmt: skip
     known = public.Preparation(*folders.IMAGENET)
     if asked.network in public.PUBLIC:
         known = public.PUBLIC[asked.network].preparation

@@ -4,6 +4,7 @@ Enters: a name of torchvision's or this study's, `timm:NAME`, or `FILE.py:FUNCTI
 weights. Leaves: the network in eval mode with these weights; or, in one line, why they do not fit it.
 """
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -50,6 +51,23 @@ def build(name: str, classes: int, path: str | os.PathLike) -> nn.Module:
         why = f"it has {found}, so pass --classes {found}" if found else _of_other_colours(own, tensors) or error
         raise ValueError(f"{shown(path)} does not fit {network}: {why}") from error
     return model.eval()
+
+
+def code_of(model: nn.Module) -> str:
+    """SHA-256 (hex) of what a network of somebody's own is besides its weights: its modules with their settings, and
+    the files in which their classes are written."""
+    digest = hashlib.sha256(repr(model).encode())
+    kinds = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
+    files = {_written_in(kind) or getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds}
+    for file in sorted(file for file in files if file):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+def _written_in(kind: type) -> str | None:
+    """Where a class has its `forward`: its module need not be among those that are imported, or be by another's name."""
+    code = getattr(vars(kind).get("forward"), "__code__", None)
+    return code.co_filename if code is not None and Path(code.co_filename).is_file() else None
 
 
 def own_file(name: str) -> Path | None:

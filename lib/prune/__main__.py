@@ -4,7 +4,7 @@
 
 Enters: a network with its weights and a folder of unlabelled images. Leaves: a folder with the smaller network for
 Python, ONNX and torch.export, what went where, and a page for a person. `IMAGES` rank, repair and distil; the images
-that test are used for nothing else.
+that test are used for nothing else; with --target-accuracy half of them search, and the others tell.
 """
 
 from lib.study import surroundings
@@ -94,8 +94,10 @@ def parser() -> argparse.ArgumentParser:
 def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
     """Does what the command line asks for. Raises ValueError or OSError for what cannot be read or does not fit."""
     _check(asked)
+    made = _made(asked, words)
     model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
     images, limits = _images(asked, asked.images)[0], _limits(asked)
+    asked.classes = models.answers(model, models.ready(model, images[:2])).shape[1]
     scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
     if asked.dry_run:
         print(_planned(model, images, scores, asked, limits))
@@ -110,7 +112,7 @@ def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
     exporting.save(pruned, asked.out, about, tell=_tell)
-    (asked.out / PAGE).write_text(page.render(pruned, _made(asked, words)), encoding="utf-8")
+    (asked.out / PAGE).write_text(page.render(pruned, made), encoding="utf-8")
     for name in making.STATES.values():
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
@@ -129,6 +131,10 @@ def _check(asked: argparse.Namespace) -> None:
     trained = asked.distil or asked.fine_tune is not None
     if trained and asked.epochs < 1:
         raise ValueError("--epochs is missing: say for how many to train, such as --epochs 10")
+    if asked.fine_tune is not None and asked.test is None:
+        raise ValueError(
+            "--fine-tune needs --test: without it accuracy would be told on images that may be learnt from"
+        )
     if asked.epochs and not trained:
         raise ValueError("--epochs is of training: add --distil, or --fine-tune with a folder of labelled images")
     for name in ("take", "batch"):
@@ -182,10 +188,15 @@ def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, aske
     """A line per layer that shrinks, of the plan in one step."""
     if asked.target_accuracy is not None or asked.of == "latency":
         raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
+    if asked.steps > 1:
+        raise ValueError("--dry-run shows a plan of one step: units are ranked again for the next")
     if scores is None:
-        batches = [(part, None) for part in images.split(asked.batch)]
+        ranked = images if asked.test else images[~making.held_out(len(images))]
+        batches = [(part, None) for part in ranked.split(asked.batch)]
         scores = importance.score(model, batches, asked.criterion, seed=asked.seed)[asked.criterion]
-    plan = structure.plan(model, scores, images[:1], **{**limits, "budget": asked.budget or 0.5})
+    plan = structure.plan(
+        model, scores, images[:1], **{**limits, "budget": 0.5 if asked.budget is None else asked.budget}
+    )
     lines = [f"{name}: {before} to {after} units" for name, (before, after) in plan.widths.items() if after < before]
     return "\n".join([*lines, f"{plan.reached:.1%} of all {plan.of} would go"])
 
@@ -193,9 +204,15 @@ def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, aske
 def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
     return {
         "command": shlex.join(["python", "-m", "lib.prune", *words]),
-        "weights": f"SHA-256 {hashlib.sha256(asked.weights.read_bytes()).hexdigest()}",
+        "weights": f"SHA-256 {_digest(asked.weights)}" if str(asked.weights) != sources.UNTRAINED else "none",
         "torch": torch.__version__,
     }
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of weights {shown(path)}")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main(words: Iterable[str] | None = None) -> int:

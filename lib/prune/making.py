@@ -84,7 +84,7 @@ def prune(
     Arguments:
         model: in eval mode, from images to logits.
         images: (M, C, H, W), normalised, without labels. Every tenth is held out, to say how far answers agree, unless
-            there is `test`.
+            there is `test`, which fine-tuning takes for granted.
         budget, of: which share goes (0.5), of what: as `structure.slim` takes them, or "latency", that of one image
             where the model is, for which the multiply-adds are found by trying.
         target_accuracy: instead of a budget, which share of the whole network's accuracy (or, without `test`, of its
@@ -97,7 +97,8 @@ def prune(
         fine_tune: images with labels (M,) to train on for `epochs`, afterwards if both are asked for.
         flip: whether images may be mirrored for training, as those of digits and letters may not.
         test: batches of images with labels, to be gone through repeatedly, that are used for nothing but the accuracy
-            after everything done, and the search for `target_accuracy`.
+            after everything done; every second one for the search for `target_accuracy` instead, which then is not
+            among those that tell.
         batch: images at once for scores and answers; for repair, which holds less, four times as many.
         seed: of the random vectors, and of training.
         kept: a folder where training leaves its state after every epoch, and goes on from it in a later call.
@@ -106,9 +107,11 @@ def prune(
     Raises ValueError in one line for settings that are none, images too few, a target that cannot be met, and as
     `structure.slim` and `importance.score` do.
     """
-    _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy)
+    _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy, test)
+    keep = (keep,) if isinstance(keep, str) or not isinstance(keep, Iterable) else tuple(keep)
     whole, limits = models.inside(model), {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
-    work = _Work(whole, checks.images(images), test, checks.whole("batch", batch, 1), repair, report)
+    batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
+    work = _Work(whole, checks.images(images), test, batch, repair, report, searches)
     budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
     for step in range(steps):
         scores = _scores(small, work, criterion, seed) if scores is None or step else scores
@@ -138,7 +141,9 @@ def prune(
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example)
 
 
-def _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy) -> None:
+def _check(
+    criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy, test
+) -> None:
     if scores is None and importance.parse(criterion).needs_labels:
         raise ValueError(f"criterion {criterion} needs labels, which images here have not: take sq:rand:norm, say")
     if of not in BUDGETS:
@@ -156,6 +161,9 @@ def _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, 
     checks.whole("distil_epochs", distil_epochs, 0)
     if fine_tune is not None:
         checks.whole("epochs", epochs, 1)
+        if test is None:
+            raise ValueError("fine_tune without test: images held out of `images` may be among those that are learnt"
+                             " from, so give labelled images to test on")  # fmt: skip
     elif epochs:
         raise ValueError(f"epochs={epochs} are of fine-tuning, which takes images with labels: give fine_tune")
     single = {"at_most": at_most != 1, "target_accuracy": target_accuracy is not None, "of='latency'": of == "latency",
@@ -163,6 +171,11 @@ def _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, 
     if steps > 1 and any(single.values()):
         name = next(name for name, given in single.items() if given)
         raise ValueError(f"{name} is of the whole network, but {steps} steps each begin with another: take steps=1")
+
+
+def held_out(count: int) -> Tensor:
+    """Which of so many unlabelled images are kept to test agreement on, (count,) bool."""
+    return torch.arange(count) % HELD_OUT == HELD_OUT - 1
 
 
 def _scores(model: nn.Module, work: "_Work", criterion: str, seed: int) -> Tensor:
@@ -186,7 +199,7 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
         try:
             return traced.plan(scores, budget=share, of=macs, **limits)
         except ValueError:
-            return None  # out of reach: the smallest budget is tried again, and tells
+            return None  # out of reach
 
     def quick(share: float) -> bool:
         found = plan(share)
@@ -196,8 +209,10 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
         return (found := plan(share)) is not None and work.left(found.apply(whole)) >= target
 
     share = searching.smallest(quick) if target is None else searching.largest(good)
-    found = traced.plan(scores, budget=share or 1 / searching.STEPS, of=macs, **limits) if share < 1 else None
-    if target is None and found is None:
+    found = plan(share or 1 / searching.STEPS) if share < 1 else None
+    if found is None and target is not None:
+        return traced.plan(scores, budget=1 / searching.STEPS, of=macs, **limits)  # tells why even that cannot be
+    if found is None:
         raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it")
     if target is not None and not share:
         left = work.left(found.apply(whole))
@@ -210,18 +225,20 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
 class _Work:
     """The images that each purpose has, and what was measured so far."""
 
-    def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report):
+    def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool):
         self.tell, self.batch, self.example, self._repair, self._rows = report, batch, images[:1], repair, []
+        self._searches = searches
         if test is None:
-            held = torch.arange(len(images)) % HELD_OUT == HELD_OUT - 1
-            if not held.any():
-                raise ValueError(f"{len(images)} images: give {HELD_OUT} or more, of which every {HELD_OUT}th is held"
+            held, least = held_out(len(images)), HELD_OUT * (1 + searches)
+            if len(images) < least:
+                raise ValueError(f"{len(images)} images: give {least} or more, of which every {HELD_OUT}th is held"
                                  " out to test agreement on, or test images with labels")  # fmt: skip
             self.images, self.name = images[~held], "agreement"
             self._test = [(images[held], models.predict(model, images[held], batch=batch))]
         else:
             self.images, self.name, self._test = images, "accuracy", test
         self._whole = self.measure("whole", model)
+        self._whole_where_searched = self._quality_of(model, searching=True) if searches else self._whole
 
     def repaired(self, model: nn.Module) -> bool:
         """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
@@ -233,7 +250,9 @@ class _Work:
     def left(self, model: nn.Module) -> float:
         """Which share of what the whole network has `model` has, once repaired."""
         self.repaired(model)
-        return self._quality_of(model) / self._whole
+        if not self._whole:
+            raise ValueError(f"the whole network has an {self.name} of 0: do labels and --classes fit it?")
+        return self._quality_of(model, searching=True) / self._whole_where_searched
 
     def measure(self, done: str, model: nn.Module) -> float:
         value = self._quality_of(model)
@@ -241,10 +260,16 @@ class _Work:
         self.tell(f"{done}: {self.name} {value:.1%}")
         return value
 
-    def _quality_of(self, model: nn.Module) -> float:
-        right = total = 0
+    def _quality_of(self, model: nn.Module, *, searching: bool = False) -> float:
+        """The share of right answers; where a budget is searched for, on every second image for that, and on the others
+        for what is told."""
+        right = total = seen = 0
         for images, labels, *_ in self._test:
-            right += (models.predict(model, images, batch=self.batch) == labels.cpu()).sum().item()
+            asked = (torch.arange(seen, seen + len(labels)) % 2 == searching) if self._searches else slice(None)
+            seen += len(labels)
+            images, labels = images[asked], labels[asked]
+            if len(labels):
+                right += (models.predict(model, images, batch=self.batch) == labels.cpu()).sum().item()
             total += len(labels)
         if not total:
             raise ValueError("there are no images to test on: give some, with labels")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.images import training
+from lib.images import sources, training
 from lib.images.training import Recipe, dropout_seeded, epoch_seed, one_cycle, optimizer_of
 from lib.network import checks, models
 
@@ -90,7 +90,8 @@ def _train(model: nn.Module, images: Tensor, loss_of, epochs: int, flip: bool, s
         raise ValueError(f"training on {len(images)} image{'s' * (len(images) != 1)}: give two or more")
     device, _ = models.place(model)
     optimizer = optimizer_of(model, recipe)
-    identity = "" if state is None else _identity(recipe, seed, device, [*model.state_dict().values(), images, *by])
+    tensors = [*model.state_dict().values(), images, *by]
+    identity = "" if state is None else _identity(recipe, seed, model, tensors)
     rows = training.restore_state(state, model, optimizer, identity)
     began, before = time.monotonic(), len(rows)
     try:
@@ -138,11 +139,12 @@ def _moved(images: Tensor, flip: bool, drawn: torch.Generator) -> Tensor:
     return torch.where(mirrored[:, None, None, None], moved.flip(3), moved)
 
 
-def _identity(recipe: Recipe, seed: int, device: torch.device, tensors: list[Tensor]) -> str:
+def _identity(recipe: Recipe, seed: int, model: nn.Module, tensors: list[Tensor]) -> str:
     """Of everything that decides what a training gives, in one text."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     for path in (Path(__file__), Path(training.__file__)):
         digest.update(path.read_bytes())
-    return json.dumps([asdict(recipe), seed, device.type, torch.__version__, digest.hexdigest()])
+    place = models.place(model)[0].type
+    return json.dumps([asdict(recipe), seed, place, torch.__version__, sources.code_of(model), digest.hexdigest()])

@@ -38,6 +38,13 @@ def test_what_is_said_stays():
     assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (64, True, [0, 0.1, 0.2], [1, 2, 3])
 
 
+def test_what_networks_of_timm_want_must_be_said():
+    with pytest.raises(ValueError, match=r"^--pixels, --mean and --std are missing: networks of timm's differ in them"):
+        filled("timm:vit_tiny", "--pixels", "224", "--mean", "0", "0", "0")
+    said = filled("timm:vit_tiny", "--pixels", "224", "--mean", "0", "0", "0", "--std", "1", "1", "1")
+    assert (said.pixels, said.stretch) == (224, False)
+
+
 def test_a_size_that_cannot_be_known_and_one_that_is_none_are_refused():
     with pytest.raises(ValueError, match=r"^--pixels is missing: give the size of the images that resnet8 was trained"):
         filled("resnet8")

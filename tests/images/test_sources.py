@@ -42,6 +42,18 @@ def test_a_function_of_ones_own_builds_it_with_what_lies_beside(mine, tmp_path):
     assert sources.own_file(f"{mine}:build") == mine and sources.own_file("resnet18") is None
 
 
+def test_the_code_of_a_network_is_told_from_other_code(mine):
+    first = networks.build("resnet8", 4)
+    assert sources.code_of(first) == sources.code_of(networks.build("resnet8", 4, seed=1))
+    assert sources.code_of(first) != sources.code_of(networks.build("resnet8", 5))
+    body = "class Net(nn.Module):\n    def forward(self, x):\n        return x.{}()\n\ndef net():\n    return Net()\n"
+    found = []
+    for function in ("relu", "tanh"):
+        mine.write_text("from torch import nn\n" + body.format(function))
+        found.append(sources.code_of(sources.build(f"{mine}:net", 4, sources.UNTRAINED)))
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

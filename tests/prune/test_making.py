@@ -94,7 +94,8 @@ def test_an_accuracy_that_nothing_leaves_is_told(model, images, monkeypatch):
 
 @pytest.mark.parametrize("after", ["distilling: epoch 2", "fine-tuning: epoch 1"])
 def test_what_was_stopped_goes_on_with_the_same_result(model, images, tmp_path, after):
-    given = {"distil_epochs": 3, "fine_tune": (images, torch.arange(60) % 10), "epochs": 2}
+    labels = torch.arange(60) % 10
+    given = {"distil_epochs": 3, "fine_tune": (images, labels), "epochs": 2, "test": [(images[:9], labels[:9])]}
     said, again = [], []
 
     def stop(line):
@@ -136,6 +137,7 @@ def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
         ({"batch": 0}, "batch=0 must be a whole number of at least 1"),
         ({"scores": torch.ones(3)}, "scores must be a vector, one for each of the 336 units"),
         ({"test": []}, "there are no images to test on: give some, with labels"),
+        ({"fine_tune": (torch.ones(2, 3, 8, 8), torch.ones(2).long()), "epochs": 1}, "fine_tune without test: images"),
         ({"keep": ["no"]}, "keep names 'no', which is no layer with units"),
     ],
 )
@@ -148,3 +150,23 @@ def test_settings_that_are_none_are_refused(model, images, given, message):
 def test_too_few_images_to_hold_some_out_are_refused(model, images):
     with pytest.raises(ValueError, match=r"^9 images: give 10 or more, of which every 10th is held out"):
         prune(model, images[:9])
+
+
+def test_the_images_that_search_for_a_budget_are_not_those_that_tell(model, images):
+    labels = models.predict(model, images)
+    labels[1::2] = (labels[1::2] + 1) % 10  # the whole network is wrong on all that search
+    work = making._Work(model, images, [(images, labels)], 7, True, lambda _: None, searches=True)
+    assert work._quality_of(model) == 1 and work._quality_of(model, searching=True) == 0
+    parts = list(zip(images.split(3), labels.split(3), strict=True))
+    assert making._Work(model, images, parts, 7, True, lambda _: None, searches=True)._quality_of(model) == 1
+
+
+def test_layers_that_are_named_once_are_kept_in_every_step(model, images):
+    found = prune(model, images, keep=(name for name in ["conv1"]), steps=3, repair=False)
+    assert found.model.conv1.out_channels == model.conv1.out_channels
+
+
+def test_an_accuracy_of_nothing_is_told(model, images):
+    labels = (models.predict(model, images) + 1) % 10
+    with pytest.raises(ValueError, match=r"^the whole network has an accuracy of 0: do labels and --classes fit it"):
+        prune(model, images, target_accuracy=0.9, test=[(images, labels)])

@@ -25,7 +25,7 @@ def shrunk(
 
     Returns a row per run, criterion and budget: budget and reached (shares of the multiply-adds), parameters_left (the
         share), accuracy on the test images of the run's curves, accuracy_repaired after BatchNorms have been estimated
-        anew (NaN without any), accuracy_unpruned; and a row per run that cannot shrink: why.
+        anew (NaN without any), accuracy_unpruned; and a row for each time that a network cannot shrink: why.
     """
     rows, refused = [], []
     for run in plan.runs:
@@ -41,15 +41,19 @@ def shrunk(
             continue
         for criterion, scores in finetuning.score(run, model, tuple(criteria), device).items():
             for budget in budgets:
-                slimming = traced.plan(scores, budget=budget, of="macs")
-                small = slimming.apply(model)
+                try:
+                    slimming = traced.plan(scores, budget=budget, of="macs")
+                    small = slimming.apply(model)
+                except ValueError as error:
+                    refused.append(columns_of(run) | {"why": str(error)})
+                    continue
                 found = {"reached": slimming.reached, "parameters_left": cost.parameters(small) / whole}
                 found |= {"accuracy": training.evaluate(small, *test), "accuracy_unpruned": unpruned}
                 if repair.norms_of(small):
                     repair.reestimate(small, images, batch=run.settings["measuring"]["batch"])
                     found["accuracy_repaired"] = training.evaluate(small, *test)
                 rows.append(columns_of(run) | {"criterion": criterion, "budget": budget} | found)
-    return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"])
+    return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"]).drop_duplicates()
 
 
 def by_network(table: pandas.DataFrame) -> pandas.DataFrame:
