@@ -65,7 +65,7 @@ def code_of(model: nn.Module) -> str:
 
 
 def _written_in(kind: type) -> str | None:
-    """Where a class has its `forward`: its module need not be among those that are imported, or be by another's name."""
+    """Where a class has its `forward`: its module need not be among those that are imported."""
     code = getattr(vars(kind).get("forward"), "__code__", None)
     return code.co_filename if code is not None and Path(code.co_filename).is_file() else None
 
