@@ -135,7 +135,7 @@ def test_images_that_are_learnt_from_are_no_test(words, digits, place, capsys):
 
 def test_timm_is_asked_for_where_it_is_not(words, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    assert main(["timm:resnet18", *words[1:]]) == 1
+    assert main(["timm:resnet18", *words[1:], "--mean", "0", "0", "0", "--std", "1", "1", "1"]) == 1
     assert "timm:resnet18 needs the package timm, which is not installed: pip install timm" in capsys.readouterr().err
 
 
