@@ -18,9 +18,9 @@ from lib.repair import norms_of, reestimate
 from lib.shrinking.slimming import Slimming
 
 BUDGETS = (*structure.BUDGETS, "latency")
-HELD_OUT = 10  # every so manieth unlabelled image is kept for saying how far answers agree, and used for nothing else
+HELD_OUT = 10  # every so manieth unlabelled image is learnt nothing from: it says how far answers agree
 BATCH = 32
-STATES = {"distil": "distilled.part", "fine_tune": "fine-tuned.part"}  # files that training goes on from
+STATES = {"distilling": "distilled.part", "fine-tuning": "fine-tuned.part"}  # files that training goes on from
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,15 +127,12 @@ def prune(
         work.measure(f"shrunk{number}", small)
         if work.repaired(small):
             work.measure(f"repaired{number}", small)
-    state = {name: None if kept is None else Path(kept) / file for name, file in STATES.items()}
     given = {"flip": flip, "seed": seed}
     if distil_epochs:
-        more = {"epochs": distil_epochs, "state": state["distil"], "report": work.epoch("distilling", distil_epochs)}
-        recovery.distil(small, whole, work.images, **given, **more)
+        recovery.distil(small, whole, work.images, **given, **work.training("distilling", distil_epochs, kept))
         work.measure("distilled", small)
     if fine_tune is not None:
-        more = {"epochs": epochs, "state": state["fine_tune"], "report": work.epoch("fine-tuning", epochs)}
-        recovery.fine_tune(small, *fine_tune, **given, **more)
+        recovery.fine_tune(small, *fine_tune, **given, **work.training("fine-tuning", epochs, kept))
         work.measure("fine-tuned", small)
     costs = _costs(whole, small, work.example)
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example)
@@ -237,8 +234,8 @@ class _Work:
             self._test = [(images[held], models.predict(model, images[held], batch=batch))]
         else:
             self.images, self.name, self._test = images, "accuracy", test
-        self._whole = self.measure("whole", model)
-        self._whole_where_searched = self._quality_of(model, searching=True) if searches else self._whole
+        self.measure("whole", model)
+        self._whole = self._quality_of(model, searching=True) if searches else None
 
     def repaired(self, model: nn.Module) -> bool:
         """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
@@ -248,17 +245,17 @@ class _Work:
         return True
 
     def left(self, model: nn.Module) -> float:
-        """Which share of what the whole network has `model` has, once repaired."""
-        self.repaired(model)
+        """Which share `model`, once repaired, has of what the whole network has, on the images that search."""
         if not self._whole:
-            raise ValueError(f"the whole network has an {self.name} of 0: do labels and --classes fit it?")
-        return self._quality_of(model, searching=True) / self._whole_where_searched
+            raise ValueError(f"the whole network has an {self.name} of 0, of which no share can be left: do its labels"
+                             " fit the images?")  # fmt: skip
+        self.repaired(model)
+        return self._quality_of(model, searching=True) / self._whole
 
-    def measure(self, done: str, model: nn.Module) -> float:
+    def measure(self, done: str, model: nn.Module) -> None:
         value = self._quality_of(model)
         self._rows.append((done, value))
         self.tell(f"{done}: {self.name} {value:.1%}")
-        return value
 
     def _quality_of(self, model: nn.Module, *, searching: bool = False) -> float:
         """The share of right answers; where a budget is searched for, on every second image for that, and on the others
@@ -275,8 +272,13 @@ class _Work:
             raise ValueError("there are no images to test on: give some, with labels")
         return right / total
 
-    def epoch(self, doing: str, epochs: int) -> recovery.Report:
-        return lambda done, loss, left: self.tell(f"{doing}: epoch {done} of {epochs}, loss {loss:.4f}, {_time(left)}")
+    def training(self, doing: str, epochs: int, kept: Path | None) -> dict[str, object]:
+        """What `recovery` is to know of a training that is told, and kept in a folder, if any."""
+
+        def tell(done: int, loss: float, left: float) -> None:
+            self.tell(f"{doing}: epoch {done} of {epochs}, loss {loss:.4f}, {_time(left)}")
+
+        return {"epochs": epochs, "state": None if kept is None else Path(kept) / STATES[doing], "report": tell}
 
     def quality(self) -> pandas.DataFrame:
         return pandas.DataFrame(self._rows, columns=["done", self.name])

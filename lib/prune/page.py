@@ -29,14 +29,14 @@ def render(pruned: Pruned, made: Mapping[str, object]) -> str:
     """The page; `made` says how the network was made, name by name."""
     costs = pruned.costs.set_index("variant")
     saved = 1 - costs.loc["after", "multiply_adds"] / costs.loc["before", "multiply_adds"]
-    faster = costs.loc["before", "latency_ms"] / costs.loc["after", "latency_ms"]
+    time = costs.loc["after", "latency_ms"] / costs.loc["before", "latency_ms"]
     first, last = pruned.quality.iloc[0, 1], pruned.quality.iloc[-1, 1]
     body = [
         "<h1>A smaller network</h1>",
-        f"<p>{saved:.1%} of the multiply-adds are gone, and one image takes 1/{faster:.2f} of the time.",
+        f"<p>{saved:.1%} of the multiply-adds are gone, and one image takes {time:.0%} of the time.",
         f"{_meaning(pruned.measure)} is {last:.1%}; of the whole network it is {first:.1%}.</p>",
         "<h2>How well it works</h2>",
-        _table(["after being", pruned.measure, ""], map(_step, pruned.quality.values)),
+        _table(["the network", pruned.measure, ""], map(_step, pruned.quality.values)),
         "<h2>What it costs</h2>",
         _table(["", "before", "after"], [(said, *(form.format(value) for value in costs[name]))
                                          for name, (said, form) in COSTS.items()]),
