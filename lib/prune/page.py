@@ -33,7 +33,7 @@ def render(pruned: Pruned, made: Mapping[str, object]) -> str:
     first, last = pruned.quality.iloc[0, 1], pruned.quality.iloc[-1, 1]
     body = [
         "<h1>A smaller network</h1>",
-        f"<p>{saved:.1%} of the multiply-adds are gone, and one image takes {time:.0%} of the time.",
+        f"<p>{saved:.1%} of the multiply-adds are gone, and one image takes {time:.0%} of the time. ",
         f"{_meaning(pruned.measure)} is {last:.1%}; of the whole network it is {first:.1%}.</p>",
         "<h2>How well it works</h2>",
         _table(["the network", pruned.measure, ""], map(_step, pruned.quality.values)),
