@@ -386,7 +386,7 @@ MUTATIONS = (
     Planted(
         "from scratch means with the trained weights",
         "finetuning",
-        "if network.start == TRAINED:",
+        "if network.training != FRESH:",
         "if True:",
         "finetuning",
     ),

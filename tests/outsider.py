@@ -121,8 +121,8 @@ class Outsider:
         found = {}
         for run in self.runs:
             tuned = pandas.read_parquet(run / "finetuning.parquet")
-            if "of" in tuned:  # since there are budgets of several kinds, and networks from scratch
-                here = (tuned["of"] == "macs") & (tuned["budget"] == 0.5) & (tuned["start"] == "trained")
+            if "training" in tuned:  # since there are budgets of several kinds, and networks that are not fine-tuned
+                here = (tuned["of"] == "macs") & (tuned["budget"] == 0.5) & (tuned["training"] == "fine-tuned")
                 tuned = tuned[here]
             ends = tuned.sort_values("epoch").groupby("criterion")["accuracy"].agg(["first", "last"]).rank()
             constant = (ends.std() == 0).any()

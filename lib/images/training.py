@@ -25,11 +25,12 @@ from torch.nn import functional
 
 from lib.images import datasets
 from lib.network import saving
-from lib.network.models import predict
+from lib.network.models import answers, predict
 
 _log = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
+TEMPERATURE = 2.0  # of distillation: above 1, so that the classes that a teacher thinks unlikely count, too
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     moments: tuple[Tensor, Tensor] | None = None,
+    teacher: nn.Module | None = None,
     state: Path | None = None,
     report: Callable[[Mapping], None] = lambda row: None,
 ) -> pandas.DataFrame:
@@ -83,6 +85,8 @@ def train(
         seed: of batch order and augmentation.
         moments: mean and deviation (C,) of the channels, in [0, 1] units, by which all images are normalised; without
             them those of the training set.
+        teacher: a network in eval mode, on the device, whose answers to the same images are learnt (`distillation`)
+            instead of labels.
         state: where to keep the state after every epoch, and to go on from if it is of this network, data, moments,
             recipe, seed, kind of device and code (of `datasets`, `networks` and this module). Where it is of another,
             as after an edit, training starts anew, which only the log tells; where it is damaged, a warning says so.
@@ -91,6 +95,8 @@ def train(
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
         seconds.
     """
+    if teacher is not None and state is not None:
+        raise ValueError("what a teacher gives is not kept between epochs: leave `state` out")
     device = torch.device(device)
     model.to(device, memory_format=torch.channels_last)
     optimizer = optimizer_of(model, recipe)
@@ -102,7 +108,7 @@ def train(
         started = time.perf_counter()
         model.train()
         with dropout_seeded(epoch_seed(seed, epoch), device):
-            loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, seed=seed, epoch=epoch)
+            loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, seed=seed, epoch=epoch)
         model.eval()
         accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
         row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
@@ -156,7 +162,7 @@ def _identity(recipe: Recipe, seed: int, data: tuple[object, ...], device: torch
     return json.dumps([asdict(recipe), seed, data, [device.type, torch.__version__], code])
 
 
-def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int, epoch: int) -> float:
+def _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, *, seed: int, epoch: int) -> float:
     device, count = labels.device, len(labels)
     generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
     order = torch.randperm(count, generator=generator)
@@ -177,12 +183,24 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, *, seed: int
         x = datasets.normalise(x, *moments).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = model(x)
-        loss = functional.cross_entropy(logits.float(), labels[chosen])
+        if teacher is None:
+            loss = functional.cross_entropy(logits.float(), labels[chosen])
+        else:
+            with torch.no_grad():
+                wanted = answers(teacher, x)
+            loss = distillation(logits.float(), wanted)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         total += loss.detach() * len(chosen)
     return total.item() / count
+
+
+def distillation(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The divergence of a network's answers from those that another gives, logits (B, K) both, which alone is a loss
+    without labels; softened by `TEMPERATURE` (Hinton et al. 2015, arXiv 1503.02531)."""
+    wanted, found = (wanted / TEMPERATURE).softmax(1), (logits / TEMPERATURE).log_softmax(1)
+    return functional.kl_div(found, wanted, reduction="batchmean") * TEMPERATURE**2
 
 
 def one_cycle(progress: float, warmup: float) -> float:

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.images import sources, training
-from lib.images.training import Recipe, dropout_seeded, epoch_seed, one_cycle, optimizer_of
+from lib.images.training import Recipe, distillation, dropout_seeded, epoch_seed, one_cycle, optimizer_of
 from lib.network import checks, models
 
-TEMPERATURE = 2.0  # above 1, so that the classes that the whole network thinks unlikely count, too
 RECIPE = {"batch": 32, "learning_rate": 0.02}  # gentler than from scratch
 SHIFTED = 8  # by up to this part of their sides
 Report = Callable[[int, float, float], object]
@@ -51,9 +50,9 @@ def distil(
     """
 
     def loss(logits: Tensor, seen: Tensor, _: Tensor) -> Tensor:
-        wanted = (models.answers(whole, seen).detach() / TEMPERATURE).softmax(1)
-        found = (logits / TEMPERATURE).log_softmax(1)
-        return functional.kl_div(found, wanted, reduction="batchmean") * TEMPERATURE**2
+        with torch.no_grad():
+            wanted = models.answers(whole, seen)
+        return distillation(logits, wanted)
 
     _train(model, images, loss, epochs, flip, seed, state, report, by=list(whole.state_dict().values()))
 

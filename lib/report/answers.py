@@ -13,10 +13,11 @@ from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL
-from lib.study.finetuning import FRESH, TRAINED, in_words
+from lib.study.finetuning import DISTILLED, FRESH, TUNED, in_words
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
+_OTHERWISE = {DISTILLED: "without labels", FRESH: "from scratch"}  # how the same networks are trained, too
 
 
 def in_short(
@@ -180,13 +181,15 @@ def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
 
 def _after_budget(of: str, budget: float, here: pandas.DataFrame) -> str:
     """What is said of the networks that lost as much of one resource; they differ in the other."""
-    tuned, fresh = (_by_panel(here[here["start"] == start], "after") for start in (TRAINED, FRESH))
+    ends = {how: _by_panel(here[here["training"] == how], "after") for how in (TUNED, DISTILLED, FRESH)}
+    tuned = ends[TUNED]
     there = [name for name in BASELINES if name in tuned]
     shown = []
     for panel, row in tuned.iterrows():
         beside = [f"`{name}`: {100 * row[name]:.1f}" for name in there]
-        if RECOMMENDED in fresh:
-            beside.append(f"the same network from scratch: {100 * fresh.loc[panel, RECOMMENDED]:.1f}")
+        for how, said in _OTHERWISE.items():
+            if RECOMMENDED in ends[how]:
+                beside.append(f"the same network {said}: {100 * ends[how].loc[panel, RECOMMENDED]:.1f}")
         shown.append(
             f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}" + (f" ({', '.join(beside)})" if beside else "")
         )
@@ -195,7 +198,7 @@ def _after_budget(of: str, budget: float, here: pandas.DataFrame) -> str:
         return said
     ahead = listed(f"`{name}` on {int((tuned[RECOMMENDED] > tuned[name]).sum())}" for name in there)
     column, one = {"macs": ("parameters", "parameter"), "parameters": ("multiply_adds", "multiply-add")}[of]
-    left = _by_panel(here[here["start"] == TRAINED], column)
+    left = _by_panel(here[here["training"] == TUNED], column)
     sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there)
     return (
         f"{said} They are not alike in size: per {one} that it keeps, {sizes}. It is ahead of {ahead}, of "

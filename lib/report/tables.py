@@ -118,7 +118,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "why": "why it cannot shrink",
     "of": "what goes",
     "budget": "share to go",
-    "start": "starts",
+    "training": "how trained",
     "late_gain": "gain in the last third (points)",
     "spearman_size": "rank correlation of accuracy after with what else is kept",
     "before": "accuracy before fine-tuning (%)",

@@ -36,7 +36,7 @@ def training(log: pandas.DataFrame) -> Figure:
 def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     """Accuracy by epoch of fine-tuning, a line per criterion (mean over runs) with the range of the runs, a column per
     network and a row per budget; the dashed line is the unpruned network's, dotted ones are where the same shrunk
-    networks end that were trained from scratch."""
+    networks end from scratch, dash-dotted ones where they end without labels."""
     import seaborn
 
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
@@ -44,7 +44,7 @@ def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     shown["gone"] = [finetuning.in_words(*key) for key in zip(shown["of"], shown["budget"], strict=True)]
     look = {"hue": "criterion", "style": "criterion", "hue_order": criteria, "style_order": criteria, "dashes": False}
     grid = seaborn.relplot(
-        shown[shown["start"] == finetuning.TRAINED], x="epoch", y="percent", row="gone", col="panel", kind="line",
+        shown[shown["training"] == finetuning.TUNED], x="epoch", y="percent", row="gone", col="panel", kind="line",
         markers=True, **style.BAND, height=3.4, aspect=1.2, palette=style.colours(criteria), **look,
     )  # fmt: skip
     for (gone, panel), axes in grid.axes_dict.items():
@@ -58,24 +58,25 @@ def recovery(table: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
 
 
 def _beside(axes: Axes, here: pandas.DataFrame, criteria: Sequence[str]) -> None:
-    """Where the unpruned network is, and where those from scratch end."""
+    """Where the unpruned network is, and where networks that were not fine-tuned with labels end."""
     unpruned = 100 * here["accuracy_unpruned"].mean()
     axes.axhline(unpruned, color="0.4", linestyle="--", linewidth=1)
     axes.annotate(
         "unpruned", (0.98, unpruned), (0, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=9
     )
-    fresh = here[here["start"] == finetuning.FRESH]
-    ends = fresh[fresh["epoch"] == fresh["epoch"].max()].groupby("criterion")["percent"].mean()
-    for name, colour in zip(criteria, style.colours(criteria), strict=True):
-        if name in ends:
-            axes.axhline(ends[name], color=colour, linestyle=":", linewidth=1.5)
+    for how, dashes in ((finetuning.FRESH, ":"), (finetuning.DISTILLED, "-.")):
+        others = here[here["training"] == how]
+        ends = others[others["epoch"] == others["epoch"].max()].groupby("criterion")["percent"].mean()
+        for name, colour in zip(criteria, style.colours(criteria), strict=True):
+            if name in ends:
+                axes.axhline(ends[name], color=colour, linestyle=dashes, linewidth=1.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def order_change(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     """The criteria's mean ranks by accuracy (1 is best) before fine-tuning, on the left, and after, on the right; a
     column per network and a row per budget."""
-    tuned = summary[summary["start"] == finetuning.TRAINED]
+    tuned = summary[summary["training"] == finetuning.TUNED]
     panels, budgets = (list(tuned.groupby(by, sort=False).groups) for by in (PANEL, ["of", "budget"]))
     size = (4.6 * len(panels), (0.36 * len(criteria) + 1.2) * len(budgets))
     figure, axes = pyplot.subplots(len(budgets), len(panels), figsize=size, squeeze=False)

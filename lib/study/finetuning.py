@@ -8,7 +8,8 @@ Networks are compared within a budget: a share of the multiply-adds, or of the p
 equal multiply-adds some criteria keep more parameters than others, and at equal parameters more multiply-adds, so
 neither comparison alone is fair, and nothing is averaged over them. The recipe is that of the run's training, shorter
 and with a lower peak: shares of its epochs and learning rate, so that one setting suits every data set. Beside it, some
-of the shrunk networks are trained from scratch, by training's own recipe.
+of the shrunk networks are trained by the same recipe without labels, on the whole network's own answers to the same
+images, and some from scratch, by training's own recipe.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,14 +33,15 @@ CRITERIA = (  # fixed before anything was measured; a profile's measuring settin
     *("sq:rand:norm", "l2", "l2:layer", "random"),
     *("taylorfo", "sq:norm", "sq:rand:norm:layer"),
 )
-SCRATCH = ("sq:rand:norm", "l2:layer")  # also trained from scratch; `scratch` takes the first so many
-TRAINED, FRESH = "trained", "from scratch"  # with which weights a shrunk network starts
+TUNED, DISTILLED, FRESH = "fine-tuned", "distilled", "from scratch"  # how a shrunk network is trained
+ALSO = {DISTILLED: ("sq:rand:norm", "l2"), FRESH: ("sq:rand:norm", "l2:layer")}  # so, too, the first so many of them
+SETTINGS = {DISTILLED: "distilled", FRESH: "scratch"}  # that say how many
 NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
 RESOURCES = {"macs": "multiply-adds", "parameters": "parameters"}  # what a budget may be of
 EXAMPLES = 1000  # training images that criteria see, at most
 RECOVERED = 0.99  # of the unpruned accuracy
 SETTLED = 0.005  # in accuracy: a network that gains less in the last third of its epochs
-_NETWORK = ["of", "budget", "criterion", "start"]
+_NETWORK = ["of", "budget", "criterion", "training"]
 _KEYS = [*RUN, *_NETWORK]
 _COLUMNS = [
     *(*_KEYS, "reached", "parameters", "multiply_adds", "accuracy_unpruned"),
@@ -49,12 +51,12 @@ _COLUMNS = [
 
 class Network(NamedTuple):
     """A shrunk network: without the share `budget` of all `of` ("macs" or "parameters"), the least important by a
-    criterion first, and with which weights it starts."""
+    criterion first, and how it is trained."""
 
     of: str
     budget: float
     criterion: str
-    start: str = TRAINED
+    training: str = TUNED
 
 
 def wanted(settings: Mapping[str, object]) -> list[Network]:
@@ -63,7 +65,8 @@ def wanted(settings: Mapping[str, object]) -> list[Network]:
     for text in settings["budgets"]:
         of, share = text.split()
         found += [Network(of, float(share), name) for name in CRITERIA[: settings["tuned"]]]
-        found += [Network(of, float(share), name, FRESH) for name in SCRATCH[: settings["scratch"]]]
+        for how, criteria in ALSO.items():
+            found += [Network(of, float(share), name, how) for name in criteria[: settings[SETTINGS[how]]]]
     return found
 
 
@@ -82,7 +85,7 @@ def measure(
         there: rows of networks that were trained before, and need not be again: see `differing`.
 
     Returns a row per network and epoch, epoch 0 being before: dataset, network, seed, of and budget (share of what is
-        to go), criterion, start, reached (share that went), parameters, multiply_adds, accuracy_unpruned, epoch,
+        to go), criterion, training, reached (share that went), parameters, multiply_adds, accuracy_unpruned, epoch,
         accuracy, seconds (0 before). On a CPU accuracy is on the profile's `test_images`, and fine-tuning on its
         `tuning_images`. No row where the profile has no 80-cost, since this may take as long as all other measuring.
     """
@@ -101,7 +104,7 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
     """What does not agree, in words, of the networks in a table of `measure` that are asked for today.
 
     Shrunk again, all must have the same size, and before training the same accuracy up to `verification.IMAGES`. One
-    that starts `TRAINED`, drawn by `verification.seed`, is trained again, and must then have the same accuracy, too.
+    that is not trained `FRESH`, drawn by `verification.seed`, is trained again, and must have the same accuracy after.
     """
     model, sets = loading.model(run, device), _sets(run, device)
     test_images, odd, there = datasets.normalise(sets[1].images, *sets[2]).to(device), [], []
@@ -114,16 +117,16 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
         was = rows.sort_values("epoch").iloc[0]
         off = abs(was["accuracy"] - accuracy) * len(sets[1])
         same = round(off) <= verification.IMAGES and all(was[name] == value for name, value in now.items())
-        what = f"shrunk by {network.criterion} by {in_words(*network[:2])}, {network.start}"
+        what = f"shrunk by {network.criterion} by {in_words(*network[:2])}, to be {network.training}"
         odd += [] if same else [f"{what}: accuracy was {was['accuracy']:.4f}, is {accuracy:.4f}"]
-        there += [(network, slimming, rows)] if network.start == TRAINED else []
+        there += [(network, slimming, rows)] if network.training != FRESH else []
     if odd or not there:
         return odd
     network, slimming, rows = there[verification.seed(run) % len(there)]
     again = _tune(run, device, model, sets, slimming, network)
     was, now = (table.sort_values("epoch")["accuracy"].iloc[-1] for table in (rows, again))
     same = round(abs(was - now) * len(sets[1])) <= verification.IMAGES
-    what = f"shrunk by {network.criterion} by {in_words(*network[:2])} and fine-tuned"
+    what = f"shrunk by {network.criterion} by {in_words(*network[:2])} and {network.training}"
     return [] if same else [f"{what}: accuracy was {was:.4f}, is {now:.4f}"]
 
 
@@ -146,7 +149,7 @@ def _rows_of(table: pandas.DataFrame | None, network: Network) -> pandas.DataFra
 def _shrunk(run, device, model: nn.Module, sets, slimming: Slimming, network: Network) -> nn.Module:
     """The smaller network, with the weights with which it starts: the trained ones, or those that another network,
     freshly initialised, has in their places."""
-    if network.start == TRAINED:
+    if network.training != FRESH:
         return slimming.apply(model)
     channels, seed = sets[0].images.shape[1], sampling.seed_for("scratch", run.seed)
     fresh = networks.build(run.network, len(sets[0].classes), channels, seed=seed)
@@ -160,9 +163,10 @@ def _tune(run, device, model: nn.Module, sets, slimming: Slimming, network: Netw
     small = _shrunk(run, device, model, sets, slimming, network)
     before = {"epoch": 0, "accuracy": training.evaluate(small, test_images, test_set.labels), "seconds": 0.0}
     how = {"seed": run.seed, "device": device, "moments": moments}
-    if network.start == FRESH:  # as the whole network was trained: on all images, and by its recipe
+    if network.training == FRESH:  # as the whole network was trained: on all images, and by its recipe
         train_set = datasets.load(run.dataset, "train", run.data_folder)
-    log = training.train(small, train_set, test_set, recipe(run.settings, network.start), **how)
+    teacher = model if network.training == DISTILLED else None
+    log = training.train(small, train_set, test_set, recipe(run.settings, network.training), teacher=teacher, **how)
     found = pandas.concat([pandas.DataFrame([before]), log[list(before)]], ignore_index=True)
     facts = {"reached": slimming.reached, "parameters": slimming.after["parameters"]}
     facts |= {"multiply_adds": slimming.after["macs"]}
@@ -170,7 +174,7 @@ def _tune(run, device, model: nn.Module, sets, slimming: Slimming, network: Netw
     return found.assign(**network._asdict(), **facts, **columns_of(run))[_COLUMNS]
 
 
-def recipe(settings: Mapping[str, Mapping[str, object]], start: str = TRAINED) -> training.Recipe:
+def recipe(settings: Mapping[str, Mapping[str, object]], how: str = TUNED) -> training.Recipe:
     """How a run's shrunk networks are trained: from scratch as the whole one was, and otherwise as it was, but for a
     share of the epochs at a share of the peak.
 
@@ -178,7 +182,7 @@ def recipe(settings: Mapping[str, Mapping[str, object]], start: str = TRAINED) -
         settings: "training" and "measuring", as of `profiles.Run.settings`.
     """
     usual, measuring = training.Recipe(**settings["training"]), settings["measuring"]
-    if start == FRESH:
+    if how == FRESH:
         return usual
     epochs = max(1, round(measuring["tuning_epochs"] * usual.epochs))
     return replace(usual, epochs=epochs, learning_rate=measuring["tuning_rate"] * usual.learning_rate)
@@ -221,9 +225,9 @@ def summary(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def recovery(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per data set, network, budget, criterion and start, the best of each budget first: mean before, after and
-    late_gain over runs, settled (whether that gain is below `SETTLED`), recovered (share of the runs with 99 % of their
-    accuracy back), epochs_to_recover (their median, where they are; 0: it was never lost), mean parameters and
+    """One row per data set, network, budget, criterion and training, the best of each budget first: mean before, after
+    and late_gain over runs, settled (whether that gain is below `SETTLED`), recovered (share of the runs with 99 % of
+    their accuracy back), epochs_to_recover (their median, where they are; 0: it was never lost), mean parameters and
     multiply_adds."""
     groups = summary.groupby([*PANEL, *_NETWORK], sort=False, observed=True)
     found = groups.agg(
@@ -244,13 +248,13 @@ def recovery(summary: pandas.DataFrame) -> pandas.DataFrame:
 def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
     """For every run and budget the rank correlations over criteria of the accuracy after with that before (spearman)
     and with what the budget leaves open of its network's size (spearman_size: parameters, where multiply-adds are
-    equal, and the reverse); criteria is their number. Networks from scratch have no part.
+    equal, and the reverse); criteria is their number. Only networks that are `TUNED` have a part.
 
     Where all criteria have the same accuracy before, or after, there is no order to keep, and the correlation counts as
     0.
     """
     rows = []
-    tuned = summary[summary["start"] == TRAINED]
+    tuned = summary[summary["training"] == TUNED]
     for key, run in tuned.groupby([*RUN, "of", "budget"], sort=False, observed=True):
         named = dict(zip([*RUN, "of", "budget"], key, strict=True))
         open_size = {"macs": "parameters", "parameters": "multiply_adds"}[named["of"]]

@@ -168,6 +168,7 @@ class Measuring(Section):
     test_images: ByData[Amount]
     tuned: ByData[Count]
     budgets: ByData[Budgets]
+    distilled: ByData[Whole]
     scratch: ByData[Whole]
     tuning_epochs: ByData[Rate]
     tuning_rate: ByData[Rate]

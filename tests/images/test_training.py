@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lib.images import datasets, networks
-from lib.images.training import Recipe, evaluate, predict, train
+from lib.images.training import Recipe, distillation, evaluate, predict, train
 from lib.network.saving import restore, save
 
 RECIPE = Recipe(epochs=2, batch=64, crop=1, flip=False, precision="float32")
@@ -370,3 +370,18 @@ def test_metadata_is_json(tmp_path):
     with pytest.raises(ValueError, match=r"^metadata cannot be kept as JSON"):
         save(fresh(), tmp_path / "model", {"tensor": torch.zeros(1)})
     assert not any(tmp_path.iterdir()) and json.dumps({})
+
+
+def test_distillation_is_the_divergence_of_softened_answers(digits):
+    logits, wanted = torch.tensor([[0.0, 2.0], [4.0, 0.0]]), torch.tensor([[2.0, 0.0], [4.0, 0.0]])
+    p = 1 / (1 + numpy.exp(-1.0))  # of temperature 2
+    expected = 4 * (p * numpy.log(p / (1 - p)) + (1 - p) * numpy.log((1 - p) / p)) / 2
+    assert distillation(logits, wanted).item() == pytest.approx(expected, rel=1e-6)
+    assert distillation(wanted, wanted).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_a_teacher_s_training_is_not_kept(digits, tmp_path):
+    train_set, test_set = digits
+    model = networks.build("resnet8", 10, 1, seed=0)
+    with pytest.raises(ValueError, match="leave `state` out"):
+        train(model, train_set, test_set, Recipe(epochs=1), seed=0, teacher=model, state=tmp_path)

@@ -13,9 +13,9 @@ def test_recovery_draws_the_mean_over_runs_in_percent_and_the_unpruned_accuracy(
     runs = [
         {"criterion": "sq", "seed": seed, "epoch": [0, 1], "accuracy": [low, 0.9]} for seed, low in ((0, 0.2), (1, 0.4))
     ]
-    table = pandas.concat([panels(run) for run in runs]).assign(accuracy_unpruned=0.95, start="trained")
+    table = pandas.concat([panels(run) for run in runs]).assign(accuracy_unpruned=0.95, training="fine-tuned")
     scratch = panels({"criterion": "sq", "seed": 0, "epoch": [0, 7], "accuracy": [0.1, 0.85]}, accuracy_unpruned=0.95)
-    table = pandas.concat([table, scratch.assign(start="from scratch")])
+    table = pandas.concat([table, scratch.assign(training="from scratch")])
     budgets = [table.assign(of="macs", budget=0.5), table.assign(of="parameters", budget=0.25)]
     figure = training_figures.recovery(pandas.concat(budgets), ["sq"])
     assert [axes.get_title() for axes in figure.axes] == [
@@ -33,8 +33,8 @@ def test_recovery_draws_the_mean_over_runs_in_percent_and_the_unpruned_accuracy(
 
 def test_order_change_joins_mean_ranks_of_which_1_is_the_best():
     table = panels({"criterion": list("xyz"), "seed": 0, "before": [0.1, 0.5, 0.3], "after": [0.9, 0.7, 0.7]})
-    table = table.assign(start="trained", of="macs", budget=0.5)
-    fresh = table.assign(start="from scratch", after=0.3)
+    table = table.assign(training="fine-tuned", of="macs", budget=0.5)
+    fresh = table.assign(training="from scratch", after=0.3)
     other = table.assign(budget=0.25, after=0.3)
     figure = training_figures.order_change(pandas.concat([table, fresh, other]), list("xyz"))
     assert [axes.get_title() for axes in figure.axes[::2]] == [

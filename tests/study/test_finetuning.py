@@ -37,8 +37,8 @@ def test_every_network_has_a_row_before_and_one_after_each_epoch(run, measured):
     asked = finetuning.wanted(run.settings["measuring"])
     found = measured[NETWORK].drop_duplicates().itertuples(index=False, name=None)
     assert list(found) == [tuple(network) for network in asked]
-    for (*_, start), table in measured.groupby(NETWORK):
-        epochs = 3 if start == finetuning.FRESH else 1  # a quarter of three epochs, rounded, is one
+    for (*_, how), table in measured.groupby(NETWORK):
+        epochs = 3 if how == finetuning.FRESH else 1  # a quarter of three epochs, rounded, is one
         assert list(table["epoch"]) == [*range(epochs + 1)]
         assert table["seconds"].iloc[0] == 0 and (table["seconds"].iloc[1:] > 0).all()
     assert measured["accuracy"].between(0, 1).all()
@@ -46,8 +46,9 @@ def test_every_network_has_a_row_before_and_one_after_each_epoch(run, measured):
 
 
 def test_a_profile_says_which_networks_it_wants():
-    settings = {"budgets": ["macs 0.5", "parameters 0.25"], "tuned": 2, "scratch": 1}
-    first = [("sq:rand:norm", "trained"), ("l2", "trained"), ("sq:rand:norm", "from scratch")]
+    settings = {"budgets": ["macs 0.5", "parameters 0.25"], "tuned": 2, "distilled": 2, "scratch": 1}
+    first = [("sq:rand:norm", "fine-tuned"), ("l2", "fine-tuned"), ("sq:rand:norm", "distilled"), ("l2", "distilled")]
+    first.append(("sq:rand:norm", "from scratch"))
     assert finetuning.wanted(settings) == [
         (*budget, *one) for budget in (("macs", 0.5), ("parameters", 0.25)) for one in first
     ]
@@ -77,8 +78,9 @@ def test_each_budget_is_met_and_the_accuracies_are_those_of_the_networks(run, me
 
 def test_from_scratch_the_same_network_starts_with_other_weights_and_is_trained_by_the_whole_recipe(run, measured):
     both = measured[(measured["criterion"] == "sq:rand:norm") & (measured["epoch"] == 0) & (measured["of"] == "macs")]
-    tuned, fresh = both.to_dict("records")
-    assert (tuned["start"], fresh["start"]) == ("trained", "from scratch")
+    tuned, distilled, fresh = both.to_dict("records")
+    assert {**tuned, "training": "distilled"} == distilled
+    assert (tuned["training"], fresh["training"]) == ("fine-tuned", "from scratch")
     assert all(tuned[name] == fresh[name] for name in ("reached", "parameters", "multiply_adds"))
     assert fresh["accuracy"] != tuned["accuracy"]
     assert finetuning.recipe(run.settings, "from scratch") == training.Recipe(**run.settings["training"])
@@ -86,12 +88,23 @@ def test_from_scratch_the_same_network_starts_with_other_weights_and_is_trained_
 
 def test_from_scratch_training_sees_all_images(run, monkeypatch):
     seen = []
-    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 1, "budgets": ["macs 0.5"]}
+    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 1, "distilled": 0, "budgets": ["macs 0.5"]}
     monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
     trained = training.train
     monkeypatch.setattr(training, "train", lambda *of, **how: seen.append(len(of[1])) or trained(*of, **how))
     finetuning.measure(run, "cpu")
     assert seen == [64, len(datasets.load("digits", "train", run.data_folder))]
+
+
+def test_distilling_takes_no_labels(run, monkeypatch):
+    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 0, "scratch": 0, "budgets": ["macs 0.5"]}
+    monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
+    first, trained = finetuning.measure(run, "cpu"), training.train
+    wrong = lambda model, images, *of, **how: trained(model, replace(images, labels=0 * images.labels), *of, **how)  # noqa: E731
+    monkeypatch.setattr(training, "train", wrong)
+    again = finetuning.measure(run, "cpu")
+    assert first["training"].unique() == ["distilled"] and first["accuracy"].nunique() > 1
+    pandas.testing.assert_frame_equal(first.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
 def test_measuring_is_the_same_every_time(run, measured):
@@ -132,7 +145,7 @@ def test_training_normalises_as_the_network_was_trained(run, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *of, **how: given.append(how["moments"]) or trained(*of, **how))
     finetuning.measure(run, "cpu")
     expected = datasets.statistics(datasets.load("digits", "train", run.data_folder).images)
-    assert len(given) == 3 and all(torch.equal(mean, expected[0]) for mean, _ in given)
+    assert len(given) == 4 and all(torch.equal(mean, expected[0]) for mean, _ in given)
 
 
 def test_nothing_is_fine_tuned_where_no_notebook_asks_for_it(run, measured, monkeypatch):
@@ -148,14 +161,15 @@ def test_all_criteria_are_different_and_known():
     assert all(importance.parse(name) for name in finetuning.CRITERIA)
     for name in profiles.names():
         settings = profiles.load(name).measuring
-        assert settings["tuned"] <= len(finetuning.CRITERIA) and settings["scratch"] <= len(finetuning.SCRATCH)
+        assert settings["tuned"] <= len(finetuning.CRITERIA)
+        assert all(settings[name] <= len(finetuning.ALSO[how]) for how, name in finetuning.SETTINGS.items())
         assert "{} {}".format(*claims.ORDER_BUDGET) in settings["budgets"]
 
 
 def epochs(criterion, accuracies, seed=0, network="resnet8", **more):
     table = pandas.DataFrame({"epoch": range(len(accuracies)), "accuracy": accuracies})
     key = {"dataset": "digits", "network": network, "seed": seed, "criterion": criterion}
-    key |= {"of": "macs", "budget": 0.5, "start": "trained", "parameters": ord(criterion), "multiply_adds": 7}
+    key |= {"of": "macs", "budget": 0.5, "training": "fine-tuned", "parameters": ord(criterion), "multiply_adds": 7}
     return table.assign(**key | {"accuracy_unpruned": 0.9, "reached": 0.5} | more)
 
 
@@ -185,14 +199,14 @@ def test_accuracy_has_settled_where_the_last_third_adds_next_to_nothing():
 
 def test_budgets_are_never_averaged_nor_networks_from_scratch_with_others():
     rows = [epochs("a", [0.1, 0.9]), epochs("a", [0.1, 0.5], budget=0.25), epochs("a", [0.1, 0.7], of="parameters")]
-    rows.append(epochs("a", [0.1, 0.6], start="from scratch"))
+    rows.append(epochs("a", [0.1, 0.6], training="from scratch"))
     found = finetuning.recovery(finetuning.summary(pandas.concat(rows)))
-    columns = ["of", "budget", "start", "after"]
+    columns = ["of", "budget", "training", "after"]
     assert found[columns].to_numpy().tolist() == [
-        ["macs", 0.25, "trained", 0.5],
-        ["macs", 0.5, "trained", 0.9],
+        ["macs", 0.25, "fine-tuned", 0.5],
+        ["macs", 0.5, "fine-tuned", 0.9],
         ["macs", 0.5, "from scratch", 0.6],
-        ["parameters", 0.5, "trained", 0.7],
+        ["parameters", 0.5, "fine-tuned", 0.7],
     ]
 
 
@@ -210,7 +224,7 @@ def test_orders_are_of_one_budget_and_of_tuned_networks_alone():
     rows += [
         epochs(name, [value, -value], of="parameters", multiply_adds=-value) for name, value in (("a", 0.1), ("b", 0.4))
     ]
-    rows.append(epochs("b", [0.1, 0.0], start="from scratch"))
+    rows.append(epochs("b", [0.1, 0.0], training="from scratch"))
     found = finetuning.orders(finetuning.summary(pandas.concat(rows)))
     assert found[["of", "budget", "criteria"]].to_numpy().tolist() == [["macs", 0.5, 2], ["parameters", 0.5, 2]]
     assert list(found["spearman"]) == pytest.approx([1, -1]) and list(found["spearman_size"]) == pytest.approx([1, 1])
