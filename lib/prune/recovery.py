@@ -9,6 +9,7 @@ the last finished epoch with the same result.
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.images import sources, training
+from lib.images.files import shown
 from lib.images.training import Recipe, distillation, dropout_seeded, epoch_seed, one_cycle, optimizer_of
 from lib.network import checks, models
 
@@ -92,6 +94,8 @@ def _train(model: nn.Module, images: Tensor, loss_of, epochs: int, flip: bool, s
     tensors = [*model.state_dict().values(), images, *by]
     identity = "" if state is None else _identity(recipe, seed, model, tensors)
     rows = training.restore_state(state, model, optimizer, identity)
+    if state is not None and state.exists() and not rows:
+        warnings.warn(f"{shown(state)} is of other networks, images or settings: training starts anew", stacklevel=3)
     began, before = time.monotonic(), len(rows)
     try:
         model.train()

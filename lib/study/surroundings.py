@@ -16,6 +16,7 @@ from __future__ import annotations  # read by whatever python3 there is, to say 
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -117,6 +118,12 @@ def speak_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != SET["PYTHONUTF8"][0]:
         os.environ["PYTHONUTF8"] = SET["PYTHONUTF8"][0]
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def warn_in_lines() -> None:
+    """Has this process say a warning in a line of its own, without the place in the code, which is nobody's who types a
+    command."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

@@ -33,6 +33,14 @@ def test_labels_are_learnt(whole, images):
     assert losses[-1] < 0.5 * losses[0] and not whole.training
 
 
+def test_a_state_of_another_training_is_told_to_be_given_up(whole, images, tmp_path):
+    state = tmp_path / "distilled.part"
+    recovery.distil(copied(whole), whole, images, epochs=1, state=state)
+    with pytest.warns(UserWarning, match=r"distilled\.part is of other networks, images or settings: training starts"):
+        recovery.distil(copied(whole), whole, images, epochs=2, state=state)
+    recovery.distil(copied(whole), whole, images, epochs=2, state=state)  # which that one has left: no warning
+
+
 def test_the_random_state_stays_as_it_was(whole, images):
     before = torch.random.get_rng_state()
     recovery.distil(whole, copied(whole), images, epochs=1)

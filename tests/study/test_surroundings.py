@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import warnings
 
 import pytest
 from soak import results
@@ -290,3 +291,12 @@ def test_the_interpreter_may_be_in_a_folder_of_any_name(tmp_path):
     planned = subprocess.run(command, cwd=copied.root, env=copied.environment, capture_output=True, text=True)
     assert planned.returncode == 0, planned.stderr
     assert f"exec {shlex.quote(python)} -m lib.running.execute" in planned.stdout
+
+
+def test_warnings_are_said_in_lines_of_their_own(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    surroundings.warn_in_lines()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("all units of stem stay", stacklevel=1)
+    assert capsys.readouterr().err == "warning: all units of stem stay\n"
