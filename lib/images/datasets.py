@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -184,20 +184,27 @@ def _is_image_folder(folder: Path) -> bool:
 
 def _listed(folder: Path, split: str) -> tuple[files.Listing, list[str] | None]:
     """What is in a split, and the classes that the data set names, if it does."""
-    classes = _named_classes(folder)
+    classes = named_classes(folder / split)
     if classes is None:
         require_same_classes(folder)
     found = files.below(folder / split)
     found.require_classes()
-    if classes is not None and (odd := [name for name in found.classes if name not in set(classes)]):
-        names, named = ", ".join(map(shown, odd[:5])), shown(folder / CLASSES)
-        raise ValueError(f"{shown(folder / split)}: classes that {named} does not name: {names}; add or remove them")
+    if classes is not None:
+        require_named(found, classes)
     return found, classes
 
 
-def _named_classes(folder: Path) -> list[str] | None:
-    """The lines of the data set's file of classes, if there is one."""
-    path = folder / CLASSES
+def require_named(found: files.Listing, classes: Sequence[str]) -> None:
+    """Raises ValueError where folders of classes are not among those that a file names."""
+    if odd := [name for name in found.classes if name not in set(classes)]:
+        names, named = ", ".join(map(shown, odd[:5])), shown(Path(found.folder).with_name(CLASSES))
+        raise ValueError(f"{shown(found.folder)}: classes that {named} does not name: {names}; add or remove them")
+
+
+def named_classes(folder: Path) -> list[str] | None:
+    """The lines of the file of classes beside a folder of classes, if there is one. Raises ValueError where these are
+    no names."""
+    path = folder.absolute().with_name(CLASSES)
     if not path.is_file():
         return None
     try:

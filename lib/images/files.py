@@ -92,7 +92,8 @@ class Listing:
         if count not in (None, len(self.classes)):
             raise ValueError(
                 f"{shown(self.folder)} has {len(self.classes)} folders of classes, but the network has {count}: labels "
-                "are the places of folders by name, so there must be one for each class"
+                "are the places of folders by name, so there must be one for each class, or a file classes.txt beside "
+                "the folder that names all of them"
             )
 
 

@@ -179,7 +179,8 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
 
     Raises FileNotFoundError where there are no images, NotADirectoryError for a file; ValueError for sizes and moments
     that are none, and where labels are asked for and images lie outside the folders of classes, or one of these is
-    empty, or there are fewer or more than `classes`.
+    empty, or there are fewer or more than `classes`, unless a file classes.txt beside the folder names them all, one a
+    line in the order of their numbers.
     """
     folder = checks.path(folder)
     _check(pixels=pixels, **more)  # before hours may go into listing the folder
@@ -192,11 +193,23 @@ def stream(folder: str | os.PathLike, pixels: int, classes: int | None = None, *
     names = tuple(found.images) if found else ()
     if not names:
         raise FileNotFoundError(f"no images ({' '.join(SUFFIXES)}) in {shown(folder)}: name a folder that has some")
-    if more.get("labelled"):
-        found.require_classes(classes)
+    named = _numbered(found, classes) if more.get("labelled") else list(found.classes)
     sizes = [len(found.loose), *map(len, found.classes.values())]
-    targets = numpy.repeat(numpy.arange(-1, len(found.classes)), sizes)
-    return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(found.classes), pixels, **more)
+    targets = numpy.repeat([-1, *map({name: n for n, name in enumerate(named)}.get, found.classes)], sizes)
+    return Stream(Path(folder), names, numpy.arange(len(names)), targets, tuple(named), pixels, **more)
+
+
+def _numbered(found: files.Listing, count: int | None) -> list[str]:
+    """The names of the classes in the order of their numbers; `count` are the network's, if that is known."""
+    named = datasets.named_classes(Path(found.folder))
+    found.require_classes(count if named is None else None)
+    if named is None:
+        return list(found.classes)
+    datasets.require_named(found, named)
+    if count not in (None, len(named)):
+        raise ValueError(f"{shown(Path(found.folder).with_name(datasets.CLASSES))} names {len(named)} classes, but the"
+                         f" network has {count}: one a line, in the order of its outputs")  # fmt: skip
+    return named
 
 
 def _check(**given: object) -> None:

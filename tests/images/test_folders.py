@@ -328,3 +328,21 @@ def test_an_image_of_the_size_asked_for_stays_as_it_is(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     ((images, _, _),) = folders.stream(tmp_path, 8).raw()
     assert torch.equal(images[0], torch.from_numpy(pixels).movedim(-1, 0))
+
+
+def test_a_file_of_classes_beside_the_folder_says_their_numbers(tmp_path):
+    photo = Image.new("RGB", (8, 8))
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        photo.save(tmp_path / "val" / name / "1.png")
+    (tmp_path / "classes.txt").write_text("ape\ndog\ncat\n")
+    found = folders.stream(tmp_path / "val", 8, classes=3, labelled=True)
+    assert found.classes == ("ape", "dog", "cat") and found.targets.tolist() == [2, 1]
+    assert folders.stream(tmp_path / "val", 8).targets.tolist() == [0, 1]  # nobody asks for the network's numbers
+    with pytest.raises(
+        ValueError, match=r"^.*/classes\.txt names 3 classes, but the network has 4: one a line, in the"
+    ):
+        folders.stream(tmp_path / "val", 8, classes=4, labelled=True)
+    (tmp_path / "classes.txt").write_text("dog\nape\n")
+    with pytest.raises(ValueError, match=r"/val: classes that .*/classes\.txt does not name: cat; add or remove them$"):
+        folders.stream(tmp_path / "val", 8, labelled=True)
