@@ -18,7 +18,7 @@ defaults:
   notes: {{}}
   notebooks: [15-replication]
   training: {{epochs: 2, batch: 8, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0, warmup: 0.5,
-             crop: 0, flip: false, precision: float32}}
+             crop: 0, flip: false, precision: float32, optimizer: sgd}}
   measuring: {json.dumps(MEASURING)}
   larger: {json.dumps(DEFAULTS["larger"])}
 profiles:

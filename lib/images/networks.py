@@ -3,8 +3,9 @@
 Enters: a name, the number of classes and of input channels. Leaves: a freshly initialised `nn.Module` from images
 (M, C, H, W) to logits (M, num_classes). CIFAR ResNets: He et al. 2016 (arXiv 1512.03385, section 4.2) with 1x1
 convolutions as shortcuts, or, where a name ends in "a", with their option A, shortcuts without parameters; VGG with
-BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv 1409.1556), as the paper uses it. No
-operation of these overwrites a BatchNorm's output, so scoring needs no copies.
+BatchNorm and without hidden linear layers: Simonyan & Zisserman 2015 (arXiv 1409.1556), as the paper uses it; a small
+vision transformer, of `transformers`. No operation of these overwrites a BatchNorm's output, so scoring needs no
+copies.
 """
 
 import difflib
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.images.efficientnets import EfficientNetLite
+from lib.images.transformers import VisionTransformer
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -134,6 +136,7 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "vgg8": lambda classes, channels: SmallVGG([[16] * 2, [32] * 2, [64] * 3], classes, channels),
     "vgg19": lambda classes, channels: SmallVGG(_VGG19, classes, channels),
     "resnet18-small": _small_image_resnet18,
+    "vit-small-images": lambda classes, channels: VisionTransformer(4, 96, 6, 3, classes, channels),
     "efficientnet-lite0": _efficientnet_lite(1.0, 1.0),
     "efficientnet-lite1": _efficientnet_lite(1.0, 1.1),
     "efficientnet-lite2": _efficientnet_lite(1.1, 1.2),

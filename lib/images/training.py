@@ -1,4 +1,4 @@
-"""Training from scratch: the whole data set on the device, augmentation on tensors, one-cycle SGD.
+"""Training from scratch: the whole data set on the device, augmentation on tensors, one cycle of SGD or AdamW.
 
 Enters: a network, images uint8 (M, C, H, W) with labels, a `Recipe` and a seed. Leaves: the trained network in
 eval mode and a log, one row an epoch. Interrupted training goes on from the last finished epoch with the same
@@ -30,7 +30,13 @@ from lib.network.models import answers, predict
 _log = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("sgd", "adamw")
 TEMPERATURE = 2.0  # of distillation: above 1, so that the classes that a teacher thinks unlikely count, too
+
+_ENTRIES = {  # tensors that an optimizer keeps of each parameter; of these, `step` stays on the CPU
+    torch.optim.SGD: ("momentum_buffer",),
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Recipe:
     `learning_rate` is the peak, for batches of `batch` images; `warmup` the fraction of all steps spent rising to it;
     `crop` the pixels of padding before a random crop; `flip` mirrors half the images (not for digits). `precision`
     "bfloat16" computes in it, though weights stay float32: faster where a device multiplies it, and another network.
+    `optimizer` "sgd" has Nesterov's `momentum`, which "adamw", for transformers, takes for its first moment's.
     """
 
     epochs: int = 30
@@ -51,6 +58,7 @@ class Recipe:
     crop: int = 4
     flip: bool = True
     precision: str = "float32"
+    optimizer: str = "sgd"
 
     def __post_init__(self):
         positive = ("epochs", "batch", "learning_rate")
@@ -62,8 +70,9 @@ class Recipe:
                 raise ValueError(f"training setting {name}={getattr(self, name)!r} must be a whole number")
         if self.crop < 0 or not 0 <= self.warmup <= 1:
             raise ValueError(f"training settings crop={self.crop}, warmup={self.warmup}: from 0, warmup to 1")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"training setting precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
+        for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+            if (given := getattr(self, name)) not in known:
+                raise ValueError(f"training setting {name}={given!r} must be one of {', '.join(known)}")
 
 
 def train(
@@ -132,11 +141,13 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 5
     return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
 
 
-def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov's momentum as the recipe says, without weight decay of vectors (biases, BatchNorm)."""
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """What the recipe says, without weight decay of vectors (biases, BatchNorm)."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999))
     return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True)
 
 
@@ -209,16 +220,17 @@ def one_cycle(progress: float, warmup: float) -> float:
     return progress / warmup if rising else 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.SGD, identity: str, rows: list[dict]) -> None:
-    """Writes what training goes on from after a kill: weights, momenta, the log so far, and what all that is of."""
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str, rows: list[dict]) -> None:
+    """Writes what training goes on from after a kill: weights, the optimizer's tensors, the log so far, and what all
+    that is of."""
     tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        if "momentum_buffer" in optimizer.state[parameter]:  # else it has never had a gradient
-            tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
+        for entry, value in optimizer.state[parameter].items():  # none where it has never had a gradient
+            tensors[f"{entry}.{name}"] = value.cpu().contiguous()
     saving.write(path, tensors, {"identity": identity, "rows": json.dumps(rows)})
 
 
-def restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, identity: str) -> list[dict]:
+def restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> list[dict]:
     """Loads what `save_state` wrote, where it is of this `identity`, and returns the log so far; else none of it."""
     if path is None or not path.exists():
         return []
@@ -235,6 +247,7 @@ def restore_state(path: Path | None, model: nn.Module, optimizer: torch.optim.SG
         _log.info("%s is not gone on from (%s): training starts anew", path, error)
         return []
     for name, parameter in model.named_parameters():
-        if (momentum := tensors.get(f"momentum.{name}")) is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+        for entry in _ENTRIES[type(optimizer)]:
+            if (value := tensors.get(f"{entry}.{name}")) is not None:
+                optimizer.state[parameter][entry] = value if entry == "step" else value.to(parameter.device)
     return json.loads(metadata["rows"])

@@ -278,7 +278,7 @@ def _if_other(of: profiles.Run | profiles.Profile, notebook: str, section: str, 
         record = json.loads(of.record(notebook).read_text())
         record["settings"] = record["settings"][section]
         if section == "training":
-            record["settings"] = reuse.with_precision(record["settings"], now["settings"])
+            record["settings"] = reuse.as_named_now(record["settings"], now["settings"])
         is_current = all(record[name] == json.loads(json.dumps(value)) for name, value in now.items())
     except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version of the study
         is_current = False

@@ -82,13 +82,16 @@ def withdraw(profile: profiles.Profile) -> None:
         shutil.rmtree(run.offered, ignore_errors=True)
 
 
-def with_precision(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
-    """Settings of a training of `then`: with the precision of `now`, where the record is from before they named one.
+def as_named_now(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Settings of a training of `then`, where the record is from before they named all that those of `now` do.
 
-    Those trainings computed in bfloat16 where the processor multiplies it; the network is what it is all the same.
+    Optimizers were all SGD. A precision that was not named was bfloat16 where the processor multiplies that; the
+    network is what it is all the same, and the precision of `now` is put in.
     """
-    old = then.get("precision") == "auto" and "precision" in now  # which weights that are given now have not
-    return dict(then) | ({"precision": now["precision"]} if old else {})
+    named = dict(then)
+    if then.get("precision") == "auto" and "precision" in now:  # which weights that are given now have not
+        named["precision"] = now["precision"]
+    return ({"optimizer": "sgd"} if "optimizer" in now else {}) | named
 
 
 def _at(folder: Path, run: profiles.Run) -> Path:
@@ -128,7 +131,7 @@ def require_fit(run: profiles.Run, notebook: str, at: Path, instead: str) -> Non
     instead, path = f"{verb} {run.label} anew, {instead}", at / f"{notebook}.json"
     told, now = read_record(at, notebook), run.settings[section]
     deciding = now if notebook == TRAIN else {name: now[name] for name in DECIDE["cells"]}
-    _require_alike(path, with_precision(told["settings"][section], now), deciding, instead)
+    _require_alike(path, as_named_now(told["settings"][section], now), deciding, instead)
     images = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
     if told["data"] != (images if notebook == TRAIN else images[0]):
         raise ValueError(f"{path} is of other images than those of {run.dataset} in {run.data_folder}: {instead}")

@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lib.study import paths
-from lib.study.vocabulary import ALL, PRECISIONS, PUBLIC, REDUCTIONS, RULES, TUNING
+from lib.study.vocabulary import ALL, OPTIMIZERS, PRECISIONS, PUBLIC, REDUCTIONS, RULES, TUNING
 
 ONE, EACH = "one value", "a value for each"  # forms of a setting; where an error is, they stand behind its key
 
@@ -85,6 +85,7 @@ Place = Annotated[Text, Field(pattern=re.compile(r"\A\w[\w.-]*(/\w[\w.-]*)*\Z"))
 Digest = Annotated[Text, Field(pattern=re.compile(r"\A[0-9a-f]{64}\Z")), must_be("a SHA-256 of 64 digits 0-9 a-f")]
 OwnName = Annotated[Name | None, must_be("a name of letters, digits and _ . -, or null")]
 Rule = Annotated[Literal[*RULES], must_be(f"one of {', '.join(RULES)}")]
+Optimizer = Annotated[Literal[*OPTIMIZERS], must_be(f"one of {', '.join(OPTIMIZERS)}")]
 Precision = Annotated[Literal[*PRECISIONS], must_be(f"one of {', '.join(PRECISIONS)}")]
 
 Names = Annotated[Some[Name], must_be("a list of different names")]
@@ -149,6 +150,7 @@ class Training(Section):
     crop: ByData[Whole]
     flip: ByData[Switch]
     precision: ByData[Precision]
+    optimizer: ByData[Optimizer]
 
 
 class Measuring(Section):

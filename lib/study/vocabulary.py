@@ -6,6 +6,7 @@ Some are of modules that import torch, which takes seconds: tests hold that thes
 DATASETS = ("digits", "cifar10", "cifar100", "stl10")  # besides folders of images
 FOLDERS = ("imagenet1300",)  # those of them that profiles name: data/README.md says how they are made
 PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("sgd", "adamw")
 REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")  # that 20-normalization compares
 RULES = ("train", "measure", "ablation", "report")  # of the Snakefile, those that run a notebook
 PUBLIC = (  # networks whose weights others have published

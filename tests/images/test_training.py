@@ -163,22 +163,26 @@ class PowerCut(Exception):
     pass
 
 
-def interrupted(model, digits, state, after):
+def interrupted(model, digits, state, after, recipe):
     def cut(row):
         if row["epoch"] == after:
             raise PowerCut
 
     with pytest.raises(PowerCut):
-        train(model, *digits, dataclasses.replace(RECIPE, epochs=3), seed=0, state=state, report=cut)
+        train(model, *digits, recipe, seed=0, state=state, report=cut)
 
 
 @pytest.mark.parametrize("after", [1, 2])
-@pytest.mark.parametrize("make", [fresh, lambda: networks.build("resnet8", 10, 1)], ids=["dropping", "resnet8"])
-def test_interrupted_training_goes_on_as_if_nothing_had_happened(digits, tmp_path, make, after):
-    recipe, state = dataclasses.replace(RECIPE, epochs=3), tmp_path / "somewhere" / "state"
-    undisturbed = make()
+@pytest.mark.parametrize(
+    ("make", "optimizer"),
+    [(fresh, "sgd"), (lambda: networks.build("resnet8", 10, 1), "sgd"), (fresh, "adamw")],
+    ids=["dropping", "resnet8", "adamw"],
+)
+def test_interrupted_training_goes_on_as_if_nothing_had_happened(digits, tmp_path, make, optimizer, after):
+    recipe = dataclasses.replace(RECIPE, epochs=3, optimizer=optimizer)
+    state, undisturbed = tmp_path / "somewhere" / "state", make()
     log = train(undisturbed, *digits, recipe, seed=0)
-    interrupted(make(), digits, state, after)
+    interrupted(make(), digits, state, after, recipe)
     resumed, seen = make(), []
     log_resumed = train(resumed, *digits, recipe, seed=0, state=state, report=seen.append)
     assert [row["epoch"] for row in seen] == list(range(after + 1, 4))
@@ -344,6 +348,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
         ({"crop": -1}, "crop=-1"),
         ({"warmup": 1.5}, "warmup=1.5"),
         ({"precision": "half"}, "precision='half' must be one of float32, bfloat16"),
+        ({"optimizer": "adam"}, "optimizer='adam' must be one of sgd, adamw"),
     ],
 )
 def test_recipes_are_checked(setting, message):

@@ -44,7 +44,7 @@ def test_the_grid_is_the_one_of_the_design():
 
 def test_names_kept_apart_because_torch_is_slow_are_those_of_the_modules_that_own_them():
     assert set(vocabulary.DATASETS) == set(datasets.NAMES)
-    assert vocabulary.PRECISIONS == training.PRECISIONS
+    assert (vocabulary.PRECISIONS, vocabulary.OPTIMIZERS) == (training.PRECISIONS, training.OPTIMIZERS)
     assert set(vocabulary.PUBLIC) == set(public.PUBLIC)
     assert vocabulary.TUNING == finetuning.NOTEBOOK
     assert set(vocabulary.REDUCTIONS) <= set(criteria.REDUCTIONS)

@@ -78,10 +78,17 @@ def test_the_published_trainings_can_be_taken_up(tmp_path, monkeypatch):
     assert found == [(run, "00-train", "trained already") for run in plan.runs]
 
 
+def test_an_optimizer_that_was_not_named_was_sgd():
+    for now in ("sgd", "adamw"):
+        assert reuse.as_named_now({"epochs": 3}, {"epochs": 3, "optimizer": now}) == {"epochs": 3, "optimizer": "sgd"}
+    assert reuse.as_named_now({"optimizer": "adamw"}, {"optimizer": "sgd"}) == {"optimizer": "adamw"}
+    assert reuse.as_named_now({}, {"weights": "a"}) == {}  # of weights that others have trained
+
+
 def test_a_precision_that_was_not_named_is_whichever_it_was():
     now = {"epochs": 3, "precision": "float32"}
-    assert reuse.with_precision({"epochs": 3, "precision": "auto"}, now) == now
-    assert reuse.with_precision({"epochs": 2, "precision": "bfloat16"}, now)["precision"] == "bfloat16"
+    assert reuse.as_named_now({"epochs": 3, "precision": "auto"}, now) == now
+    assert reuse.as_named_now({"epochs": 2, "precision": "bfloat16"}, now)["precision"] == "bfloat16"
 
 
 def test_what_the_profile_has_itself_stays(plan, offered):
