@@ -141,7 +141,7 @@ class Outsider:
         )
         lost = before["whole"] - before["at_25"]
         back = (after["at_25"] - before["at_25"]) / lost
-        return back[lost > 0]
+        return back[lost >= 0.02]
 
     def claims(self, names=(*PAIRS, "C8", "C11")) -> pandas.DataFrame:
         """The claims table, in order."""

@@ -13,6 +13,7 @@ import pandas
 from lib.report import results
 from lib.study import profiles
 from lib.study.analyses import tested
+from lib.study.columns import read_own
 
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 
@@ -30,7 +31,7 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
         trained, measured = (read_record(run.record(notebook)) for notebook in results.PER_RUN)
         row = {"dataset": run.dataset, "network": run.network, "seed": run.seed, "trained_by": _trainer(trained)}
         row["accuracy"] = trained["accuracy"]
-        log = pandas.read_parquet(results.there(run.training))  # its times count where a training was interrupted, too
+        log = read_own(run, results.there(run.training))  # its times count where a training was interrupted, too
         row |= {"test_images": tested.images(run), "epochs": int(log["epoch"].max())}
         row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
         before = sum(told["seconds"] for told in measured.get("taken_up", ()))

@@ -117,6 +117,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "parameters_left": "share of parameters left",
     "why": "why it cannot shrink",
     "of": "what goes",
+    "among": "among how many",
     "budget": "share to go",
     "training": "how trained",
     "late_gain": "gain in the last third (points)",

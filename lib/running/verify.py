@@ -3,8 +3,9 @@
     python -m lib.running.verify --profile cifar --seeds "0 1" --cells 5 --data data
 
 Enters: results/published/<profile>/. Leaves: a line on the terminal for every cell drawn, with its relative auc as
-published and as found, and exit status 1 where any does not agree. Nothing is trained and nothing is changed. Which
-cells are drawn, and what counts as the same, is said in `lib.study.verification`.
+published and as found, and exit status 1 where any does not agree. Nothing is trained and nothing is changed, so curves
+with repair, the silencing of units elsewhere and fine-tuned networks are taken as they are. Which cells are drawn, and
+what counts as the same, is said in `lib.study.verification`.
 """
 
 from lib.study import surroundings
@@ -48,16 +49,16 @@ def _as_measured(run: profiles.Run) -> profiles.Run:
 
 
 def _verify_run(run: profiles.Run, cells: int | None) -> int:
-    import pandas  # these take seconds
-    import torch
+    import torch  # these take seconds
 
     from lib.study import devices, verification
+    from lib.study.columns import read_own
 
     torch.set_num_threads(run.threads)
     device, count = devices.pick(run.device), cells or verification.CELLS
     record, odd = reuse.read_record(run.folder, reuse.MEASURE), 0
     print(f"{run.label}, measured by code {record['code'][:7]}:", flush=True)
-    curves, scores, units = (pandas.read_parquet(path) for path in (run.curves, run.scores, run.oracle))
+    curves, scores, units = (read_own(run, path) for path in (run.curves, run.scores, run.oracle))
     for row in verification.cells(run, curves, scores, device, count):
         odd += bool(row["differs"])
         print(_line(row), flush=True)
@@ -65,9 +66,11 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     which = f"{len(criteria)} of {len(criteria) + len(slow)}" if slow else f"all {len(criteria)}"
     rest = f" (not {', '.join(slow)}: that would take long)" if slow else ""
     print(f"  {which} criteria scored again{rest}: {'; '.join(differing) or 'agree'}", flush=True)
+    lacking = verification.lacking(curves, scores)
+    print(*(f"  {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), flush=True)
     others = verification.units(run, units, device, count)
     print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
-    return odd + len(differing) + len(others)
+    return odd + len(differing) + len(lacking) + len(others)
 
 
 def _line(row: Mapping[str, object]) -> str:

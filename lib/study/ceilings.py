@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib import importance, pruning
 from lib.study import loading, measurements, profiles, sampling
-from lib.study.columns import RUN, Cell, columns_of
+from lib.study.columns import RUN, Cell, columns_of, read_own
 from lib.study.parts import Parts
 
 NOTEBOOK = "70-oracle"  # which alone asks for them
@@ -64,7 +64,7 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     for run in plan.runs:
         loading.complete(run)
     here = [("sample", "=", SAMPLE)]
-    return measurements.joined([pandas.read_parquet(run.curves, filters=here) for run in plan.runs])
+    return measurements.joined([read_own(run, run.curves, filters=here) for run in plan.runs])
 
 
 def greedy_order(model: nn.Module, batches: Sequence[tuple], points: int, *, seed: int = 0) -> Tensor:

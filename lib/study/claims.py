@@ -199,7 +199,9 @@ def judge(name: str, values: Sequence[float], groups: Sequence[str]) -> dict[str
         found = statistics.paired(values, groups, kind="difference" if kind(name) == CORRELATION else kind(name))
         return found | {"kind": kind(name)}
     found = statistics.paired([value - WORTH for value in values], groups, kind="non-inferiority", margin=0)
-    return found | {"kind": SHARE} | {column: found[column] + WORTH for column in ("effect", "low", "high")}
+    ahead = statistics.paired(values, groups, kind="difference")["ahead"]  # of 0, as of all claims
+    found |= {column: found[column] + WORTH for column in ("effect", "low", "high")}
+    return found | {"kind": SHARE, "ahead": ahead}
 
 
 BLOCKS = ["claim", *RUN, "difference", "other"]
@@ -309,8 +311,8 @@ def _order_kept(plan: profiles.Profile) -> pandas.DataFrame:
 
 
 def _given_back(plan: profiles.Profile) -> pandas.DataFrame:
-    """Of C11, where the profile repairs: one share per block, on the most examples; nothing where nothing was lost, or
-    nothing repaired."""
+    """Of C11, where the profile repairs: one share per block, on the most examples; nothing where too little was lost,
+    or nothing repaired."""
     name = "65-repair-given-back"
     if not _is_run(plan, name):
         return NOTHING

@@ -1,6 +1,9 @@
 """The columns that say what a row of the study's tables is of: which run, and which of its curves."""
 
+from pathlib import Path
 from typing import NamedTuple
+
+import pandas
 
 from lib.study import profiles
 
@@ -20,6 +23,20 @@ class Cell(NamedTuple):
     examples: int
     draw: int = 0
     sample: str = "random"
+
+
+def read_own(run: profiles.Run, path: Path, **of: object) -> pandas.DataFrame:
+    """A table of the run, or what `of` (as of `pandas.read_parquet`) asks for of it.
+
+    Raises ValueError where its rows say that they are of another run.
+    """
+    table = pandas.read_parquet(path, **of)
+    own = columns_of(run)
+    for name in [name for name in RUN if name in table and len(table)]:
+        if (odd := table[name] != own[name]).any():
+            other = table[name][odd].iloc[0]
+            raise ValueError(f"{path} has rows of {name} {other}, but is {run.label}'s: take that run's own instead")
+    return table
 
 
 def columns_of(run: profiles.Run) -> dict[str, object]:

@@ -15,7 +15,7 @@ import pandas
 import torch
 
 from lib.study import finetuning, measurements, profiles, reuse, verification
-from lib.study.columns import Cell
+from lib.study.columns import Cell, read_own
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,20 @@ def found(
 def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.device | str) -> Earlier:
     reuse.require_fit(run, reuse.MEASURE, at, "as is done now")
     record = reuse.read_record(at, reuse.MEASURE)
-    tables = [pandas.read_parquet(at / path.name) for path in (run.curves, run.scores, run.oracle, run.finetuning)]
+    tables = [read_own(run, at / path.name) for path in (run.curves, run.scores, run.oracle, run.finetuning)]
     curves, scores = _asked_for(wanted, *tables[:2])
     rows = list(verification.cells(run, curves, scores, device))
     criteria, slow, odd = verification.criteria(run, curves, scores, device)
     odd += [row["differs"] for row in rows if row["differs"]] + verification.units(run, tables[2], device)
-    tuned = tables[3] if _same_recipe(run, record) else tables[3][:0]
+    tuned = finetuning.asked_for(run, tables[3]) if _same_recipe(run, record) else tables[3][:0]
     odd += finetuning.differing(run, tuned, device) if len(tuned) else []
     if odd:
         raise ValueError(f"{at / run.curves.name} does not come out again: {'; '.join(odd)}")
     told = {name: record.get(name) for name in ("code", "git", "begun", "seconds")}
     told |= {"cells": len(set(measurements.cells_of(curves[[*Cell._fields]].drop_duplicates())))}
     told |= {"criteria": len(criteria), "not_rescored": slow}
-    told |= {"rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows), "retrained": int(len(tuned) > 0)}
+    told |= {"rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows)}
+    told |= {"retrained": int(finetuning.retrained(tuned))}
     return Earlier(curves, scores, tables[2], tuned, (*record.get("taken_up", ()), told))
 
 

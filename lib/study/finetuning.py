@@ -26,7 +26,7 @@ from lib import importance, structure
 from lib.images import datasets, networks, training
 from lib.shrinking.slimming import Slimming
 from lib.study import loading, profiles, rankings, sampling, verification
-from lib.study.columns import PANEL, RUN, columns_of
+from lib.study.columns import PANEL, RUN, columns_of, read_own
 from lib.study.parts import Parts
 
 CRITERIA = (  # fixed before anything was measured; a profile's measuring setting `tuned` takes the first so many
@@ -130,6 +130,18 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
     return [] if same else [f"{what}: accuracy was {was:.4f}, is {now:.4f}"]
 
 
+def asked_for(run: profiles.Run, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of a table of `measure` that are of networks that are asked for today; none of a table of other code
+    whose columns are others."""
+    rows = [_rows_of(table, network) for network in wanted(run.settings["measuring"])]
+    return pandas.concat([table[:0], *(some for some in rows if len(some))], ignore_index=True)
+
+
+def retrained(table: pandas.DataFrame) -> bool:
+    """Whether `differing` trains a network of this table of `asked_for` again."""
+    return bool(len(table)) and bool((table["training"] != FRESH).any())
+
+
 def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, Slimming]]:
     """The networks that the profile asks for, and what goes of the run's network for each."""
     example = datasets.normalise(sets[1].images[:1], *sets[2]).to(device)
@@ -202,7 +214,7 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     """The rows of all runs of the profile; runs that have not been made yet are made first."""
     for run in plan.runs:
         loading.complete(run)
-    return pandas.concat([pandas.read_parquet(run.finetuning) for run in plan.runs], ignore_index=True)
+    return pandas.concat([read_own(run, run.finetuning) for run in plan.runs], ignore_index=True)
 
 
 def summary(table: pandas.DataFrame) -> pandas.DataFrame:

@@ -18,7 +18,7 @@ from torch import nn
 from lib import importance, oracle, pruning
 from lib.images import datasets
 from lib.study import ablations, devices, digests, loading, profiles, records, sampling
-from lib.study.columns import PANEL, RUN, Cell, columns_of
+from lib.study.columns import PANEL, RUN, Cell, columns_of, read_own
 from lib.study.parts import Parts
 
 AT_A_TIME = 10  # curves, of which those that are finished are kept when the rest is interrupted
@@ -217,7 +217,7 @@ def curves(
         samples = dict.fromkeys(cell[1:] for cell in planned if cell.examples)
         for name, (examples, *draw) in product(extra, samples):
             planned += ablations.of_criterion(name, examples, [draw], run.settings["measuring"])
-        table = pandas.read_parquet(run.curves)
+        table = read_own(run, run.curves)
         missing = set(planned) - set(cells_of(table))
         if missing:
             table = pandas.concat([table, measure(run, sorted(missing), devices.pick(run.device))[0]])
@@ -230,7 +230,7 @@ def curves(
 def measured(profile: profiles.Profile) -> pandas.DataFrame:
     """All curves of every run of `profile` on first random draws of examples, whatever notebook asked for them."""
     here = [("sample", "=", "random"), ("draw", "=", 0)]
-    return pandas.concat([pandas.read_parquet(run.curves, filters=here) for run in profile.runs], ignore_index=True)
+    return pandas.concat([read_own(run, run.curves, filters=here) for run in profile.runs], ignore_index=True)
 
 
 def summaries(curves: pandas.DataFrame) -> pandas.DataFrame:

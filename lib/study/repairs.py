@@ -10,7 +10,7 @@ import torch
 
 from lib import repair
 from lib.study import ablations, ceilings, loading, measurements, profiles, sampling
-from lib.study.columns import RUN, Cell
+from lib.study.columns import RUN, Cell, read_own
 from lib.study.parts import Parts
 
 NOTEBOOK = "65-repair"  # which alone asks for them
@@ -48,7 +48,7 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     tables = []
     for run in plan.runs:
         loading.complete(run)
-        table = pandas.read_parquet(run.repaired)
+        table = read_own(run, run.repaired)
         drawn = table[(table["examples"] > 0) & (table["sample"] == "random")]
         tables.append(measurements.at_every_number(table, drawn["examples"].unique()))
     return measurements.joined(tables)

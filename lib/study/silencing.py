@@ -10,7 +10,7 @@ import pandas
 import torch
 
 from lib.study import ablations, loading, measurements, profiles, sampling
-from lib.study.columns import RUN, Cell
+from lib.study.columns import RUN, Cell, read_own
 from lib.study.parts import Parts
 
 NOTEBOOK = "15-replication"  # which alone asks for them
@@ -43,4 +43,4 @@ def read(plan: profiles.Profile) -> pandas.DataFrame:
     """The rows of all runs of the profile; runs that have not been made yet are made first."""
     for run in plan.runs:
         loading.complete(run)
-    return measurements.joined([pandas.read_parquet(run.silenced) for run in plan.runs])
+    return measurements.joined([read_own(run, run.silenced) for run in plan.runs])

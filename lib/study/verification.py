@@ -125,6 +125,13 @@ def criteria(
     return sorted(chosen), sorted(slow), odd
 
 
+def lacking(curves: pandas.DataFrame, scores: pandas.DataFrame) -> list[str]:
+    """Which cells of one table the other has not, in words: nobody can tell whether these are right."""
+    both = [set(measurements.cells_of(table[[*Cell._fields]].drop_duplicates())) for table in (curves, scores)]
+    ways = [("curves without scores", both[0] - both[1]), ("scores without curves", both[1] - both[0])]
+    return [f"{len(odd)} {what}, such as {_named(min(odd))}" for what, odd in ways if odd]
+
+
 def _of_cell(table: pandas.DataFrame, cell: Cell) -> pandas.DataFrame:
     here = (table[name] == value for name, value in cell._asdict().items())
     return table[numpy.logical_and.reduce([*here])].reset_index(drop=True)
@@ -157,6 +164,8 @@ def _compared(
     if list(before["pruned"]) != list(now["pruned"]):
         return numpy.nan, ["its points are others"]
     sure = _sure(scores, before["pruned"])
+    if not sure[before["pruned"].between(1, len(scores) - 1)].any():
+        return numpy.nan, ["its scores tie wherever units go"]
     found = [_apart(before[name], now[name])[sure] * count for name, count in counts.items()]
     images = float(numpy.max([0.0, *pandas.concat(found).round()]))
     odd = [] if images <= IMAGES else [f"{images:.0f} images at a point"]

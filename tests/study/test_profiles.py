@@ -35,7 +35,7 @@ def test_the_grid_is_the_one_of_the_design():
     assert profiles.load("imagenet").grid == {"imagenet1300": (*lite, "squeezenet1_1")}
     assert profiles.load("cifar").grid == {"cifar100": ("resnet20",)}
     alone = {"stl10": {"stl10": ("resnet18",)}, "resnet56": {"cifar100": ("resnet56",)},
-             "vgg19": {"cifar100": ("vgg19",)}}  # fmt: skip
+             "vgg19": {"cifar100": ("vgg19",)}, "vit": {"cifar100": ("vit-small-images",)}}  # fmt: skip
     assert {name: profiles.load(name).grid for name in alone} == alone
     assert profiles.load("paper").grid == {"cifar100": ("resnet20", "resnet56", "vgg19"), "stl10": ("resnet18",)}
     assert [len(profiles.load(name).seeds) for name in ("smoke", "quick", "cifar", "paper")] == [1, 3, 6, 5]

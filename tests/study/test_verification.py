@@ -96,6 +96,24 @@ def test_a_curve_without_what_is_measured_today_or_of_other_points_differs(run, 
     assert "its points are others" in differing(run, curves[curves["pruned"] > 0], scores)["l2"]
 
 
+def test_a_curve_whose_scores_leave_open_which_units_go_does_not_agree(run, tables):
+    curves, scores = tables
+    flat = scores.assign(score=1.0)
+    for drawn in verification.draw(run, curves, scores, 1, 10):
+        points = verification._of_cell(curves, drawn.cell)
+        counts, own = {"accuracy": 450}, verification._of_cell(flat, drawn.cell)["score"].to_numpy()
+        assert verification._compared(points, points, counts, own)[1] == ["its scores tie wherever units go"]
+
+
+def test_cells_that_one_of_the_tables_lacks_are_named(run, tables):
+    curves, scores = tables
+    assert verification.lacking(curves, scores) == []
+    (said,) = verification.lacking(curves, scores[scores["criterion"] != "sq"])
+    assert said == "1 curves without scores, such as sq on 40 images, draw 0 (long-tailed)"
+    (said,) = verification.lacking(curves[curves["criterion"] == "sq"], scores)
+    assert said.startswith(f"{len(CELLS) - 1} scores without curves, such as ")
+
+
 def cells_table(cells):
     return pandas.DataFrame([{**cell._asdict(), "used": cell.examples} for cell in cells])
 

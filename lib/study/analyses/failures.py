@@ -8,7 +8,7 @@ import numpy
 import pandas
 
 from lib.study import measurements, profiles
-from lib.study.columns import RUN, Cell, columns_of
+from lib.study.columns import RUN, Cell, columns_of, read_own
 
 FALLEN = 0.9  # of the unpruned accuracy: below, accuracy has fallen
 LIMITS = {
@@ -69,10 +69,10 @@ def signatures(plan: profiles.Profile, curves: pandas.DataFrame) -> pandas.DataF
 
 
 def _signatures_of(run: profiles.Run, curves: pandas.DataFrame) -> list[dict]:
-    scores, single = pandas.read_parquet(run.scores), pandas.read_parquet(run.oracle)["output"].to_numpy()
+    scores, single = read_own(run, run.scores), read_own(run, run.oracle)["output"].to_numpy()
     fields = list(Cell._fields)
     by_cell = {cell: table["score"].to_numpy() for cell, table in scores.groupby(fields, observed=True)}
-    measured = pandas.read_parquet(run.curves, filters=[("criterion", "=", "random")]).groupby("draw")
+    measured = read_own(run, run.curves, filters=[("criterion", "=", "random")]).groupby("draw")
     chance = numpy.mean([_lasted(points) for _, points in measured]) if len(measured) else numpy.nan
     rows, seen = [], set()
     for cell, points in curves.groupby(fields, sort=False, observed=True):

@@ -9,6 +9,7 @@ from lib import pruning
 from lib.study import measurements
 from lib.study.columns import PANEL, RUN, Cell
 
+LEAST = 0.02  # of accuracy: of a smaller loss a share is that of a few images
 _ACCURACIES = [f"accuracy_{100 * share:.0f}pct" for share in pruning.SHARES]
 _VALUES = ["auc_relative", *_ACCURACIES]
 _KEYS = [*RUN, "examples", "criterion"]
@@ -45,10 +46,10 @@ def beside(both: pandas.DataFrame) -> pandas.DataFrame:
 
 def shares(both: pandas.DataFrame) -> pandas.DataFrame:
     """How much of the lost accuracy comes back: one row per run, number of examples, criterion and share of units off
-    (%), with lost (accuracy, without repair) and given_back (the share of it; NaN where nothing was lost)."""
+    (%), with lost (accuracy, without repair) and given_back (the share of it; NaN where less than `LEAST` was lost)."""
     rows = []
     for off, name in zip(pruning.SHARES, _ACCURACIES, strict=True):
         lost = both["accuracy_unpruned"] - both[name]
-        back = ((both[f"{name}_repaired"] - both[name]) / lost).where(lost > 0)
+        back = ((both[f"{name}_repaired"] - both[name]) / lost).where(lost >= LEAST)
         rows.append(both[_KEYS].assign(share=round(100 * off), lost=lost, given_back=back))
     return pandas.concat(rows, ignore_index=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas
 
 from lib.study import ceilings, measurements, profiles
-from lib.study.columns import PANEL, RUN
+from lib.study.columns import PANEL, RUN, read_own
 
 CHANCE, FURTHEST = "random", "furthest"  # the baseline, and whichever order goes furthest in a run
 CEILINGS = (*ceilings.ORACLES, ceilings.GREEDY)
@@ -20,7 +20,7 @@ def summaries(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.DataFra
     they were measured on; draws are rows of their own."""
     afterwards = ceilings.read(plan).replace({"criterion": {ceilings.RESCORED: ONCE}})
     here = [("sample", "=", "random"), ("criterion", "in", [*criteria, CHANCE])]
-    before = pandas.concat([pandas.read_parquet(run.curves, filters=here) for run in plan.runs])
+    before = pandas.concat([read_own(run, run.curves, filters=here) for run in plan.runs])
     both = pandas.concat([measurements.on_most_examples(before), afterwards], ignore_index=True)
     return measurements.summaries(both)
 

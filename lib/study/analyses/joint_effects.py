@@ -12,7 +12,7 @@ import torch
 from lib import oracle, pruning
 from lib.study import devices, loading, measurements, profiles, sampling
 from lib.study.analyses import failures
-from lib.study.columns import PANEL, RUN, columns_of
+from lib.study.columns import PANEL, RUN, columns_of, read_own
 
 _TOGETHER = "joint over single, {:.0f} % off"
 TOGETHER = _TOGETHER.format(100 * measurements.TENTH)  # column of `means` that the limit is for
@@ -30,7 +30,7 @@ def ratios(
         device = devices.pick(run.device)
         data, model = sampling.Data.of(run, device), loading.model(run, device)
         batches = data.batches(64, "random", seed=run.seed, size=64)
-        scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
+        scores = read_own(run, run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
         for criterion in criteria:
             table = scores[scores["criterion"] == criterion]
             most = table[table["examples"] == table["examples"].max()].sort_values("unit")

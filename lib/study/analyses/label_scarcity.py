@@ -10,7 +10,7 @@ import numpy
 import pandas
 
 from lib.study import profiles
-from lib.study.columns import PANEL, RUN
+from lib.study.columns import PANEL, RUN, read_own
 
 
 def crossings(summary: pandas.DataFrame, label_free: str, labelled: Sequence[str]) -> pandas.DataFrame:
@@ -62,7 +62,7 @@ def draw_agreement(plan: profiles.Profile, criteria: Sequence[str]) -> pandas.Da
     """
     rows = []
     for run in plan.runs:
-        scores = pandas.read_parquet(run.scores, filters=[("criterion", "in", list(criteria))])
+        scores = read_own(run, run.scores, filters=[("criterion", "in", list(criteria))])
         for (examples, sample, criterion), table in scores.groupby(["examples", "sample", "criterion"], observed=True):
             draws = table.pivot_table(index="unit", columns="draw", values="score")
             ranked = draws.rank()

@@ -10,7 +10,7 @@ import pandas
 
 from lib import pruning
 from lib.study import loading, measurements, profiles
-from lib.study.columns import PANEL, RUN, columns_of
+from lib.study.columns import PANEL, RUN, columns_of, read_own
 
 
 def by_layer(
@@ -24,9 +24,9 @@ def by_layer(
     tables = []
     for run in plan.runs:
         loading.complete(run)
-        layers = pandas.read_parquet(run.oracle).sort_values("unit")["layer"]
+        layers = read_own(run, run.oracle).sort_values("unit")["layer"]
         wanted = [("sample", "=", "random"), ("criterion", "in", list(criteria))]
-        scores = measurements.on_most_examples(pandas.read_parquet(run.scores, filters=wanted))
+        scores = measurements.on_most_examples(read_own(run, run.scores, filters=wanted))
         for (criterion, draw), table in scores.groupby(["criterion", "draw"], observed=True):
             left = _left(table.sort_values("unit"), layers.to_numpy(), shares)
             tables.append(left.assign(criterion=criterion, draw=draw, **columns_of(run)))

@@ -41,15 +41,16 @@ def labelled(plan: profiles.Profile, free: pandas.DataFrame) -> pandas.DataFrame
 def leaderboard(summary: pandas.DataFrame) -> pandas.DataFrame:
     """One row per criterion, best first: mean relative auc over all runs, the mean for each network, over the first
     quarter of the multiply-adds and of the parameters that go (NaN where a curve ends before), used (on how many
-    examples at most) and place."""
+    examples at most) and place, which equal ones share."""
     mean, used = (summary.groupby("criterion")[name] for name in ("auc_relative", "used"))
-    mean, used = mean.mean(), used.max()
+    mean, used = mean.mean().round(statistics.DECIMALS), used.max()
     panels = summary.pivot_table(index="criterion", columns=PANEL, values="auc_relative")
     panels.columns = [", ".join(panel) for panel in panels.columns]
     costs = [name for name in (f"auc_relative_{what}" for what in pruning.RESOURCES) if name in summary]
     panels = panels.join(summary.groupby("criterion")[costs].agg(lambda values: values.mean(skipna=False)))
     board = pandas.DataFrame({"auc_relative": mean}).join(panels).sort_values("auc_relative", ascending=False)
-    return board.reset_index().assign(used=used[board.index].to_numpy(), place=range(1, len(board) + 1))
+    place = board["auc_relative"].rank(method="min", ascending=False).astype(int)
+    return board.assign(used=used[board.index], place=place).reset_index()
 
 
 def with_repair(board: pandas.DataFrame, repaired: pandas.DataFrame) -> pandas.DataFrame:
@@ -64,12 +65,12 @@ def with_repair(board: pandas.DataFrame, repaired: pandas.DataFrame) -> pandas.D
 
 
 def standing(board: pandas.DataFrame, criterion: str) -> pandas.DataFrame:
-    """Where a criterion stands on a `leaderboard`: one row with criterion, auc_relative, place, of (how many), and the
-    criterion in the first place (best) with its relative auc (best_auc_relative)."""
-    first, of = board.iloc[0], len(board)
+    """Where a criterion stands on a `leaderboard`: one row with criterion, auc_relative, place, among (how many),
+    and the criterion in the first place (best) with its relative auc (best_auc_relative)."""
+    first = board.iloc[0]
     here = board.loc[board["criterion"] == criterion, ["criterion", "auc_relative", "place"]]
     best = {"best": first["criterion"], "best_auc_relative": first["auc_relative"]}
-    return here.assign(of=of, **best).reset_index(drop=True)
+    return here.assign(among=len(board), **best).reset_index(drop=True)
 
 
 def ranks(summary: pandas.DataFrame, criteria: Sequence[str] = RANKED) -> tuple[pandas.DataFrame, ...]:

@@ -9,7 +9,7 @@ import numpy
 import pandas
 
 from lib.study import loading, profiles, rankings
-from lib.study.columns import PANEL, columns_of
+from lib.study.columns import PANEL, columns_of, read_own
 
 
 def by_criterion(plan: profiles.Profile) -> pandas.DataFrame:
@@ -42,8 +42,8 @@ def _beside_the_oracle(plan: profiles.Profile, criteria: Sequence[str] = ()) -> 
     """Of every run, criterion and oracle: these as a dict, and a table of units with score, truth and layer."""
     for run in plan.runs:
         loading.complete(run)
-        truth = pandas.read_parquet(run.oracle).set_index("unit")
-        scores = pandas.read_parquet(run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
+        truth = read_own(run, run.oracle).set_index("unit")
+        scores = read_own(run, run.scores, filters=[("sample", "=", "random"), ("draw", "=", 0)])
         for criterion, table in scores.groupby("criterion"):
             if not criteria or criterion in criteria:
                 most = table[table["examples"] == table["examples"].max()].set_index("unit")["score"]

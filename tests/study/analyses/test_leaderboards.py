@@ -14,7 +14,7 @@ def test_a_leaderboard_says_how_many_examples_were_used():
     assert board["criterion"].tolist() == ["sq", "l2", "chip"]
     assert board["used"].tolist() == [1000, 0, 500] and board["place"].tolist() == [1, 2, 3]
     (row,) = leaderboards.standing(board, "l2").to_dict("records")
-    expected = {"criterion": "l2", "auc_relative": 0.7, "place": 2, "of": 3, "best": "sq", "best_auc_relative": 0.8}
+    expected = {"criterion": "l2", "auc_relative": 0.7, "place": 2, "among": 3, "best": "sq", "best_auc_relative": 0.8}
     assert row == pytest.approx(expected, nan_ok=False)
 
 
@@ -58,3 +58,12 @@ def test_what_a_criterion_has_with_repair_stands_beside_it_where_it_was_measured
     assert found["auc_relative_repaired"].fillna(-1).tolist() == [0.9, -1, 0.7]
     assert found.drop(columns="auc_relative_repaired").equals(board)
     assert leaderboards.with_repair(board, pandas.DataFrame()) is board
+
+
+def test_equal_criteria_share_a_place_whatever_rounding_says():
+    table = pandas.concat(
+        rows("criterion used auc_relative", ("sq", 9, a), ("l2", 0, b), ("abs", 9, 0.1), seed=seed)
+        for seed, (a, b) in enumerate([(0.3, 0.2), (0.1, 0.2), (0.2, 0.2)])
+    )
+    board = leaderboards.leaderboard(table)
+    assert dict(zip(board["criterion"], board["place"], strict=True)) == {"sq": 1, "l2": 1, "abs": 3}
