@@ -48,9 +48,9 @@ def test_rounding_may_flip_two_images_at_a_point(run, tables, images, said):
 def test_where_single_precision_cannot_tell_which_units_are_off_a_point_is_not_compared():
     scores = numpy.array([1.0, 2.0 + 1e-12, 2.0, 3.0])
     assert list(verification._sure(scores, range(5))) == [True, True, False, True, True]
-    curve = pandas.DataFrame({"pruned": [0, 2], "accuracy": [0.9, 0.5], "joint": 1.0, "emptied": 0})
-    curve = curve.assign(macs=[1.0, 0.8], parameters=[1.0, 0.8])
-    other = curve.assign(accuracy=[0.9, 0.1], parameters=[1.0, 0.7])
+    curve = pandas.DataFrame({"pruned": [0, 1, 2], "accuracy": [0.9, 0.8, 0.5], "joint": 1.0, "emptied": 0})
+    curve = curve.assign(macs=[1.0, 0.9, 0.8], parameters=[1.0, 0.9, 0.8])
+    other = curve.assign(accuracy=[0.9, 0.8, 0.1], parameters=[1.0, 0.9, 0.7])
     assert verification._compared(curve, other, {"accuracy": 100}, scores) == (0, [])
     sure = numpy.arange(4.0)
     assert verification._compared(curve, other, {"accuracy": 100}, sure) == (
