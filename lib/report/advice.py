@@ -1,26 +1,40 @@
-"""What somebody who wants to prune a network like those of a profile should do, in words: sentences made of tables.
+"""What somebody who wants to prune a network like those measured should do, in a few lines made of tables.
 
-Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
-from a table. Means are over trained networks, on the first draw of so many images; nothing here is tested.
+Enters: tables that notebooks save, of one profile or of several, without those that a profile has not. Leaves:
+Markdown, in which every number comes from a table. Means are over trained networks, on the first draw of so many
+images; nothing here is tested.
 """
 
-from itertools import takewhile
+from collections.abc import Sequence
 
 import numpy
 import pandas
 
-from lib.report.answers import BASELINES, NOTHING
-from lib.report.words import listed
-from lib.study import ceilings, measurements
+from lib.report import opening
+from lib.report.words import listed, on_images, spread
+from lib.study import measurements, panels, profiles
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL, RUN
 
 ENOUGH = 0.99  # of what all images give counts as all of it
 KEPT = 0.95  # of the accuracy: as far as one would go
-LABELS = {"sq:norm": "the same length for every image", "taylorfo": "the lengths that they have"}
-PROBES = {RECOMMENDED: "1", "sq:rand@4:norm": "4", "sq:rand@16:norm": "16", "sq:exact": "one per class (`sq:exact`)"}
-BY_WEIGHTS = ("l2", "l2:layer", "bn-scale:layer")
+LABELS, MORE_VECTORS, WEIGHTS = "sq:norm", "sq:rand@16:norm", "l2"
+WORTH = 0.01  # in relative auc: a gain that would be worth having
+TABLES = {  # argument of `advice` -> table of the notebooks
+    "scarcity": "40-label-scarcity-summary",
+    "sources": "50-gradient-source-summary",
+    "lines": "90-report-curves-units",
+    "tuned": "80-cost-summary",
+    "repaired": "65-repair-means",
+    "seconds": "60-rivals-seconds",
+}
+NOTHING = pandas.DataFrame()
+
+
+def of(plans: Sequence[profiles.Profile]) -> str:
+    """`advice` by the tables that these profiles have saved."""
+    return advice(**{part: panels.table(plans, name) for part, name in TABLES.items()})
 
 
 def advice(
@@ -28,91 +42,87 @@ def advice(
     scarcity: pandas.DataFrame = NOTHING,
     sources: pandas.DataFrame = NOTHING,
     lines: pandas.DataFrame = NOTHING,
-    free: pandas.DataFrame = NOTHING,
+    tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
 ) -> str:
-    """A Markdown list: how many images and random vectors, when labels help, when weights are enough, what a repair
-    gives, what it costs.
+    """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels add,
+    how far one can go and what a repair gives, what to do where networks are trained on, and what ranking costs.
 
     Arguments:
         scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
             sent back.
         lines: of `mean_curves.along`, over units.
-        free: summaries of criteria that need no labels.
+        tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
     """
-    said = [_images(scarcity), _labels(scarcity), _vectors(sources), _weights(lines, free), _repair(repaired)]
-    said += [_cost(seconds)]
-    return "\n".join(f"- {sentences}" for sentences in said if sentences)
+    pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_how_far(lines), _repair(repaired))]
+    pairs += [(opening.rank_by(tuned),), (_cost(seconds),)]
+    said = (" ".join(filter(None, sentences)) for sentences in pairs)
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
 
 def _images(scarcity: pandas.DataFrame) -> str:
-    means = _by_number(scarcity)
-    if RECOMMENDED not in means:
+    enough, more = [], []
+    for means in _by_dataset(scarcity):
+        if RECOMMENDED in means:
+            own = means[RECOMMENDED].dropna()
+            enough.append(own.index[own >= ENOUGH * own.iloc[-1]][0])
+            more.append(own.index[-1] > enough[-1])
+    if not enough:
         return ""
-    own = means[RECOMMENDED].dropna()
-    enough = own.index[own >= ENOUGH * own.iloc[-1]][0]
-    numbers = listed(f"{number:,}" for number in own.index)
-    said = f"**How many images?** `{RECOMMENDED}` on {numbers} of them has a relative auc of {_numbers(own)}"
-    if enough < own.index[-1]:
-        said += f": {enough:,} give {100 * own[enough] / own.iloc[-1]:.1f} % of what {own.index[-1]:,} do"
-    return f"{said}."
+    said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
+    if not any(more):
+        return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped."
+    return f"{said}. {_numbers(enough)} images were enough for {100 * ENOUGH:.0f} % of what all of them give."
 
 
 def _labels(scarcity: pandas.DataFrame) -> str:
-    means = _by_number(scarcity)
-    there = [name for name in LABELS if name in means]
-    if RECOMMENDED not in means or not there:
-        return ""
-    means = means[[*there, RECOMMENDED]].dropna()
-    own, numbers = means[RECOMMENDED], [f"{number:,}" for number in means.index]
     gains = [
-        f"`{name}` (label gradients with {LABELS[name]}) gains " + listed(f"{gain:+.3f}" for gain in means[name] - own)
-        for name in there
+        (means[LABELS] - means[RECOMMENDED]).dropna()
+        for means in _by_dataset(scarcity)
+        if {RECOMMENDED, LABELS} <= set(means)
     ]
-    said = f"**When do labels help?** Over `{RECOMMENDED}` on {listed(numbers)} images, {'; '.join(gains)}."
-    fewer = list(takewhile(lambda number: (means.loc[number, there] < own.iloc[-1]).all(), means.index[:-1]))
-    if fewer:
-        said += f" All {numbers[-1]} without labels are better than up to {fewer[-1]:,} with labels by {_both(there)}."
-    elif len(own) > 1:
-        said += f" All {numbers[-1]} without labels are no better than {numbers[0]} with labels."
-    return said
-
-
-def _both(names: list[str]) -> str:
-    return f"either of {listed(f'`{name}`' for name in names)}" if len(names) > 1 else f"`{names[0]}`"
+    if not gains:
+        return ""
+    helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
+    if helping:
+        most = max(gain.max() for gain in gains)
+        return f"**Use labels where you have few images**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
+    return f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."
 
 
 def _vectors(sources: pandas.DataFrame) -> str:
-    means = _by_number(sources)
-    there = {name: words for name, words in PROBES.items() if name in means}
-    if len(there) < 2 or RECOMMENDED not in there:
+    gains = [
+        (means[MORE_VECTORS] - means[RECOMMENDED]).dropna()
+        for means in _by_dataset(sources)
+        if {RECOMMENDED, MORE_VECTORS} <= set(means)
+    ]
+    if not gains:
         return ""
-    known = means[list(there)].dropna()
-    return (
-        f"**How many random vectors per image?** On {known.index[-1]:,} images {listed(there.values())} have a "
-        f"relative auc of {_numbers(known.iloc[-1])}; each vector takes a backward pass."
-    )
+    last = max(gain.iloc[-1] for gain in gains)
+    first = max(gain.iloc[0] for gain in gains)
+    fewest = _numbers([gain.index[0] for gain in gains])
+    if last > WORTH:
+        return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
+    few = f" (on only {fewest}, 16 added {first:.2f} of relative auc)" if first > WORTH else ""
+    return f"One random vector for each is enough{few}."
 
 
-def _weights(lines: pandas.DataFrame, free: pandas.DataFrame) -> str:
-    if "criterion" not in lines or not {RECOMMENDED, "l2"} <= set(lines["criterion"]):
+def _how_far(lines: pandas.DataFrame) -> str:
+    if "criterion" not in lines or not {RECOMMENDED, WEIGHTS} <= set(lines["criterion"]):
         return ""
     most = lines[lines["examples"] == lines.groupby(PANEL)["examples"].transform("max")]
-    said = []
-    for panel, part in most.groupby(PANEL, sort=False):
-        gone = {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, "l2")}
-        said.append(f"{gone[RECOMMENDED]:.1f} % of the units by `{RECOMMENDED}`, {gone['l2']:.1f} % by `l2`")
-        said[-1] += f" ({', '.join(panel)})"
-    answer = f"**When is the size of weights enough?** With {100 * KEPT:.0f} % of the accuracy left one can switch off "
-    answer += f"{'; '.join(said)}."
-    means = free.groupby("criterion")["auc_relative"].mean() if len(free) else {}
-    there = [name for name in BY_WEIGHTS if name in means]
-    if RECOMMENDED in means and there:
-        answer += f" In relative auc {listed(f'`{name}` has {means[name]:.3f}' for name in [*there, RECOMMENDED])}."
-    return answer
+    gone = [
+        {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, WEIGHTS)}
+        for _, part in most.groupby(PANEL, sort=False)
+    ]
+    own, weights = (spread(pandas.DataFrame(gone)[name], ".0f") for name in (RECOMMENDED, WEIGHTS))
+    return (
+        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy were left with {own} % of the units "
+        f"off ({weights} % by `{WEIGHTS}`)."
+    )
 
 
 def _kept_until(line: pandas.DataFrame) -> float:
@@ -129,44 +139,44 @@ def _kept_until(line: pandas.DataFrame) -> float:
 def _repair(repaired: pandas.DataFrame) -> str:
     if repaired.empty or RECOMMENDED not in set(repaired["criterion"]):
         return ""
-    known = repaired[~repaired["criterion"].isin(ceilings.ORACLES)]  # without what is known only afterwards
-    means = measurements.on_most_examples(known).groupby("criterion").mean(numeric_only=True)
-    after, before, own = means["auc_relative_repaired"], means["auc_relative"], means.loc[RECOMMENDED]
-    there = [name for name in (RECOMMENDED, *BASELINES) if name in means.index]
-    aucs = listed(f"{after[name]:.3f} by `{name}` ({before[name]:.3f} without)" for name in there)
-    kept, unkept = (100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"] for end in ("_repaired", ""))
-    said = "**Is a repair worth it?** With BatchNorm statistics estimated anew, on images without labels, relative auc "
-    said += f"is {aucs}. With 25 % of all units off by `{RECOMMENDED}` a network then keeps {kept:.0f} % of its "
-    said += f"accuracy ({unkept:.0f} without)."
-    if (best := after.idxmax()) != RECOMMENDED:
-        said += f" Of {len(after)} criteria with repair, the best, `{best}`, has {after[best]:.3f}."
-    return said
+    own = measurements.on_most_examples(repaired[repaired["criterion"] == RECOMMENDED])
+    kept, unkept = (
+        (100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"]).mean() for end in ("_repaired", "")
+    )
+    words = "Estimate BatchNorms anew afterwards, which takes no labels" if kept > unkept else "Leave BatchNorms as they are"
+    return (
+        f"{words}: with a quarter of the units off networks kept {kept:.0f} % of their accuracy with such a repair, "
+        f"{unkept:.0f} % without."
+    )
 
 
 def _cost(seconds: pandas.DataFrame) -> str:
-    by_name = seconds.set_index("criterion")["seconds"] if len(seconds) else pandas.Series(dtype=float)
-    there = [name for name in (RECOMMENDED, "sq:exact", "synflow", "l2") if name in by_name]
-    if RECOMMENDED not in there:
+    means = seconds.groupby("criterion")["seconds"].mean() if len(seconds) else pandas.Series(dtype=float)
+    if not {RECOMMENDED, WEIGHTS} <= set(means.index):
         return ""
-    times = listed(f"{_time(by_name[name])} by `{name}`" for name in there)
     return (
-        f"**What does it cost?** On up to {SCORED} images and with the first network scoring takes {times}, on the "
-        "machine of this report, where other notebooks may have run."
+        f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} images on "
+        f"this study's machine, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
     )
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+    number, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
+    return f"{float(f'{number:.2g}'):g} {unit}"
 
 
-def _by_number(summary: pandas.DataFrame) -> pandas.DataFrame:
-    """Mean relative auc, a row per number of images, ascending, a column per criterion that sees images."""
+def _by_dataset(summary: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """Of each data set, mean relative auc: a row per number of images, ascending, a column per criterion that sees
+    images."""
     if "criterion" not in summary:
-        return pandas.DataFrame()
+        return []
     seen = summary[(summary["sample"] == "random") & (summary["examples"] > 0)]
     runs = seen.groupby([*RUN, "examples", "criterion"], observed=True)["auc_relative"].mean().reset_index()
-    return runs.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
+    return [
+        here.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
+        for _, here in runs.groupby("dataset", sort=False)
+    ]
 
 
-def _numbers(values: pandas.Series) -> str:
-    return listed(f"{value:.3f}" for value in values)
+def _numbers(values: Sequence[int]) -> str:
+    return spread(pandas.Series(values), ",")

@@ -8,6 +8,7 @@ from itertools import product
 
 import pandas
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.report import style
@@ -64,6 +65,68 @@ def _add_reference(grid, reference: pandas.DataFrame, criteria: Sequence[str]) -
         for colour, criterion in zip(palette, criteria, strict=True):
             points = here[here["criterion"] == criterion]
             axes.plot(points["share"], points["percent"], "o", markersize=3, fillstyle="none", color=colour)
+
+
+PLAIN = {  # what a reader who knows no names is told of those that stand for all others
+    "sq:rand:norm": "random gradients, no labels",
+    "sq:norm": "gradients of the loss, labels",
+    "taylorfo": "signed gradients (Taylor), labels",
+    "l2": "size of weights",
+    "random": "chance",
+}
+_MOST_STAMPS = 4  # of one network each; where there are more, one each is of a panel
+
+
+def opening(table: pandas.DataFrame) -> Figure:
+    """The curves of `PLAIN`, of `mean_curves.along` with the column panel, two beside each other: of one network on the
+    fewest images and on all, of several on all; lines are means over trained networks, bands their 95 % intervals."""
+    table = table[table["criterion"].isin(PLAIN)]
+    stamps = _stamps(table)
+    lines = -(-len(stamps) // 2)
+    size = 9.0, 3.1 * lines + 0.9
+    figure, grid = pyplot.subplots(lines, 2, figsize=size, squeeze=False, layout="constrained")
+    looks = list(zip(PLAIN, style.colours(list(PLAIN)), style.MARKERS, strict=False))
+    for axes, (title, here) in zip(grid.flat, stamps.items(), strict=False):
+        for criterion, colour, marker in looks:
+            line = here[here["criterion"] == criterion].groupby("gone", as_index=False)[_HEIGHTS].mean()
+            _with_band(axes, line, f"{PLAIN[criterion]} ({criterion})", color=colour, marker=marker)
+        axes.set(title=title, xlim=(0, 51), ylim=(0, _top(here)), xticks=range(0, 51, 10))
+        axes.set(xlabel=style.LABELS["share"], ylabel=style.LABELS["accuracy"])
+    for axes in grid.flat[len(stamps) :]:
+        axes.remove()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+_HEIGHTS = ["accuracy", "low", "high"]
+
+
+def _stamps(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """Title and curves of each small plot of `opening`."""
+    where = ["panel", "dataset", "network"]
+    if len(table[where].drop_duplicates()) == 1:
+        numbers = table["examples"].agg(["min", "max"]).unique()
+        (dataset, network) = table[where[1:]].iloc[0]
+        return {
+            f"{dataset}, {network}, ranked on {number:,} images": table[table["examples"] == number]
+            for number in numbers
+        }
+    most = table[table["examples"] == table.groupby(where)["examples"].transform("max")]
+    several = len(most[where].drop_duplicates()) > _MOST_STAMPS
+    groups = most.groupby("panel" if several else where, sort=False)
+    return {key if several else ", ".join(key[1:]): here for key, here in groups}
+
+
+def _top(here: pandas.DataFrame) -> float:
+    """The next ten percent above the highest accuracy."""
+    return 10 * (int(10 * here["accuracy"].max()) + 1)
+
+
+def _with_band(axes: Axes, line: pandas.DataFrame, label: str, **look: object) -> None:
+    """A line with a marker every tenth percent, and its band, which is cut off above the accuracy with nothing off."""
+    axes.plot(line["gone"], 100 * line["accuracy"], label=label, markevery=4, markersize=5, **look)
+    low, high = (100 * line[end].clip(0, line["accuracy"].max()) for end in ("low", "high"))
+    axes.fill_between(line["gone"], low, high, color=look["color"], alpha=0.13, linewidth=0)
 
 
 def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:

@@ -1,72 +1,87 @@
-"""The README's answers, taken from the published reports that say most, so that none is typed by hand.
+"""The README's answers, made of what is published, so that none is typed by hand.
 
-Enters: README.md with places marked for them, and results/published/. Leaves: the same README with each place filled:
-`<!-- opening -->` with the answer in short, one figure and one table, from the report over all panels where that is
-published, `<!-- advice -->` with what to do.
+Enters: README.md with places marked for them, and results/published/. Leaves: the same README with each place filled,
+`<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do, `<!-- speed -->`
+with how much faster networks get, and the picture.
 """
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from lib.study import vocabulary
+from matplotlib import pyplot
 
-PREFERRED = ("paper", "cifar", "quick")  # profiles, of which the first that is published is shown
+from lib.report import advice, curve_figures, opening, style
+from lib.study import claims, panels, profiles
+
+DEMONSTRATION = "quick"  # what is quoted where no panel is published
+PICTURE = Path("docs/answer.png")
 
 
 def filled(readme: str, published: Path) -> str:
     """The README's text with its marked places filled from the folder of published profiles.
 
-    Raises FileNotFoundError where none of `PREFERRED` is there, ValueError for a report without a section it needs.
+    Raises FileNotFoundError where nothing is published that could be quoted.
     """
-    there = [published / name for name in (vocabulary.ALL, *PREFERRED) if (published / name / "report.md").exists()]
-    own = next((folder for folder in there if folder.name != vocabulary.ALL), None)
-    if own is None:
-        raise FileNotFoundError(f"{published} holds no report of {', '.join(PREFERRED)}: publish one")
-    for name, text in {"opening": _opening(there[0]), "advice": _advice(own)}.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        readme = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
+    plans = quoted(published)
+    for name, make in {"opening": _opening, "advice": advice.of, "speed": _speed}.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?( *<!-- /{name} -->)", re.DOTALL)
+        if marked.search(readme):
+            text = make(plans)
+            readme = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
     return readme
 
 
-def _opening(folder: Path) -> str:
-    report = (folder / "report.md").read_text()
-    curves = section(report, "The curves in short", folder)
-    found = [re.search(form, curves, re.MULTILINE) for form in (r"^!\[.*?\]\(.*?\)", r"(?:^\|.*\n?)+")]
-    if not all(found):
-        raise ValueError(f"{folder / 'report.md'} has no figure or no table under 'The curves in short'")
-    answers = section(report, "In short", folder).partition("\n- ")
-    figure, table = (part[0].strip() for part in found)
-    return "\n\n".join([f"- {answers[2].strip()}", figure, table, _source(report, folder)])
+def quoted(published: Path) -> list[profiles.Profile]:
+    """The published profiles that the README quotes: all panels, and where there is none the demonstration. Raises
+    FileNotFoundError where that is not there either."""
+    try:
+        return panels.published(published.parent)[0]
+    except FileNotFoundError:
+        return panels.published(published.parent, [DEMONSTRATION])[0]
 
 
-def _advice(folder: Path) -> str:
-    report = (folder / "report.md").read_text()
-    return f"{section(report, 'What to do', folder)}\n\n{_source(report, folder)}"
+def _opening(plans: Sequence[profiles.Profile]) -> str:
+    folder = Path(plans[0].folder)
+    report = folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md"
+    verdicts = claims.judged(opening.blocks(plans))
+    parts = [opening.answer(plans), f"![{CAPTION}]({PICTURE.as_posix()})"]
+    parts += [opening.table(verdicts, report.as_posix()), f"{opening.NOTE} {_sources(plans)}"]
+    return "\n\n".join(parts)
 
 
-def _source(report: str, folder: Path) -> str:
-    facts = re.search(r"^\*(Profile .*)\*$", report, re.MULTILINE)
-    if not facts:
-        raise ValueError(f"{folder / 'report.md'} has no line that says what it is of (*Profile ...*)")
-    return f"*{facts[1]}. From [its report]({folder.as_posix()}/report.md), which says what all this rests on.*"
+def _speed(plans: Sequence[profiles.Profile]) -> str:
+    return opening.speed(panels.table(plans, "80-cost-costs"))
+
+
+CAPTION = "Test accuracy as units are switched off, the least important first; bands are 95 % intervals over networks."
+
+
+def _sources(plans: Sequence[profiles.Profile]) -> str:
+    links = ", ".join(f"[{plan.name}]({Path(plan.folder).as_posix()}/report.md)" for plan in plans)
+    return f"What it rests on, and in which networks: the report{'s' * (len(plans) > 1)} of {links}."
+
+
+def draw(plans: Sequence[profiles.Profile], folder: Path) -> None:
+    """Saves the picture that the README shows as `PICTURE` in the folder."""
+    style.theme()
+    figure = curve_figures.opening(panels.table(plans, "90-report-curves-units"))
+    style.save(figure, folder / PICTURE.parent, PICTURE.stem, kinds=("png",))
+    pyplot.close(figure)
 
 
 def fill(readme: Path, published: Path) -> None:
-    """Fills the places in the file `readme`, if there is one; aside first, then renamed. Raises what `filled` does."""
+    """Fills the places in the file `readme`, if there is one, and draws its picture; aside first, then renamed. Raises
+    what `filled` does."""
     if not readme.exists():
         return
+    text = filled(readme.read_text(), published)
+    draw(quoted(published), readme.parent)
     aside = readme.with_name(readme.name + ".part")
-    aside.write_text(filled(readme.read_text(), published))
+    aside.write_text(text)
     os.replace(aside, readme)
 
 
-def section(report: str, heading: str, folder: Path) -> str:
-    """What a report says under a heading of the second level, with its links as they are from the root.
-
-    Raises ValueError where there is no such heading.
-    """
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", report, re.MULTILINE | re.DOTALL)
-    if not found:
-        raise ValueError(f"{folder / 'report.md'} has no section {heading!r}")
-    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", rf"]({folder.as_posix()}/\1)", found[1].strip())
+if __name__ == "__main__":
+    fill(Path("README.md"), Path("results/published"))

@@ -1,21 +1,34 @@
 """One look for all figures, readable in grey and for the colour-blind, and how they are saved.
 
 Enters: names of criteria, tables, matplotlib figures. Leaves: colours, dashes, markers and labels; figures saved as PNG
-(for pages) and SVG beside it. Criteria differ by colour, dash and marker alike. Bands and bars show the range over runs
-where there are few of them.
+(for pages) and SVG beside it. A criterion's colour says of what family it is, in every figure the same; within a family
+criteria differ by shade, and all of them by dash and marker, too. Bands and bars show the range over runs where there
+are few of them.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas
-from matplotlib import pyplot
+from matplotlib import colors, pyplot
 from matplotlib.figure import Figure
 
+from lib import importance
 from lib.report import pictures
+from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS
+from lib.study.ceilings import GREEDY, ORACLES
 
-_ALWAYS = ("sq:rand:norm", "sq:norm", "taylorfo", "l2", "random")  # have colours of their own in every figure
+FAMILIES = {  # of criteria -> colour, which also the colour-blind can tell apart
+    "gradients without labels": "#0173b2",
+    "gradients with labels": "#de8f05",
+    "weights": "#029e73",
+    "activations": "#cc78bc",
+    "chance": "#949494",
+    "known afterwards": "#333333",
+}
+_SHADES = (0, 0.45, -0.35, 0.65, -0.55, 0.25, -0.2)  # of a family: lighter by so much, or darker
 MARKERS = "osD^vPX"
 DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
@@ -43,21 +56,30 @@ def theme() -> None:
         "svg.hashsalt": "study",
         "svg.fonttype": "none",  # text stays text, to be searched and restyled, at half the size
         "axes.titlesize": "medium",
+        "axes.spines.left": False,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.edgecolor": "0.6",
+        "grid.color": "0.92",
         "legend.frameon": False,
     }
     seaborn.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
 
 
-def save(figure: Figure, folder: Path, name: str, *, shown: bool = True) -> None:
+def save(
+    figure: Figure, folder: Path, name: str, *, shown: bool = True, kinds: Sequence[str] = ("png", "svg")
+) -> None:
     """Writes `<folder>/<name>.png` and `.svg`, aside first; the same figure gives the same bytes.
 
     Arguments:
+        kinds: which of both to write.
         shown: whether the notebook's cell shows the figure too, as Jupyter does with all that are open at its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    for kind in kinds:
         aside = folder / f"{name}.part.{kind}"
-        figure.savefig(aside, bbox_inches="tight", metadata=metadata)
+        figure.savefig(aside, bbox_inches="tight", metadata=metadata[kind])
         smaller = {"png": pictures.shrunk, "svg": pictures.trimmed}[kind]
         aside.write_bytes(smaller(aside.read_bytes()))
         os.replace(aside, folder / f"{name}.{kind}")
@@ -76,15 +98,32 @@ def with_panels(table: pandas.DataFrame) -> pandas.DataFrame:
     return shown.reset_index(drop=True)
 
 
-def colours(criteria: Sequence[str]) -> list:
-    """A colour for each, for those in most figures always the same; where there are too many for that, by their
-    order."""
-    if len(criteria) > 10:
-        return palette(len(criteria))
-    own = [name for name in _ALWAYS if name in criteria]
-    free = (place for place in range(10) if place >= len(_ALWAYS) or _ALWAYS[place] not in own)
-    places = {name: _ALWAYS.index(name) if name in own else next(free) for name in [*own, *criteria]}
-    return [palette(10)[places[name]] for name in criteria]
+def family(criterion: str) -> str:
+    """Which of `FAMILIES` a criterion is of. Raises ValueError for a name that is none's."""
+    if criterion in (*ORACLES, GREEDY):
+        return "known afterwards"
+    found = importance.parse(criterion)
+    if found.reduction == "random":
+        return "chance"
+    if found.reduction in RIVALS:
+        return "weights" if found.reduction in WEIGHT_RIVALS else "activations"
+    return f"gradients {'with' if found.needs_labels else 'without'} labels"
+
+
+def colours(criteria: Sequence[str]) -> list[tuple[float, float, float]]:
+    """A colour for each: that of its family, in a shade of its own where others of the family come before it."""
+    seen, found = Counter(), []
+    for name in criteria:
+        of = family(name)
+        found.append(_shade(FAMILIES[of], _SHADES[seen[of] % len(_SHADES)]))
+        seen[of] += 1
+    return found
+
+
+def _shade(colour: str, lighter: float) -> tuple[float, float, float]:
+    """The colour mixed with white, or by less than 0 with black."""
+    end = 1.0 if lighter > 0 else 0.0
+    return tuple(part + abs(lighter) * (end - part) for part in colors.to_rgb(colour))
 
 
 def palette(count: int) -> list:

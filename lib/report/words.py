@@ -33,3 +33,8 @@ def listed(parts: Iterable[str]) -> str:
 def capital(text: str) -> str:
     """With a capital first letter."""
     return text[:1].upper() + text[1:]
+
+
+def counted(number: int, what: str) -> str:
+    """How many: "1 network", "3 networks"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -17,3 +17,7 @@ def test_lists_and_ranges():
     assert words.spread(pandas.Series([0.3, 0.1]), ".1f") == "0.1 to 0.3"
     assert words.spread(pandas.Series([0.31, 0.29]), ".1f") == "0.3"
     assert words.capital("what it says") == "What it says" and words.capital("") == ""
+
+
+def test_what_is_counted_is_one_or_several():
+    assert [words.counted(number, "network") for number in (1, 2, 1000)] == ["1 network", "2 networks", "1,000 networks"]

@@ -1,0 +1,125 @@
+"""report.opening: the answer is what the tables hold, and what they do not hold is not said."""
+
+import made_up_panels
+import pandas
+import pytest
+
+from lib.report import opening
+from lib.study import panels
+
+NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
+
+
+def measured(own, weights):
+    """Of three networks, at .1 less and more than these means."""
+    rows = [
+        ("p", "digits", "vgg8", seed, name, mean + (seed - 1) / 10)
+        for seed in range(3)
+        for name, mean in (("sq:rand:norm", own), ("l2", weights))
+    ]
+    return pandas.DataFrame(rows, columns=["panel", "dataset", "network", "seed", "criterion", "auc_relative"])
+
+
+def verdicts(*rows):
+    return pandas.DataFrame([NUMBERS | row for row in rows])
+
+
+def tuned(own, weights):
+    rows = [("a", 0, "sq:rand:norm", own), ("a", 0, "l2", weights), ("a", 1, "sq:rand:norm", 0.5), ("a", 1, "l2", 0.51)]
+    table = pandas.DataFrame(rows, columns=["network", "seed", "criterion", "after"])
+    return table.assign(dataset="digits", of="macs", budget=0.5, training="fine-tuned")
+
+
+@pytest.mark.parametrize(
+    ("own", "weights", "begins", "ends"),
+    [
+        (0.6, 0.3, "**Yes: ranked without labels, by random gradients, a network keeps 2.0 times the accuracy",
+         "relative auc 0.60 by `sq:rand:norm` against 0.30 by `l2`, ahead in all 3 networks."),
+        (0.3, 0.6, "**Not better than by the size of weights: ranked without labels, by random gradients, a network keeps"
+         " 0.5 times the", "ahead in none of 3 networks."),
+        (0.5, 0.5, "**Not better than by the size of weights: ranked without labels, by random gradients, a network keeps"
+         " as much accuracy as it keeps when", "ahead in none of 3 networks."),
+    ],
+)  # fmt: skip
+def test_the_answer_is_by_how_much_it_beats_the_size_of_weights(own, weights, begins, ends):
+    said = opening.without_labels(measured(own, weights))
+    assert said.startswith(begins) and said.endswith(ends)
+
+
+def test_without_both_criteria_there_is_no_answer():
+    assert opening.without_labels(measured(0.5, 0.4)[lambda rows: rows["criterion"] == "l2"]) == ""
+    assert opening.labels(pandas.DataFrame()) == opening.after(pandas.DataFrame()) == ""
+    assert opening.repaired(pandas.DataFrame()) == opening.rank_by(pandas.DataFrame()) == ""
+    assert opening.table(pandas.DataFrame()) == opening.speed(pandas.DataFrame()) == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"verdict": "supported"}, "Labels add nothing that we could see: random gradients were 0.100 ahead of label "
+         "gradients of the same length, in 2 of 3 networks."),
+        ({"verdict": "contradicted", "effect": -0.02, "ahead": 0}, "Labels do add something: random gradients were 0.020 "
+         "behind label gradients of the same length, in all 3 networks."),
+        ({"verdict": "open", "effect": 0.0001}, "Whether labels add anything is open: random gradients were level with "
+         "label gradients of the same length."),
+    ],
+)  # fmt: skip
+def test_what_labels_add_is_the_verdict(row, said):
+    assert opening.labels(verdicts({"claim": "C3"} | row)) == said
+
+
+@pytest.mark.parametrize(
+    ("own", "weights", "said", "advised"),
+    [
+        (0.6, 0.7, "**After fine-tuning the size of weights is ahead**, in all 2 networks: mean accuracy 55.0 % by "
+         "`sq:rand:norm`, 60.5 % by `l2`.", "**If you fine-tune, rank by `l2`**: it ended 5.5 points above `sq:rand:norm`."),
+        (0.7, 0.6, "**After fine-tuning `sq:rand:norm` is still ahead**, in 1 of 2 networks: mean accuracy 60.0 % by "
+         "`sq:rand:norm`, 55.5 % by `l2`.", "**If you fine-tune, rank by `sq:rand:norm`**: it ended 4.5 points above `l2`."),
+        (0.61, 0.6, "**After fine-tuning both end alike**: mean accuracy 55.5 % by `sq:rand:norm`, 55.5 % by `l2`.",
+         "**If you fine-tune, either will do**: `l2`, which needs no images, ends where `sq:rand:norm` does."),
+    ],
+)  # fmt: skip
+def test_after_fine_tuning_it_may_be_another(own, weights, said, advised):
+    table = tuned(own, weights)
+    fresh = table.assign(training="from scratch", after=0.0)
+    assert opening.after(pandas.concat([table, fresh])) == said and opening.rank_by(table) == advised
+
+
+def test_after_repair_it_is_set_beside_weights():
+    said = opening.repaired(verdicts({"claim": "C12", "effect": -0.05, "ahead": 1}))
+    assert said.endswith(" `sq:rand:norm` is 0.050 behind `l2`, in 2 of 3 networks.")
+
+
+def test_claims_have_a_mark_and_link_to_where_they_are_told():
+    rows = verdicts(
+        {"claim": "C1", "verdict": "supported", "close": True},
+        {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
+    )
+    assert opening.table(rows, "report.md").splitlines()[2:] == [
+        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3 networks |",
+        "| [C2](report.md#the-claims) | One | ○ too few networks | +0.100 | 1 of 1 network |",
+    ]
+
+
+def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
+    made_up_panels.study(root)
+    made_up_panels.publish(root / "results", "one", "two", "demo")
+    plans, _ = panels.published()
+    assert opening.limit(plans) == (
+        "Measured on 7 trained networks (cifar100: resnet20; cifar10: resnet20 and vgg19). It says nothing of other data "
+        "and networks."
+    )
+    said = opening.answer(plans)
+    assert said.startswith("**Yes: ranked without labels, by random gradients, a network keeps 1.4 times the accuracy")
+    assert "fine-tuning" not in said  # which these have not measured
+    toys, _ = panels.published(names=["demo"])
+    assert opening.limit(toys).endswith("These images have 8x8 pixels and the networks are tiny: a first look.")
+
+
+def test_how_much_faster_is_said_of_every_network():
+    rows = [(0, 0.0, 10.0, 100.0, 200), (0, 0.5, 9.0, 60.0, 100), (0, 0.75, 1.0, 1.0, 1)]
+    costs = pandas.DataFrame(rows, columns=["seed", "budget", "latency_1_ms", "latency_64_ms", "parameters"])
+    assert opening.speed(costs.assign(panel="p", dataset="digits", network="vgg8")) == (
+        "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one) and 50 % of the "
+        "parameters, on the processor that the report names."
+    )
