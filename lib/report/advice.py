@@ -11,7 +11,7 @@ import numpy
 import pandas
 
 from lib.report import opening
-from lib.report.words import listed, on_images, spread
+from lib.report.words import on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
@@ -46,8 +46,8 @@ def advice(
     repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
 ) -> str:
-    """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels add,
-    how far one can go and what a repair gives, what to do where networks are trained on, and what ranking costs.
+    """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels
+    add, how far one can go and what a repair gives, what to do where networks are trained on, and what ranking costs.
 
     Arguments:
         scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
@@ -89,8 +89,13 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
     if helping:
         most = max(gain.max() for gain in gains)
-        return f"**Use labels where you have few images**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
-    return f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."
+        return (
+            f"**Use labels where you have few images**: on {on_images(helping)} they added up to {most:.2f} "
+            f"of relative auc."
+        )
+    return (
+        f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."
+    )
 
 
 def _vectors(sources: pandas.DataFrame) -> str:
@@ -120,7 +125,8 @@ def _how_far(lines: pandas.DataFrame) -> str:
     ]
     own, weights = (spread(pandas.DataFrame(gone)[name], ".0f") for name in (RECOMMENDED, WEIGHTS))
     return (
-        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy were left with {own} % of the units "
+        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy were left with {own} % of "
+        f"the units "
         f"off ({weights} % by `{WEIGHTS}`)."
     )
 
@@ -140,10 +146,12 @@ def _repair(repaired: pandas.DataFrame) -> str:
     if repaired.empty or RECOMMENDED not in set(repaired["criterion"]):
         return ""
     own = measurements.on_most_examples(repaired[repaired["criterion"] == RECOMMENDED])
-    kept, unkept = (
-        (100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"]).mean() for end in ("_repaired", "")
+    kept, unkept = ((100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"]).mean() for end in ("_repaired", ""))
+    words = (
+        "Estimate BatchNorms anew afterwards, which takes no labels"
+        if kept > unkept
+        else "Leave BatchNorms as they are"
     )
-    words = "Estimate BatchNorms anew afterwards, which takes no labels" if kept > unkept else "Leave BatchNorms as they are"
     return (
         f"{words}: with a quarter of the units off networks kept {kept:.0f} % of their accuracy with such a repair, "
         f"{unkept:.0f} % without."
@@ -155,7 +163,8 @@ def _cost(seconds: pandas.DataFrame) -> str:
     if not {RECOMMENDED, WEIGHTS} <= set(means.index):
         return ""
     return (
-        f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} images on "
+        f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} "
+        f"images on "
         f"this study's machine, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
     )
 

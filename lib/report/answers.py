@@ -1,26 +1,28 @@
-"""The report's question answered in words: sentences made of its tables.
+"""The answer that each section of a report begins with, in words: sentences made of its tables.
 
 Enters: tables that notebooks save, without those that a profile has not. Leaves: Markdown, in which every number comes
 from a table or from the rules of the verdicts, and every judgement from a verdict or from which number is larger or has
-which sign.
+which sign. The answer comes first, then its evidence, then its limit.
 """
 
 import pandas
 
-from lib.report import claim_answers, tables
-from lib.report.words import capital, listed, on_images, spread
+from lib.report import claim_answers, opening, tables
+from lib.report.words import listed, of_networks, spread
 from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
-from lib.study.columns import PANEL
+from lib.study.columns import RUN
 from lib.study.finetuning import DISTILLED, FRESH, TUNED, in_words
+from lib.study.statistics import MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
-_OTHERWISE = {DISTILLED: "without labels", FRESH: "from scratch"}  # how the same networks are trained, too
+_OTHERWISE = {DISTILLED: "without labels, on the whole network's answers", FRESH: "from scratch"}
+_LEVEL = 0.0005  # a difference that tables round to 0
 
 
-def in_short(
+def by_section(
     *,
     free: pandas.DataFrame = NOTHING,
     labelled: pandas.DataFrame = NOTHING,
@@ -34,82 +36,76 @@ def in_short(
     agreement: pandas.DataFrame = NOTHING,
     contrasts: pandas.DataFrame = NOTHING,
     single: pandas.DataFrame = NOTHING,
-) -> str:
-    """A Markdown list of what the tables say of the recommended criterion, of normalising and of labels, of the claims
-    and of the paper's curves; "" where they say nothing of it.
+) -> dict[str, str]:
+    """What to say first in each section, by its notebook, or, of the sections in front, by its heading; sections of
+    which the tables say nothing are not there.
 
     Arguments:
         free, labelled: summaries (as of `measurements.summaries`) of criteria that need no labels, and of those that
             do, on as many examples.
         verdicts, parts, behind: of `claims.verdicts`, `claims.parts` and `claims.secondary`.
         numbers: of `mean_curves.in_numbers`, with those of `tested.standard_errors`.
-        tuned: of `finetuning.recovery`.
+        tuned: of `finetuning.summary`.
         together: of `joint_effects.means`.
         headroom: of `headroom.means`.
         agreement, single: of `paper.agreement` and `paper.single_runs`.
         contrasts: of `claims.beside_paper`.
     """
-    said = [_standing(free, labelled), _anything_better(free), _left_to_gain(headroom), _what_can_go(free)]
-    said += [claim_answers.normalising(verdicts, parts, behind)]
-    said += [answer(verdicts, parts) for answer in (claim_answers.labels, claim_answers.one_vector)]
-    said += [_after_fine_tuning(tuned), _alarm(together), claim_answers.all_claims(verdicts), _how_sure(numbers)]
-    said += [beside_paper(agreement, contrasts, single)]
-    return "\n".join(f"- {sentences}" for sentences in said if sentences)
+    said = {
+        "The curves in short": [_what_can_go(free), _how_sure(numbers)],
+        "The best label-free criteria": [_best_with_labels(free, labelled)],
+        "12-first-experiments": [opening.labels(verdicts)],
+        "15-replication": [beside_paper(agreement, contrasts, single)],
+        "20-normalization": [claim_answers.normalising(verdicts, behind)],
+        "30-sign": [claim_answers.one(verdicts, "C2"), claim_answers.one(verdicts, "C10")],
+        "40-label-scarcity": [claim_answers.one(verdicts, "C4")],
+        "50-gradient-source": [claim_answers.one_vector(verdicts, parts)],
+        "60-rivals": [_anything_better(free)],
+        "65-repair": [opening.repaired(verdicts), claim_answers.one(verdicts, "C11")],
+        "70-oracle": [_left_to_gain(headroom), _alarm(together)],
+        "80-cost": [opening.after(tuned), _sizes(tuned), _otherwise(tuned), claim_answers.one(verdicts, "C8")],
+    }
+    whole = {section: " ".join(filter(None, sentences)) for section, sentences in said.items()}
+    return {section: words for section, words in whole.items() if words}
 
 
-def _standing(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
-    if not _has_recommended(free):
+# ---- criteria -----------------------------------------------------------------------------------------------------
+
+
+def _best_with_labels(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str:
+    if not _has_recommended(free) or labelled.empty:
         return ""
-    means = _means(free)
-    own = means[RECOMMENDED]
-    there = {name: words for name, words in BASELINES.items() if name in means}
-    sides = {"better": [name for name in there if own > means[name]]}
-    sides |= {"no better": [name for name in there if name not in sides["better"]]}
-    answer = [
-        f"{side} than " + listed(f"by {there[name]} (`{name}`: {means[name]:.3f})" for name in names)
-        for side, names in sides.items()
-        if names
-    ]
-    opening = f"**Can you tell without labels?** {capital(', but '.join(answer))}" if answer else "**Without labels**"
-    said = f"{opening}: `{RECOMMENDED}`, which needs none, has a mean relative auc of {own:.3f}, scored on "
-    said += f"{free.loc[free['criterion'] == RECOMMENDED, 'used'].max():,} images."
-    return " ".join(filter(None, [said, _best_with_labels(own, labelled)]))
+    best, count = _means(labelled).index[0], labelled["criterion"].nunique()
+    found = _beside(pandas.concat([free, labelled[labelled["criterion"] == best]]), best)
+    return f"With labels the best of {count} criteria, `{best}`, is {found}."
 
 
 def _anything_better(free: pandas.DataFrame) -> str:
     if not _has_recommended(free) or free["criterion"].nunique() < 2:
         return ""
     means = _means(free)
-    parts = [_place(means), _best_by_weights(free, means[RECOMMENDED]), _by_cost(free)]
-    return f"**Is anything better without labels?** {' '.join(filter(None, parts))}"
+    return " ".join(filter(None, [_place(free, means), _best_by_weights(free), _by_cost(free)]))
 
 
-def _best_by_weights(free: pandas.DataFrame, own: float) -> str:
+def _place(free: pandas.DataFrame, means: pandas.Series) -> str:
+    best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
+    if best == RECOMMENDED:
+        return f"**No: `{RECOMMENDED}` is the best of {len(means)} criteria that need no labels.**"
+    sure = "a little" if means[best] - means[RECOMMENDED] < MARGIN else "some"
+    return (
+        f"**Yes, {sure}: `{RECOMMENDED}` is number {place} of {len(means)} criteria that need no labels**; the best, "
+        f"`{best}`, is {_beside(free, best)}."
+    )
+
+
+def _best_by_weights(free: pandas.DataFrame) -> str:
     """Of the best criterion that looks at weights and at no image, chance left out, if there is one."""
     blind = free[(free["used"] == 0) & ~free["criterion"].str.match("random(:|$)")]
     if blind.empty:
         return ""
-    best, value = next(_means(blind).items())
-    both = free[free["criterion"].isin([best, RECOMMENDED])]
-    by_panel = both.pivot_table(index=PANEL, columns="criterion", values="auc_relative")
-    ahead = int((by_panel[best] > by_panel[RECOMMENDED]).sum())
-    return (
-        f"Of {blind['criterion'].nunique()} that look at weights alone the best, `{best}`, has {value:.3f}, "
-        f"{'more' if value > own else 'no more'} than it, and is ahead on {ahead} of {_panels(by_panel)}."
-    )
-
-
-def _panels(table: pandas.DataFrame) -> str:
-    return f"{len(table)} networks (means over their seeds)" if len(table) > 1 else "1 network (its seeds' mean)"
-
-
-def _place(means: pandas.Series) -> str:
-    best, place = means.index[0], list(means.index).index(RECOMMENDED) + 1
-    if best == RECOMMENDED:
-        return f"Not in the mean: it is the best of {len(means)} criteria that take none."
-    return (
-        f"Among {len(means)} criteria that take none it is in place {place}; the best, `{best}`, has {means[best]:.3f}."
-    )
+    best = _means(blind).index[0]
+    of = blind["criterion"].nunique()
+    return f"The best of {of} that look at weights alone, `{best}`, is {_beside(free, best)}."
 
 
 def _by_cost(free: pandas.DataFrame) -> str:
@@ -120,20 +116,23 @@ def _by_cost(free: pandas.DataFrame) -> str:
     means = board["auc_relative_macs"].dropna().sort_values(ascending=False)
     if RECOMMENDED not in means:
         return ""
-    place = f"{list(means.index).index(RECOMMENDED) + 1} of {len(means)}"
-    best = "" if means.index[0] == RECOMMENDED else f" (the best, `{means.index[0]}`, has {means.iloc[0]:.3f})"
+    place, lead = list(means.index).index(RECOMMENDED) + 1, means.iloc[0] - means[RECOMMENDED]
+    best = "" if place == 1 else f", {lead:.3f} behind `{means.index[0]}`"
     return (
-        f"Over the first quarter of the multiply-adds that go, instead of half of the units, it has "
-        f"{means[RECOMMENDED]:.3f} and place {place}{best}."
+        f"Counted in multiply-adds instead of units, over the first quarter, it is number {place} of "
+        f"{len(means)}{best}."
     )
 
 
-def _best_with_labels(own: float, labelled: pandas.DataFrame) -> str:
-    if labelled.empty:
-        return ""
-    means = _means(labelled)
-    best, side = means.index[0], "more" if means.iloc[0] > own else "no more"
-    return f"Of {len(means)} that need labels, on as many, the best, `{best}`, has {means[best]:.3f}, {side} than it."
+def _beside(table: pandas.DataFrame, name: str) -> str:
+    """By how much, and in how many trained networks, a criterion is ahead of the recommended one."""
+    both = table[table["criterion"].isin([name, RECOMMENDED])]
+    values = both.pivot_table(index=list(RUN), columns="criterion", values="auc_relative").dropna()
+    leads = values[name] - values[RECOMMENDED]
+    if abs(leads.mean()) < _LEVEL:
+        return "level with it"
+    side, count = ("ahead of it", (leads > 0).sum()) if leads.mean() > 0 else ("behind it", (leads < 0).sum())
+    return f"{side} by {abs(leads.mean()):.3f}, in {of_networks(int(count), len(leads))}"
 
 
 def _has_recommended(table: pandas.DataFrame) -> bool:
@@ -148,14 +147,14 @@ def _left_to_gain(headroom: pandas.DataFrame) -> str:
     """How far it goes to the best of the orders that are known only afterwards."""
     if not _has_recommended(headroom):
         return ""
-    means = headroom.groupby("criterion")[["auc_relative", "furthest"]].mean()
-    tops, there = ([name for name in names if name in means.index] for names in (CEILINGS, (RECOMMENDED, "l2")))
-    aucs = listed(f"`{name}`: {means.loc[name, 'auc_relative']:.3f}" for name in tops)
-    ways = listed(f"`{name}` {100 * means.loc[name, 'furthest']:.0f} %" for name in there)
-    beyond = " (above 100 %: further than any of these orders)" if (means.loc[there, "furthest"] > 1).any() else ""
+    means = headroom.groupby("criterion")["furthest"].mean()
+    ways = [f"`{name}` {100 * means[name]:.0f} %" for name in (RECOMMENDED, "l2") if name in means]
+    tops = listed(f"`{name}`" for name in CEILINGS if name in means)
+    beyond = " (more than 100 %: further than any of them)" if means[RECOMMENDED] > 1 else ""
     return (
-        f"**How much is left to gain?** Of the way from chance to the best order that is known only afterwards, from "
-        f"the oracle's images ({aucs}), criteria go, in the mean over networks: {ways}{beyond}."
+        f"Of the way from chance to the best order that one can know only afterwards ({tops}), "
+        f"{' and '.join(ways)} are "
+        f"made{beyond}."
     )
 
 
@@ -166,48 +165,9 @@ def _what_can_go(free: pandas.DataFrame) -> str:
     kept = {share: (own[f"accuracy_{share}pct"] / own["accuracy_unpruned"]).mean() for share in (10, 25, 50)}
     shares, left = listed(map(str, kept)), listed(f"{100 * value:.0f}" for value in kept.values())
     return (
-        f"**Which can go?** Those that it ranks lowest: with {shares} % of all units off a network keeps on average "
-        f"{left} % of its accuracy."
+        f"With {shares} % of the units off, those that `{RECOMMENDED}` ranks lowest, a network keeps {left} "
+        f"% of its accuracy."
     )
-
-
-def _after_fine_tuning(tuned: pandas.DataFrame) -> str:
-    if not _has_recommended(tuned):
-        return ""
-    budgets = tuned.groupby(["of", "budget"], sort=False)
-    first, *others = [_after_budget(of, budget, here) for (of, budget), here in budgets if _has_recommended(here)]
-    return f"**After fine-tuning** {' '.join([first, *map(capital, others)])}"
-
-
-def _after_budget(of: str, budget: float, here: pandas.DataFrame) -> str:
-    """What is said of the networks that lost as much of one resource; they differ in the other."""
-    ends = {how: _by_panel(here[here["training"] == how], "after") for how in (TUNED, DISTILLED, FRESH)}
-    tuned = ends[TUNED]
-    there = [name for name in BASELINES if name in tuned]
-    shown = []
-    for panel, row in tuned.iterrows():
-        beside = [f"`{name}`: {100 * row[name]:.1f}" for name in there]
-        for how, said in _OTHERWISE.items():
-            if RECOMMENDED in ends[how]:
-                beside.append(f"the same network {said}: {100 * ends[how].loc[panel, RECOMMENDED]:.1f}")
-        shown.append(
-            f"{100 * row[RECOMMENDED]:.1f} % on {', '.join(panel)}" + (f" ({', '.join(beside)})" if beside else "")
-        )
-    said = f"networks that it shrank by {in_words(of, budget)} have a mean accuracy of {listed(shown)}."
-    if not there:
-        return said
-    ahead = listed(f"`{name}` on {int((tuned[RECOMMENDED] > tuned[name]).sum())}" for name in there)
-    column, one = {"macs": ("parameters", "parameter"), "parameters": ("multiply_adds", "multiply-add")}[of]
-    left = _by_panel(here[here["training"] == TUNED], column)
-    sizes = listed(f"`{name}` {(left[name] / left[RECOMMENDED]).mean():.1f}" for name in there)
-    return (
-        f"{said} They are not alike in size: per {one} that it keeps, {sizes}. It is ahead of {ahead}, of "
-        f"{_panels(tuned)}."
-    )
-
-
-def _by_panel(table: pandas.DataFrame, column: str) -> pandas.DataFrame:
-    return table.pivot_table(index=PANEL, columns="criterion", values=column, sort=False)
 
 
 def _alarm(together: pandas.DataFrame) -> str:
@@ -219,9 +179,9 @@ def _alarm(together: pandas.DataFrame) -> str:
     most = own[joint_effects.TOGETHER].max()
     where = listed(own["dataset"] + ", " + own["network"])
     return (
-        f"**An alarm**: units that it ranks lowest matter together. With a tenth of all units off at once the squared "
-        f"change of the output is up to {most:.1f} times the sum of their single squared changes ({where}; an alarm "
-        f"from {failures.LIMITS['together']} on)."
+        f"**But units that it ranks lowest matter together** ({where}): a tenth of all units off at once change the "
+        f"output up to {most:.1f} times as much as the sum of their single changes (squared; above "
+        f"{failures.LIMITS['together']} counts as a failure)."
     )
 
 
@@ -229,29 +189,54 @@ def _how_sure(numbers: pandas.DataFrame) -> str:
     own = numbers[numbers["criterion"] == RECOMMENDED] if "standard_error" in numbers else NOTHING
     if own.empty:
         return ""
-    panels = [
-        f"{row.test_images:,.0f} test images leave it uncertain by {row.standard_error:.3f} ({row.dataset}, "
-        f"{row.network})"
-        for row in own.itertuples()
-    ]
-    return (
-        f"**How sure is a single number?** Of the relative auc of one curve of `{RECOMMENDED}`: {'; '.join(panels)}. "
-        f"That is a standard error, rather too large. All networks are tested on the same images, so that no interval "
-        f"over networks contains it; much of it cancels in differences between criteria."
-    )
+    error, images = spread(own["standard_error"], ".3f"), spread(own["test_images"], ",.0f")
+    return f"One curve's relative auc has a standard error of {error}, from {images} test images."
+
+
+# ---- after fine-tuning --------------------------------------------------------------------------------------------
+
+
+def _sizes(tuned: pandas.DataFrame) -> str:
+    """What networks keep besides what the budget is of, beside the recommended criterion's."""
+    if not _has_recommended(tuned):
+        return ""
+    said = []
+    for (of, budget), here in tuned[tuned["training"] == TUNED].groupby(["of", "budget"], sort=False):
+        column, words = {"macs": ("parameters", "parameters"), "parameters": ("multiply_adds", "multiply-adds")}[of]
+        left = here.pivot_table(index=list(RUN), columns="criterion", values=column)
+        there = [name for name in BASELINES if name in left and RECOMMENDED in left]
+        ratios = [f"`{name}` keeps {(left[name] / left[RECOMMENDED]).mean():.2f}" for name in there]
+        if ratios:
+            said.append(f"without {in_words(of, budget)} {listed(ratios)} times as many {words} as `{RECOMMENDED}`")
+    return f"Their networks are not alike in size: {'; '.join(said)}." if said else ""
+
+
+def _otherwise(tuned: pandas.DataFrame) -> str:
+    """How much higher or lower the recommended criterion's networks end that are trained in another way."""
+    if not _has_recommended(tuned):
+        return ""
+    own = tuned[tuned["criterion"] == RECOMMENDED]
+    ends = own.pivot_table(index=[*RUN, "of", "budget"], columns="training", values="after")
+    gaps = {how: 100 * (ends[how] - ends[TUNED]).mean() for how in _OTHERWISE if how in ends and TUNED in ends}
+    if not gaps:
+        return ""
+    each = (f"{abs(gap):.1f} points {'higher' if gap > 0 else 'lower'} {_OTHERWISE[how]}" for how, gap in gaps.items())
+    return f"Trained otherwise, its networks end {listed(each)}."
+
+
+# ---- beside the paper ---------------------------------------------------------------------------------------------
 
 
 def beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
-    """Whether the paper's curves come out again, from tables as of `in_short`; "" where they say nothing of it."""
+    """Whether the paper's curves come out again, from tables as of `by_section`; "" where they say nothing of it."""
     shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
     if shown.empty:
         return ""
-    panels = [
-        f"{listed(f'{rho:.2f}' for rho in here['spearman'])} on {on_images(here['examples'])} ({', '.join(names)})"
-        for names, here in shown.groupby(["dataset", "network"], sort=False)
-    ]
-    said = "**Do the paper's curves come out again?** Its criteria's aucs and ours have a rank correlation of "
-    return " ".join(filter(None, [f"{said}{'; '.join(panels)}.", _signs(contrasts), _single_runs(single)]))
+    mean = shown["spearman"].mean()
+    word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
+    said = f"**{word}: its order of criteria and ours have a rank correlation of {spread(shown['spearman'], '.2f')}**"
+    more = " (depending on the number of images)" if len(shown) > 1 else ""
+    return " ".join(filter(None, [f"{said}{more}.", _signs(contrasts), _single_runs(single)]))
 
 
 def _signs(contrasts: pandas.DataFrame) -> str:
@@ -262,13 +247,12 @@ def _signs(contrasts: pandas.DataFrame) -> str:
     shown = contrasts[deciding & contrasts["paper"].notna()]
     if shown.empty:
         return ""
-    same, names = int((shown["effect"] * shown["paper"] > 0).sum()), listed(shown["claim"].unique())
-    said = f"Of {len(shown)} differences that its curves show for claims of a difference ({names}), {same} have the "
-    said += "same sign here."
+    same = int((shown["effect"] * shown["paper"] > 0).sum())
+    said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here."
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
     for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
         where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())
-        said += f" Each of our {blocks} {network}s has the other sign in {len(other)}: {where}."
+        said += f" The other sign in each of our {blocks} {network}s: {where}."
     return said
 
 
@@ -278,10 +262,9 @@ def _single_runs(single: pandas.DataFrame) -> str:
         return ""
     here, there = (spread(100 * shown[column], ".0f") for column in ("disagree", "disagree_paper"))
     return (
-        f"One run per curve tells little of small differences: that between two criteria varies from one of our "
-        f"networks to the next with a standard deviation of {spread(shown['sd'], '.3f')} in relative auc. Two of our "
-        f"networks put {here} % of the pairs of the paper's criteria in opposite orders, the paper's run and one of "
-        f"ours {there} % (from one number of images to another)."
+        f"One run per curve, as in the paper, tells little of small differences: two of our networks put {here} "
+        f"% of the "
+        f"pairs of criteria in opposite orders, the paper's run and one of ours {there} %."
     )
 
 

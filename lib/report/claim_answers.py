@@ -4,77 +4,64 @@ Enters: the tables of `study.claims`. Leaves: sentences, in which every number c
 the verdicts, and every judgement from a verdict.
 """
 
-from collections.abc import Mapping
-
 import pandas
 
-from lib.report import claim_tables
-from lib.report.words import capital, listed, on_images, signed
-from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
-
-_MARGIN = f"the margin of {MARGIN} in relative auc"
+from lib.report.words import listed, of_networks, on_images, signed
+from lib.study.statistics import MARGIN, TOO_FEW
 
 
-def normalising(verdicts: pandas.DataFrame, parts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
-    """What the same length for every example does (C1), by criterion and number of images, and to random gradients."""
+def normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
+    """What the same length for every example does (C1), and what to random gradients."""
     if (claim := _claim(verdicts, "C1")) is None:
         return ""
     does = {
-        "supported": "It helps",
-        "contradicted": "It harms",
-        "open": "It neither surely helps nor surely harms",
-        TOO_FEW: "Networks are too few to test whether it helps",
+        "supported": "helps",
+        "contradicted": "harms",
+        "open": "neither surely helps nor surely harms",
+        TOO_FEW: "was measured in too few networks to say whether it helps",
     }
-    said = f"**Does the same length for every example help?** {does[claim['verdict']]} label gradients: "
-    said += _effect(claim) + _by_reduction(parts, "C1") + _by_number(parts, "C1")
+    said = f"**The same length for every example {does[claim['verdict']]} label gradients**: "
+    said += _effect(claim)
     rows = behind[(behind["claim"] == "C1") & behind["label"].str.contains(":rand")] if len(behind) else behind
     if not len(rows):
         return said
-    ends = f"from {signed(rows['effect'].min())} to {signed(rows['effect'].max())} among them"
-    sure = int((rows["p_holm"] < LEVEL).sum())
-    found = f"{sure} of them with an adjusted p below {LEVEL}"
-    if rows["smallest_p_holm"].min() >= LEVEL:
-        found = f"too few trained networks for an adjusted p below {LEVEL}"
     mean = signed(rows["effect"].mean())
-    return f"{said} To random gradients it adds {mean} on average of {len(rows)} single contrasts ({ends}; {found})."
-
-
-def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
-    """What labels are worth (C3), by number of images."""
-    worth = {
-        "supported": f"No more than {_MARGIN}",
-        "contradicted": f"More than {_MARGIN}",
-        "open": f"Whether they are worth more than {_MARGIN} is open",
-        TOO_FEW: f"Networks are too few to tell whether they are worth more than {_MARGIN}",
-    }
-    compared = ". Random gradients minus those of labels, all of the same length"
-    return _nothing_lost("C3", "What are labels worth?", worth, compared, verdicts, parts)
+    return (
+        f"{said} With random gradients, whose lengths differ little, it changes {mean} (the mean of "
+        f"{len(rows)} contrasts)."
+    )
 
 
 def one_vector(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """Whether one random vector per image is enough (C6), by number of images."""
+    if (claim := _claim(verdicts, "C6")) is None:
+        return ""
     lost = {
-        "supported": f"On average over numbers of images it loses no more than {_MARGIN}",
-        "contradicted": f"On average over numbers of images it loses more than {_MARGIN}",
-        "open": f"On average over numbers of images it is open whether it loses more than {_MARGIN}",
-        TOO_FEW: f"Networks are too few to tell whether it loses more than {_MARGIN}",
+        "supported": f"Yes, one random vector per image is enough: it loses no more than {MARGIN}",
+        "contradicted": f"No, one random vector per image is not enough on every number of images: it loses "
+        f"more than {MARGIN}",
+        "open": f"Whether one random vector per image is enough is open: it may lose more than {MARGIN}",
+        TOO_FEW: "Networks are too few to tell whether one random vector per image is enough",
     }
-    compared = ", against one vector per class"
-    return _nothing_lost("C6", "Is one random vector per image enough?", lost, compared, verdicts, parts)
+    against = "against one vector per class"
+    return f"**{lost[claim['verdict']]} {against}**: {_effect(claim)}{_by_number(parts, 'C6')}"
 
 
-def _nothing_lost(
-    name: str,
-    question: str,
-    answers: Mapping[str, str],
-    compared: str,
-    verdicts: pandas.DataFrame,
-    parts: pandas.DataFrame,
-) -> str:
-    """The answer to a claim that nothing is lost, by its verdict; then what was compared, and the numbers."""
+_VERDICTS = {
+    "supported": "Yes",
+    "contradicted": "No",
+    "open": "Open",
+    TOO_FEW: "Too few networks to tell",
+}
+
+
+def one(verdicts: pandas.DataFrame, name: str) -> str:
+    """A claim's verdict in a word, then the claim itself and its effect; "" where it is not among the verdicts."""
     if (claim := _claim(verdicts, name)) is None:
         return ""
-    return f"**{question}** {answers[claim['verdict']]}{compared}: {_effect(claim)}{_by_number(parts, name)}"
+    words, _, what = claim["label"].partition(" (the effect is ")
+    unit = f", {what.removesuffix(')')}" if what else " in relative auc"
+    return f"**{_VERDICTS[claim['verdict']]}: {words}.** Effect: {_effect(claim, unit)}"
 
 
 def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
@@ -82,11 +69,11 @@ def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
     return found.iloc[0] if len(found) else None
 
 
-def _effect(claim: pandas.Series) -> str:
+def _effect(claim: pandas.Series, unit: str = " in relative auc") -> str:
     ends = f"95 % interval {signed(claim['low'])} to {signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
     close = ", close" if claim["close"] else ""
-    ahead = f"above 0 in {claim['ahead']} of {claim['blocks']} networks"
-    return f"{signed(claim['effect'])} in relative auc ({ends}{ahead}; {claim['claim']}: {claim['verdict']}{close})."
+    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}"
+    return f"{signed(claim['effect'])}{unit} ({ends}{ahead}; {claim['claim']}{close})."
 
 
 def _by_number(parts: pandas.DataFrame, claim: str) -> str:
@@ -95,37 +82,3 @@ def _by_number(parts: pandas.DataFrame, claim: str) -> str:
     if some.empty:
         return ""
     return f" On {on_images(some['examples'].astype(int))}: {listed(map(signed, some['effect']))}."
-
-
-def _by_reduction(parts: pandas.DataFrame, claim: str) -> str:
-    """What the claim's contrast is for each pair of criteria, as a sentence, by the name of the second."""
-    some = parts[(parts["claim"] == claim) & (parts["pair"] != "")] if len(parts) else parts
-    if some.empty:
-        return ""
-    names = some["pair"].str.partition(" minus ")[2]
-    each = (f"{signed(effect)} for `{name}`" for name, effect in zip(names, some["effect"], strict=True))
-    return f" By criterion: {listed(each)}."
-
-
-def all_claims(verdicts: pandas.DataFrame) -> str:
-    """All claims, by verdict."""
-    said = []
-    for verdict in ("supported", "contradicted", "open", TOO_FEW):
-        rows = verdicts[verdicts["verdict"] == verdict].to_dict("records") if len(verdicts) else []
-        if rows:
-            said.append(f"{verdict}{' to test' if verdict == TOO_FEW else ''}: {'; '.join(map(_one_claim, rows))}")
-    return f"**What holds up?** {capital('. '.join(map(capital, said)))}. {SAME_MACHINE}" if said else ""
-
-
-SAME_MACHINE = (
-    "The same machine gives the same tables; on another, rounding, grown by training, makes other draws of the same "
-    "kind of networks, and verdicts marked as close may turn."
-)
-
-
-def _one_claim(row: dict) -> str:
-    """The claim's words, its name, and what its verdict does not say: which way it points, and whether it is close."""
-    more = [row["claim"]]
-    if row["verdict"] == TOO_FEW:
-        more += [claim_tables.pointing(row), f"{row['ahead']} of {row['blocks']} networks above 0"]
-    return f"{row['label']} ({', '.join([*more, *(['close'] if row['close'] else [])])})"

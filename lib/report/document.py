@@ -9,18 +9,24 @@ lie beside it, and the same as report.html, which needs nothing besides itself.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 from lib.report import notebooks, page, provenance, results, speed, tables
-from lib.report.blocks import Block, Figure
+from lib.report.blocks import Block, Figure, Text
 from lib.study import profiles
 
 
-def write(profile: profiles.Profile, front: Sequence[Block], facts: str = "") -> None:
+def write(
+    profile: profiles.Profile, front: Sequence[Block], facts: str = "", answers: Mapping[str, str] | None = None
+) -> None:
     """Writes report.html and report.md: `front`, then a section per ablation, and where the profile has runs benchmarks
-    and links to every run's files; `facts` says what it is of, by default the profile's grid and seeds.
+    and links to every run's files.
+
+    Arguments:
+        facts: what the report is of, by default the profile's grid and seeds.
+        answers: what a section begins with, by its notebook; what the notebook asks is folded below it.
 
     Its first line, a heading of level 1, is the title. Tables and figures must have been saved before. Raises
     FileNotFoundError for an executed notebook or record that is missing, and ValueError as `notebooks.section` and
@@ -33,7 +39,8 @@ def write(profile: profiles.Profile, front: Sequence[Block], facts: str = "") ->
         raise ValueError(f"a report begins with its title, '# ...', not with {title!r}")
     parts = [first.strip(), _files_of_notebook(results.front(profile), profile)]
     for notebook in profile.notebooks:
-        parts += map(_lowered, _in_markdown(profile, notebooks.section(profile, notebook), numbers))
+        section = _answered(notebooks.section(profile, notebook), (answers or {}).get(notebook, ""))
+        parts += map(_lowered, _in_markdown(profile, section, numbers))
         parts.append(_files_of_notebook(notebook, profile))
     if profile.runs:
         parts += map(_lowered, _in_markdown(profile, speed.benchmarks(profile), numbers))
@@ -43,6 +50,16 @@ def write(profile: profiles.Profile, front: Sequence[Block], facts: str = "") ->
     contents = [f"- [{found.text}](#{found.anchor})" for found in page.contents(f"{head}\n{body}", profile.folder)]
     markdown = "\n".join([head, *contents, "", body])
     results.write({profile.report: html.encode(), profile.report.with_suffix(".md"): markdown.encode()})
+
+
+def _answered(section: Sequence[Block], answer: str) -> list[Block]:
+    """The section with the answer below its heading, and the paragraphs that were there folded below that."""
+    first, *rest = section
+    heading, _, asked = first.markdown.partition("\n") if isinstance(first, Text) else ("", "", "")
+    if not answer or not heading.startswith("# "):
+        return list(section)
+    folded = [page.folded("What is asked, and how", asked.strip())] if asked.strip() else []
+    return [Text("\n\n".join([heading, answer, *folded])), *rest]
 
 
 def _in_markdown(profile: profiles.Profile, blocks: Sequence[Block], numbers: Iterator[int]) -> list[str]:

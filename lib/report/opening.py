@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas
 
 from lib.report import tables
-from lib.report.words import counted, listed, signed
+from lib.report.words import counted, listed, of_networks, signed
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.columns import PANEL, RUN
@@ -26,12 +26,20 @@ def blocks(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
     return pandas.concat([claims.by_block(plan, strict=False) for plan in plans], ignore_index=True)
 
 
-def answer(plans: Sequence[profiles.Profile]) -> str:
-    """The answer in one sentence, then what it rests on, what labels, fine-tuning and repair change, and its limit."""
-    verdicts = claims.judged(blocks(plans))
-    said = [without_labels(over_panels.measured(plans)), labels(verdicts), after(panels.table(plans, "80-cost-summary"))]
+def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str:
+    """The answer in one sentence, then what it rests on, what labels, fine-tuning and repair change, and its limit.
+
+    Arguments:
+        verdicts: of `claims.judged`, over the networks of these profiles.
+    """
+    said = [without_labels(_measured(plans)), labels(verdicts), after(panels.table(plans, "80-cost-summary"))]
     said += [repaired(verdicts), limit(plans)]
     return "\n\n".join(filter(None, said))
+
+
+def _measured(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
+    tables = [plan.tables / f"{name}.csv" for plan in plans for name in over_panels.TABLES]
+    return over_panels.measured(plans) if any(path.exists() for path in tables) else pandas.DataFrame()
 
 
 def without_labels(measured: pandas.DataFrame) -> str:
@@ -40,9 +48,9 @@ def without_labels(measured: pandas.DataFrame) -> str:
     Arguments:
         measured: of `over_panels.measured`.
     """
-    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
-    if not {OWN, WEIGHTS} <= set(values):
+    if "criterion" not in measured or not {OWN, WEIGHTS} <= set(measured["criterion"]):
         return ""
+    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
     values = values[[OWN, WEIGHTS]].dropna()
     own, weights = values.groupby("panel").mean().mean()
     ratio, ahead = own / weights, int((values[OWN] > values[WEIGHTS]).sum())
@@ -53,7 +61,8 @@ def without_labels(measured: pandas.DataFrame) -> str:
     return (
         f"**{verdict}: ranked without labels, by random gradients, a network keeps {kept} when ranked by the size of "
         f"its weights.** That is as units are switched off, the least important first, and nothing is retrained: "
-        f"relative auc {own:.2f} by `{OWN}` against {weights:.2f} by `{WEIGHTS}`, ahead in {_of(ahead, len(values))}."
+        f"relative auc {own:.2f} by `{OWN}` against {weights:.2f} by `{WEIGHTS}`, ahead in "
+        f"{of_networks(ahead, len(values))}."
     )
 
 
@@ -84,7 +93,7 @@ def after(tuned: pandas.DataFrame) -> str:
         return f"**After fine-tuning both end alike**: {both}."
     best, other = sorted((OWN, WEIGHTS), key=lambda name: -means[name])
     lead = f"`{OWN}` is still ahead" if best == OWN else "the size of weights is ahead"
-    return f"**After fine-tuning {lead}**, in {_of(int((runs[best] > runs[other]).sum()), len(runs))}: {both}."
+    return f"**After fine-tuning {lead}**, in {of_networks(int((runs[best] > runs[other]).sum()), len(runs))}: {both}."
 
 
 def rank_by(tuned: pandas.DataFrame) -> str:
@@ -128,8 +137,13 @@ def limit(plans: Sequence[profiles.Profile]) -> str:
     where = dict.fromkeys((run.dataset, run.network) for run in runs)
     datasets = {dataset: [network for name, network in where if name == dataset] for dataset, _ in where}
     named = "; ".join(f"{dataset}: {listed(names)}" for dataset, names in datasets.items())
-    toys = " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""
-    return f"Measured on {counted(len(runs), 'trained network')} ({named}). It says nothing of other data and networks.{toys}"
+    toys = (
+        " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""
+    )
+    return (
+        f"Measured on {counted(len(runs), 'trained network')} ({named}). It says nothing of other data and "
+        f"networks.{toys}"
+    )
 
 
 def table(verdicts: pandas.DataFrame, where: str = "") -> str:
@@ -147,7 +161,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "claim": tables.escape(row["label"].partition(" (")[0]),
             "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
             "effect": _effect(row),
-            "above 0 in": _of(int(row["ahead"]), int(row["blocks"])),
+            "above 0 in": of_networks(int(row["ahead"]), int(row["blocks"])),
         }
         for row in verdicts.to_dict("records")
     ]
@@ -156,7 +170,8 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
 
 
 NOTE = (
-    "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1; of C8 a rank correlation, "
+    "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1; of C8 a rank "
+    "correlation, "
     "of C11 a share."
 )
 
@@ -177,14 +192,7 @@ def _beside(row: dict, other: str) -> str:
         return f"level with {other}"
     ahead, blocks = int(row["ahead"]), int(row["blocks"])
     side, count = ("ahead of", ahead) if row["effect"] > 0 else ("behind", blocks - ahead)
-    return f"{abs(row['effect']):.3f} {side} {other}, in {_of(count, blocks)}"
-
-
-def _of(count: int, of: int) -> str:
-    """"all 3 networks", "2 of 3 networks", "none of 3 networks"."""
-    if count == of > 1:
-        return f"all {of} networks"
-    return f"{count or 'none'} of {counted(of, 'network')}"
+    return f"{abs(row['effect']):.3f} {side} {other}, in {of_networks(count, blocks)}"
 
 
 def speed(costs: pandas.DataFrame) -> str:

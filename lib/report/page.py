@@ -1,7 +1,8 @@
 """A page: Markdown as one HTML file that needs nothing besides itself.
 
 Enters: Markdown, with pictures (PNG) and links relative to a folder. Leaves: HTML with the pictures inside it,
-headings as contents, and tables that scroll in a box of their own. Raw HTML in the Markdown is shown, not obeyed.
+headings as contents, and tables that scroll in a box of their own, which a few lines of script sort and filter. Raw
+HTML in the Markdown is shown, not obeyed, but for what `folded` makes.
 """
 
 import base64
@@ -21,6 +22,7 @@ DENSITY = 150 / 96  # pixels of a saved picture per pixel of the page
 VERDICTS = ("supported", "contradicted", "open")
 TALL = 26  # rows, the header's among them: a table with more scrolls in a box, shorter ones are shown whole
 LONG = 30  # characters: a cell with more needs room, lest it becomes a tower of words
+FOLD = re.compile(r"<details>\n<summary>[^<>]*</summary>|</details>")
 REMARK = re.compile(r"<em>(Data|Files):</em>")  # how a paragraph of links begins
 
 
@@ -52,6 +54,11 @@ def contents(markdown: str, folder: Path) -> list[Heading]:
     return _nested(_read(markdown, folder)[0].headings)
 
 
+def folded(summary: str, markdown: str) -> str:
+    """Markdown that is shown as one line until a reader opens it, here and where code is hosted."""
+    return f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{markdown}\n\n</details>"
+
+
 def plain(markdown: str) -> str:
     """What is left to read of Markdown without its markup."""
     return _without_tags(mistune.html(markdown)).strip()
@@ -69,6 +76,9 @@ class _Renderer(mistune.HTMLRenderer):
         self.slugs[slug] += 1
         self.headings.append(Heading(level, shown, anchor))
         return f'<h{level} id="{anchor}">{text}</h{level}>\n'
+
+    def block_html(self, html: str) -> str:
+        return f"{html.strip()}\n" if FOLD.fullmatch(html.strip()) else super().block_html(html)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         png = _picture(self.folder, url)

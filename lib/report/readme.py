@@ -46,7 +46,7 @@ def _opening(plans: Sequence[profiles.Profile]) -> str:
     folder = Path(plans[0].folder)
     report = folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md"
     verdicts = claims.judged(opening.blocks(plans))
-    parts = [opening.answer(plans), f"![{CAPTION}]({PICTURE.as_posix()})"]
+    parts = [opening.answer(plans, verdicts), f"![{CAPTION}]({PICTURE.as_posix()})"]
     parts += [opening.table(verdicts, report.as_posix()), f"{opening.NOTE} {_sources(plans)}"]
     return "\n\n".join(parts)
 

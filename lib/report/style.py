@@ -66,9 +66,7 @@ def theme() -> None:
     seaborn.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
 
 
-def save(
-    figure: Figure, folder: Path, name: str, *, shown: bool = True, kinds: Sequence[str] = ("png", "svg")
-) -> None:
+def save(figure: Figure, folder: Path, name: str, *, shown: bool = True, kinds: Sequence[str] = ("png", "svg")) -> None:
     """Writes `<folder>/<name>.png` and `.svg`, aside first; the same figure gives the same bytes.
 
     Arguments:

@@ -38,3 +38,10 @@ def capital(text: str) -> str:
 def counted(number: int, what: str) -> str:
     """How many: "1 network", "3 networks"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def of_networks(count: int, of: int) -> str:
+    """In how many trained networks: "all 3 networks", "2 of 3 networks", "none of 3 networks"."""
+    if count == of > 1:
+        return f"all {of} networks"
+    return f"{count or 'none'} of {counted(of, 'network')}"

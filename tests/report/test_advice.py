@@ -46,7 +46,8 @@ def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
 @pytest.mark.parametrize(
     ("labelled", "words"),
     [
-        ((0.5, 0.7), "2. **Use labels where you have few images**: on 10 images they added up to 0.10 of relative auc."),
+        ((0.5, 0.7), "2. **Use labels where you have few images**: on 10 images they added up to 0.10 of "
+        "relative auc."),
         ((0.4, 0.7), "2. **Do not label images for this**: on no number of images did labels add more than 0.01 of "
          "relative auc."),
     ],
@@ -85,7 +86,7 @@ def test_one_can_go_until_the_accuracy_first_falls_below_most_of_it():
         "`l2`)."
     )  # straight between two points: 5.1 and 0.5, which rounds to 1
     both = pandas.concat([lines, lines.assign(network="resnet8", accuracy=1.0)])
-    assert "with 5 to 8 % of the units off (0 to 8 % by `l2`)." in said(lines=both)
+    assert "with 5 to 8 % of the units off (1 to 8 % by `l2`)." in said(lines=both)
 
 
 def test_a_repair_is_set_beside_none_on_the_most_examples():
@@ -93,7 +94,8 @@ def test_a_repair_is_set_beside_none_on_the_most_examples():
     rows = [(OWN, 10, 0.1, 0.1, 0.8), (OWN, 40, 0.4, 0.6, 0.8), ("l2", 40, 0.1, 0.2, 0.8)]
     table = pandas.DataFrame(rows, columns=columns).assign(dataset="digits", network="vgg8")
     assert said(repaired=table) == (
-        "1. Estimate BatchNorms anew afterwards, which takes no labels: with a quarter of the units off networks kept 75 "
+        "1. Estimate BatchNorms anew afterwards, which takes no labels: with a quarter of the units off "
+        "networks kept 75 "
         "% of their accuracy with such a repair, 50 % without."
     )
     assert said(repaired=table.assign(accuracy_25pct=0.7)).startswith("1. Leave BatchNorms as they are: with")

@@ -121,6 +121,16 @@ def test_a_report_needs_a_title(plan):
         document.write(plan, [Text("Words")])
 
 
+def test_a_section_begins_with_its_answer_and_what_is_asked_is_folded(plan):
+    cell = made_up.markdown("# Title\n\nFirst words.\n\nMore.")
+    made_up.write_notebook(plan.executed("30-sign"), [cell, made_up.markdown("## Below")])
+    document.write(plan, FRONT, answers={"30-sign": "**Yes.** It is.", "none": "?"})
+    text = plan.report.with_suffix(".md").read_text()
+    folded = "<details>\n<summary>What is asked, and how</summary>\n\nFirst words.\n\nMore.\n\n</details>"
+    assert f"## Title\n\n**Yes.** It is.\n\n{folded}\n\n### Below" in text
+    assert "<details>\n<summary>What is asked, and how</summary>" in plan.report.read_text()
+
+
 def test_fences_hide_what_looks_like_a_heading(plan):
     cell = made_up.markdown("# Title\n\n```\n# a remark\n```\n\n## Below")
     made_up.write_notebook(plan.executed("30-sign"), [cell])

@@ -35,9 +35,11 @@ def tuned(own, weights):
     [
         (0.6, 0.3, "**Yes: ranked without labels, by random gradients, a network keeps 2.0 times the accuracy",
          "relative auc 0.60 by `sq:rand:norm` against 0.30 by `l2`, ahead in all 3 networks."),
-        (0.3, 0.6, "**Not better than by the size of weights: ranked without labels, by random gradients, a network keeps"
+        (0.3, 0.6, "**Not better than by the size of weights: ranked without labels, by random gradients, a "
+        "network keeps"
          " 0.5 times the", "ahead in none of 3 networks."),
-        (0.5, 0.5, "**Not better than by the size of weights: ranked without labels, by random gradients, a network keeps"
+        (0.5, 0.5, "**Not better than by the size of weights: ranked without labels, by random gradients, a "
+        "network keeps"
          " as much accuracy as it keeps when", "ahead in none of 3 networks."),
     ],
 )  # fmt: skip
@@ -58,7 +60,8 @@ def test_without_both_criteria_there_is_no_answer():
     [
         ({"verdict": "supported"}, "Labels add nothing that we could see: random gradients were 0.100 ahead of label "
          "gradients of the same length, in 2 of 3 networks."),
-        ({"verdict": "contradicted", "effect": -0.02, "ahead": 0}, "Labels do add something: random gradients were 0.020 "
+        ({"verdict": "contradicted", "effect": -0.02, "ahead": 0}, "Labels do add something: random gradients "
+        "were 0.020 "
          "behind label gradients of the same length, in all 3 networks."),
         ({"verdict": "open", "effect": 0.0001}, "Whether labels add anything is open: random gradients were level with "
          "label gradients of the same length."),
@@ -72,9 +75,11 @@ def test_what_labels_add_is_the_verdict(row, said):
     ("own", "weights", "said", "advised"),
     [
         (0.6, 0.7, "**After fine-tuning the size of weights is ahead**, in all 2 networks: mean accuracy 55.0 % by "
-         "`sq:rand:norm`, 60.5 % by `l2`.", "**If you fine-tune, rank by `l2`**: it ended 5.5 points above `sq:rand:norm`."),
+         "`sq:rand:norm`, 60.5 % by `l2`.", "**If you fine-tune, rank by `l2`**: it ended 5.5 points above "
+         "`sq:rand:norm`."),
         (0.7, 0.6, "**After fine-tuning `sq:rand:norm` is still ahead**, in 1 of 2 networks: mean accuracy 60.0 % by "
-         "`sq:rand:norm`, 55.5 % by `l2`.", "**If you fine-tune, rank by `sq:rand:norm`**: it ended 4.5 points above `l2`."),
+         "`sq:rand:norm`, 55.5 % by `l2`.", "**If you fine-tune, rank by `sq:rand:norm`**: it ended 4.5 points "
+         "above `l2`."),
         (0.61, 0.6, "**After fine-tuning both end alike**: mean accuracy 55.5 % by `sq:rand:norm`, 55.5 % by `l2`.",
          "**If you fine-tune, either will do**: `l2`, which needs no images, ends where `sq:rand:norm` does."),
     ],
@@ -106,10 +111,11 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     made_up_panels.publish(root / "results", "one", "two", "demo")
     plans, _ = panels.published()
     assert opening.limit(plans) == (
-        "Measured on 7 trained networks (cifar100: resnet20; cifar10: resnet20 and vgg19). It says nothing of other data "
+        "Measured on 7 trained networks (cifar100: resnet20; cifar10: resnet20 and vgg19). It says nothing of "
+        "other data "
         "and networks."
     )
-    said = opening.answer(plans)
+    said = opening.answer(plans, pandas.DataFrame())
     assert said.startswith("**Yes: ranked without labels, by random gradients, a network keeps 1.4 times the accuracy")
     assert "fine-tuning" not in said  # which these have not measured
     toys, _ = panels.published(names=["demo"])

@@ -47,6 +47,13 @@ def test_raw_html_is_shown_not_obeyed(tmp_path):
     assert "&lt;script&gt;" in text
 
 
+def test_only_what_is_folded_by_it_is_folded(tmp_path):
+    text = main(render(page.folded("More & <b>", "Some *words*."), tmp_path))
+    assert text == "<details>\n<summary>More &amp; &lt;b&gt;</summary>\n<p>Some <em>words</em>.</p>\n</details>"
+    for other in ("<details open onclick=x>\n\na", "<details>\n<summary><b>x</b></summary>\n\na"):
+        assert "<details" not in main(render(other, tmp_path))
+
+
 def test_tables_scroll_in_their_own_box_with_numbers_to_the_right(tmp_path):
     text = main(render("| a | b | c |\n| --- | ---: | --- |\n| supported | 1 | y |", tmp_path))
     assert text.startswith('<div class="table" tabindex="0" role="region" aria-label="Table"><table>')

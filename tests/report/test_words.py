@@ -20,4 +20,14 @@ def test_lists_and_ranges():
 
 
 def test_what_is_counted_is_one_or_several():
-    assert [words.counted(number, "network") for number in (1, 2, 1000)] == ["1 network", "2 networks", "1,000 networks"]
+    assert [words.counted(number, "network") for number in (1, 2, 1000)] == [
+        "1 network",
+        "2 networks",
+        "1,000 networks",
+    ]
+
+
+def test_networks_are_counted_of_all():
+    assert [words.of_networks(*pair) for pair in ((3, 3), (2, 3), (0, 3), (1, 1))] == [
+        "all 3 networks", "2 of 3 networks", "none of 3 networks", "1 of 1 network",
+    ]  # fmt: skip
