@@ -4,8 +4,8 @@ Enters: curves of `study.measurements` and `analyses.mean_curves`, and summaries
 """
 
 from collections.abc import Sequence
-from itertools import product
 
+import numpy
 import pandas
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -15,20 +15,52 @@ from lib.report import style
 
 
 def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: pandas.DataFrame | None = None) -> Figure:
-    """Pruning curves: a row per data set and network, a column per number of examples, a line per criterion.
+    """Pruning curves: a small plot per data set, network and number of examples, two beside each other, a line per
+    criterion.
 
     The line is the mean over runs, the band their range. `reference` may hold other curves of the same columns (the
-    paper's); they are drawn as open markers.
+    paper's); they are drawn dashed, in the same colours.
     """
-    import seaborn
-
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
-    look = {"style": "criterion", "style_order": criteria, "dashes": True}
-    grid = seaborn.relplot(shown, **_LINES, **_hues(criteria), **look)
-    if reference is not None:
-        _add_reference(grid, style.with_panels(reference[reference["criterion"].isin(criteria)]), criteria)
-    grid.legend.set_title("")
-    return _finished(grid)
+    others = style.with_panels(reference[reference["criterion"].isin(criteria)]) if reference is not None else None
+    groups = shown.groupby(["panel", "examples"], sort=False)
+    figure, grid = _grid(len(groups))
+    for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):
+        there = others[(others["panel"] == panel) & (others["examples"] == examples)] if others is not None else None
+        for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS * 2, strict=False):
+            line = here[here["criterion"] == criterion].groupby("share")["percent"].agg(["mean", "min", "max"])
+            axes.plot(line["mean"], color=colour, label=criterion, marker=marker, markevery=0.2, markersize=5)
+            axes.fill_between(line.index, line["min"], line["max"], color=colour, alpha=0.12, linewidth=0)
+            if there is not None:
+                points = there[there["criterion"] == criterion]
+                axes.plot(points["share"], points["percent"], color=colour, linestyle=(0, (4, 2)), linewidth=1.2)
+        top = here if there is None else pandas.concat([here, there])
+        _finish(axes, f"{panel}, {examples:,} examples", top["accuracy"].max())
+    if others is not None and len(others):
+        grid.flat[0].plot([], [], color="0.4", linestyle=(0, (4, 2)), linewidth=1.2, label="the paper, one run")
+    _legend(figure, grid)
+    return figure
+
+
+def _grid(count: int) -> tuple[Figure, numpy.ndarray]:
+    """So many small plots, two beside each other."""
+    lines = -(-count // 2)
+    size = 9.0, 3.0 * lines + 0.9
+    figure, grid = pyplot.subplots(lines, 2, figsize=size, squeeze=False, layout="constrained")
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, grid
+
+
+def _finish(axes: Axes, title: str, highest: float) -> None:
+    """Axes from 0 to the next ten percent above the highest accuracy."""
+    axes.set(title=title, xlim=(0, 51), ylim=(0, 10 * (int(10 * highest) + 1)), xticks=range(0, 51, 10))
+    axes.set(xlabel=style.LABELS["share"], ylabel=style.LABELS["accuracy"])
+
+
+def _legend(figure: Figure, grid: numpy.ndarray) -> None:
+    lines, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=2 if max(map(len, labels)) > 24 else 5)
 
 
 def repaired(table: pandas.DataFrame, plain: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
@@ -58,15 +90,6 @@ def _finished(grid) -> Figure:
     return grid.figure
 
 
-def _add_reference(grid, reference: pandas.DataFrame, criteria: Sequence[str]) -> None:
-    palette = style.colours(criteria)
-    for (panel, examples), axes in grid.axes_dict.items():
-        here = reference[(reference["panel"] == panel) & (reference["examples"] == examples)]
-        for colour, criterion in zip(palette, criteria, strict=True):
-            points = here[here["criterion"] == criterion]
-            axes.plot(points["share"], points["percent"], "o", markersize=3, fillstyle="none", color=colour)
-
-
 PLAIN = {  # what a reader who knows no names is told of those that stand for all others
     "sq:rand:norm": "random gradients, no labels",
     "sq:norm": "gradients of the loss, labels",
@@ -82,19 +105,14 @@ def opening(table: pandas.DataFrame) -> Figure:
     fewest images and on all, of several on all; lines are means over trained networks, bands their 95 % intervals."""
     table = table[table["criterion"].isin(PLAIN)]
     stamps = _stamps(table)
-    lines = -(-len(stamps) // 2)
-    size = 9.0, 3.1 * lines + 0.9
-    figure, grid = pyplot.subplots(lines, 2, figsize=size, squeeze=False, layout="constrained")
+    figure, grid = _grid(len(stamps))
     looks = list(zip(PLAIN, style.colours(list(PLAIN)), style.MARKERS, strict=False))
     for axes, (title, here) in zip(grid.flat, stamps.items(), strict=False):
         for criterion, colour, marker in looks:
             line = here[here["criterion"] == criterion].groupby("gone", as_index=False)[_HEIGHTS].mean()
             _with_band(axes, line, f"{PLAIN[criterion]} ({criterion})", color=colour, marker=marker)
-        axes.set(title=title, xlim=(0, 51), ylim=(0, _top(here)), xticks=range(0, 51, 10))
-        axes.set(xlabel=style.LABELS["share"], ylabel=style.LABELS["accuracy"])
-    for axes in grid.flat[len(stamps) :]:
-        axes.remove()
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        _finish(axes, title, here["accuracy"].max())
+    _legend(figure, grid)
     return figure
 
 
@@ -117,11 +135,6 @@ def _stamps(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
     return {key if several else ", ".join(key[1:]): here for key, here in groups}
 
 
-def _top(here: pandas.DataFrame) -> float:
-    """The next ten percent above the highest accuracy."""
-    return 10 * (int(10 * here["accuracy"].max()) + 1)
-
-
 def _with_band(axes: Axes, line: pandas.DataFrame, label: str, **look: object) -> None:
     """A line with a marker every tenth percent, and its band, which is cut off above the accuracy with nothing off."""
     axes.plot(line["gone"], 100 * line["accuracy"], label=label, markevery=4, markersize=5, **look)
@@ -130,32 +143,17 @@ def _with_band(axes: Axes, line: pandas.DataFrame, label: str, **look: object) -
 
 
 def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) -> Figure:
-    """The curves of `mean_curves.along`: a row per data set and network, a column per number of examples, a line per
-    criterion, which is the mean over runs, with bars, which are its 95 % intervals; side by side, lest they hide each
-    other."""
+    """The curves of `mean_curves.along`: a small plot per data set, network and number of examples, two beside each
+    other, a line per criterion, which is the mean over runs, with its 95 % intervals as bands."""
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
-    panels, numbers = list(dict.fromkeys(shown["panel"])), sorted(shown["examples"].unique())
-    size = 3.6 * len(numbers) + 2.2, 2.7 * len(panels)
-    figure, grid = pyplot.subplots(len(panels), len(numbers), figsize=size, sharex=True, sharey=True, squeeze=False)
-    looks = list(zip(criteria, style.colours(criteria), style.MARKERS, style.DASHES, strict=False))
-    for (panel, number), axes in zip(product(panels, numbers), grid.flat, strict=True):
-        here = shown[(shown["panel"] == panel) & (shown["examples"] == number)]
-        for place, (criterion, colour, marker, dashes) in enumerate(looks):
-            line = here[here["criterion"] == criterion]
-            axes.plot(line["gone"], line["percent"], color=colour, dashes=dashes)
-            some = line[line["gone"] % 10 == 0]
-            reach = (100 * (some[["low", "high"]].clip(0, 1).sub(some["accuracy"], axis=0)).abs()).T
-            aside = some["gone"] + 0.8 * (place - (len(looks) - 1) / 2)
-            look = {"color": colour, "marker": marker, "markersize": 4, "linestyle": "none", "elinewidth": 1}
-            axes.errorbar(aside, some["percent"], yerr=reach, **look)
-            axes.plot([], [], color=colour, marker=marker, markersize=4, dashes=dashes, label=criterion)
-        axes.set(title=f"{panel}, {number:,} examples", xlim=(-2, 52), ylim=(0, 102))
-    for axes in grid[-1]:
+    groups = shown.groupby(["panel", "examples"], sort=False)
+    figure, grid = _grid(len(groups))
+    for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):
+        for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS, strict=False):
+            _with_band(axes, here[here["criterion"] == criterion], criterion, color=colour, marker=marker)
+        _finish(axes, f"{panel}, {examples:,} examples", here["accuracy"].max())
         axes.set_xlabel(xlabel)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(style.LABELS["accuracy"])
-    figure.tight_layout()
-    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    _legend(figure, grid)
     return figure
 
 
@@ -167,7 +165,7 @@ def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str 
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
     grid = seaborn.relplot(
         shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria,
-        col="panel", kind="line", markers=True, **style.BAND, height=3.2, aspect=1.3,
+        col="panel", kind="line", markers=True, **style.BAND, height=3.2, aspect=1.3, palette=style.colours(criteria),
     )  # fmt: skip
     grid.set(xscale="log")
     numbers = sorted(shown["examples"].unique())

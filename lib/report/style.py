@@ -28,6 +28,7 @@ FAMILIES = {  # of criteria -> colour, which also the colour-blind can tell apar
     "chance": "#949494",
     "known afterwards": "#333333",
 }
+_FIRST = ("sq:rand:norm", "sq:norm", "l2", "random")
 _SHADES = (0, 0.45, -0.35, 0.65, -0.55, 0.25, -0.2)  # of a family: lighter by so much, or darker
 MARKERS = "osD^vPX"
 DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
@@ -109,13 +110,14 @@ def family(criterion: str) -> str:
 
 
 def colours(criteria: Sequence[str]) -> list[tuple[float, float, float]]:
-    """A colour for each: that of its family, in a shade of its own where others of the family come before it."""
-    seen, found = Counter(), []
-    for name in criteria:
+    """A colour for each: that of its family, in a shade of its own where others of the family come before it; `_FIRST`
+    of all come those that stand for their family."""
+    seen, found = Counter(), {}
+    for name in sorted(criteria, key=lambda name: name not in _FIRST):
         of = family(name)
-        found.append(_shade(FAMILIES[of], _SHADES[seen[of] % len(_SHADES)]))
+        found[name] = _shade(FAMILIES[of], _SHADES[seen[of] % len(_SHADES)])
         seen[of] += 1
-    return found
+    return [found[name] for name in criteria]
 
 
 def _shade(colour: str, lighter: float) -> tuple[float, float, float]:

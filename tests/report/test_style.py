@@ -30,3 +30,4 @@ def test_a_criterion_has_the_colour_of_its_family_and_no_two_of_a_figure_the_sam
     assert all(len(set(found.values())) == len(found) for found in (one, two))
     assert one["l2"] == two["l2"] and one["sq:rand:norm"] == two["sq:rand:norm"]
     assert one["abs"] == two["sq"] != two["taylorfo"]  # the first of its family, and the second
+    assert style.colours(["taylorfo", "sq:norm"])[::-1] == style.colours(["sq:norm", "taylorfo"])
