@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.report import style
+from lib.report import placing, style
 from lib.study.statistics import KINDS, TOO_FEW
 
 
@@ -41,31 +41,39 @@ def claims(table: pandas.DataFrame, words: Mapping[str, str], *, margin: float) 
 
 
 def against(table: pandas.DataFrame, x: str, y: str, *, hue: str, xlabel: str, ylabel: str) -> Figure:
-    """A scatter of column `y` against `x` with the diagonal, colour and marker by the numbers in `hue`."""
-    import seaborn
-
-    figure, axes = pyplot.subplots(figsize=(4.6, 4.2))
+    """A scatter of column `y` against `x` with the diagonal, shade and marker by the numbers in `hue`; the criteria
+    that are farthest from where the others are have their names."""
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.8), layout="constrained")
     ends = [min(table[x].min(), table[y].min()) - 0.02, max(table[x].max(), table[y].max()) + 0.02]
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    shown = table.sort_values(hue).assign(**{hue: lambda rows: rows[hue].map("{:,}".format)})
-    seaborn.scatterplot(shown, x=x, y=y, hue=hue, style=hue, palette=style.palette(shown[hue].nunique()), ax=axes)
+    levels = sorted(table[hue].unique())
+    shades = pyplot.get_cmap("viridis_r")(numpy.linspace(0.15, 0.95, len(levels)))
+    for level, shade, marker in zip(levels, shades, style.MARKERS * 2, strict=False):
+        here, look = table[table[hue] == level], {"linestyle": "none", "markersize": 6, "alpha": 0.8}
+        axes.plot(here[x], here[y], marker=marker, color=shade, markeredgecolor="white", label=f"{level:,}", **look)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
-    seaborn.move_legend(axes, "center left", bbox_to_anchor=(1, 0.5), title=style.LABELS.get(hue, hue))
+    figure.legend(loc="outside right center", title=style.LABELS.get(hue, hue))
+    off = table[y] - table[x]
+    farthest = (off - off.median()).abs().nlargest(NAMED).index
+    placing.names(axes, table[x], table[y], table["criterion"].where(table.index.isin(farthest)))
     return figure
 
 
+NAMED = 6  # points of a scatter
+
+
 def beside_paper(table: pandas.DataFrame) -> Figure:
-    """The rows of `claims.beside_paper`: a plot per contrast and data set with network, the number of examples across;
-    open circles are the paper's single runs, the others the mean of ours, with their range."""
+    """The rows of `claims.beside_paper`: a plot per contrast and data set with network, all of one scale, the number of
+    examples across; open circles are the paper's single runs, the others the mean of ours, with their range."""
     shown = style.with_panels(table)
-    plots = list(shown.groupby(["label", "panel"], sort=False))
-    several, columns = shown["panel"].nunique() > 1, min(4, len(plots))
+    plots = list(shown.groupby(["claim", "label", "panel"], sort=False))
+    several, columns = shown["panel"].nunique() > 1, min(4, max(2, math.ceil(len(plots) / 2)))
     lines = math.ceil(len(plots) / columns)
-    size = 3.3 * columns, 2.5 * lines + 0.4
-    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    for axes, ((label, panel), here) in zip(grid.flat, plots, strict=False):
+    size = 3.1 * columns, 2.5 * lines + 0.6
+    figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axes, ((claim, label, panel), here) in zip(grid.flat, plots, strict=False):
         _contrast_beside_paper(axes, here)
-        axes.set_title(label + (f"\n{panel}" if several else ""), fontsize=10)
+        axes.set_title(f"{claim}: {label}" + (f"\n{panel}" if several else ""), fontsize=10)
     for axes in grid.flat[len(plots) :]:
         axes.remove()
     figure.supxlabel(style.LABELS["examples"], fontsize=11)
@@ -77,7 +85,7 @@ def beside_paper(table: pandas.DataFrame) -> Figure:
 def _contrast_beside_paper(axes: Axes, table: pandas.DataFrame) -> None:
     numbers = sorted(table["examples"].unique())
     axes.axhline(0, color="0.4", linewidth=1)
-    alike, other = style.palette(2)
+    alike, other = style.FAMILIES["gradients without labels"], "0.5"
     for aside, in_paper, colour, marker, words in (
         (0, True, alike, "o", "the same criteria here"),
         (0.2, False, other, "s", "here, criteria that the paper does not show"),

@@ -70,21 +70,28 @@ def growth(table: pandas.DataFrame) -> Figure:
     return figure
 
 
-def against_value(table: pandas.DataFrame, named: Sequence[str]) -> Figure:
-    """Relative auc against milliseconds of scoring (logarithmic); the criteria in `named` by name, the others in
-    grey."""
-    figure, axes = pyplot.subplots(figsize=(8, 4.6))
+def against_value(table: pandas.DataFrame, named: Sequence[str], images: int) -> Figure:
+    """Relative auc against milliseconds of scoring so many images (logarithmic), in the colours of families; the
+    criteria in `named` by name, the others pale."""
+    figure, axes = pyplot.subplots(figsize=(9, 5.4), layout="constrained")
     chosen = table["criterion"].isin(named)
-    axes.plot(1000 * table["seconds"][~chosen], table["auc_relative"][~chosen], "o", markersize=4, color="0.75")
-    axes.plot(1000 * table["seconds"][chosen], table["auc_relative"][chosen], "o", markersize=6)
-    axes.set(xscale="log", xlabel="time to score (ms)", ylabel=style.LABELS["auc_relative"])
+    families = table["criterion"].map(style.family)
+    for family, colour in style.FAMILIES.items():
+        for some, look in ((~chosen, {"markersize": 4, "alpha": 0.35}), (chosen, {"markersize": 8, "label": family})):
+            here = table[some & (families == family)]
+            if len(here):
+                axes.plot(1000 * here["seconds"], here["auc_relative"], "o", color=colour, **look)
+    axes.set(xscale="log", xlabel=f"time to score, per {images} images (ms)", ylabel=style.LABELS["auc_relative"])
+    axes.set_ylim(0, 1.15 * table["auc_relative"].max())
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    figure.legend(loc="outside lower center", ncols=3)
     placing.names(axes, 1000 * table["seconds"], table["auc_relative"], table["criterion"].where(chosen))
     return figure
 
 
 def benchmarks(table: pandas.DataFrame) -> Figure:
-    """Times relative to the yardstick of each benchmark and network, with their quartiles; 1 is the yardstick."""
+    """Times relative to the yardstick of each benchmark and network, with their quartiles; 1 is the yardstick, an
+    orange tick what a time should be at most."""
     groups = list(table.groupby(["benchmark", "network"], sort=False))
     heights = [len(rows) for _, rows in groups]
     figure, panels = pyplot.subplots(
@@ -94,8 +101,12 @@ def benchmarks(table: pandas.DataFrame) -> Figure:
     for axes, ((benchmark, network), rows) in zip(panels.flat, groups, strict=True):
         places = range(len(rows))[::-1]
         reach = [rows["share"] - rows["share_low"], rows["share_high"] - rows["share"]]
-        axes.errorbar(rows["share"], places, xerr=reach, fmt="o", capsize=3, color=style.palette(1)[0])
+        axes.errorbar(
+            rows["share"], places, xerr=reach, fmt="o", capsize=3, color=style.FAMILIES["gradients without labels"]
+        )
         axes.axvline(1, color="0.4", linewidth=1)
+        if "target" in rows:
+            axes.plot(rows["target"], places, "|", color="#d55e00", markersize=14, markeredgewidth=2)
         axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4), xscale="log")
         axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
     axes.set_xlabel("time relative to the first of each panel")

@@ -27,6 +27,7 @@ def concentration(lengths: pandas.DataFrame) -> Figure:
         xscale="log",
         xlabel="examples with the longest gradients (%)",
         ylabel="share of squared length (%)",
+        xlim=(0.1, 100),  # what is left of it are single examples
         ylim=(0, 102),
     )
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])

@@ -30,7 +30,7 @@ def _markers(count: int) -> list[str]:
 
 def curves(table: pandas.DataFrame, criteria: Sequence[str], paper: pandas.DataFrame) -> Figure:
     """The curves of `over_panels.curves`: a row per panel, a column per number of examples, the panel's fewest first, a
-    line per criterion. Open circles: the paper's, where it has the panel.
+    line per criterion. Dashed: the paper's, where it has the panel.
 
     Arguments:
         paper: panel, examples, criterion, gone (%), accuracy.
@@ -58,10 +58,10 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], paper: pandas.DataF
 
 
 def _curves(axes: Axes, lines: pandas.DataFrame, paper: pandas.DataFrame, criteria: Sequence[str]) -> None:
-    for criterion, colour, dashes in zip(criteria, style.colours(criteria), style.DASHES, strict=False):
-        line, circles = (rows[rows["criterion"] == criterion] for rows in (lines, paper))
-        axes.plot(line["gone"], 100 * line["accuracy"], color=colour, dashes=dashes, label=criterion)
-        axes.plot(circles["gone"], 100 * circles["accuracy"], "o", markersize=2.5, fillstyle="none", color=colour)
+    for criterion, colour in zip(criteria, style.colours(criteria), strict=True):
+        line, theirs = (rows[rows["criterion"] == criterion] for rows in (lines, paper))
+        axes.plot(line["gone"], 100 * line["accuracy"], color=colour, label=criterion)
+        axes.plot(theirs["gone"], 100 * theirs["accuracy"], color=colour, linestyle=(0, (4, 2)), linewidth=1.2)
 
 
 def claims(over: pandas.DataFrame, by_panel: pandas.DataFrame, words: Mapping[str, str]) -> Figure:

@@ -21,7 +21,8 @@ def test_the_paper_and_ours_stand_side_by_side_in_a_plot_per_contrast():
     figure = claim_figures.beside_paper(table)
     figure.canvas.draw()
     first, second = figure.axes
-    assert [axes.get_title() for axes in figure.axes] == ["norm, against plain", "sq, against signed"]
+    assert [axes.get_title() for axes in figure.axes] == ["C1: norm, against plain", "C2: sq, against signed"]
+    assert first.get_ylim() == second.get_ylim()
     assert [tick.get_text() for tick in first.get_xticklabels()] == ["2", "50,000"]
     shown = {line.get_label(): list(line.get_ydata()) for line in first.lines}
     assert shown["the paper, one run"] == [0.1, 0.2]
@@ -32,7 +33,7 @@ def test_the_paper_and_ours_stand_side_by_side_in_a_plot_per_contrast():
     rounded = numpy.mean([0.1] * 3)
     claim_figures.beside_paper(table.assign(effect=rounded, lowest=rounded, highest=numpy.nextafter(rounded, 0)))
     both = claim_figures.beside_paper(pandas.concat([table, table.assign(network="vgg19")]))
-    assert both.axes[2].get_title() == "norm, against plain\ncifar100, vgg19"
+    assert both.axes[2].get_title() == "C1: norm, against plain\ncifar100, vgg19"
 
 
 def test_the_loss_that_counts_as_none_is_shaded_for_claims_of_non_inferiority_alone():
@@ -52,3 +53,10 @@ def test_claims_of_another_kind_are_not_drawn_on_the_axis_of_differences():
     table = table.assign(effect=[0.1, 0.7], low=[0.05, 0.5], high=[0.2, 0.9])
     axes = claim_figures.claims(table, {"C7": "best of all", "C8": "order"}, margin=0.01).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["best of all  C7"]
+
+
+def test_what_is_farthest_from_the_others_has_its_name():
+    table = pandas.DataFrame({"criterion": list("abcdefgh"), "here": [0.1] * 7 + [0.4], "there": 0.1, "examples": 10})
+    figure = claim_figures.against(table, "there", "here", hue="examples", xlabel="x", ylabel="y")
+    named = [text.get_text() for text in figure.axes[0].texts]
+    assert len(named) == claim_figures.NAMED and "h" in named

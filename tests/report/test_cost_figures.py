@@ -49,9 +49,21 @@ def test_growth_draws_time_and_memory_by_network_and_task():
 def test_shares_of_time_have_ticks_that_do_not_run_into_each_other():
     rows = [("plain", 1, 1, 1), ("fast", 0.15, 0.14, 0.16), ("slow", 3, 2.9, 3.2)]
     table = pandas.DataFrame(rows, columns=["task", "share", "share_low", "share_high"])
-    figure = cost_figures.benchmarks(table.assign(benchmark="scoring", network="resnet20"))
+    table = table.assign(target=[float("nan"), 0.5, 2], benchmark="scoring", network="resnet20")
+    figure = cost_figures.benchmarks(table)
     figure.canvas.draw()
     axes = figure.axes[0]
+    (targets,) = [line for line in axes.lines if line.get_marker() == "|" and line.get_color() == "#d55e00"]
+    assert list(targets.get_xdata()[1:]) == [0.5, 2]
     assert [text.get_text() for text in axes.get_xticklabels(minor=True) if text.get_text()] == []
     shown = [text.get_window_extent() for text in axes.get_xticklabels() if 0.14 < text.get_position()[0] < 3.2]
     assert len(shown) == 6 and all(left.x1 < right.x0 for left, right in pairwise(shown))  # .2 .3 .5 1 2 3
+
+
+def test_value_is_drawn_over_time_with_the_number_of_images_and_names_for_some():
+    table = pandas.DataFrame({"criterion": ["sq", "l2", "l1"], "seconds": [1.0, 0.01, 0.1], "auc_relative": 0.5})
+    figure = cost_figures.against_value(table, ["sq", "l2"], 256)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "time to score, per 256 images (ms)" and axes.get_ylim()[0] == 0
+    assert sorted(text.get_text() for text in axes.texts) == ["l2", "sq"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gradients with labels", "weights"]

@@ -19,20 +19,20 @@ def test_curves_are_in_percent_and_their_intervals_stay_between_nothing_and_ever
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("units switched off (%)", "test accuracy (%)")
     assert axes.lines[0].get_ydata().tolist() == pytest.approx([90, 70, 50])
-    (bars,) = axes.containers[0].lines[2]
-    assert numpy.concatenate(bars.get_segments())[:, 1].tolist() == pytest.approx([80, 95, 0, 95])  # at 0 and 10 %
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([0, 0], [10, pytest.approx(90)])  # as nothing off
+    assert axes.get_ylim() == (0, 100)
 
 
-def test_there_is_a_row_for_each_network_and_a_column_for_each_number_of_examples():
+def test_there_is_a_small_plot_for_each_network_and_number_of_examples():
     table = pandas.concat(
-        [lines(network=n, examples=e, criterion=c) for n in ("a", "b") for e in (10, 1000) for c in "xy"]
+        [lines(network=n, examples=e, criterion=c) for n in ("a", "b") for e in (10, 1000) for c in ("sq", "l2")]
     )
-    figure = curve_figures.intervals(table, ["x", "y"], xlabel="gone (%)")
+    figure = curve_figures.intervals(table, ["sq", "l2"], xlabel="gone (%)")
     assert [axes.get_title() for axes in figure.axes] == [
         f"digits, {network}, {number} examples" for network in "ab" for number in ("10", "1,000")
     ]
-    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["x", "y"]]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in figure.legends] == [["sq", "l2"]]
 
 
 def test_a_single_run_has_a_line_and_no_interval():
@@ -51,3 +51,32 @@ def test_curves_with_repair_are_solid_and_those_without_dotted():
     solid, dotted = [line for line in axes.lines if len(line.get_ydata()) == 3]
     assert solid.get_ydata().tolist() == pytest.approx([90, 80, 70]) and not solid.is_dashed()
     assert dotted.get_ydata().tolist() == pytest.approx([90, 70, 50]) and dotted.is_dashed()
+
+
+def test_the_papers_curves_are_dashed_in_the_same_colours():
+    points = pandas.DataFrame({"pruned": [0, 5, 10], "units": 20, "accuracy": [0.6, 0.5, 0.4]})
+    table = points.assign(dataset="cifar100", network="resnet20", examples=2, criterion="sq")
+    runs = pandas.concat([table, table.assign(accuracy=[0.8, 0.7, 0.6])])
+    figure = curve_figures.curves(runs, ["sq"], reference=table)
+    mean, theirs = figure.axes[0].lines[:2]
+    assert list(mean.get_ydata()) == pytest.approx([70, 60, 50]) and list(theirs.get_ydata()) == pytest.approx(
+        [60, 50, 40]
+    )
+    assert mean.get_color() == theirs.get_color() and theirs.is_dashed() and not mean.is_dashed()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sq", "the paper, one run"]
+
+
+def opened(*tables):
+    return curve_figures.opening(pandas.concat(tables).assign(panel="p", criterion="l2"))
+
+
+def test_the_opening_has_few_images_and_all_beside_each_other_or_network_beside_network():
+    alone = opened(lines(examples=2), lines(examples=10), lines(examples=1000))
+    titles = ["digits, vgg8, ranked on 2 images", "digits, vgg8, ranked on 1,000 images"]
+    assert [axes.get_title() for axes in alone.axes] == titles
+    assert [text.get_text() for text in alone.legends[0].get_texts()][3] == "size of weights (l2)"
+    both = opened(lines(examples=2), lines(examples=10), lines(network="resnet8", accuracy=0.3))
+    assert [axes.get_title() for axes in both.axes] == ["digits, vgg8", "digits, resnet8"]
+    assert [axes.get_ylim() for axes in both.axes] == [(0, 100), (0, 40)]
+    many = opened(*(lines(network=name) for name in "abcde"))
+    assert [axes.get_title() for axes in many.axes] == ["p"]

@@ -32,8 +32,8 @@ def test_a_row_per_panel_and_a_column_per_number_of_examples():
     assert [axes.get_title() for axes in shown] == [
         "one, 2 examples", "one, 10 examples", "one, 103 examples", "two, 5 examples"
     ]  # fmt: skip
-    circles = [line for line in shown[1].lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert [(*line.get_xdata(), *line.get_ydata()) for line in circles] == [(10.0, 30.0)]
+    theirs = [line for line in shown[1].lines if line.is_dashed() and len(line.get_xdata())]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in theirs] == [(10.0, 30.0)]
     labelled = [axes.xaxis.get_tick_params()["labelbottom"] for axes in shown]
     assert labelled == [False, True, True, True]  # the lowest of each column
     (legend,) = figure.legends

@@ -123,7 +123,9 @@ def test_all_that_is_set_beside_the_paper_goes_through_files_into_a_figure_and_w
     found = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in found}
     style.save(claim_figures.beside_paper(found["contrasts"]), tmp_path, "contrasts", shown=False)
     said = answers.by_section(**found)["15-replication"]
-    assert said.startswith("**Largely: its order of criteria and ours have a rank correlation of 1.00** (depending on the")
+    assert said.startswith(
+        "**Largely: its order of criteria and ours have a rank correlation of 1.00** (depending on the"
+    )
     shown = re.search(r"Of (\d+) differences that its curves show for our claims, (\d+) have", said)
     assert shown[1] == shown[2]
     assert "two of our networks put 0 % of the pairs of criteria in opposite orders" in said
