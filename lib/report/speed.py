@@ -52,7 +52,8 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
         profile.figures.mkdir(parents=True, exist_ok=True)
         results.write({copied: picture.read_bytes()})
         if picture.suffix == ".png":
-            caption = "Time of each task relative to the first of its panel, the obvious way, with quartiles"
+            caption = "Time of each task relative to the first of its panel, the obvious way, with quartiles; orange: "
+            caption += "what it should be at most"
             blocks.append(Figure(copied, caption))
     for path in found:
         copied = profile.tables / f"{results.FRONT}-benchmarks-{path.name}"
