@@ -165,7 +165,8 @@ def by_examples(table: pandas.DataFrame, criteria: Sequence[str], *, value: str 
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
     grid = seaborn.relplot(
         shown, x="examples", y=value, hue="criterion", style="criterion", hue_order=criteria, style_order=criteria,
-        col="panel", kind="line", markers=True, dashes=False, **style.BAND, height=3.2, aspect=1.3, palette=style.colours(criteria),
+        col="panel", kind="line", markers=True, dashes=False, **style.BAND,
+        height=3.2, aspect=1.3, palette=style.colours(criteria),
     )  # fmt: skip
     grid.set(xscale="log", ylim=(0, None))
     numbers = sorted(shown["examples"].unique())
