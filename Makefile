@@ -114,8 +114,11 @@ quickstart: $(READY) ## prune a small network without labels, and print the comm
 soak: $(READY) ## kill a run at 20 random moments, and compare its results with those of an undisturbed one
 	@"$(PYTHON)" $(CALMLY) tests/soak.py
 
-lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
-	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks
+SHOWN := $(firstword $(wildcard results/quick/notebooks/90-report.ipynb) results/published/quick/notebooks/90-report.ipynb)
+
+lab: $(READY) ## open JupyterLab at the notebooks as they ran, on this machine only
+	@echo "$(dir $(SHOWN)) has the notebooks with their results; make reproduce computes them anew. Those to change and run are in notebooks/."
+	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(SHOWN)
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)

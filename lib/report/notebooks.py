@@ -1,6 +1,7 @@
 """What notebooks say and show, in order and without their code.
 
-Enters: notebooks as they are written, and executed copies with their records. Leaves: blocks.
+Enters: notebooks as they are written, and executed copies with their records. Leaves: blocks; and copies that begin
+with their answer, to be published.
 """
 
 import base64
@@ -48,6 +49,21 @@ def section(profile: profiles.Profile, notebook: str) -> list[Block]:
         else:
             blocks += _shown(profile, f"{notebook}-cell-{number}", source, outputs, prose)
     return blocks
+
+
+def answered(notebook: str, report: str) -> str:
+    """The text of an executed notebook, with what a report in Markdown answers below its title; as it is where the
+    report has no answer to it."""
+    copy = json.loads(notebook)
+    for cell in copy["cells"]:
+        source = "".join(cell["source"])
+        title, _, rest = source.partition("\n")
+        if cell["cell_type"] == "markdown" and title.startswith("# "):
+            found = re.search(rf"^#{re.escape(title)}\n\n(.+)\n\n<details>", report, re.MULTILINE)
+            if found and found[1] not in source:
+                cell["source"] = f"{title}\n\n{found[1]}\n{rest}".splitlines(keepends=True)
+                return json.dumps(copy, indent=1, ensure_ascii=False) + "\n"
+    return notebook
 
 
 def _read(path: Path) -> dict:

@@ -3,9 +3,9 @@
     python -m lib.running.publish --profile quick --results results
 
 Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
-single precision, without what is too large and can be made again, and SHA256SUMS (`sha256sum -c SHA256SUMS` checks
-them), and a README that quotes what is published. The copy is made aside, and replaces what was published before as a
-whole; trainings of seeds that the report does not cover stay.
+single precision, notebooks with the report's answers to them, without what is too large and can be made again, and
+SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is published. The copy is made aside,
+and replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
 """
 
 from lib.study import surroundings
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pandas
 
-from lib.report import provenance, readme, results
+from lib.report import notebooks, provenance, readme, results
 from lib.running import execute, interruptions, reproduce
 from lib.study import paths, profiles, reuse, vocabulary
 
@@ -139,13 +139,15 @@ def _require_no_places(path: Path) -> None:
 
 
 def _laid_out(profile: profiles.Profile, files: Iterable[Path]) -> Path:
-    aside = profile.folder / ".to-publish"
+    aside, report = profile.folder / ".to-publish", profile.report.with_suffix(".md").read_text()
     shutil.rmtree(aside, ignore_errors=True)
     for path in files:
         target = aside / path.relative_to(profile.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.name == "scores.parquet":
             _copy_in_single_precision(path, target)
+        elif path.suffix == ".ipynb":
+            target.write_text(notebooks.answered(path.read_text(), report))
         else:
             shutil.copyfile(path, target)
     return aside

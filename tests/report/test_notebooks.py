@@ -67,3 +67,15 @@ def test_front_matter_can_follow_the_notebooks_own_prose(tmp_path, monkeypatch):
     assert notebooks.told("90", {"Claims": [shown]}) == expected
     with pytest.raises(ValueError, match="90 has no heading 'Clams'"):
         notebooks.told("90", {"Clams": [shown]})
+
+
+def test_a_published_copy_begins_with_the_answer_that_the_report_has():
+    def copy(*sources):
+        return json.dumps({"cells": [{"cell_type": "markdown", "source": list(parts)} for parts in sources]})
+
+    report = "# R\n\n## Is it?\n\n**Yes.** It is.\n\n<details>\n<summary>What</summary>\n\n## Other\n\nWords.\n"
+    once = notebooks.answered(copy(["# Is it?\n", "\n", "Asked."], ["# Is it?"]), report)
+    first, second = json.loads(once)["cells"]
+    assert "".join(first["source"]) == "# Is it?\n\n**Yes.** It is.\n\nAsked." and second["source"] == ["# Is it?"]
+    for other in (copy(["# Other\n", "\n", "Asked."]), copy(["## Is it?"])):
+        assert notebooks.answered(other, report) == other
