@@ -40,7 +40,14 @@ def test_a_report_on_what_is_published_names_what_is_missing(report):
     assert "*Profile all · panels quick (6 networks) · missing: smoke*" in text
     assert "Missing: `smoke` (make reproduce PROFILE=smoke, then make publish PROFILE=smoke)." in text
     assert "| smoke | missing: make reproduce PROFILE=smoke, then make publish PROFILE=smoke |" in text
-    for heading in ("In short", "The panels", "The claims", "Panel by panel", "The curves in short", "The leaderboard"):
+    for heading in (
+        "The answer",
+        "The panels",
+        "The claims",
+        "Panel by panel",
+        "The curves in short",
+        "The leaderboard",
+    ):
         assert f"\n## {heading}\n" in text
     for link in re.findall(r"\]\(([^#)][^)]*)\)", text):
         assert (report / unquote(link)).is_file(), link
