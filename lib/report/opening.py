@@ -161,7 +161,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "claim": tables.escape(row["label"].partition(" (")[0]),
             "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
             "effect": _effect(row),
-            "above 0 in": of_networks(int(row["ahead"]), int(row["blocks"])),
+            "networks above 0": f"{int(row['ahead'])} of {int(row['blocks'])}",
         }
         for row in verdicts.to_dict("records")
     ]

@@ -101,8 +101,8 @@ def test_claims_have_a_mark_and_link_to_where_they_are_told():
         {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
     )
     assert opening.table(rows, "report.md").splitlines()[2:] == [
-        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3 networks |",
-        "| [C2](report.md#the-claims) | One | ○ too few networks | +0.100 | 1 of 1 network |",
+        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3 |",
+        "| [C2](report.md#the-claims) | One | ○ too few networks | +0.100 | 1 of 1 |",
     ]
 
 
