@@ -77,7 +77,10 @@ def _best_with_labels(free: pandas.DataFrame, labelled: pandas.DataFrame) -> str
         return ""
     best, count = _means(labelled).index[0], labelled["criterion"].nunique()
     found = _beside(pandas.concat([free, labelled[labelled["criterion"] == best]]), best)
-    return f"With labels the best of {count} criteria, `{best}`, is {found}."
+    return (
+        f"Beside `{RECOMMENDED}`, which needs no labels, the best of {count} criteria with labels, `{best}`, "
+        f"is {found}."
+    )
 
 
 def _anything_better(free: pandas.DataFrame) -> str:
@@ -220,8 +223,14 @@ def _otherwise(tuned: pandas.DataFrame) -> str:
     gaps = {how: 100 * (ends[how] - ends[TUNED]).mean() for how in _OTHERWISE if how in ends and TUNED in ends}
     if not gaps:
         return ""
-    each = (f"{abs(gap):.1f} points {'higher' if gap > 0 else 'lower'} {_OTHERWISE[how]}" for how, gap in gaps.items())
+    each = (f"{_points(gap)} {_OTHERWISE[how]}" for how, gap in gaps.items())
     return f"Trained otherwise, its networks end {listed(each)}."
+
+
+def _points(gap: float) -> str:
+    if abs(gap) < 0.05:
+        return "alike"
+    return f"{abs(gap):.1f} points {'higher' if gap > 0 else 'lower'}"
 
 
 # ---- beside the paper ---------------------------------------------------------------------------------------------

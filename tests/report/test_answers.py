@@ -39,8 +39,8 @@ def test_the_recommended_criterion_is_placed_among_those_without_labels_and_besi
         "The curves in short": "With 10, 25 and 50 % of the units off, those that `sq:rand:norm` ranks lowest, "
         "a network "
         "keeps 100, 75 and 25 % of its accuracy.",
-        "The best label-free criteria": "With labels the best of 2 criteria, `sq`, is ahead of it by 0.200, in all 2 "
-        "networks.",
+        "The best label-free criteria": "Beside `sq:rand:norm`, which needs no labels, the best of 2 criteria with "
+        "labels, `sq`, is ahead of it by 0.200, in all 2 networks.",
         "60-rivals": "**Yes, some: `sq:rand:norm` is number 2 of 4 criteria that need no labels**; the best, "
         "`act-std`, "
         "is ahead of it by 0.100, in all 2 networks.",
@@ -131,6 +131,8 @@ def test_after_fine_tuning_it_is_set_beside_the_same_networks_trained_otherwise(
     assert said("80-cost", tuned=pandas.concat(tables)).endswith(
         "Trained otherwise, its networks end 4.0 points lower from scratch."
     )
+    alike = [tables[0], tables[0].assign(training="from scratch")]
+    assert said("80-cost", tuned=pandas.concat(alike)).endswith("its networks end alike from scratch.")
     tables.append(tuned((OWN, 0.96, 200, 50), training="distilled"))
     assert said("80-cost", tuned=pandas.concat(tables)).endswith(
         "end 1.0 points higher without labels, on the whole network's answers and 4.0 points lower from scratch."
