@@ -13,6 +13,7 @@ from lib import importance
 from lib.images import datasets
 from lib.network.taps import tapped
 from lib.study import devices, loading, measurements, profiles, sampling
+from lib.study.columns import read_own
 
 
 class UnitMaps(NamedTuple):
@@ -35,7 +36,7 @@ def of_first_layer(plan: profiles.Profile, criterion: str) -> UnitMaps:
     with torch.no_grad(), tapped(model, layers[:1], lambda number, tap, value: seen.append(_maps(value, tap.axis))):
         model(data.test_images[:1])
     wanted = [("criterion", "=", criterion), ("sample", "=", "random"), ("draw", "=", 0)]
-    scores = measurements.on_most_examples(pandas.read_parquet(run.scores, filters=wanted)).sort_values("unit")
+    scores = measurements.on_most_examples(read_own(run, run.scores, filters=wanted)).sort_values("unit")
     order = measurements.order_of(scores)
     places = torch.empty(len(order)).scatter(0, order, 100 * (torch.arange(len(order)) + 1.0) / len(order))
     own = scores[: layers[0].size].assign(layer=layers[0].name, place=places[: layers[0].size].numpy())
