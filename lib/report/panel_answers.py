@@ -134,7 +134,7 @@ def _all_claims(over: pandas.DataFrame) -> str:
     said = []
     for what in ("panels", "networks"):
         rows = over[over["over"] == what]
-        if what == "panels" and len(rows) and rows["count"].map(too_few).all():
+        if what == "panels" and len(rows) and (rows["verdict"] == TOO_FEW).all():
             fewest = next(count for count in itertools.count(1) if not too_few(count))
             test = f"{fewest} are the fewest whose signed-rank test can reach p < {LEVEL}"
             said.append(f"Over panels nothing can be tested yet: {test}")

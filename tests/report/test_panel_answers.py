@@ -68,6 +68,12 @@ def test_a_claim_over_panels_and_over_networks():
     assert "What are labels worth" not in said()
 
 
+def test_over_few_panels_a_claim_that_needs_no_signed_rank_test_keeps_its_verdict():
+    rows = [over(), over(over="panels", count=3, verdict="too few networks"), over(claim="C3", over="panels", count=3)]
+    found = answer("What holds up", over=pandas.DataFrame(rows))
+    assert found.startswith("Over panels: supported C3; too few panels to test C1. Over networks: supported C1. ")
+
+
 def test_claims_by_verdict_over_panels_and_over_networks():
     rows = [over(over=what, count=count) for what, count in (("networks", 8), ("panels", 6))]
     few = pandas.DataFrame([over(), over(over="panels", count=5, verdict="too few networks")])
