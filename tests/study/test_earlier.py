@@ -109,7 +109,7 @@ def test_who_measured_first_is_told_after_many_edits(run):
         (
             "finetuning",
             lambda table: table.assign(parameters=1),
-            "shrunk by sq:rand:norm by 50 % of multiply-adds, trained: accuracy was ",
+            "shrunk by sq:rand:norm by 50 % of multiply-adds, to be fine-tuned: accuracy was ",
         ),
         (
             "finetuning",
