@@ -102,7 +102,7 @@ def test_too_much_is_refused_with_the_largest_named_and_the_old_one_stays(plan):
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     (plan.tables / "30-sign-large.csv").write_bytes(bytes(10 * publish.MIB))
     with pytest.raises(
-        ValueError, match=r"^10\.\d MiB to publish, 10 MiB at most: .*: \S*30-sign-large\.csv \(8\.0 MiB\), "
+        ValueError, match=r"^10\.\d MiB to publish, 10 MiB at most: .*: \S*30-sign-large\.csv \(10\.0 MiB\), "
     ):
         publish.publish(plan)
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
