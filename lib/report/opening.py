@@ -157,8 +157,8 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
         return ""
     rows = [
         {
-            "": f"[{row['claim']}]({where}#the-claims)",
-            "claim": tables.escape(row["label"].partition(" (")[0]),
+            "claim": f"[{row['claim']}]({where}#the-claims)",
+            "what it says": tables.escape(row["label"].partition(" (")[0]),
             "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
             "effect": _effect(row),
             "networks above 0": f"{int(row['ahead'])} of {int(row['blocks'])}",
