@@ -3,9 +3,9 @@
     python -m lib.running.verify --profile cifar --seeds "0 1" --cells 5 --data data
 
 Enters: results/published/<profile>/. Leaves: a line on the terminal for every cell drawn, with its relative auc as
-published and as found, and exit status 1 where any does not agree. Nothing is trained and nothing is changed, so curves
-with repair, the silencing of units elsewhere and fine-tuned networks are taken as they are. Which cells are drawn, and
-what counts as the same, is said in `lib.study.verification`.
+published and as found, and exit status 1 where any does not agree. The networks that were fine-tuned are shrunk again,
+and one of them is trained again; nothing is changed. Which cells are drawn, and what counts as the same, is said in
+`lib.study.verification`.
 """
 
 from lib.study import surroundings
@@ -51,7 +51,7 @@ def _as_measured(run: profiles.Run) -> profiles.Run:
 def _verify_run(run: profiles.Run, cells: int | None) -> int:
     import torch  # these take seconds
 
-    from lib.study import devices, verification
+    from lib.study import devices, finetuning, verification
     from lib.study.columns import read_own
 
     torch.set_num_threads(run.threads)
@@ -61,7 +61,7 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     curves, scores, units = (read_own(run, path) for path in (run.curves, run.scores, run.oracle))
     for row in verification.cells(run, curves, scores, device, count):
         odd += bool(row["differs"])
-        print(_line(row), flush=True)
+        print(_line(row, "scored again" if row["rescored"] else "its curve alone"), flush=True)
     criteria, slow, differing = verification.criteria(run, curves, scores, device)
     which = f"{len(criteria)} of {len(criteria) + len(slow)}" if slow else f"all {len(criteria)}"
     rest = f" (not {', '.join(slow)}: that would take long)" if slow else ""
@@ -70,11 +70,18 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     print(*(f"  {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), flush=True)
     others = verification.units(run, units, device, count)
     print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
-    return odd + len(differing) + len(lacking) + len(others)
+    for row in verification.otherwise(run, scores, device, count):
+        odd += bool(row["differs"])
+        print(_line(row, row["way"]), flush=True)
+    tuned = finetuning.asked_for(run, read_own(run, run.finetuning))
+    apart = finetuning.differing(run, tuned, device) if len(tuned) else []
+    trained = ", one of them trained again" if finetuning.retrained(tuned) else ""
+    networks = f"{len(tuned[[*finetuning.Network._fields]].drop_duplicates())} networks{trained}, agree"
+    print(f"  fine-tuning: {'; '.join(apart) or networks}", flush=True)
+    return odd + len(differing) + len(lacking) + len(others) + len(apart)
 
 
-def _line(row: Mapping[str, object]) -> str:
-    how = "scored again" if row["rescored"] else "its curve alone"
+def _line(row: Mapping[str, object], how: str) -> str:
     cell = f"{row['criterion']:26} {row['examples']:6,} images, draw {row['draw']} ({row['sample']}), {how}:"
     found = f"  {cell} relative auc {row['before']:.4f} published, {row['now']:.4f} found:"
     return f"{found} DIFFERS ({row['differs'].rpartition(' (')[2]}" if row["differs"] else f"{found} agrees"

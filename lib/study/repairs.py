@@ -5,6 +5,8 @@ of a curve, as `measurements` has them without repair. What is measured are the 
 paper's proposals and what they answer, baselines, and the best of the leaderboard) and the oracle's own orders.
 """
 
+from collections.abc import Collection
+
 import pandas
 import torch
 
@@ -18,7 +20,11 @@ _COLUMNS = [*RUN, *Cell._fields, "used", "units", "pruned", "accuracy", "emptied
 
 
 def measure(
-    run: profiles.Run, scores: pandas.DataFrame, device: torch.device | str, parts: Parts | None = None
+    run: profiles.Run,
+    scores: pandas.DataFrame,
+    device: torch.device | str,
+    parts: Parts | None = None,
+    only: Collection[Cell] | None = None,
 ) -> pandas.DataFrame:
     """Evaluates the cells of 65-repair with repair, on as many training images as the profile's `repair` says, and the
     oracle's orders.
@@ -26,6 +32,7 @@ def measure(
     Arguments:
         scores: of `measurements.measure`, with these cells among others, and of `ceilings.measure`.
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
+        only: these of the cells, instead of all.
 
     Returns the columns of `measurements.curves_by`, and repaired_on (images). No row where the profile has no
         65-repair, or the network no BatchNorm.
@@ -36,6 +43,7 @@ def measure(
         return pandas.DataFrame(columns=_COLUMNS)
     orders = scores.loc[scores["sample"] == ceilings.SAMPLE, list(Cell._fields)].drop_duplicates()
     cells += [Cell(*cell) for cell in orders.itertuples(index=False, name=None) if cell[0] in ceilings.ORACLES]
+    cells = cells if only is None else [cell for cell in cells if cell in only]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
     images = data.for_repair(run)
     found = measurements.curves_anew(run, data, model, scores, cells, keep, "repaired", repair_on=images)

@@ -6,6 +6,8 @@ constant, which later layers take in; without the channel, as when a network rea
 the mask after BatchNorm.
 """
 
+from collections.abc import Collection
+
 import pandas
 import torch
 
@@ -19,13 +21,18 @@ _COLUMNS = [*RUN, *Cell._fields, "used", "units", "pruned", "accuracy", "emptied
 
 
 def measure(
-    run: profiles.Run, scores: pandas.DataFrame, device: torch.device | str, parts: Parts | None = None
+    run: profiles.Run,
+    scores: pandas.DataFrame,
+    device: torch.device | str,
+    parts: Parts | None = None,
+    only: Collection[Cell] | None = None,
 ) -> pandas.DataFrame:
     """Evaluates `CRITERIA`, on the most examples on which 15-replication has them and on their first draw.
 
     Arguments:
         scores: of `measurements.measure`, with the cells of 15-replication among others.
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
+        only: these of the cells, instead of all.
 
     Returns the columns of `measurements.curves_by`; no row where the profile has no 15-replication.
     """
@@ -34,6 +41,7 @@ def measure(
     asked = ablations.cells(NOTEBOOK, run.settings["measuring"], sampling.labels_of(run))
     most = max(cell.examples for cell in asked)
     cells = [cell for cell in asked if cell.criterion in CRITERIA and cell.examples in (0, most) and not cell.draw]
+    cells = cells if only is None else [cell for cell in cells if cell in only]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
     model = loading.model(run, device)
     return measurements.curves_anew(run, data, model, scores, cells, keep, "silenced", in_front=True)

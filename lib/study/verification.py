@@ -3,12 +3,12 @@
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
 before, what is found now and whether they agree. Which are drawn follows from today's code and the run. Nothing that
 takes long is done again: cells on many images, and the oracle's orders, have only their curves evaluated anew, from the
-scores that they have. Since an edit may change one criterion alone, every criterion is scored again somewhere, or named
-as one that was not.
+scores that they have; so have curves with repair, or of units silenced elsewhere. Since an edit may change one
+criterion alone, every criterion is scored again somewhere, or named as one that was not.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,8 +17,8 @@ import pandas
 import torch
 
 from lib import importance, oracle, pruning
-from lib.study import ceilings, digests, loading, measurements, profiles, sampling
-from lib.study.columns import Cell, columns_of
+from lib.study import ceilings, digests, loading, measurements, profiles, repairs, sampling, silencing
+from lib.study.columns import Cell, columns_of, read_own
 
 CELLS = 5  # of a run that are scored again, and as many of the others whose curves alone are evaluated again
 PASSES = 6000  # backward passes of one image each that scoring a cell again may take
@@ -99,8 +99,7 @@ def cells(
         odd += [] if not drawn.rescored or off <= SCORES else [_SCORES.format(off)]
         row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
         row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
-        aucs = f"relative auc was {row['before']:.4f}, is {row['now']:.4f}"
-        yield row | {"differs": f"{_named(drawn.cell)}: {aucs} ({', '.join(odd)})" if odd else ""}
+        yield row | {"differs": _apart_in_words(drawn.cell, row, odd)}
 
 
 def criteria(
@@ -123,6 +122,32 @@ def criteria(
             before, now = (_of_cell(table, cell)["score"].to_numpy(float) for table in (scores, again))
             odd += [] if (off := _off(before, now)) <= SCORES else [f"{_named(cell)}: {_SCORES.format(off)}"]
     return sorted(chosen), sorted(slow), odd
+
+
+def otherwise(
+    run: profiles.Run, scores: pandas.DataFrame, device: torch.device | str, count: int = CELLS
+) -> Iterator[dict[str, object]]:
+    """Checks a sample of the curves with repair, and of those of units silenced in front of BatchNorm, as `cells` does.
+
+    A row holds the run's and the cell's columns, way, before, now, images and differs.
+    """
+    data, generator = sampling.Data.of(run, device), numpy.random.default_rng(seed(run))
+    ranked = set(measurements.cells_of(scores[[*Cell._fields]].drop_duplicates()))
+    ways = {"with repair": (repairs, run.repaired), "silenced in front of BatchNorm": (silencing, run.silenced)}
+    for way, (module, path) in ways.items():
+        table = read_own(run, path)
+        there = sorted(set(measurements.cells_of(table[[*Cell._fields]].drop_duplicates())))
+        chosen = [there[place] for place in generator.permutation(len(there))[:count]]
+        again = module.measure(run, scores, device, only=ranked.intersection(chosen)) if chosen else table
+        for cell in chosen:
+            points, now = _of_cell(table, cell), _of_cell(again, cell)
+            images, odd, found = numpy.nan, ["nobody asks for it, or it has no scores"], numpy.nan
+            if len(now):
+                ranking = _of_cell(scores, cell)["score"].to_numpy(float)
+                images, odd = _compared(points, now, _counts(run, data, cell), ranking)
+                found = _auc(now)
+            row = columns_of(run) | cell._asdict() | {"way": way, "before": _auc(points), "now": found}
+            yield row | {"images": images, "differs": _apart_in_words(cell, row, odd)}
 
 
 def lacking(curves: pandas.DataFrame, scores: pandas.DataFrame) -> list[str]:
@@ -170,7 +195,8 @@ def _compared(
     images = float(numpy.max([0.0, *pandas.concat(found).round()]))
     odd = [] if images <= IMAGES else [f"{images:.0f} images at a point"]
     alike = {"emptied": (0, 0), "macs": (0, SHARES), "parameters": (0, SHARES), "joint": (CHANGES, NO_CHANGE)}
-    for name, (relative, least) in alike.items():
+    for name in [name for name in alike if name in now]:
+        relative, least = alike[name]
         close = numpy.isclose(before[name], now[name], rtol=relative, atol=least)
         close |= ~(_sure(scores, [measurements.tenth(len(scores))] * len(close)) if name == "joint" else sure)
         if not close.all():
@@ -195,6 +221,12 @@ def _auc(points: pandas.DataFrame) -> float:
     points = points.sort_values("pruned")
     unpruned = points["accuracy"].iloc[0]
     return pruning.auc(points["pruned"], points["accuracy"]) / unpruned if unpruned else numpy.nan
+
+
+def _apart_in_words(cell: Cell, row: Mapping[str, object], odd: Sequence[str]) -> str:
+    """What does not agree of a row's cell; "" where all does."""
+    aucs = f"relative auc was {row['before']:.4f}, is {row['now']:.4f}"
+    return f"{_named(cell)}: {aucs} ({', '.join(odd)})" if odd else ""
 
 
 def _named(cell: Cell) -> str:

@@ -30,11 +30,15 @@ def state(folder):
 
 def test_what_is_published_agrees_and_stays_as_it_is(published, capsys):
     before = state(published)
-    status, (first, *lines, criteria, oracle, last), complaints = verified(published, capsys, "--cells", "2")
+    status, (first, *lines, tuning, last), complaints = verified(published, capsys, "--cells", "2")
+    (*lines, criteria, oracle), otherwise = lines[:-4], lines[-4:]
     assert criteria.startswith("  all ") and criteria.endswith(" criteria scored again: agree")
     assert (status, complaints, last, oracle) == (0, "", "all agree", "  oracle: 2 units agree")
     assert first.startswith("digits-resnet8 seed 0, measured by code ")
-    assert 2 <= len(lines) <= 4 and all(line.endswith(" found: agrees") for line in lines)
+    assert 2 <= len(lines) <= 4 and all(line.endswith(" found: agrees") for line in lines + otherwise)
+    assert [", with repair: " in line for line in otherwise] == [True, True, False, False]
+    assert [", silenced in front of BatchNorm: " in line for line in otherwise] == [False, False, True, True]
+    assert tuning == "  fine-tuning: 10 networks, one of them trained again, agree"
     assert state(published) == before
 
 
@@ -44,8 +48,29 @@ def test_a_number_that_was_tampered_with_is_found(published, capsys):
     curves.assign(accuracy=curves["accuracy"] + 0.01).to_parquet(path)
     status, lines, _ = verified(published, capsys)
     assert status == 1 and lines[-1] == f"{sum('DIFFERS' in line for line in lines)} do not agree"
-    assert all("DIFFERS (" in line for line in lines if "relative auc" in line)
+    curves = [line for line in lines if "scored again: relative" in line or "its curve alone: relative" in line]
+    assert curves and all("DIFFERS (" in line for line in curves)
     assert any(line.endswith(" images at a point)") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["repaired", "silenced", "finetuning"])
+def test_so_is_one_of_curves_measured_otherwise_and_of_fine_tuned_networks(published, capsys, name):
+    path = published / f"smoke/digits-resnet8/seed-0/{name}.parquet"
+    table = pandas.read_parquet(path)
+    table.assign(accuracy=table["accuracy"] + 0.01).to_parquet(path)
+    status, lines, _ = verified(published, capsys)
+    ways = {"repaired": ", with repair: ", "silenced": ", silenced in front", "finetuning": "  fine-tuning: shrunk by "}
+    assert status == 1 and lines[-1].endswith(" do not agree")
+    odd = [line for line in lines[1:-1] if "agree" not in line]
+    assert odd and all(ways[name] in line for line in odd)
+
+
+def test_a_curve_with_repair_whose_ranking_nobody_knows_is_named(published, capsys):
+    path = published / "smoke/digits-resnet8/seed-0/repaired.parquet"
+    table = pandas.read_parquet(path)
+    table.assign(draw=7).to_parquet(path)
+    status, lines, _ = verified(published, capsys)
+    assert status == 1 and sum("DIFFERS (nobody asks for it, or it has no scores)" in line for line in lines) == 5
 
 
 def test_what_is_not_published_is_said(published, capsys):
