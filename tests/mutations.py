@@ -323,10 +323,10 @@ MUTATIONS = (
         "statistics",
     ),
     Planted(
-        "no verdict is close for its p",
+        "others scatter as their means do",
         "statistics",
-        "for factor in (NEAR_P, 1 / NEAR_P)",
-        "for factor in (1, 1)",
+        "centre + spread * np",
+        "centre + spread / np.sqrt(count) * np",
         "statistics",
     ),
     Planted(

@@ -9,8 +9,9 @@ in it, so they are averaged first, whatever their number, then numbers of exampl
 (dataset, network).
 
 A verdict is *supported* or *contradicted* where the rules of `paired` say so, *too few networks* where no difference,
-however large, could be either, else *open*. It is *close* where it would be another one with one end of the interval
-moved by `NEAR_WIDTH` of its width, or with p larger or smaller by the factor `NEAR_P`.
+however large, could be either, else *open*. It is *close* where as many other networks of the same kinds would give it
+again less often than `SURE`, were they drawn from normal distributions with the mean of each group and the spread within
+groups.
 
 Sources: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), for the tests; Pratt,
 JASA 54 (1959), for zero differences in the signed-rank test; Holm, Scandinavian Journal of Statistics 6 (1979); Efron,
@@ -19,7 +20,6 @@ JASA 82 (1987), for the BCa bootstrap.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import starmap
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ KINDS = ("difference", "non-inferiority")
 TOO_FEW = "too few networks"
 LEVEL = 0.05  # of every test; the intervals hold 1 - LEVEL
 MARGIN = 0.01  # of relative auc: how much may be lost and still count as nothing lost
-NEAR_WIDTH, NEAR_P = 0.1, 1.25  # of the interval, and a factor: what a verdict that is not close outlasts
+SURE, REDRAWN = 0.9, 1000  # how often a verdict that is not close comes again, over so many sets of other networks
 BOOTSTRAP_FROM = 20  # blocks; below, Student's t
 DECIMALS = 12  # differences nearer to each other than this are ties: their distance is rounding
 LARGEST = 1e100  # of a value: the squares of larger ones, and their sums, may overflow
@@ -214,8 +214,9 @@ def paired(
 
     Returns `kind`, `effect` (mean), `low`, `high` (see `interval`), `p` of no difference (see `signed_rank`), `blocks`,
     `ahead` (how many of them are above 0), `smallest_p`, `signs` of the groups' means, `verdict`, `side` (where the
-    interval lies: "above", "below" or "on both sides" of 0 or, for non-inferiority, of -margin; "" where there is none)
-    and `close`. Raises ValueError for an unknown kind, a negative margin, no differences or differences that are not
+    interval lies: "above", "below" or "on both sides" of 0 or, for non-inferiority, of -margin; "" where there is
+    none), `again` (how often as many other networks would say the same; NaN for a single one) and `close` (`again` is
+    below `SURE`). Raises ValueError for an unknown kind, a negative margin, no differences or differences that are not
     finite.
 
     A difference is supported (contradicted) where p is below the level, the interval above (below) 0 and the mean of
@@ -224,39 +225,74 @@ def paired(
     if kind not in KINDS or not margin >= 0:
         raise ValueError(f"kind is one of {KINDS} and margin at least 0, not {kind!r} and {margin!r}")
     values = _finite(differences).round(DECIMALS)
-    groups = ["all"] * len(values) if groups is None else list(groups)
-    means = pd.Series(values).groupby(np.asarray(groups, dtype=object)).mean().round(DECIMALS)
+    group, names = pd.factorize(np.asarray(["all"] * len(values) if groups is None else list(groups), dtype=object))
+    means = pd.Series(_means(values[None], group)[0].round(DECIMALS), names)
     (low, high), (_, p) = interval(values, seed), signed_rank(values)
     found = {"kind": kind, "effect": float(values.mean()), "low": low, "high": high, "p": p, "blocks": len(values)}
     found |= {"ahead": int((values > 0).sum()), "smallest_p": smallest_p(len(values)), "signs": _signs(means)}
-    judge = partial(_judged, kind, means, -margin if kind == "non-inferiority" else 0.0, len(values))
-    verdict, side = judge(low, high, p)
-    return found | {"verdict": verdict, "side": side, "close": _is_close(judge, low, high, p)}
+    limit, few = (0.0, too_few(len(values))) if kind == "difference" else (-margin, len(values) < 2)
+    judge = partial(_sign, kind, limit, few)
+    sign = int(judge(means.to_numpy()[None], low, high, p)[0])
+    again = float((_redrawn(judge, values, group) == sign).mean()) if len(values) > 1 else np.nan
+    where = {1: "above", -1: "below", 0: "on both sides"}[int(_side(limit, low, high))]
+    return found | {
+        "verdict": TOO_FEW if few else {1: "supported", -1: "contradicted", 0: "open"}[sign],
+        "side": "" if np.isnan(low) else where,
+        "again": again,
+        "close": again < SURE,
+    }
 
 
 def _signs(group_means: pd.Series) -> str:
     return ", ".join(f"{name} {'-0+'[int(np.sign(mean)) + 1]}" for name, mean in group_means.items())
 
 
-def _judged(
-    kind: str, group_means: pd.Series, limit: float, blocks: int, low: float, high: float, p: float
-) -> tuple[str, str]:
-    """Verdict, and on which side of `limit` the interval lies."""
-    side = "above" if low > limit else "below" if high < limit else "" if np.isnan(low) else "on both sides"
-    takes_test, sign = kind == "difference", {"above": 1, "below": -1}.get(side)
-    if too_few(blocks) if takes_test else blocks < 2:
-        return TOO_FEW, side
-    agreed = not takes_test or (p < LEVEL and (np.sign(group_means) == sign).all())
-    return {1: "supported", -1: "contradicted"}[sign] if sign and agreed else "open", side
+def _side(limit: float, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """1, -1 or 0 for intervals above a limit, below it, or neither."""
+    return np.greater(low, limit).astype(int) - np.less(high, limit)
 
 
-def _is_close(judge: Callable[[float, float, float], tuple[str, str]], low: float, high: float, p: float) -> bool:
-    """Whether the verdict, or the side that it says where networks are too few for one, hangs on a hair."""
-    reach = NEAR_WIDTH * (high - low)
-    moved = [(low + step, high, p) for step in (-reach, reach)] + [(low, high + step, p) for step in (-reach, reach)]
-    moved += [(low, high, min(1.0, p * factor)) for factor in (NEAR_P, 1 / NEAR_P)]
-    found = starmap(judge, [(low, high, p), *moved])
-    return len({(verdict, side if verdict == TOO_FEW else "") for verdict, side in found}) > 1
+def _sign(kind: str, limit: float, few: bool, group_means: np.ndarray, low, high, p) -> np.ndarray:
+    """1, -1 or 0 for what is supported, contradicted or open; where networks are too `few` for that, `_side`.
+
+    Arguments: group_means: (sets, groups); low, high, p: (sets,) or one number.
+    """
+    side = _side(limit, low, high)
+    if few or kind == "non-inferiority":
+        return np.atleast_1d(side)
+    return side * (np.less(p, LEVEL) & (np.sign(group_means) == np.expand_dims(side, -1)).all(axis=1))
+
+
+def _redrawn(judge: Callable[..., np.ndarray], values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """What `judge` says of as many other networks of the same kinds: (REDRAWN,).
+
+    The others are drawn from a normal distribution about the mean of each group, with the spread that networks have
+    within groups; where no group has two, about the mean of all, with the spread of all.
+    """
+    count = len(values)
+    kinds = group if len(set(group)) < count else np.zeros(count, int)
+    centre = _means(values[None], kinds)[0, kinds]
+    spread = np.sqrt(np.square(values - centre).sum() / (count - len(set(kinds))))
+    drawn = centre + spread * np.random.default_rng(0).standard_normal((REDRAWN, count))
+    half = drawn.std(axis=1, ddof=1) * special.stdtrit(count - 1, 1 - LEVEL / 2) / np.sqrt(count)
+    middle = drawn.mean(axis=1)
+    return judge(_means(drawn, group), middle - half, middle + half, _signed_rank_p(drawn))
+
+
+def _means(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Of each row of `values` (sets, blocks), the mean over the blocks of every group (numbers from 0 on)."""
+    belongs = np.equal.outer(group, np.arange(group.max() + 1))
+    return values @ (belongs / belongs.sum(0))
+
+
+def _signed_rank_p(values: np.ndarray) -> np.ndarray:
+    """As `signed_rank`, of every row of `values` (sets, blocks) without ties and zeros."""
+    ranks = np.abs(values).argsort(axis=1).argsort(axis=1) + 1
+    positive = (ranks * (values > 0)).sum(axis=1)
+    chance = np.ones(1)
+    for rank in range(1, values.shape[1] + 1):
+        chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
+    return np.minimum(1.0, 2 * chance.cumsum()[np.minimum(positive, len(chance) - 1 - positive)])
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:

@@ -146,6 +146,7 @@ def test_a_difference_that_every_block_shows():
         "signs": "x +, y +",
         "verdict": "supported",
         "side": "above",
+        "again": 1.0,
         "close": False,
     }
 
@@ -206,43 +207,43 @@ def test_where_the_interval_lies_is_said_whatever_the_verdict(differences, kind,
     assert statistics.paired(differences, kind=kind)["side"] == side
 
 
-SKEWED = np.array([-1, -0.9, -0.8, -0.7, -0.6, 4]) / 100
-HALF = 2.5705818366147395 * np.sqrt(19.3 / 5 / 6) / 100  # of its interval, whose middle is 0
+def test_a_verdict_comes_again_as_often_as_other_networks_of_the_kind_would_give_it():
+    values = np.array([1, 2, 3, 4, 5, 6.0])  # every sign must be the same, for p, and then the interval is above 0
+    row = statistics.paired(values)
+    chance = stats.norm.cdf(values.mean() / values.std(ddof=1)) ** 6
+    assert (row["verdict"], row["close"]) == ("supported", True)
+    assert row["again"] == pytest.approx(chance, abs=0.03)  # .88
+    far = statistics.paired(values + 2)
+    assert far["again"] == pytest.approx(stats.norm.cdf(5.5 / values.std(ddof=1)) ** 6, abs=0.03) and not far["close"]
 
 
-@pytest.mark.parametrize(
-    ("above", "verdict", "close"),
-    [
-        (0.19, "supported", True),  # the lower end is .19 half widths above 0: a tenth of the width is .2
-        (0.21, "supported", False),
-        (-0.19, "open", True),
-        (-0.21, "open", False),
-    ],
-)
-def test_a_verdict_is_close_where_a_tenth_of_the_intervals_width_would_change_it(above, verdict, close):
-    differences = SKEWED + (1 + above) * HALF  # all above 0
-    row = statistics.paired(differences)
-    assert (row["p"], row["verdict"], row["close"]) == (0.03125, verdict, close)
-    lost = statistics.paired(differences - 0.01, kind="non-inferiority", margin=0.01)
-    assert (lost["verdict"], lost["close"]) == (verdict, close)
+def test_others_are_drawn_about_the_mean_of_their_group():
+    values, groups = np.array([1.0, 1.1, 0.9, 9.0, 9.1, 8.9]), ["x"] * 3 + ["y"] * 3
+    assert statistics.paired(values, groups)["again"] == 1  # spread of .1 within groups, about means of 1 and 9
+    assert statistics.paired(values)["again"] < 0.8  # of about 4 in all
+    assert statistics.paired(values, list("abcdef"))["again"] == statistics.paired(values)["again"]
 
 
-def test_a_verdict_is_close_where_p_would_change_it_by_a_quarter():
-    clear = np.array([96, 97, 98, 99, 100])  # so that the interval is far from 0
-    row = statistics.paired(np.array([-4, -3, 1, 2, 95, *clear]) / 1000)  # T = 7
-    assert (row["p"], row["verdict"], row["close"]) == (38 / 1024, "supported", False)  # .037; .046 with a quarter more
-    row = statistics.paired(np.array([-5, -3, 1, 2, 4, *clear]) / 1000)  # T = 8
-    assert (row["p"], row["verdict"], row["close"]) == (50 / 1024, "supported", True)
-    row = statistics.paired(np.array([-5, -4, 1, 2, 3, *clear]) / 1000)  # T = 9: .064, and .0516 with a fifth less
-    assert (row["p"], row["verdict"], row["close"]) == (66 / 1024, "open", False)
+def test_what_needs_no_test_comes_again_by_its_interval_alone():
+    middle, n = 0.01, 4
+    values = middle + np.array([-1, -1, 1, 1]) * 0.01
+    row = statistics.paired(values, kind="non-inferiority", margin=0.01)  # 0 +- .0184, against a mean of .02
+    centre, scale = (middle + 0.01) * np.sqrt(n) / values.std(ddof=1), stats.t.ppf(0.975, n - 1)
+    chance = 1 - stats.nct.cdf(scale, n - 1, centre)  # of a t beyond its quantile
+    assert row["verdict"] == "supported" and row["again"] == pytest.approx(chance, abs=0.04)
 
 
 def test_too_few_networks_are_close_where_the_side_of_the_interval_hangs_on_a_hair():
     half = 4.302652729911275 * 0.01 / np.sqrt(3)  # t at .975 with 2 degrees of freedom
     around = np.array([-0.01, 0.0, 0.01])
-    near, far = (statistics.paired(around + (1 + share) * half) for share in (0.19, 0.21))
+    near, far = (statistics.paired(around + times * half) for times in (1.1, 3))
     assert (near["verdict"], near["side"], near["close"]) == ("too few networks", "above", True)
     assert (far["verdict"], far["side"], far["close"]) == ("too few networks", "above", False)
+
+
+def test_p_of_many_sets_at_once_is_that_of_each():
+    values = np.random.default_rng(3).standard_normal((20, 7)) + 0.5
+    assert statistics._signed_rank_p(values) == pytest.approx([statistics.signed_rank(row)[1] for row in values])
 
 
 def test_one_block_decides_nothing():
