@@ -89,10 +89,9 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
     if helping:
         most = max(gain.max() for gain in gains)
-        return (
-            f"**Use labels where you have few images**: on {on_images(helping)} they added up to {most:.2f} "
-            f"of relative auc."
-        )
+        everywhere = all(gain.iloc[-1] > WORTH for gain in gains)
+        words = "If you have labels, use them (`{}`)" if everywhere else "Use labels where you have few images (`{}`)"
+        return f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
     return (
         f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."
     )
@@ -111,8 +110,9 @@ def _vectors(sources: pandas.DataFrame) -> str:
     fewest = _numbers([gain.index[0] for gain in gains])
     if last > WORTH:
         return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
-    few = f" (on only {fewest}, 16 added {first:.2f} of relative auc)" if first > WORTH else ""
-    return f"One random vector for each is enough{few}."
+    many = _numbers([gain.index[-1] for gain in gains])
+    few = f", on only {fewest}, 16 vectors added {first:.2f} of relative auc" if first > WORTH else ""
+    return f"One random vector for each was enough on {many} images{few}."
 
 
 def _how_far(lines: pandas.DataFrame) -> str:
@@ -125,7 +125,7 @@ def _how_far(lines: pandas.DataFrame) -> str:
     ]
     own, weights = (spread(pandas.DataFrame(gone)[name], ".0f") for name in (RECOMMENDED, WEIGHTS))
     return (
-        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy were left with {own} % of "
+        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy was left with {own} % of "
         f"the units "
         f"off ({weights} % by `{WEIGHTS}`)."
     )
@@ -153,8 +153,8 @@ def _repair(repaired: pandas.DataFrame) -> str:
         else "Leave BatchNorms as they are"
     )
     return (
-        f"{words}: with a quarter of the units off networks kept {kept:.0f} % of their accuracy with such a repair, "
-        f"{unkept:.0f} % without."
+        f"{words}: with a quarter of the units off networks kept {kept:.1f} % of their accuracy with such a repair, "
+        f"{unkept:.1f} % without."
     )
 
 

@@ -18,7 +18,7 @@ from lib.study.statistics import MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
-_OTHERWISE = {DISTILLED: "without labels, on the whole network's answers", FRESH: "from scratch"}
+_OTHERWISE = {DISTILLED: "if distilled (without labels)", FRESH: "if trained from scratch"}
 _LEVEL = 0.0005  # a difference that tables round to 0
 
 
@@ -54,7 +54,7 @@ def by_section(
     said = {
         "The curves in short": [_what_can_go(free), _how_sure(numbers)],
         "The best label-free criteria": [_best_with_labels(free, labelled)],
-        "12-first-experiments": [opening.labels(verdicts)],
+        "12-first-experiments": [opening.labels(verdicts, parts)],
         "15-replication": [beside_paper(agreement, contrasts, single)],
         "20-normalization": [claim_answers.normalising(verdicts, behind)],
         "30-sign": [claim_answers.one(verdicts, "C2"), claim_answers.one(verdicts, "C10")],
@@ -152,12 +152,11 @@ def _left_to_gain(headroom: pandas.DataFrame) -> str:
         return ""
     means = headroom.groupby("criterion")["furthest"].mean()
     ways = [f"`{name}` {100 * means[name]:.0f} %" for name in (RECOMMENDED, "l2") if name in means]
-    tops = listed(f"`{name}`" for name in CEILINGS if name in means)
+    tops = [f"`{name}`" for name in CEILINGS if name in means]
     beyond = " (more than 100 %: further than any of them)" if means[RECOMMENDED] > 1 else ""
     return (
-        f"Of the way from chance to the best order that one can know only afterwards ({tops}), "
-        f"{' and '.join(ways)} are "
-        f"made{beyond}."
+        f"From chance to the best of {len(tops)} orders that one can know only afterwards ({listed(tops)}; there may "
+        f"be better ones), {' and '.join(ways)} of the way is covered{beyond}."
     )
 
 
@@ -193,7 +192,7 @@ def _how_sure(numbers: pandas.DataFrame) -> str:
     if own.empty:
         return ""
     error, images = spread(own["standard_error"], ".3f"), spread(own["test_images"], ",.0f")
-    return f"One curve's relative auc has a standard error of {error}, from {images} test images."
+    return f"One curve of `{RECOMMENDED}` has a standard error of {error} in relative auc, from {images} test images."
 
 
 # ---- after fine-tuning --------------------------------------------------------------------------------------------
@@ -224,7 +223,7 @@ def _otherwise(tuned: pandas.DataFrame) -> str:
     if not gaps:
         return ""
     each = (f"{_points(gap)} {_OTHERWISE[how]}" for how, gap in gaps.items())
-    return f"Trained otherwise, its networks end {listed(each)}."
+    return f"Its networks, trained in other ways, end {listed(each)}."
 
 
 def _points(gap: float) -> str:

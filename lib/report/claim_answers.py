@@ -4,6 +4,8 @@ Enters: the tables of `study.claims`. Leaves: sentences, in which every number c
 the verdicts, and every judgement from a verdict.
 """
 
+from collections.abc import Mapping
+
 import pandas
 
 from lib.report.words import listed, of_networks, on_images, signed
@@ -27,8 +29,8 @@ def normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
         return said
     mean = signed(rows["effect"].mean())
     return (
-        f"{said} With random gradients, whose lengths differ little, it changes {mean} (the mean of "
-        f"{len(rows)} contrasts)."
+        f"{said} With random gradients, whose lengths differ little, the mean difference is {mean} "
+        f"(of {len(rows)} contrasts)."
     )
 
 
@@ -44,7 +46,7 @@ def one_vector(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
         TOO_FEW: "Networks are too few to tell whether one random vector per image is enough",
     }
     against = "against one vector per class"
-    return f"**{lost[claim['verdict']]} {against}**: {_effect(claim)}{_by_number(parts, 'C6')}"
+    return f"**{lost[claim['verdict']]} {against}**: {_effect(claim)}{by_number(parts, 'C6')}"
 
 
 _VERDICTS = {
@@ -72,11 +74,16 @@ def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
 def _effect(claim: pandas.Series, unit: str = " in relative auc") -> str:
     ends = f"95 % interval {signed(claim['low'])} to {signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
     close = ", close" if claim["close"] else ""
-    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}"
+    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}{left_out(claim)}"
     return f"{signed(claim['effect'])}{unit} ({ends}{ahead}; {claim['claim']}{close})."
 
 
-def _by_number(parts: pandas.DataFrame, claim: str) -> str:
+def left_out(claim: Mapping[str, object]) -> str:
+    """How many networks have no part in a row of `claims.verdicts`, after how many have: ", 2 left out", or ""."""
+    return f", {int(claim['dropped'])} left out" if claim.get("dropped") else ""
+
+
+def by_number(parts: pandas.DataFrame, claim: str) -> str:
     """What the claim's contrast is on each number of images, as a sentence."""
     some = parts[(parts["claim"] == claim) & (parts["pair"] == "")].sort_values("examples") if len(parts) else parts
     if some.empty:

@@ -100,8 +100,9 @@ def _files_of_runs(profile: profiles.Profile) -> str:
     lines = []
     for run in profile.runs:
         files = [path for notebook in results.PER_RUN for path in (run.executed(notebook), run.record(notebook))]
-        lines.append(f"- {run.label}: {_links([*files, run.training, run.curves], profile)}")
-    about = "Of each run: its executed notebooks with their code, its records, its training log and its curves."
+        measured = (run.curves, run.scores, run.oracle, run.repaired, run.silenced, run.finetuning)
+        lines.append(f"- {run.label}: {_links([*files, run.training, *measured], profile)}")
+    about = "Of each run: its executed notebooks with their code, its records, its training log and what was measured."
     return "\n\n".join(["## Files", about, "\n".join(lines)])
 
 

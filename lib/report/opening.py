@@ -8,15 +8,17 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import tables
-from lib.report.words import counted, listed, of_networks, signed
+from lib.report import claim_answers, tables
+from lib.report.words import counted, listed, of_networks, signed, spread
 from lib.study import claims, panels, profiles
-from lib.study.analyses import over_panels
-from lib.study.columns import PANEL, RUN
-from lib.study.finetuning import SETTLED, TUNED
+from lib.study.analyses import given_back, over_panels
+from lib.study.columns import RUN
+from lib.study.finetuning import SETTLED, TUNED, in_words
 from lib.study.statistics import TOO_FEW
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
+BUDGET = ["of", "budget"]
+_SAVED = ("curves-numbers", "parts")  # by the report itself, before it opens
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
 _ALIKE = 0.05  # a ratio nearer to 1 is called the same
 
@@ -32,8 +34,9 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
     Arguments:
         verdicts: of `claims.judged`, over the networks of these profiles.
     """
-    said = [without_labels(_measured(plans)), labels(verdicts), after(panels.table(plans, "80-cost-summary"))]
-    said += [repaired(verdicts), limit(plans)]
+    measured, numbers, parts = _measured(plans), *(panels.table(plans, f"90-report-{name}") for name in _SAVED)
+    said = [without_labels(measured), labels(verdicts, parts), after(panels.table(plans, "80-cost-summary"))]
+    said += [repaired(verdicts), limit(plans, measured, numbers)]
     return "\n\n".join(filter(None, said))
 
 
@@ -62,20 +65,30 @@ def without_labels(measured: pandas.DataFrame) -> str:
         f"**{verdict}: ranked without labels, by random gradients, a network keeps {kept} when ranked by the size of "
         f"its weights.** That is as units are switched off, the least important first, and nothing is retrained: "
         f"relative auc {own:.2f} by `{OWN}` against {weights:.2f} by `{WEIGHTS}`, ahead in "
-        f"{of_networks(ahead, len(values))}."
+        f"{of_networks(ahead, len(values))}.{_by_weights(measured)}"
     )
 
 
-def labels(verdicts: pandas.DataFrame) -> str:
-    """What labels would add (C3). Arguments: verdicts: of `claims.judged`."""
+def _by_weights(measured: pandas.DataFrame) -> str:
+    """Of the best criterion that looks at weights alone, chance left out, where that is another one."""
+    if "used" not in measured:
+        return ""
+    blind = measured[(measured["used"] == 0) & ~measured["criterion"].str.match("random(:|$)")]
+    means = blind.groupby(["panel", "criterion"])["auc_relative"].mean().unstack("panel").dropna().mean(axis=1)
+    if means.empty or means.idxmax() == WEIGHTS:
+        return ""
+    return f" The best of {len(means)} criteria that look at weights alone, `{means.idxmax()}`, has {means.max():.2f}."
+
+
+def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
+    """What labels would add (C3). Arguments: verdicts, parts: of `claims.judged` and `claims.parts`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
+    words = {"supported": "Labels add nothing that we could see", "contradicted": "Labels do add something"}
+    said = words.get(row["verdict"], "Whether labels add anything is open")
+    sure = ", but other networks may say otherwise" if row["close"] else ""
     found = f"random gradients were {_beside(row, 'label gradients of the same length')}"
-    words = {
-        "supported": f"Labels add nothing that we could see: {found}.",
-        "contradicted": f"Labels do add something: {found}.",
-    }
-    return words.get(row["verdict"], f"Whether labels add anything is open: {found}.")
+    return f"{said}{sure}: {found}.{claim_answers.by_number(parts, 'C3')}"
 
 
 def after(tuned: pandas.DataFrame) -> str:
@@ -84,43 +97,57 @@ def after(tuned: pandas.DataFrame) -> str:
     Arguments:
         tuned: of `finetuning.summary`.
     """
-    runs = _ends(tuned)
-    if runs.empty:
+    ends = _ends(tuned)
+    if ends.empty:
         return ""
-    means = 100 * runs.groupby(list(PANEL)).mean().mean()
-    both = f"mean accuracy {means[OWN]:.1f} % by `{OWN}`, {means[WEIGHTS]:.1f} % by `{WEIGHTS}`"
-    if _are_alike(runs):
-        return f"**After fine-tuning both end alike**: {both}."
-    best, other = sorted((OWN, WEIGHTS), key=lambda name: -means[name])
-    lead = f"`{OWN}` is still ahead" if best == OWN else "the size of weights is ahead"
-    return f"**After fine-tuning {lead}**, in {of_networks(int((runs[best] > runs[other]).sum()), len(runs))}: {both}."
+    each = [_end(budget, here) for budget, here in ends.groupby(level=BUDGET, sort=False)]
+    best = _best(ends)
+    lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "the size of weights is ahead", "": "both end alike"}
+    said = lead.get(best, "it depends on what goes which of both is ahead")
+    return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}."
+
+
+def _end(budget: tuple, ends: pandas.DataFrame) -> str:
+    """Mean accuracies of both without a budget, and in how many networks the first is ahead."""
+    own, weights = 100 * ends[OWN].mean(), 100 * ends[WEIGHTS].mean()
+    ahead = of_networks(int((ends[OWN] > ends[WEIGHTS]).sum()), len(ends))
+    return f"{own:.1f} % by `{OWN}` and {weights:.1f} % by `{WEIGHTS}` without {in_words(*budget)} (ahead in {ahead})"
 
 
 def rank_by(tuned: pandas.DataFrame) -> str:
     """What to rank by where networks are fine-tuned. Arguments: tuned: of `finetuning.summary`."""
-    runs = _ends(tuned)
-    if runs.empty:
+    ends = _ends(tuned)
+    if ends.empty:
         return ""
-    if _are_alike(runs):
+    best = _best(ends)
+    if best == "":
         return f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does."
-    best, other = (WEIGHTS, OWN) if runs[WEIGHTS].mean() > runs[OWN].mean() else (OWN, WEIGHTS)
-    gap = 100 * (runs[best] - runs[other]).mean()
-    return f"**If you fine-tune, rank by `{best}`**: it ended {gap:.1f} points above `{other}`."
+    gaps = 100 * (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET, sort=False).mean()
+    if best not in (OWN, WEIGHTS):
+        each = (f"{abs(gap):.1f} points {'for' if gap > 0 else 'against'} it without {in_words(*budget)}"
+                for budget, gap in gaps.items())  # fmt: skip
+        return f"**If you fine-tune, `{OWN}` may lead or not**: {listed(each)}, beside `{WEIGHTS}`."
+    other = WEIGHTS if best == OWN else OWN
+    gap = spread(gaps.abs(), ".1f")
+    return f"**If you fine-tune, rank by `{best}`**: it ended {gap} points above `{other}`."
+
+
+def _best(ends: pandas.DataFrame) -> str:
+    """Which of both is ahead at every budget, on average over networks; "" where no lead is worth speaking of, and
+    "either" where one leads here and the other there."""
+    gaps = (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET).mean()
+    leads = {OWN: (gaps >= SETTLED).any(), WEIGHTS: (gaps <= -SETTLED).any()}
+    return "either" if all(leads.values()) else next((name for name, leads_it in leads.items() if leads_it), "")
 
 
 def _ends(tuned: pandas.DataFrame) -> pandas.DataFrame:
-    """Accuracy after fine-tuning, a row per trained network, budgets averaged, and a column for each of both criteria;
-    without rows where they are not there."""
-    tuned = tuned[tuned["training"] == TUNED] if "training" in tuned else tuned
+    """Accuracy after fine-tuning, a row per trained network and budget, and a column for each of both criteria; without
+    rows where they are not there."""
     if "criterion" not in tuned or not {OWN, WEIGHTS} <= set(tuned["criterion"]):
         return pandas.DataFrame()
-    keys = [*RUN, *(name for name in ("of", "budget") if name in tuned)]
-    wide = tuned.pivot_table(index=keys, columns="criterion", values="after")
-    return wide[[OWN, WEIGHTS]].dropna().groupby(list(RUN)).mean()
-
-
-def _are_alike(runs: pandas.DataFrame) -> bool:
-    return abs((runs[OWN] - runs[WEIGHTS]).mean()) < SETTLED
+    tuned = tuned[tuned["training"] == TUNED] if "training" in tuned else tuned
+    tuned = tuned if "of" in tuned else tuned.assign(of="macs", budget=0.5)  # as all of earlier tables were
+    return tuned.pivot_table(index=[*RUN, *BUDGET], columns="criterion", values="after")[[OWN, WEIGHTS]].dropna()
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:
@@ -131,18 +158,25 @@ def repaired(verdicts: pandas.DataFrame) -> str:
     return f"**After a repair without labels**, BatchNorm statistics estimated anew, `{OWN}` is {side}."
 
 
-def limit(plans: Sequence[profiles.Profile]) -> str:
-    """What all of it was measured on, and what it does not say."""
+def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers: pandas.DataFrame) -> str:
+    """What all of it was measured on, and what it does not say.
+
+    Arguments:
+        measured, numbers: of `over_panels.measured` and, where it is known on how many test images, of
+            `tested.standard_errors`.
+    """
     runs = [run for plan in plans for run in plan.runs]
     where = dict.fromkeys((run.dataset, run.network) for run in runs)
     datasets = {dataset: [network for name, network in where if name == dataset] for dataset, _ in where}
     named = "; ".join(f"{dataset}: {listed(names)}" for dataset, names in datasets.items())
+    seen = f", ranked on {spread(measured['examples'], ',')} training images" if "examples" in measured else ""
+    tested = f" and judged on {spread(numbers['test_images'], ',.0f')} test images" if "test_images" in numbers else ""
     toys = (
         " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""
     )
     return (
-        f"Measured on {counted(len(runs), 'trained network')} ({named}). It says nothing of other data and "
-        f"networks.{toys}"
+        f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}, unless another number is named. "
+        f"It says nothing of other data and networks.{toys}"
     )
 
 
@@ -161,7 +195,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "what it says": tables.escape(row["label"].partition(" (")[0]),
             "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
             "effect": _effect(row),
-            "networks above 0": f"{int(row['ahead'])} of {int(row['blocks'])}",
+            "networks above 0": f"{int(row['ahead'])} of {int(row['blocks'])}{claim_answers.left_out(row)}",
         }
         for row in verdicts.to_dict("records")
     ]
@@ -169,11 +203,15 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-NOTE = (
-    "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1; of C8 a rank "
-    "correlation, "
-    "of C11 a share."
-)
+NOTE = "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1{odd}."
+ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least {100 * given_back.LEAST:g} points of "
+       "accuracy were lost"}  # fmt: skip
+
+
+def note(verdicts: pandas.DataFrame) -> str:
+    """What the effects in `table` are. Arguments: verdicts: of `claims.judged`."""
+    there = [words for name, words in ODD.items() if name in set(verdicts["claim"])]
+    return NOTE.format(odd="".join(f"; {words}" for words in there))
 
 
 def _effect(row: dict) -> str:

@@ -47,7 +47,7 @@ def _opening(plans: Sequence[profiles.Profile]) -> str:
     report = folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md"
     verdicts = claims.judged(opening.blocks(plans))
     parts = [opening.answer(plans, verdicts), f"![{CAPTION}]({PICTURE.as_posix()})"]
-    parts += [opening.table(verdicts, report.as_posix()), f"{opening.NOTE} {_sources(plans)}"]
+    parts += [opening.table(verdicts, report.as_posix()), f"{opening.note(verdicts)} {_sources(plans)}"]
     return "\n\n".join(parts)
 
 

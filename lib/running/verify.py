@@ -57,7 +57,7 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     torch.set_num_threads(run.threads)
     device, count = devices.pick(run.device), cells or verification.CELLS
     record, odd = reuse.read_record(run.folder, reuse.MEASURE), 0
-    print(f"{run.label}, measured by code {record['code'][:7]}:", flush=True)
+    print(f"{run.label}, measured by code of digest {record['code'][:7]}:", flush=True)
     curves, scores, units = (read_own(run, path) for path in (run.curves, run.scores, run.oracle))
     for row in verification.cells(run, curves, scores, device, count):
         odd += bool(row["differs"])

@@ -10,8 +10,8 @@ in it, so they are averaged first, whatever their number, then numbers of exampl
 
 A verdict is *supported* or *contradicted* where the rules of `paired` say so, *too few networks* where no difference,
 however large, could be either, else *open*. It is *close* where as many other networks of the same kinds would give it
-again less often than `SURE`, were they drawn from normal distributions with the mean of each group and the spread within
-groups.
+again less often than `SURE`: were they drawn from normal distributions, with the mean of each group and the spread that
+is within groups.
 
 Sources: Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7 (2006), for the tests; Pratt,
 JASA 54 (1959), for zero differences in the signed-rank test; Holm, Scandinavian Journal of Statistics 6 (1979); Efron,

@@ -46,8 +46,10 @@ def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
 @pytest.mark.parametrize(
     ("labelled", "words"),
     [
-        ((0.5, 0.7), "2. **Use labels where you have few images**: on 10 images they added up to 0.10 of "
-        "relative auc."),
+        ((0.5, 0.7), "2. **Use labels where you have few images (`sq:norm`)**: on 10 images they added up to "
+         "0.10 of relative auc."),
+        ((0.5, 0.75), "2. **If you have labels, use them (`sq:norm`)**: on 10 and 1,000 images they added up to 0.10 "
+         "of relative auc."),
         ((0.4, 0.7), "2. **Do not label images for this**: on no number of images did labels add more than 0.01 of "
          "relative auc."),
     ],
@@ -62,8 +64,12 @@ def test_labels_are_worth_it_where_they_add_something(labelled, words):
 @pytest.mark.parametrize(
     ("few", "many", "words"),
     [
-        (0.5, 0.6, "1. One random vector for each is enough."),
-        (0.6, 0.6, "1. One random vector for each is enough (on only 2, 16 added 0.10 of relative auc)."),
+        (0.5, 0.6, "1. One random vector for each was enough on 10 images."),
+        (
+            0.6,
+            0.6,
+            "1. One random vector for each was enough on 10 images, on only 2, 16 vectors added 0.10 of relative auc.",
+        ),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.10 of relative auc."),
     ],
 )
@@ -82,7 +88,7 @@ def test_one_can_go_until_the_accuracy_first_falls_below_most_of_it():
     lines = pandas.DataFrame(rows, columns=["dataset", "network", "examples", "criterion", "gone", "accuracy"])
     few = lines.assign(examples=2, accuracy=0.1)
     assert said(lines=pandas.concat([few, lines])) == (
-        "1. **Without any training do not go far**: 95 % of the accuracy were left with 5 % of the units off (1 % by "
+        "1. **Without any training do not go far**: 95 % of the accuracy was left with 5 % of the units off (1 % by "
         "`l2`)."
     )  # straight between two points: 5.1 and 0.5, which rounds to 1
     both = pandas.concat([lines, lines.assign(network="resnet8", accuracy=1.0)])
@@ -95,8 +101,8 @@ def test_a_repair_is_set_beside_none_on_the_most_examples():
     table = pandas.DataFrame(rows, columns=columns).assign(dataset="digits", network="vgg8")
     assert said(repaired=table) == (
         "1. Estimate BatchNorms anew afterwards, which takes no labels: with a quarter of the units off "
-        "networks kept 75 "
-        "% of their accuracy with such a repair, 50 % without."
+        "networks kept 75.0 "
+        "% of their accuracy with such a repair, 50.0 % without."
     )
     assert said(repaired=table.assign(accuracy_25pct=0.7)).startswith("1. Leave BatchNorms as they are: with")
     assert said(repaired=table[table["criterion"] == "l2"]) == said(repaired=table.head(0)) == ""

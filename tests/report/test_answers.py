@@ -89,11 +89,11 @@ def test_what_is_left_to_gain_is_the_way_to_the_best_order_that_is_known_only_af
     table = pandas.DataFrame(rows, columns=["criterion", "furthest"])
     both = pandas.concat([table, table.assign(furthest=table["furthest"] - 0.1)])  # of two networks
     assert said("70-oracle", headroom=both) == (
-        "Of the way from chance to the best order that one can know only afterwards (`oracle:loss` and `greedy`), "
-        "`sq:rand:norm` 55 % and `l2` 25 % are made."
+        "From chance to the best of 2 orders that one can know only afterwards (`oracle:loss` and `greedy`; there may "
+        "be better ones), `sq:rand:norm` 55 % and `l2` 25 % of the way is covered."
     )
     beyond = both.assign(furthest=2 * both["furthest"])
-    assert said("70-oracle", headroom=beyond).endswith("are made (more than 100 %: further than any of them).")
+    assert said("70-oracle", headroom=beyond).endswith("is covered (more than 100 %: further than any of them).")
     assert said("70-oracle", headroom=table[table["criterion"] == "l2"]) == ""
 
 
@@ -115,13 +115,11 @@ def test_after_fine_tuning_it_is_said_that_networks_are_not_alike_in_size():
     rows = [("l2", 0.9, 300, 50), (OWN, 0.7, 200, 50), ("random", 0.5, 100, 50), ("x", 1.0, 1, 50)]
     other = tuned(("l2", 0.9, 80, 30), (OWN, 0.7, 80, 60), of="parameters", budget=0.25)
     assert said("80-cost", tuned=pandas.concat([tuned(*rows), other])) == (
-        "**After fine-tuning the size of weights is ahead**, in 1 of 1 network: mean accuracy 70.0 % by "
-        "`sq:rand:norm`, "
-        "90.0 % by `l2`. Their networks are not alike in size: without 50 % of multiply-adds `l2` keeps 1.50 "
-        "and `random` "
-        "keeps 0.50 times as many parameters as `sq:rand:norm`; without 25 % of parameters `l2` keeps 0.50 "
-        "times as many "
-        "multiply-adds as `sq:rand:norm`."
+        "**After fine-tuning the size of weights is ahead**: mean accuracy 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
+        "without 50 % of multiply-adds (ahead in none of 1 network); 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
+        "without 25 % of parameters (ahead in none of 1 network). Their networks are not "
+        "alike in size: without 50 % of multiply-adds `l2` keeps 1.50 and `random` keeps 0.50 times as many parameters "
+        "as `sq:rand:norm`; without 25 % of parameters `l2` keeps 0.50 times as many multiply-adds as `sq:rand:norm`."
     )
 
 
@@ -129,13 +127,13 @@ def test_after_fine_tuning_it_is_set_beside_the_same_networks_trained_otherwise(
     row = (OWN, 0.95, 200, 50)
     tables = [tuned(row), tuned((OWN, 0.91, 200, 50), training="from scratch")]
     assert said("80-cost", tuned=pandas.concat(tables)).endswith(
-        "Trained otherwise, its networks end 4.0 points lower from scratch."
+        "Its networks, trained in other ways, end 4.0 points lower if trained from scratch."
     )
     alike = [tables[0], tables[0].assign(training="from scratch")]
-    assert said("80-cost", tuned=pandas.concat(alike)).endswith("its networks end alike from scratch.")
+    assert said("80-cost", tuned=pandas.concat(alike)).endswith(" end alike if trained from scratch.")
     tables.append(tuned((OWN, 0.96, 200, 50), training="distilled"))
     assert said("80-cost", tuned=pandas.concat(tables)).endswith(
-        "end 1.0 points higher without labels, on the whole network's answers and 4.0 points lower from scratch."
+        "end 1.0 points higher if distilled (without labels) and 4.0 points lower if trained from scratch."
     )
 
 
@@ -192,7 +190,7 @@ def test_what_one_run_per_curve_can_tell_takes_two_of_ours():
 def test_what_so_many_test_images_leave_uncertain_is_said_of_the_recommended_criterion():
     numbers = pandas.DataFrame({"criterion": ["l2", OWN], "standard_error": [0.5, 0.0129]})
     numbers = numbers.assign(dataset="cifar100", network="resnet20", test_images=1000.0)
-    words = "One curve's relative auc has a standard error of 0.013, from 1,000 test images."
+    words = "One curve of `sq:rand:norm` has a standard error of 0.013 in relative auc, from 1,000 test images."
     assert said("The curves in short", numbers=numbers) == words
     assert said("The curves in short", numbers=numbers[:1]) == ""
 

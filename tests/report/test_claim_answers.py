@@ -43,7 +43,7 @@ def test_what_normalising_does_to_random_gradients_is_said_of_the_rows_apart():
     )
     said = claim_answers.normalising(verdicts("C1", "open"), rows.assign(claim="C1", effect=[0.5, -0.02, 0.04]))
     assert said.endswith(
-        "With random gradients, whose lengths differ little, it changes +0.010 (the mean of 2 contrasts)."
+        "With random gradients, whose lengths differ little, the mean difference is +0.010 (of 2 contrasts)."
     )
 
 

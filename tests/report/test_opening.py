@@ -48,9 +48,19 @@ def test_the_answer_is_by_how_much_it_beats_the_size_of_weights(own, weights, be
     assert said.startswith(begins) and said.endswith(ends)
 
 
+def test_the_best_by_weights_is_named_where_it_is_another():
+    table = pandas.concat(
+        [measured(0.6, 0.3), measured(0.5, 0.9).replace({"sq:rand:norm": "bn-scale", "l2": "random"})]
+    )
+    table["used"] = table["criterion"].map({"sq:rand:norm": 100}).fillna(0)
+    said = opening.without_labels(table)
+    assert said.endswith(" The best of 2 criteria that look at weights alone, `bn-scale`, has 0.50.")
+    assert "weights alone" not in opening.without_labels(table[table["criterion"] != "bn-scale"])
+
+
 def test_without_both_criteria_there_is_no_answer():
     assert opening.without_labels(measured(0.5, 0.4)[lambda rows: rows["criterion"] == "l2"]) == ""
-    assert opening.labels(pandas.DataFrame()) == opening.after(pandas.DataFrame()) == ""
+    assert opening.labels(pandas.DataFrame(), pandas.DataFrame()) == opening.after(pandas.DataFrame()) == ""
     assert opening.repaired(pandas.DataFrame()) == opening.rank_by(pandas.DataFrame()) == ""
     assert opening.table(pandas.DataFrame()) == opening.speed(pandas.DataFrame()) == ""
 
@@ -68,26 +78,47 @@ def test_without_both_criteria_there_is_no_answer():
     ],
 )  # fmt: skip
 def test_what_labels_add_is_the_verdict(row, said):
-    assert opening.labels(verdicts({"claim": "C3"} | row)) == said
+    rows = verdicts({"claim": "C3"} | row)
+    assert opening.labels(rows, pandas.DataFrame()) == said
+    parts = pandas.DataFrame({"claim": "C3", "pair": "", "examples": [10, 1000], "effect": [-0.05, 0.01]})
+    assert opening.labels(rows, parts) == f"{said} On 10 and 1,000 images: -0.050 and +0.010."
+    doubtful = opening.labels(rows.assign(close=True), parts)
+    assert doubtful == f"{said} On 10 and 1,000 images: -0.050 and +0.010.".replace(
+        ": random", ", but other networks may say otherwise: random"
+    )
 
 
 @pytest.mark.parametrize(
     ("own", "weights", "said", "advised"),
     [
-        (0.6, 0.7, "**After fine-tuning the size of weights is ahead**, in all 2 networks: mean accuracy 55.0 % by "
-         "`sq:rand:norm`, 60.5 % by `l2`.", "**If you fine-tune, rank by `l2`**: it ended 5.5 points above "
+        (0.6, 0.7, "the size of weights is ahead**: mean accuracy 55.0 % by `sq:rand:norm` and 60.5 % by `l2` without "
+         "50 % of multiply-adds (ahead in none of 2 networks).", "rank by `l2`**: it ended 5.5 points above "
          "`sq:rand:norm`."),
-        (0.7, 0.6, "**After fine-tuning `sq:rand:norm` is still ahead**, in 1 of 2 networks: mean accuracy 60.0 % by "
-         "`sq:rand:norm`, 55.5 % by `l2`.", "**If you fine-tune, rank by `sq:rand:norm`**: it ended 4.5 points "
+        (0.7, 0.6, "`sq:rand:norm` is still ahead**: mean accuracy 60.0 % by `sq:rand:norm` and 55.5 % by `l2` without "
+         "50 % of multiply-adds (ahead in 1 of 2 networks).", "rank by `sq:rand:norm`**: it ended 4.5 points "
          "above `l2`."),
-        (0.61, 0.6, "**After fine-tuning both end alike**: mean accuracy 55.5 % by `sq:rand:norm`, 55.5 % by `l2`.",
-         "**If you fine-tune, either will do**: `l2`, which needs no images, ends where `sq:rand:norm` does."),
+        (0.61, 0.6, "both end alike**: mean accuracy 55.5 % by `sq:rand:norm` and 55.5 % by `l2` without 50 % of "
+         "multiply-adds (ahead in 1 of 2 networks).", "either will do**: `l2`, which needs no images, ends where "
+         "`sq:rand:norm` does."),
     ],
 )  # fmt: skip
 def test_after_fine_tuning_it_may_be_another(own, weights, said, advised):
     table = tuned(own, weights)
     fresh = table.assign(training="from scratch", after=0.0)
-    assert opening.after(pandas.concat([table, fresh])) == said and opening.rank_by(table) == advised
+    assert opening.after(pandas.concat([table, fresh])) == f"**After fine-tuning {said}"
+    assert opening.rank_by(table) == f"**If you fine-tune, {advised}"
+
+
+def test_after_fine_tuning_budgets_are_told_one_by_one():
+    more = pandas.concat([tuned(0.6, 0.7), tuned(0.8, 0.6).assign(of="parameters")])
+    assert opening.after(more).startswith("**After fine-tuning it depends on what goes which of both is ahead**: mean")
+    assert opening.rank_by(more) == (
+        "**If you fine-tune, `sq:rand:norm` may lead or not**: 5.5 points against it without 50 % of multiply-adds and "
+        "9.5 points for it without 50 % of parameters, beside `l2`."
+    )
+    assert "it ended 5.5 to 10.5 points" in opening.rank_by(
+        pandas.concat([tuned(0.6, 0.7), tuned(0.5, 0.7).assign(of="parameters")])
+    )
 
 
 def test_after_repair_it_is_set_beside_weights():
@@ -100,8 +131,8 @@ def test_claims_have_a_mark_and_link_to_where_they_are_told():
         {"claim": "C1", "verdict": "supported", "close": True},
         {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
     )
-    assert opening.table(rows, "report.md").splitlines()[2:] == [
-        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3 |",
+    assert opening.table(rows.assign(dropped=[2, 0]), "report.md").splitlines()[2:] == [
+        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |",
         "| [C2](report.md#the-claims) | One | ○ too few networks | +0.100 | 1 of 1 |",
     ]
 
@@ -110,16 +141,22 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     made_up_panels.study(root)
     made_up_panels.publish(root / "results", "one", "two", "demo")
     plans, _ = panels.published()
-    assert opening.limit(plans) == (
-        "Measured on 7 trained networks (cifar100: resnet20; cifar10: resnet20 and vgg19). It says nothing of "
-        "other data "
-        "and networks."
+    seen, tested = pandas.DataFrame({"examples": [103, 5000]}), pandas.DataFrame({"test_images": [1000.0, 1000.0]})
+    words = (
+        "Measured on 7 trained networks (cifar100: resnet20; cifar10: resnet20 and vgg19){}, unless another number is "
     )
+    words += "named. It says nothing of other data and networks."
+    nothing = pandas.DataFrame()
+    assert opening.limit(plans, nothing, nothing) == words.format("")
+    both = ", ranked on 103 to 5,000 training images and judged on 1,000 test images"
+    assert opening.limit(plans, seen, tested) == words.format(both)
     said = opening.answer(plans, pandas.DataFrame())
     assert said.startswith("**Yes: ranked without labels, by random gradients, a network keeps 1.4 times the accuracy")
     assert "fine-tuning" not in said  # which these have not measured
     toys, _ = panels.published(names=["demo"])
-    assert opening.limit(toys).endswith("These images have 8x8 pixels and the networks are tiny: a first look.")
+    assert opening.limit(toys, nothing, nothing).endswith(
+        "These images have 8x8 pixels and the networks are tiny: a first look."
+    )
 
 
 def test_how_much_faster_is_said_of_every_network():

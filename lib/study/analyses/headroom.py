@@ -29,7 +29,11 @@ def ways(summary: pandas.DataFrame) -> pandas.DataFrame:
     """How far each goes from chance to each of `CEILINGS`, and to the best of them: one row per run and criterion, with
     auc_relative (draws averaged), and a share for each ceiling, in a column of its name; NaN where a ceiling is no
     better than chance."""
-    aucs = summary.pivot_table(index=list(RUN), columns="criterion", values="auc_relative", sort=False)
+    return _ways(summary, list(RUN))
+
+
+def _ways(summary: pandas.DataFrame, by: list[str]) -> pandas.DataFrame:
+    aucs = summary.pivot_table(index=by, columns="criterion", values="auc_relative", sort=False)
     there = [name for name in CEILINGS if name in aucs]
     tops = aucs[there].assign(**{FURTHEST: aucs[there].max(axis=1)})
     reach = tops.sub(aucs[CHANCE], axis=0)
@@ -38,10 +42,11 @@ def ways(summary: pandas.DataFrame) -> pandas.DataFrame:
         (1 / reach).mul(aucs[name] - aucs[CHANCE], axis=0).assign(criterion=name, auc_relative=aucs[name])
         for name in aucs
     ]
-    return pandas.concat(tables).reset_index()[[*RUN, "criterion", "auc_relative", *there, FURTHEST]]
+    return pandas.concat(tables).reset_index()[[*by, "criterion", "auc_relative", *there, FURTHEST]]
 
 
 def means(ways: pandas.DataFrame) -> pandas.DataFrame:
-    """Their means over runs: one row per data set, network and criterion, the furthest first."""
-    found = ways.drop(columns="seed").groupby([*PANEL, "criterion"], sort=False, as_index=False).mean()
+    """The same of mean relative aucs over runs: one row per data set, network and criterion, the furthest first. The
+    share of means, since a mean of shares hangs on runs in which there is hardly any way to go."""
+    found = _ways(ways, list(PANEL))
     return found.sort_values([*PANEL, "auc_relative"], ascending=[True, True, False], ignore_index=True)
