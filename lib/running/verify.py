@@ -65,7 +65,8 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     criteria, slow, differing = verification.criteria(run, curves, scores, device)
     which = f"{len(criteria)} of {len(criteria) + len(slow)}" if slow else f"all {len(criteria)}"
     rest = f" (not {', '.join(slow)}: that would take long)" if slow else ""
-    print(f"  {which} criteria scored again{rest}: {'; '.join(differing) or 'agree'}", flush=True)
+    print(f"  {which} criteria scored again{rest}: {f'{len(differing)} differ' if differing else 'agree'}", flush=True)
+    print(*(f"  {line}" for line in differing), sep="\n", end="\n" * bool(differing), flush=True)
     lacking = verification.lacking(curves, scores)
     print(*(f"  {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), flush=True)
     others = verification.units(run, units, device, count)

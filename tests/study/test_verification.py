@@ -66,12 +66,22 @@ def test_scores_may_differ_by_a_share_of_the_largest(run, tables, share, agrees)
     first = mine & (scores["unit"] == scores.loc[mine, "score"].idxmax() - scores.index[mine][0])
     off = share * verification.SCORES * scores.loc[mine, "score"].max()
     found = differing(run, curves, scores.assign(score=scores["score"] + off * first))["sq:rand:norm"]
-    assert (found == "") == agrees and (agrees or "scores differ by 1e-04 of the largest" in found)
+    assert (found == "") == agrees and (agrees or "scores differ by 1e-02 of the largest" in found)
+
+
+def test_low_scores_must_have_the_same_order(run, tables):
+    curves, scores = tables
+    mine = scores["criterion"] == "sq:rand:norm"
+    low = mine & (scores["score"] < scores.loc[mine, "score"].quantile(0.3))
+    noise = numpy.random.default_rng(0).uniform(0, 2, len(scores)) * scores.loc[low, "score"].max()
+    found = differing(run, curves, scores.assign(score=scores["score"].where(~low, noise)))["sq:rand:norm"]
+    assert "scores have a rank correlation of 0.9" in found and "of the largest" not in found
 
 
 def test_a_curve_is_that_of_what_is_scored_now(run, tables, monkeypatch):
     curves, scores = tables
     monkeypatch.setattr(verification, "SCORES", 10.0)  # of the largest: no score differs by as much
+    monkeypatch.setattr(verification, "ORDER", 3.0)
     mine = scores["criterion"] == "sq:rand:norm"
     turned = scores.assign(score=scores["score"].where(~mine, -scores["score"]))  # whose curve would be another
     assert differing(run, curves, turned)["sq:rand:norm"] == ""
