@@ -122,4 +122,5 @@ def _slopes(place: Axes, table: pandas.DataFrame, criteria: Sequence[str]) -> No
         place.text(1.2, height, f"{name}  {means.loc[name, 'after']:.1f}", ha="left", va="center", fontsize=9)
     place.set(xlim=(-0.15, 2.4), ylim=(0, 1.35 * top), ylabel="accuracy (%)")
     place.set_xticks([0, 1], ["before", "after"])
+    place.set_yticks(range(0, 101, 20))
     place.grid(axis="x", visible=False)
