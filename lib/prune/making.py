@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lib import cost, importance, structure
 from lib.network import checks, models
 from lib.prune import recovery, searching
-from lib.repair import norms_of, reestimate
+from lib.repair import Reference, norms_of
 from lib.scoring import ranks
 from lib.shrinking.slimming import Slimming
 
@@ -35,8 +35,9 @@ class Pruned:
 
     `model` is in eval mode; `plans` say what went, one for each step of shrinking. `quality` has a row for the network
     as it was after each thing done: done, and `measure`, a share: "accuracy" where labelled test images were given,
-    else "agreement", how often the answer is that of the whole network on images held out. `costs` has a row for before
-    and after: variant, parameters, multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
+    else "agreement", how often the answer is that of the whole network on images held out; and changed, the share of
+    answers that are others than in the row before. `costs` has a row for before and after: variant, parameters,
+    multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
     `scores` (N,) are those by which the first step shrank; `epochs` those of each training, 0 without any.
     """
 
@@ -133,6 +134,7 @@ def prune(
         first = scores if first is None else first
         if not work.leads and step == steps - 1:
             return None
+        work.refer(small)
         if target_accuracy is not None or of == "latency":
             plan = _found(whole, scores, work, limits, budget, of, target_accuracy)
         else:
@@ -142,7 +144,7 @@ def prune(
         plans.append(plan)
         small = plan.apply(small)
         work.measure(f"shrunk{number}", small)
-        if work.repaired(small):
+        if work.repaired(small, plan):
             work.measure(f"repaired{number}", small)
     given = {"flip": flip, "seed": seed}
     epochs = (epochs or 0) if minutes is None else work.epochs_within(minutes, small, lessons.values(), kept, **given)
@@ -221,7 +223,7 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
         return found is None or searching.latency_left(found.apply(whole), whole, work.example) <= 1 - budget
 
     def good(share: float) -> bool:
-        return (found := plan(share)) is not None and work.left(found.apply(whole)) >= target
+        return (found := plan(share)) is not None and work.left(found, whole) >= target
 
     share = searching.smallest(quick) if target is None else searching.largest(good)
     found = plan(share or 1 / searching.STEPS) if share < 1 else None
@@ -230,7 +232,7 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
     if found is None:
         raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it")
     if target is not None and not share:
-        left = work.left(found.apply(whole))
+        left = work.left(found, whole)
         raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"
                          f" {found.reached:.1%} of the {macs} is gone")  # fmt: skip
     work.tell(f"budget found: {found.reached:.1%} of all {macs}")
@@ -244,7 +246,7 @@ class _Work:
         self.leads = ranks.place()[0] == 0
         self.tell = report if self.leads else lambda line: None
         self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
-        self._searches, self._tests = searches, None
+        self._searches, self._tests, self._last = searches, None, None
         if test is None:
             held, least = held_out(len(images)), HELD_OUT * (1 + searches)
             if len(images) < least:
@@ -262,45 +264,54 @@ class _Work:
         batches, own = [(part, None) for part in self.images.split(self.batch)], len(self.images) / ranks.place()[1]
         return importance.score(model, batches, criterion, seed=seed, report=self._going("ranking", own))[criterion]
 
-    def repaired(self, model: nn.Module) -> bool:
-        """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
-        if not (self._repair and norms_of(model)):
-            return False
-        reestimate(model, self.images, batch=max(2, 4 * self.batch))
-        return True
+    def refer(self, model: nn.Module) -> None:
+        """What is to shrink next is this network, which `repaired` compares with."""
+        repairs = self._repair and norms_of(model)
+        self._reference = Reference(model, self.images, batch=max(2, 4 * self.batch)) if repairs else None
 
-    def left(self, model: nn.Module) -> float:
-        """Which share `model`, once repaired, has of what the whole network has, on the images that search."""
+    def repaired(self, model: nn.Module, plan: Slimming) -> bool:
+        """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
+        if self._reference is not None:
+            self._reference.repair(model, plan.kept)
+        return self._reference is not None
+
+    def left(self, plan: Slimming, whole: nn.Module) -> float:
+        """Which share `whole`, once shrunk and repaired, has of what it has now, on the images that search."""
         if not self._whole:
             raise ValueError(f"the whole network has an {self.name} of 0, of which no share can be left: do its labels"
                              " fit the images?")  # fmt: skip
-        self.repaired(model)
+        model = plan.apply(whole)
+        self.repaired(model, plan)
         return self._quality_of(model, searching=True) / self._whole
 
     def measure(self, done: str, model: nn.Module) -> None:
         if not self.leads:
             return
-        value = self._quality_of(model)
-        self._rows.append((done, value))
-        self.tell(f"{done}: {self.name} {value:.1%}")
+        answers, labels = self._answers(model)
+        right, last = _alike(answers, labels), self._last
+        self._last, changed = answers, None if last is None else 1 - _alike(answers, last)
+        self._rows.append((done, right, changed))
+        told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
+        self.tell(f"{done}: {self.name} {right:.1%}{told}")
 
     def _quality_of(self, model: nn.Module, *, searching: bool = False) -> float:
-        """The share of right answers; where a budget is searched for, on every second image for that, and on the others
-        for what is told."""
-        right = total = seen = 0
-        going = self._going("testing", self._tests)
+        return _alike(*self._answers(model, searching=searching))
+
+    def _answers(self, model: nn.Module, *, searching: bool = False) -> tuple[Tensor, Tensor]:
+        """What the model answers, and what is right (both (M,)); where a budget is searched for, on every second image
+        for that, and on the others for what is told."""
+        found, seen, going = [], 0, self._going("testing", self._tests)
         for images, labels, *_ in self._test:
             asked = (torch.arange(seen, seen + len(labels)) % 2 == searching) if self._searches else slice(None)
             seen += len(labels)
             images, labels = images[asked], labels[asked]
             if len(labels):
-                right += (models.predict(model, images, batch=self.batch) == labels.cpu()).sum().item()
-            total += len(labels)
+                found.append((models.predict(model, images, batch=self.batch), labels.cpu()))
             going(seen)
-        if not total:
+        if not found:
             raise ValueError("there are no images to test on: give some, with labels")
         self._tests = seen
-        return right / total
+        return tuple(map(torch.cat, zip(*found, strict=True)))
 
     def _going(self, doing: str, total: float | None) -> Callable[[int], None]:
         """What is to be told of how many images are done, every now and then; `total` is None where it is not known."""
@@ -333,7 +344,11 @@ class _Work:
         return epochs
 
     def quality(self) -> pandas.DataFrame:
-        return pandas.DataFrame(self._rows, columns=["done", self.name])
+        return pandas.DataFrame(self._rows, columns=["done", self.name, "changed"])
+
+
+def _alike(one: Tensor, other: Tensor) -> float:
+    return (one == other).sum().item() / len(one)
 
 
 def _time(seconds: float) -> str:

@@ -3,6 +3,7 @@
 Enters: a `Pruned`, and what is to be said of how it was made. Leaves: HTML that needs nothing besides itself.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from html import escape
 
@@ -36,7 +37,7 @@ def render(pruned: Pruned, made: Mapping[str, object]) -> str:
         f"<p>{saved:.1%} of the multiply-adds are gone, and one image takes {time:.0%} of the time. ",
         f"{_meaning(pruned.measure)} is {last:.1%}; of the whole network it is {first:.1%}.</p>",
         "<h2>How well it works</h2>",
-        _table(["the network", pruned.measure, ""], map(_step, pruned.quality.values)),
+        _table(["the network", pruned.measure, "", "answers that this changed"], map(_step, pruned.quality.values)),
         "<h2>What it costs</h2>",
         _table(["", "before", "after"], [(said, *(form.format(value) for value in costs[name]))
                                          for name, (said, form) in COSTS.items()]),
@@ -58,8 +59,8 @@ def _meaning(measure: str) -> str:
 
 
 def _step(row: Iterable) -> tuple:
-    done, value = row
-    return done, f"{value:.1%}", _bar(value)
+    done, value, changed = row
+    return done, f"{value:.1%}", _bar(value), "" if changed is None or math.isnan(changed) else f"{changed:.1%}"
 
 
 def _layer(row: Iterable) -> tuple:

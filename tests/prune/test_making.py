@@ -50,7 +50,7 @@ def test_with_labels_for_tests_it_is_called_accuracy(model, images):
     labels[:15] = (labels[:15] + 1) % 10  # wrong for a quarter of them
     parts = list(zip(images.split(7), labels.split(7), strict=True))
     found = prune(model, images, test=parts, repair=False)
-    assert list(found.quality) == ["done", "accuracy"] and list(found.quality["done"]) == ["whole", "shrunk"]
+    assert list(found.quality) == ["done", "accuracy", "changed"] and list(found.quality["done"]) == ["whole", "shrunk"]
     assert found.quality["accuracy"][0] == 0.75
 
 
