@@ -42,7 +42,7 @@ _EXAMPLES = """examples:
   python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --minutes 10
   python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --steps 3 --keep stem --multiple-of 8
 
-The two lines that bring the network back:
+The two lines that bring the network back, which the page has for yours:
   from lib import slim_files
   small = slim_files.load(the_network_at_its_full_width, "results/pruned/pruned.safetensors")"""
 
@@ -129,11 +129,27 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
         )  # fmt: skip
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
-    exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
-    (asked.out / PAGE).write_text(page.render(pruned, made), encoding="utf-8")
+    files = exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
+    said = page.render(pruned, made, _loading(asked), _taken(asked, files))
+    (asked.out / PAGE).write_text(said, encoding="utf-8")
     for name in (*making.STATES.values(), making.CHOSEN):
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
+
+
+def _loading(asked: argparse.Namespace) -> str:
+    """The lines of Python that bring the network back."""
+    weights = shown(asked.out / exporting.WEIGHTS)
+    built = f"sources.build({asked.network!r}, {asked.classes}, {sources.UNTRAINED!r})"
+    return f"from lib import slim_files; from lib.images import sources\nsmall = slim_files.load({built}, {weights!r})"
+
+
+def _taken(asked: argparse.Namespace, files: list[str]) -> str:
+    """Which images the network's files take."""
+    how = "stretched to" if asked.stretch else "scaled and cropped to"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (asked.mean, asked.std))
+    return (f"{', '.join(files)} give logits for images (M, 3, {asked.pixels}, {asked.pixels}), {how} this size, whose"
+            f" channels from 0 to 1 have had {mean} subtracted and were then divided by {std}.")  # fmt: skip
 
 
 def _tell(line: str) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import cost, importance, structure
+from lib.images.folders import Stream
 from lib.network import checks, models
 from lib.prune import recovery, searching
 from lib.repair import Reference, norms_of
@@ -246,7 +247,8 @@ class _Work:
         self.leads = ranks.place()[0] == 0
         self.tell = report if self.leads else lambda line: None
         self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
-        self._searches, self._tests, self._last = searches, None, None
+        self._searches, self._last = searches, None
+        self._tests = len(test) if isinstance(test, Stream) else None
         if test is None:
             held, least = held_out(len(images)), HELD_OUT * (1 + searches)
             if len(images) < least:
