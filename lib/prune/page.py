@@ -15,7 +15,7 @@ STYLE = (
     "td:first-child,th:first-child,.text td,.text th{text-align:left}"
     ".table{overflow-x:auto}.bar{background:#ddd;width:10em;height:.8em;margin:.4em 0}"
     ".left{background:#27639b;height:.8em}"
-    "code{overflow-wrap:anywhere}pre{background:#f4f4f4;padding:.8em;overflow-x:auto}h2{margin-top:2em}"
+    "code{overflow-wrap:anywhere}pre{background:#f4f4f4;padding:.8em;white-space:pre-wrap;overflow-wrap:anywhere}h2{margin-top:2em}"
     "@media(max-width:40em){.bar{width:5em}td,th{padding:.2em .4em}}"
 )
 DONE = {
@@ -27,7 +27,7 @@ DONE = {
 COSTS = {
     "parameters": ("parameters", "{:,}"),
     "multiply_adds": ("multiply-adds of one image", "{:,}"),
-    "latency_ms": ("latency of one image (ms, median)", "{:.1f}"),
+    "latency_ms": ("latency of one image (ms, median)", "{:.2f}"),
     "memory_mb": ("peak memory of one image (MiB)", "{:.1f}"),
     "disk_mb": ("size on disk (MiB)", "{:.2f}"),
 }
@@ -62,7 +62,7 @@ def render(pruned: Pruned, made: Mapping[str, object], load: str = "", takes: st
         "<h2>What went where</h2>",
         "<p>Channels go by the sum of the scores of all their units, the lowest first. Those that are added up or"
         " concatenated, or go through one depthwise convolution, go together.</p>",
-        _table(["layer", "units before", "after", "what is left", "scores: lowest", "median", "highest"],
+        _table(["layer", "units before", "after", "", "scores: lowest", "median", "highest"],
                map(_layer, pruned.layers.values)),
         "<h2>How it was made</h2>",
         _table(["", ""], [(name, f"<code>{escape(str(value))}</code>") for name, value in made.items()], "text"),
