@@ -137,7 +137,7 @@ def epochs_within(
         return kept["epochs"], kept["seconds"]
     began, recipe = time.monotonic(), Recipe(epochs=1, flip=flip, **RECIPE)
     epoch = sum(_seconds(model, lesson, recipe, 60 * minutes * TRIED / len(lessons)) for lesson in lessons)
-    found = max(1, int((60 * minutes - (time.monotonic() - began)) / epoch))
+    found = max(1, round((60 * minutes - (time.monotonic() - began)) / epoch))
     if state is not None:
         state.parent.mkdir(parents=True, exist_ok=True)
         aside = state.with_name(f"part-{state.name}")

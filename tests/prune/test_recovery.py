@@ -53,11 +53,11 @@ def test_as_many_epochs_as_there_is_time_for_and_the_same_again(whole, images, t
         return [replace(lesson, loss=slowly(lesson.loss)) for lesson in both]
 
     # two steps an epoch; of each lesson a step to warm up, then 6 for 1 % of an hour
-    assert recovery.epochs_within(60, whole, taking(7), state=state) == ((3600 - 2 * 7 * 7) // 28, 28)
+    assert recovery.epochs_within(60, whole, taking(7), state=state) == (round((3600 - 2 * 7 * 7) / 28), 28)
     assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items()) and not whole.training
     assert recovery.epochs_within(60, whole, taking(70), state=state) == (125, 28)  # which was begun
-    assert recovery.epochs_within(60, whole, taking(70)) == ((3600 - 2 * 4 * 70) // 280, 280)
-    assert recovery.epochs_within(61, whole, taking(70), state=state) == ((3660 - 2 * 4 * 70) // 280, 280)
+    assert recovery.epochs_within(60, whole, taking(70)) == (round((3600 - 2 * 4 * 70) / 280), 280)
+    assert recovery.epochs_within(61, whole, taking(70), state=state) == (round((3660 - 2 * 4 * 70) / 280), 280)
     state.write_text("[")
     assert recovery.epochs_within(1, whole, taking(70), state=state) == (1, 280)
 
