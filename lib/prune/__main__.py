@@ -122,6 +122,8 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
     )  # fmt: skip
     if pruned is None:  # the first process goes on alone
         return
+    made["images"] = f"{len(images):,} without labels"
+    made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
     if pruned.epochs:
         made["epochs"] = f"{pruned.epochs}" if asked.minutes is None else (
             f"{pruned.epochs}, as many as there was time for: --epochs {pruned.epochs} in place of --minutes makes the"
@@ -239,7 +241,6 @@ def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
     return {
         "command": shlex.join(["python", "-m", "lib.prune", *words]),
         "weights": f"SHA-256 {_digest(asked.weights)}" if str(asked.weights) != sources.UNTRAINED else "none",
-        "torch": torch.__version__,
     }
 
 

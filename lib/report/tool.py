@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas
 
-TABLE = Path("benchmarks/prune.csv")  # within results/
+TABLE = Path("tool/prune.csv")  # within results/
 STEPS = ("whole", "shrunk", "repaired", "distilled", "fine-tuned")
 
 

@@ -9,6 +9,7 @@ from lib.images import networks
 from lib.network import models
 from lib.network.units import units
 from lib.prune import making, prune, searching
+from lib.repair import Reference
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,41 @@ def test_the_same_seed_gives_the_same_network(model, images):
     one, other, third = (prune(model, images, seed=seed, **given).model.state_dict() for seed in (3, 3, 4))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert any(one[name].shape != third[name].shape or not torch.equal(one[name], third[name]) for name in one)
+
+
+def test_each_step_says_how_many_answers_it_changed(model, images):
+    labels = models.predict(model, images)
+    found = prune(model, images, budget=0.3, test=[(images, labels)], repair=False)
+    changed = found.quality["changed"]
+    assert changed.isna().tolist() == [True, False]
+    assert (
+        changed[1]
+        == (models.predict(found.model, images) != labels).sum().item() / 60
+        == 1 - found.quality["accuracy"][1]
+    )
+
+
+def test_a_number_of_epochs_that_minutes_gave_gives_the_same_network(model, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(making.recovery, "_seconds", lambda *_: 20)
+    said = []
+    found = prune(model, images, distil=True, minutes=1, kept=tmp_path, report=said.append)
+    assert found.epochs == 3 and any(
+        line == "training for 3 epochs, which should take 60 s; --epochs 3 in place of --minutes makes the same network"
+        " again" for line in said
+    )  # fmt: skip
+    again = prune(model, images, distil=True, epochs=3)
+    assert again.epochs == 3 and prune(model, images).epochs == 0
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+
+
+def test_repair_compares_with_the_network_that_shrank(model, images):
+    labels = models.predict(model, images)
+    given = {"budget": 0.4, "test": [(images, labels)]}
+    repaired, bare = (prune(model, images, repair=repair, **given) for repair in (True, False))
+    Reference(model, images, batch=4 * making.BATCH).repair(bare.model, bare.plans[0].kept)
+    for name, value in bare.model.state_dict().items():
+        assert torch.equal(value, repaired.model.state_dict()[name])
 
 
 def test_with_labels_for_tests_it_is_called_accuracy(model, images):

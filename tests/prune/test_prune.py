@@ -1,7 +1,9 @@
 """python -m lib.prune: a folder with a smaller network that others can load, and one line for bad input."""
 
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,6 +65,11 @@ def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digi
     assert plan.loc["conv1", "before"] == 16 and plan.loc["conv1", "after"] == small.conv1.out_channels
     assert json.loads(saving.read(out / "pruned.safetensors")[1]["study"])["network"] == "resnet8"
     page = (out / "report.html").read_text()
+    space, lines = {}, html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)[1])
+    assert len(lines.splitlines()) == 2
+    exec(lines, space)
+    assert torch.equal(space["small"](images), expected)
+    assert "pruned.safetensors, pruned.pt2, pruned.onnx give logits for images (M, 3, 16, 16)" in page
     assert "Accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
 
 
@@ -72,6 +79,17 @@ def test_the_same_command_leaves_the_same_file(words, tmp_path):
         assert main([*words, "--distil", "--epochs", "1"]) == 0
         found.append((tmp_path / "out/pruned.safetensors").read_bytes())
     assert found[0] == found[1]
+
+
+def test_minutes_leave_the_file_that_as_many_epochs_leave(words, tmp_path, capsys):
+    assert main([*words, "--distil", "--minutes", "0.02"]) == 0
+    told = re.search(r"^training for (\d+) epochs?, which should take .* --epochs (\d+) in place of --minutes makes the"
+                     r" same network again$", capsys.readouterr().err, re.MULTILINE)  # fmt: skip
+    first, page = (tmp_path / "out/pruned.safetensors").read_bytes(), (tmp_path / "out/report.html").read_text()
+    assert told[1] == told[2] and f"--epochs {told[1]} in place of --minutes" in page
+    assert not list((tmp_path / "out").glob("*.part"))
+    assert main([*words, "--distil", "--epochs", told[1]]) == 0
+    assert (tmp_path / "out/pruned.safetensors").read_bytes() == first
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(words, tmp_path, capsys):

@@ -121,7 +121,7 @@ def test_the_picture_is_drawn_beside_it_and_the_page_on_the_tool_filled(publishe
     Path("README.md").write_text(BARE)
     readme.TOOL.parent.mkdir(exist_ok=True)
     readme.TOOL.write_text("<!-- commands -->\n<!-- /commands -->\n")
-    table = published.parent / "benchmarks/prune.csv"
+    table = published.parent / "tool/prune.csv"
     table.parent.mkdir()
     pandas.DataFrame({"command": ["python -m lib.prune a", "python -m lib.prune b"]}).to_csv(table)
     readme.fill(Path("README.md"), published)
