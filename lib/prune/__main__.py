@@ -120,15 +120,22 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
         test=_stream(asked, asked.test, True) if asked.test else None, target_accuracy=asked.target_accuracy,
         batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell, **limits,
     )  # fmt: skip
-    if pruned is None:  # the first process goes on alone
-        return
-    made["images"] = f"{len(images):,} without labels"
-    made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
+    if pruned is not None:  # else the first process goes on alone
+        made["images"] = f"{len(images):,} without labels"
+        made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
+        _leave(pruned, asked, made)
+
+
+def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str]) -> None:
+    """Writes the folder, whose page tells how the network was `made`, and takes what training would have gone on from
+    away."""
     if pruned.epochs:
-        made["epochs"] = f"{pruned.epochs}" if asked.minutes is None else (
-            f"{pruned.epochs}, as many as there was time for: --epochs {pruned.epochs} in place of --minutes makes the"
-            " same network again"
-        )  # fmt: skip
+        made["epochs"] = str(pruned.epochs)
+        if asked.minutes is not None:
+            made["epochs"] += (
+                f", as many as there was time for: --epochs {pruned.epochs} in place of --minutes makes the"
+            )
+            made["epochs"] += " same network again"
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
     files = exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
