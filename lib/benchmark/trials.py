@@ -43,8 +43,8 @@ def command(name: str) -> list[str]:
 
 def gathered(names: Iterable[str]) -> pandas.DataFrame:
     """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), done,
-    accuracy, changed; multiply_adds, parameters and latency that the smaller network has, as shares of the whole one's;
-    epochs of training, and the command."""
+    accuracy, changed; multiply_adds and parameters that the smaller network has, as shares of the whole one's; epochs
+    of training, and the command."""
     return pandas.concat([_rows(name) for name in names], ignore_index=True)
 
 
@@ -54,7 +54,7 @@ def _rows(name: str) -> pandas.DataFrame:
     costs = pandas.read_csv(asked.out / "costs.csv").set_index("variant")
     left = costs.loc["after"] / costs.loc["before"]
     about = json.loads(saving.read(asked.out / exporting.WEIGHTS)[1]["study"])
-    said = {"multiply_adds": left["multiply_adds"], "parameters": left["parameters"], "latency": left["latency_ms"],
+    said = {"multiply_adds": left["multiply_adds"], "parameters": left["parameters"],
             "epochs": about["epochs"], "command": shlex.join(["python", "-m", "lib.prune", *words])}  # fmt: skip
     images = min(asked.take, len(files.below(asked.images).images))
     steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)

@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
     pandas.DataFrame({"done": ["whole", "shrunk"], "accuracy": [1.0, 0.5], "changed": [None, 0.5]}).to_csv(
         out / "steps.csv", index=False
     )
-    costs = {"variant": ["before", "after"], "parameters": [8, 4], "multiply_adds": [10, 8], "latency_ms": [1.0, 0.75]}
+    costs = {"variant": ["before", "after"], "parameters": [8, 4], "multiply_adds": [10, 8]}
     pandas.DataFrame(costs).to_csv(out / "costs.csv", index=False)
     slim_files.save(nn.Linear(2, 2), out / exporting.WEIGHTS, {"epochs": 7})
     (out / PAGE).touch()
@@ -38,7 +38,7 @@ def test_a_finished_trial_is_gathered_and_not_run_again(folder, monkeypatch, cap
     assert list(table["done"]) == ["whole", "shrunk"] and list(table["trial"]) == ["one", "one"]
     last = table.iloc[1]
     assert (last["network"], last["images"], last["accuracy"], last["epochs"]) == ("resnet8", 12, 0.5, 7)
-    assert (last["multiply_adds"], last["parameters"], last["latency"]) == (0.8, 0.5, 0.75)
+    assert (last["multiply_adds"], last["parameters"]) == (0.8, 0.5)
     assert last["command"] == "python -m lib.prune resnet8 digits/train --weights w.pt --out results/trials/one"
 
 
