@@ -17,7 +17,7 @@ from lib import cost, importance, structure
 from lib.images.folders import Stream
 from lib.network import checks, models
 from lib.prune import recovery, searching
-from lib.repair import Reference, norms_of
+from lib.repair import Reference, norms_of, reestimate
 from lib.scoring import ranks
 from lib.shrinking.slimming import Slimming
 
@@ -105,7 +105,8 @@ def prune(
         keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
         criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
-        repair: whether BatchNorms are estimated anew after each step; a network without any is left as it is.
+        repair: whether BatchNorms are estimated anew after each step, and after training; a network without any is left
+            as it is.
         distil: whether to train on the whole network's own answers to `images`.
         fine_tune: images with labels (M,) to train on, afterwards if both are asked for.
         epochs, minutes: how long to train: so many epochs (of each, if both are asked for), or as many as end in about
@@ -151,6 +152,7 @@ def prune(
     epochs = (epochs or 0) if minutes is None else work.epochs_within(minutes, small, lessons.values(), kept, **given)
     for doing, lesson in lessons.items():
         recovery.train(small, lesson, **given, **work.training(doing, epochs, kept))
+        work.settle(small)
         work.measure(DONE[doing], small)
     costs = _costs(whole, small, work.example)
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs)
@@ -276,6 +278,12 @@ class _Work:
         if self._reference is not None:
             self._reference.repair(model, plan.kept)
         return self._reference is not None
+
+    def settle(self, model: nn.Module) -> None:
+        """BatchNorms that have been trained get the statistics of the weights that they have in the end: what momentum
+        has left them is of weights that they had before."""
+        if self._repair and norms_of(model):
+            reestimate(model, self.images, batch=max(2, 4 * self.batch))
 
     def left(self, plan: Slimming, whole: nn.Module) -> float:
         """Which share `whole`, once shrunk and repaired, has of what it has now, on the images that search."""

@@ -7,9 +7,10 @@ from lib import structure
 from lib.cost import parameters
 from lib.images import networks
 from lib.network import models
+from lib.network.copies import copied
 from lib.network.units import units
 from lib.prune import making, prune, searching
-from lib.repair import Reference
+from lib.repair import Reference, reestimate
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,16 @@ def test_repair_compares_with_the_network_that_shrank(model, images):
     Reference(model, images, batch=4 * making.BATCH).repair(bare.model, bare.plans[0].kept)
     for name, value in bare.model.state_dict().items():
         assert torch.equal(value, repaired.model.state_dict()[name])
+
+
+def test_after_training_statistics_are_those_of_the_weights_that_are_left(model, images):
+    labels = torch.arange(60) % 10
+    given = {"distil": True, "epochs": 1, "test": [(images, labels)]}
+    found = prune(model, images, **given).model
+    again = copied(found)
+    reestimate(again, images, batch=4 * making.BATCH)
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
 
 
 def test_with_labels_for_tests_it_is_called_accuracy(model, images):
