@@ -299,7 +299,7 @@ class _Work:
             return
         answers, labels = self._answers(model)
         right, last = _alike(answers, labels), self._last
-        self._last, changed = answers, None if last is None else 1 - _alike(answers, last)
+        self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
         self._rows.append((done, right, changed))
         told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
         self.tell(f"{done}: {self.name} {right:.1%}{told}")

@@ -52,11 +52,8 @@ def test_each_step_says_how_many_answers_it_changed(model, images):
     found = prune(model, images, budget=0.3, test=[(images, labels)], repair=False)
     changed = found.quality["changed"]
     assert changed.isna().tolist() == [True, False]
-    assert (
-        changed[1]
-        == (models.predict(found.model, images) != labels).sum().item() / 60
-        == 1 - found.quality["accuracy"][1]
-    )
+    assert changed[1] == (models.predict(found.model, images) != labels).sum().item() / 60 > 0
+    assert found.quality["accuracy"][1] == pytest.approx(1 - changed[1])
 
 
 def test_a_number_of_epochs_that_minutes_gave_gives_the_same_network(model, images, tmp_path, monkeypatch):
