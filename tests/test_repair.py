@@ -133,3 +133,90 @@ def test_what_cannot_be_repaired_is_refused_and_left_as_it_was(make, images, mes
     assert same(state_of(model), before) or make is breaking
     for norm in (model[1], model[5]) if len(model) > 1 else ():
         assert not norm.running_mean.any() and norm.momentum == 0.1
+
+
+# ---- against the whole network ------------------------------------------------------------------------------------
+
+
+def without(model, kept):
+    """`small()` whose first layer has these outputs alone."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            setattr(model[0], name, nn.Parameter(getattr(model[0], name)[kept]))
+        model[1] = nn.BatchNorm1d(len(kept)).double().eval()
+        model[4].weight = nn.Parameter(model[4].weight[:, kept])
+    return model
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_network_of_which_nothing_went_keeps_its_statistics_bit_for_bit(batch):
+    model, images = small(), pictures(9, 4).double()
+    repair.reestimate(model, pictures(500, 4, seed=1).double())
+    same_again = copy.deepcopy(model)
+    repair.Reference(model, images, batch=batch).repair(same_again, {})
+    for name in ("1.running_mean", "1.running_var", "5.running_mean", "5.running_var"):
+        assert torch.equal(same_again.state_dict()[name], model.state_dict()[name])
+
+
+def test_statistics_move_by_what_shrinking_changed_on_the_images():
+    model, images, kept = small(), pictures(9, 4).double(), torch.tensor([4, 0, 1])
+    repair.reestimate(model, pictures(500, 4, seed=1).double())
+    smaller, whole, before = without(model, kept), copy.deepcopy(model), state_of(model)
+    smaller[1].running_mean, smaller[1].running_var = model[1].running_mean[kept], model[1].running_var[kept]
+    repair.reestimate(whole, images)
+    found = copy.deepcopy(smaller)
+    repair.reestimate(found, images)
+    repair.Reference(model, images).repair(smaller, {"1": kept})
+    assert same(state_of(model), before)
+    torch.testing.assert_close(smaller[1].running_mean, model[1].running_mean[kept], rtol=1e-12, atol=0)
+    moved = found[5].running_mean - whole[5].running_mean
+    torch.testing.assert_close(smaller[5].running_mean, model[5].running_mean + moved, rtol=1e-12, atol=0)
+    eps = model[5].eps
+    ratio = (found[5].running_var + eps) / (whole[5].running_var + eps)
+    expected = (model[5].running_var + eps) * ratio - eps
+    torch.testing.assert_close(smaller[5].running_var, expected.clamp_min(0), rtol=1e-9, atol=0)
+
+
+def test_with_the_statistics_of_the_same_images_it_is_estimating_anew():
+    model, images, kept = small(), pictures(50, 4).double(), torch.tensor([0, 2])
+    repair.reestimate(model, images)
+    one = without(model, kept)
+    one[1].running_mean, one[1].running_var = model[1].running_mean[kept], model[1].running_var[kept]
+    other = copy.deepcopy(one)
+    repair.Reference(model, images).repair(one, {"1": kept})
+    repair.reestimate(other, images)
+    for number in (1, 5):
+        torch.testing.assert_close(one[number].running_mean, other[number].running_mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(one[number].running_var, other[number].running_var, rtol=1e-9, atol=1e-12)
+
+
+def test_few_images_come_closer_to_many_than_they_do_alone():
+    model, many, kept = small(), pictures(20_000, 4, seed=1).double(), torch.tensor([0, 1, 3, 4])
+    repair.reestimate(model, many)
+    smaller = without(model, kept)
+    smaller[1].running_mean, smaller[1].running_var = model[1].running_mean[kept], model[1].running_var[kept]
+    truth = copy.deepcopy(smaller)
+    repair.reestimate(truth, many)
+    far = {"alone": 0.0, "referred": 0.0}
+    for seed in range(2, 22):
+        images = pictures(20, 4, seed=seed).double()
+        for name in far:
+            found = copy.deepcopy(smaller)
+            if name == "alone":
+                repair.reestimate(found, images)
+            else:
+                repair.Reference(model, images).repair(found, {"1": kept})
+            far[name] += (found[5].running_mean - truth[5].running_mean).square().sum().item()
+    assert far["referred"] < 0.5 * far["alone"]
+
+
+def test_where_it_fails_the_network_stays_as_it_was():
+    model = small()
+    reference = repair.Reference(model, pictures(9, 4).double())
+    broken = copy.deepcopy(model)
+    broken[4].weight.data[0] = torch.inf
+    before = state_of(broken)
+    with pytest.raises(ValueError, match=r"^logits are not finite"):
+        reference.repair(broken, {})
+    assert same(state_of(broken), before)

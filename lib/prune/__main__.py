@@ -1,6 +1,6 @@
 """One command from a trained network to a smaller one that works.
 
-    python -m lib.prune NETWORK IMAGES --weights FILE [--budget 0.5] [--distil --epochs 10] [--test LABELLED]
+    python -m lib.prune NETWORK IMAGES --weights FILE [--budget 0.5] [--distil --minutes 10] [--test LABELLED]
 
 Enters: a network with its weights and a folder of unlabelled images. Leaves: a folder with the smaller network for
 Python, ONNX and torch.export, what went where, and a page for a person. `IMAGES` rank, repair and distil; the images
@@ -32,15 +32,17 @@ from lib.images.folders import Stream
 from lib.network import models
 from lib.prune import exporting, making, page
 from lib.running import interruptions
+from lib.score import joined
+from lib.scoring import ranks
 from lib.study import devices
 
 OUT = Path("results/pruned")
 PAGE = "report.html"
 _EXAMPLES = """examples:
-  python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --epochs 10
+  python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --minutes 10
   python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --steps 3 --keep stem --multiple-of 8
 
-The two lines that bring the network back:
+The two lines that bring the network back, which the page has for yours:
   from lib import slim_files
   small = slim_files.load(the_network_at_its_full_width, "results/pruned/pruned.safetensors")"""
 
@@ -78,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-repair", action="store_true", help="leave the statistics of BatchNorms as they are")
     made.add_argument("--distil", action="store_true", help="train on the whole network's own answers to IMAGES")
     made.add_argument("--fine-tune", type=Path, metavar="LABELLED", help="train on a folder of <class>/<image>")
-    made.add_argument("--epochs", type=int, default=0, metavar="E", help="of --distil and of --fine-tune")
+    made.add_argument("--minutes", type=float, metavar="M",
+                      help="that --distil and --fine-tune may take together, which says how many epochs")  # fmt: skip
+    made.add_argument("--epochs", type=int, metavar="E", help="of --distil and of --fine-tune, instead of --minutes")
     made.add_argument("--test", type=Path, metavar="LABELLED", help="a folder of <class>/<image> to tell accuracy on")
     made.add_argument("--no-flip", action="store_true", help="never mirror images in training, as digits and letters")
     made.add_argument("--dry-run", action="store_true", help="print what would go of every layer, and write nothing")
@@ -92,31 +96,69 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def run(asked: argparse.Namespace, words: Iterable[str]) -> None:
-    """Does what the command line asks for. Raises ValueError or OSError for what cannot be read or does not fit."""
-    _check(asked)
-    made = _made(asked, words)
-    model = sources.build(asked.network, asked.classes, asked.weights).to(devices.pick(asked.device))
-    images, limits = _images(asked, asked.images)[0], _limits(asked)
-    asked.classes = models.answers(model, models.ready(model, images[:2])).shape[1]
-    scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
+def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -> None:
+    """Does what the command line asks for; under `torch.distributed` all ranks rank, and the first does the rest.
+
+    Raises ValueError or OSError for what cannot be read or does not fit.
+    """
+    with ranks.together():
+        _check(asked)
+        made = _made(asked, words)
+        model = sources.build(asked.network, asked.classes, asked.weights).to(device)
+        images, limits = _images(asked, asked.images)[0], _limits(asked)
+        asked.classes = models.answers(model, models.ready(model, images[:2])).shape[1]
+        scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
     if asked.dry_run:
-        print(_planned(model, images, scores, asked, limits))
+        planned = _planned(model, images, scores, asked, limits)
+        if ranks.place()[0] == 0:
+            print(planned)
         return
     pruned = making.prune(
         model, images, criterion=asked.criterion, scores=scores, steps=asked.steps, repair=not asked.no_repair,
-        distil_epochs=asked.epochs * asked.distil, epochs=asked.epochs if asked.fine_tune else 0,
-        fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None, flip=not asked.no_flip,
+        distil=asked.distil, fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None,
+        epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip,
         test=_stream(asked, asked.test, True) if asked.test else None, target_accuracy=asked.target_accuracy,
         batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell, **limits,
     )  # fmt: skip
+    if pruned is not None:  # else the first process goes on alone
+        made["images"] = f"{len(images):,} without labels"
+        made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
+        _leave(pruned, asked, made)
+
+
+def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str]) -> None:
+    """Writes the folder, whose page tells how the network was `made`, and takes what training would have gone on from
+    away."""
+    if pruned.epochs:
+        made["epochs"] = str(pruned.epochs)
+        if asked.minutes is not None:
+            made["epochs"] += (
+                f", as many as there was time for: --epochs {pruned.epochs} in place of --minutes makes the"
+            )
+            made["epochs"] += " same network again"
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
-    exporting.save(pruned, asked.out, about, tell=_tell)
-    (asked.out / PAGE).write_text(page.render(pruned, made), encoding="utf-8")
-    for name in making.STATES.values():
+    files = exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
+    said = page.render(pruned, made, _loading(asked), _taken(asked, files))
+    (asked.out / PAGE).write_text(said, encoding="utf-8")
+    for name in (*making.STATES.values(), making.CHOSEN):
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
+
+
+def _loading(asked: argparse.Namespace) -> str:
+    """The lines of Python that bring the network back."""
+    weights = shown(asked.out / exporting.WEIGHTS)
+    built = f"sources.build({asked.network!r}, {asked.classes}, {sources.UNTRAINED!r})"
+    return f"from lib import slim_files; from lib.images import sources\nsmall = slim_files.load({built}, {weights!r})"
+
+
+def _taken(asked: argparse.Namespace, files: list[str]) -> str:
+    """Which images the network's files take."""
+    how = "stretched to" if asked.stretch else "scaled and cropped to"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (asked.mean, asked.std))
+    return (f"{', '.join(files)} give logits for images (M, 3, {asked.pixels}, {asked.pixels}), {how} this size, whose"
+            f" channels from 0 to 1 have had {mean} subtracted and were then divided by {std}.")  # fmt: skip
 
 
 def _tell(line: str) -> None:
@@ -130,20 +172,20 @@ def _limits(asked: argparse.Namespace) -> dict[str, object]:
 def _check(asked: argparse.Namespace) -> None:
     options.fill(asked)
     trained = asked.distil or asked.fine_tune is not None
-    if trained and asked.epochs < 1:
-        raise ValueError("--epochs is missing: say for how many to train, such as --epochs 10")
+    said = [name for name in ("minutes", "epochs") if getattr(asked, name) is not None]
+    if trained and not said:
+        raise ValueError("--minutes is missing: say for how long to train, such as --minutes 10, or --epochs 10")
+    if len(said) > 1:
+        raise ValueError("--minutes and --epochs both say for how long to train: leave one out")
     if asked.fine_tune is not None and asked.test is None:
         raise ValueError(
             "--fine-tune needs --test: without it accuracy would be told on images that may be learnt from"
         )
-    if asked.epochs and not trained:
-        raise ValueError("--epochs is of training: add --distil, or --fine-tune with a folder of labelled images")
+    if said and not trained:
+        raise ValueError(f"--{said[0]} is of training: add --distil, or --fine-tune with a folder of labelled images")
     for name in ("take", "batch"):
         if getattr(asked, name) < 1:
             raise ValueError(f"--{name} {getattr(asked, name)} must be 1 or more")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("this runs in one process: start it without torchrun, and let lib.score rank by many GPUs,"
-                         " whose table --scores takes")  # fmt: skip
     for folder in filter(None, (asked.images, asked.fine_tune)):
         if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
             raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
@@ -206,7 +248,6 @@ def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
     return {
         "command": shlex.join(["python", "-m", "lib.prune", *words]),
         "weights": f"SHA-256 {_digest(asked.weights)}" if str(asked.weights) != sources.UNTRAINED else "none",
-        "torch": torch.__version__,
     }
 
 
@@ -222,11 +263,14 @@ def main(words: Iterable[str] | None = None) -> int:
     torch.backends.cudnn.deterministic = True  # so that the same command leaves the same network
     try:
         with interruptions.heard():
-            run(parser().parse_args(words), words)
+            asked = parser().parse_args(words)
+            with joined(asked.device) as device:
+                run(asked, words, device)
         return 0
     except (OSError, ValueError, RuntimeError) as error:
-        said = str(error).strip() or type(error).__name__
-        print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # every process has it
+            said = str(error).strip() or type(error).__name__
+            print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on after the last epoch of training", file=sys.stderr)

@@ -21,12 +21,14 @@ from lib.prune.making import Pruned
 WEIGHTS, ONNX, EXPORTED = "pruned.safetensors", "pruned.onnx", "pruned.pt2"
 
 
-def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callable[[str], object] = print) -> None:
+def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callable[[str], object] = print) -> list[str]:
     """Writes all that can be made of `pruned` into `folder`; files there of these names are replaced, each whole.
 
     Arguments:
         about: kept in pruned.safetensors beside weights and widths, as JSON.
         tell: called with a line for each file that could not be made, which says why.
+
+    Returns the names of the networks' files that were made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     slim_files.save(pruned.model, folder / WEIGHTS, about)
@@ -34,13 +36,16 @@ def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callab
         with _aside(folder / f"{name}.csv") as path:
             table.to_csv(path, index=False)
     model, example = pruned.model, models.ready(pruned.model, pruned.example)
+    made = [WEIGHTS]
     for name, write in {EXPORTED: _export, ONNX: _export_onnx}.items():
         (folder / name).unlink(missing_ok=True)  # of another network, if this one's cannot be made
         try:
             with _aside(folder / name) as path:
                 write(model, example, path)
+            made.append(name)
         except Exception as error:  # exporters fail in any way at what they do not know
             tell(f"{name} is left out: {models.first_line(error)}")
+    return made
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 Enters: a trained network, unlabelled images, a budget. Leaves: a `Pruned`.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from lib import cost, importance, structure
+from lib.images.folders import Stream
 from lib.network import checks, models
 from lib.prune import recovery, searching
-from lib.repair import norms_of, reestimate
+from lib.repair import Reference, norms_of, reestimate
+from lib.scoring import ranks
 from lib.shrinking.slimming import Slimming
 
 BUDGETS = (*structure.BUDGETS, "latency")
 HELD_OUT = 10  # every so manieth unlabelled image is learnt nothing from: it says how far answers agree
 BATCH = 32
-STATES = {"distilling": "distilled.part", "fine-tuning": "fine-tuned.part"}  # files that training goes on from
+PATIENCE = 15  # seconds without a word
+DONE = {"distilling": "distilled", "fine-tuning": "fine-tuned"}
+STATES = {doing: f"{done}.part" for doing, done in DONE.items()}  # files that training goes on from
+CHOSEN = "epochs.part"  # likewise, how many epochs there was time for
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +36,10 @@ class Pruned:
 
     `model` is in eval mode; `plans` say what went, one for each step of shrinking. `quality` has a row for the network
     as it was after each thing done: done, and `measure`, a share: "accuracy" where labelled test images were given,
-    else "agreement", how often the answer is that of the whole network on images held out. `costs` has a row for before
-    and after: variant, parameters, multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
-    `scores` (N,) are those by which the first step shrank.
+    else "agreement", how often the answer is that of the whole network on images held out; and changed, the share of
+    answers that are others than in the row before. `costs` has a row for before and after: variant, parameters,
+    multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
+    `scores` (N,) are those by which the first step shrank; `epochs` those of each training, 0 without any.
     """
 
     model: nn.Module
@@ -40,6 +48,7 @@ class Pruned:
     costs: pandas.DataFrame = field(repr=False)
     scores: Tensor = field(repr=False)
     example: Tensor = field(repr=False)
+    epochs: int = 0
 
     @property
     def measure(self) -> str:
@@ -69,17 +78,21 @@ def prune(
     multiple_of: int = 1,
     steps: int = 1,
     repair: bool = True,
-    distil_epochs: int = 0,
+    distil: bool = False,
     fine_tune: tuple[Tensor, Tensor] | None = None,
-    epochs: int = 0,
+    epochs: int | None = None,
+    minutes: float | None = None,
     flip: bool = True,
     test: Iterable[tuple] | None = None,
     batch: int = BATCH,
     seed: int = 0,
     kept: Path | None = None,
     report: Callable[[str], object] = lambda line: None,
-) -> Pruned:
+) -> Pruned | None:
     """A smaller network that works: ranked, shrunk, repaired and, if asked for, trained again; `model` stays as it was.
+
+    Under `torch.distributed` every rank is to call this alike: all of them rank, each by its share of the images, and
+    the first alone does the rest. The others are given None once nothing is left to be ranked.
 
     Arguments:
         model: in eval mode, from images to logits.
@@ -92,9 +105,12 @@ def prune(
         keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
         criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
-        repair: whether BatchNorms are estimated anew after each step; a network without any is left as it is.
-        distil_epochs: of training on the whole network's own answers to `images`.
-        fine_tune: images with labels (M,) to train on for `epochs`, afterwards if both are asked for.
+        repair: whether BatchNorms are estimated anew after each step, and after training; a network without any is left
+            as it is.
+        distil: whether to train on the whole network's own answers to `images`.
+        fine_tune: images with labels (M,) to train on, afterwards if both are asked for.
+        epochs, minutes: how long to train: so many epochs (of each, if both are asked for), or as many as end in about
+            so many minutes in all where this runs, which is said; `Pruned.epochs` tells how to get the same again.
         flip: whether images may be mirrored for training, as those of digits and letters may not.
         test: batches of images with labels, to be gone through repeatedly, that are used for nothing but the accuracy
             after everything done; every second one for the search for `target_accuracy` instead, which then is not
@@ -107,15 +123,20 @@ def prune(
     Raises ValueError in one line for settings that are none, images too few, a target that cannot be met, and as
     `structure.slim` and `importance.score` do.
     """
-    _check(criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy, test)
+    _check(criterion, scores, steps, distil, fine_tune, epochs, minutes, at_most, budget, of, target_accuracy, test)
     keep = (keep,) if isinstance(keep, str) or not isinstance(keep, Iterable) else tuple(keep)
     whole, limits = models.inside(model), {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
     batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
     work = _Work(whole, checks.images(images), test, batch, repair, report, searches)
+    lessons = {"distilling": recovery.answers_of(whole, work.images)} if distil else {}
+    lessons |= {"fine-tuning": recovery.labels_of(*fine_tune)} if fine_tune is not None else {}
     budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
     for step in range(steps):
-        scores = _scores(small, work, criterion, seed) if scores is None or step else scores
+        scores = work.scores(small, criterion, seed) if scores is None or step else scores
         first = scores if first is None else first
+        if not work.leads and step == steps - 1:
+            return None
+        work.refer(small)
         if target_accuracy is not None or of == "latency":
             plan = _found(whole, scores, work, limits, budget, of, target_accuracy)
         else:
@@ -125,21 +146,20 @@ def prune(
         plans.append(plan)
         small = plan.apply(small)
         work.measure(f"shrunk{number}", small)
-        if work.repaired(small):
+        if work.repaired(small, plan):
             work.measure(f"repaired{number}", small)
     given = {"flip": flip, "seed": seed}
-    if distil_epochs:
-        recovery.distil(small, whole, work.images, **given, **work.training("distilling", distil_epochs, kept))
-        work.measure("distilled", small)
-    if fine_tune is not None:
-        recovery.fine_tune(small, *fine_tune, **given, **work.training("fine-tuning", epochs, kept))
-        work.measure("fine-tuned", small)
+    epochs = (epochs or 0) if minutes is None else work.epochs_within(minutes, small, lessons.values(), kept, **given)
+    for doing, lesson in lessons.items():
+        recovery.train(small, lesson, **given, **work.training(doing, epochs, kept))
+        work.settle(small)
+        work.measure(DONE[doing], small)
     costs = _costs(whole, small, work.example)
-    return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example)
+    return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs)
 
 
 def _check(
-    criterion, scores, steps, distil_epochs, fine_tune, epochs, at_most, budget, of, target_accuracy, test
+    criterion, scores, steps, distil, fine_tune, epochs, minutes, at_most, budget, of, target_accuracy, test
 ) -> None:
     if scores is None and importance.parse(criterion).needs_labels:
         raise ValueError(f"criterion {criterion} needs labels, which images here have not: take sq:rand:norm, say")
@@ -155,14 +175,10 @@ def _check(
             raise ValueError("target_accuracy is met by as large a budget of units, parameters or macs as works: leave"
                              " budget out")  # fmt: skip
     checks.whole("steps", steps, 1)
-    checks.whole("distil_epochs", distil_epochs, 0)
-    if fine_tune is not None:
-        checks.whole("epochs", epochs, 1)
-        if test is None:
-            raise ValueError("fine_tune without test: images held out of `images` may be among those that are learnt"
-                             " from, so give labelled images to test on")  # fmt: skip
-    elif epochs:
-        raise ValueError(f"epochs={epochs} are of fine-tuning, which takes images with labels: give fine_tune")
+    if fine_tune is not None and test is None:
+        raise ValueError("fine_tune without test: images held out of `images` may be among those that are learnt from,"
+                         " so give labelled images to test on")  # fmt: skip
+    _check_training(bool(distil) or fine_tune is not None, epochs, minutes)
     single = {"at_most": at_most != 1, "target_accuracy": target_accuracy is not None, "of='latency'": of == "latency",
               "scores": scores is not None}  # fmt: skip
     if steps > 1 and any(single.values()):
@@ -170,14 +186,21 @@ def _check(
         raise ValueError(f"{name} is of the whole network, but {steps} steps each begin with another: take steps=1")
 
 
+def _check_training(trained: bool, epochs: int | None, minutes: float | None) -> None:
+    given = {name: value for name, value in {"epochs": epochs, "minutes": minutes}.items() if value is not None}
+    if not trained and given:
+        raise ValueError(f"{next(iter(given))} is of training: ask for distil, or fine_tune with labelled images")
+    if trained and len(given) != 1:
+        raise ValueError("how long to train is to be said once: give either epochs or minutes")
+    if epochs is not None:
+        checks.whole("epochs", epochs, 1)
+    if minutes is not None and (isinstance(minutes, bool) or not 0 < minutes < math.inf):
+        raise ValueError(f"minutes={minutes!r} must be a time to train for, above 0")
+
+
 def held_out(count: int) -> Tensor:
     """Which of so many unlabelled images are kept to test agreement on, (count,) bool."""
     return torch.arange(count) % HELD_OUT == HELD_OUT - 1
-
-
-def _scores(model: nn.Module, work: "_Work", criterion: str, seed: int) -> Tensor:
-    batches = [(part, None) for part in work.images.split(work.batch)]
-    return importance.score(model, batches, criterion, seed=seed)[criterion]
 
 
 def _share(plans: list[Slimming], budget: float, of: str, steps: int) -> float:
@@ -203,7 +226,7 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
         return found is None or searching.latency_left(found.apply(whole), whole, work.example) <= 1 - budget
 
     def good(share: float) -> bool:
-        return (found := plan(share)) is not None and work.left(found.apply(whole)) >= target
+        return (found := plan(share)) is not None and work.left(found, whole) >= target
 
     share = searching.smallest(quick) if target is None else searching.largest(good)
     found = plan(share or 1 / searching.STEPS) if share < 1 else None
@@ -212,7 +235,7 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
     if found is None:
         raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it")
     if target is not None and not share:
-        left = work.left(found.apply(whole))
+        left = work.left(found, whole)
         raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"
                          f" {found.reached:.1%} of the {macs} is gone")  # fmt: skip
     work.tell(f"budget found: {found.reached:.1%} of all {macs}")
@@ -223,8 +246,11 @@ class _Work:
     """The images that each purpose has, and what was measured so far."""
 
     def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool):
-        self.tell, self.batch, self.example, self._repair, self._rows = report, batch, images[:1], repair, []
-        self._searches = searches
+        self.leads = ranks.place()[0] == 0
+        self.tell = report if self.leads else lambda line: None
+        self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
+        self._searches, self._last = searches, None
+        self._tests = len(test) if isinstance(test, Stream) else None
         if test is None:
             held, least = held_out(len(images)), HELD_OUT * (1 + searches)
             if len(images) < least:
@@ -235,57 +261,108 @@ class _Work:
         else:
             self.images, self.name, self._test = images, "accuracy", test
         self.measure("whole", model)
-        self._whole = self._quality_of(model, searching=True) if searches else None
+        self._whole = self._quality_of(model, searching=True) if searches and self.leads else None
 
-    def repaired(self, model: nn.Module) -> bool:
+    def scores(self, model: nn.Module, criterion: str, seed: int) -> Tensor:
+        """Of all units of `model` by its images."""
+        batches, own = [(part, None) for part in self.images.split(self.batch)], len(self.images) / ranks.place()[1]
+        return importance.score(model, batches, criterion, seed=seed, report=self._going("ranking", own))[criterion]
+
+    def refer(self, model: nn.Module) -> None:
+        """What is to shrink next is this network, which `repaired` compares with."""
+        repairs = self._repair and norms_of(model)
+        self._reference = Reference(model, self.images, batch=max(2, 4 * self.batch)) if repairs else None
+
+    def repaired(self, model: nn.Module, plan: Slimming) -> bool:
         """Estimates BatchNorms anew, where that is asked for and there are any; returns whether."""
-        if not (self._repair and norms_of(model)):
-            return False
-        reestimate(model, self.images, batch=max(2, 4 * self.batch))
-        return True
+        if self._reference is not None:
+            self._reference.repair(model, plan.kept)
+        return self._reference is not None
 
-    def left(self, model: nn.Module) -> float:
-        """Which share `model`, once repaired, has of what the whole network has, on the images that search."""
+    def settle(self, model: nn.Module) -> None:
+        """BatchNorms that have been trained get the statistics of the weights that they have in the end: what momentum
+        has left them is of weights that they had before."""
+        if self._repair and norms_of(model):
+            reestimate(model, self.images, batch=max(2, 4 * self.batch))
+
+    def left(self, plan: Slimming, whole: nn.Module) -> float:
+        """Which share `whole`, once shrunk and repaired, has of what it has now, on the images that search."""
         if not self._whole:
             raise ValueError(f"the whole network has an {self.name} of 0, of which no share can be left: do its labels"
                              " fit the images?")  # fmt: skip
-        self.repaired(model)
+        model = plan.apply(whole)
+        self.repaired(model, plan)
         return self._quality_of(model, searching=True) / self._whole
 
     def measure(self, done: str, model: nn.Module) -> None:
-        value = self._quality_of(model)
-        self._rows.append((done, value))
-        self.tell(f"{done}: {self.name} {value:.1%}")
+        if not self.leads:
+            return
+        answers, labels = self._answers(model)
+        right, last = _alike(answers, labels), self._last
+        self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
+        self._rows.append((done, right, changed))
+        told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
+        self.tell(f"{done}: {self.name} {right:.1%}{told}")
 
     def _quality_of(self, model: nn.Module, *, searching: bool = False) -> float:
-        """The share of right answers; where a budget is searched for, on every second image for that, and on the others
-        for what is told."""
-        right = total = seen = 0
+        return _alike(*self._answers(model, searching=searching))
+
+    def _answers(self, model: nn.Module, *, searching: bool = False) -> tuple[Tensor, Tensor]:
+        """What the model answers, and what is right (both (M,)); where a budget is searched for, on every second image
+        for that, and on the others for what is told."""
+        found, seen, going = [], 0, self._going("testing", self._tests)
         for images, labels, *_ in self._test:
             asked = (torch.arange(seen, seen + len(labels)) % 2 == searching) if self._searches else slice(None)
             seen += len(labels)
             images, labels = images[asked], labels[asked]
             if len(labels):
-                right += (models.predict(model, images, batch=self.batch) == labels.cpu()).sum().item()
-            total += len(labels)
-        if not total:
+                found.append((models.predict(model, images, batch=self.batch), labels.cpu()))
+            going(seen)
+        if not found:
             raise ValueError("there are no images to test on: give some, with labels")
-        return right / total
+        self._tests = seen
+        return tuple(map(torch.cat, zip(*found, strict=True)))
+
+    def _going(self, doing: str, total: float | None) -> Callable[[int], None]:
+        """What is to be told of how many images are done, every now and then; `total` is None where it is not known."""
+        began = told = time.monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told >= PATIENCE and (total is None or done < total):
+                told = now
+                rest = "" if total is None else f", {_time((now - began) / done * (total - done))} to go"
+                self.tell(f"{doing}: {done:,} images done{rest}")
+
+        return tell
 
     def training(self, doing: str, epochs: int, kept: Path | None) -> dict[str, object]:
         """What `recovery` is to know of a training that is told, and kept in a folder, if any."""
 
         def tell(done: int, loss: float, left: float) -> None:
-            self.tell(f"{doing}: epoch {done} of {epochs}, loss {loss:.4f}, {_time(left)}")
+            self.tell(f"{doing}: epoch {done} of {epochs}, loss {loss:.4f}, {_time(left)} to go")
 
         return {"epochs": epochs, "state": None if kept is None else Path(kept) / STATES[doing], "report": tell}
 
+    def epochs_within(self, minutes: float, model: nn.Module, lessons, kept: Path | None, **given) -> int:
+        """How many epochs of these lessons there is time for, which is told."""
+        state = None if kept is None else Path(kept) / CHOSEN
+        epochs, seconds = recovery.epochs_within(minutes, model, lessons, state=state, **given)
+        self.tell(f"training for {epochs} epoch{'s' * (epochs != 1)}, which should take {_time(epochs * seconds)};"
+                  f" --epochs {epochs} in place of --minutes makes the same network again")  # fmt: skip
+        return epochs
+
     def quality(self) -> pandas.DataFrame:
-        return pandas.DataFrame(self._rows, columns=["done", self.name])
+        return pandas.DataFrame(self._rows, columns=["done", self.name, "changed"])
+
+
+def _alike(one: Tensor, other: Tensor) -> float:
+    return (one == other).sum().item() / len(one)
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s to go" if seconds < 100 else f"{seconds / 60:.0f} min to go"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _costs(whole: nn.Module, small: nn.Module, example: Tensor) -> pandas.DataFrame:

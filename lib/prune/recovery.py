@@ -1,17 +1,20 @@
 """Getting back what shrinking has cost: by the labels of images, or without any by the whole network's own answers.
 
-Enters: a smaller network in eval mode, normalised images and what it should answer. Leaves: the same network, trained.
-Without labels its logits are drawn to those of the whole network (Hinton et al. 2015, arXiv 1503.02531), which sees the
-same shifted and mirrored images as it does (Beyer et al. 2022, arXiv 2106.05237). Interrupted training goes on from
-the last finished epoch with the same result.
+Enters: a smaller network in eval mode, and a `Lesson`: normalised images and what is to be answered. Leaves: the same
+network, trained. Without labels its logits are drawn to those of the whole network (Hinton et al. 2015, arXiv
+1503.02531), which sees the same shifted and mirrored images as it does (Beyer et al. 2022, arXiv 2106.05237).
+Interrupted training goes on from the last finished epoch with the same result.
 """
 
 import hashlib
+import itertools
 import json
+import os
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,16 +25,55 @@ from lib.images import sources, training
 from lib.images.files import shown
 from lib.images.training import Recipe, distillation, dropout_seeded, epoch_seed, one_cycle, optimizer_of
 from lib.network import checks, models
+from lib.network.copies import copied
 
 RECIPE = {"batch": 32, "learning_rate": 0.02}  # gentler than from scratch
 SHIFTED = 8  # by up to this part of their sides
+TRIED = 0.02  # of the time that training may take goes into finding out how long an epoch takes
+LEAST = 3  # steps, after a first that is slower, for the same
 Report = Callable[[int, float, float], object]
 
 
-def distil(
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is to be learnt of `images` (M, C, H, W): `loss` takes logits, the images that gave them and which of all
+    they are; `by` are the tensors that, beside images and network, decide what it gives."""
+
+    images: Tensor
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    by: tuple[Tensor, ...]
+
+    def __post_init__(self):
+        """Raises ValueError for fewer than two images."""
+        if len(self.images) < 2:
+            raise ValueError(f"training on {len(self.images)} image{'s' * (len(self.images) != 1)}: give two or more")
+
+
+def answers_of(whole: nn.Module, images: Tensor) -> Lesson:
+    """To answer as `whole`, in eval mode, does on unlabelled `images` (M, C, H, W)."""
+
+    def loss(logits: Tensor, seen: Tensor, _: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = models.answers(whole, seen)
+        return distillation(logits, wanted)
+
+    return Lesson(images, loss, tuple(whole.state_dict().values()))
+
+
+def labels_of(images: Tensor, labels: Tensor) -> Lesson:
+    """To give `images` (M, C, H, W) their `labels` (M,). Raises ValueError where there is not one for each image."""
+    if len(images) != len(labels):
+        raise ValueError(f"fine-tuning on {len(images)} images with {len(labels)} labels: it takes one each")
+
+    def loss(logits: Tensor, _: Tensor, chosen: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels[chosen.to(labels.device)].to(logits.device))
+
+    return Lesson(images, loss, (labels,))
+
+
+def train(
     model: nn.Module,
-    whole: nn.Module,
-    images: Tensor,
+    lesson: Lesson,
     *,
     epochs: int,
     flip: bool = True,
@@ -39,7 +81,7 @@ def distil(
     state: Path | None = None,
     report: Report = lambda *_: None,
 ) -> None:
-    """Trains `model`, in place, to answer as `whole` does on unlabelled `images` (M, C, H, W); both in eval mode.
+    """Trains `model`, in eval mode before and afterwards, in place.
 
     Arguments:
         flip: whether half of the images are mirrored.
@@ -48,85 +90,112 @@ def distil(
             settings and code.
         report: called after every epoch with how many are done, the mean loss, and how many seconds are to go.
 
-    Raises ValueError for fewer than two images, and epochs that are none.
+    Raises ValueError for epochs that are none.
     """
-
-    def loss(logits: Tensor, seen: Tensor, _: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = models.answers(whole, seen)
-        return distillation(logits, wanted)
-
-    _train(model, images, loss, epochs, flip, seed, state, report, by=list(whole.state_dict().values()))
-
-
-def fine_tune(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    epochs: int,
-    flip: bool = True,
-    seed: int = 0,
-    state: Path | None = None,
-    report: Report = lambda *_: None,
-) -> None:
-    """Trains `model`, in place, on `images` (M, C, H, W) with `labels` (M,); otherwise as `distil`.
-
-    Raises ValueError where there is not one label for each image, and as `distil` does.
-    """
-    if len(images) != len(labels):
-        raise ValueError(f"fine-tuning on {len(images)} images with {len(labels)} labels: it takes one each")
-    labels = labels.to(models.place(model)[0])
-
-    def loss(logits: Tensor, _: Tensor, chosen: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels[chosen])
-
-    _train(model, images, loss, epochs, flip, seed, state, report, by=[labels])
-
-
-def _train(model: nn.Module, images: Tensor, loss_of, epochs: int, flip: bool, seed: int, state, report, by) -> None:
-    """`by` are the tensors that, beside model and images, decide what `loss_of` gives."""
     recipe = Recipe(epochs=checks.whole("epochs", epochs, 1), flip=flip, **RECIPE)
-    if len(images) < 2:
-        raise ValueError(f"training on {len(images)} image{'s' * (len(images) != 1)}: give two or more")
     device, _ = models.place(model)
     optimizer = optimizer_of(model, recipe)
-    tensors = [*model.state_dict().values(), images, *by]
-    identity = "" if state is None else _identity(recipe, seed, model, tensors)
+    identity = "" if state is None else _identity([asdict(recipe), seed], model, [lesson])
     rows = training.restore_state(state, model, optimizer, identity)
     if state is not None and state.exists() and not rows:
         warnings.warn(f"{shown(state)} is of other networks, images or settings: training starts anew", stacklevel=3)
     began, before = time.monotonic(), len(rows)
-    try:
-        model.train()
+    with _training(model):
         for epoch in range(before, epochs):
             with dropout_seeded(epoch_seed(seed, epoch), device), torch.enable_grad():
-                loss = _epoch(model, optimizer, images, loss_of, recipe, epoch_seed(seed, epoch), epoch)
+                steps = _epoch(model, optimizer, lesson, recipe, epoch_seed(seed, epoch), epoch)
+                loss = sum(steps) / len(lesson.images)
             rows.append({"loss": loss})
             if state is not None:
                 training.save_state(state, model, optimizer, identity, rows)
             done = epoch + 1
             report(done, loss, (time.monotonic() - began) / (done - before) * (epochs - done))
+
+
+def epochs_within(
+    minutes: float,
+    model: nn.Module,
+    lessons: Iterable[Lesson],
+    *,
+    flip: bool = True,
+    seed: int = 0,
+    state: Path | None = None,
+) -> tuple[int, float]:
+    """How many epochs of each of these lessons `train` does in about so many minutes in all; at least one. Beside it
+    the seconds that one of each takes together.
+
+    Found by trying some steps on a copy; the network stays as it is.
+
+    Arguments:
+        flip, seed: as `train` will have them.
+        state: a file where the answer is kept: for the same minutes, networks, images, settings and code it is taken
+            from there, so that a training that was stopped goes on as it was begun, however fast the machine is now.
+    """
+    lessons = list(lessons)
+    identity = "" if state is None else _identity([minutes, flip, seed, RECIPE], model, lessons)
+    if (kept := _kept(state)).get("identity") == identity and state is not None:
+        return kept["epochs"], kept["seconds"]
+    began, recipe = time.monotonic(), Recipe(epochs=1, flip=flip, **RECIPE)
+    epoch = sum(_seconds(model, lesson, recipe, 60 * minutes * TRIED / len(lessons)) for lesson in lessons)
+    found = max(1, round((60 * minutes - (time.monotonic() - began)) / epoch))
+    if state is not None:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        aside = state.with_name(f"part-{state.name}")
+        aside.write_text(json.dumps({"identity": identity, "epochs": found, "seconds": epoch}))
+        os.replace(aside, state)
+    return found, epoch
+
+
+def _kept(state: Path | None) -> dict[str, object]:
+    try:
+        return {} if state is None else dict(json.loads(state.read_text()))
+    except (OSError, ValueError, TypeError):  # none, or damaged: it is found anew
+        return {}
+
+
+def _seconds(model: nn.Module, lesson: Lesson, recipe: Recipe, patience: float) -> float:
+    """What an epoch takes, by the mean of as many steps as there is `patience` (seconds) for."""
+    model = copied(model)
+    optimizer, done, (device, _) = optimizer_of(model, recipe), 0, models.place(model)
+    with _training(model), dropout_seeded(0, device), torch.enable_grad():
+        steps = (step for again in itertools.count() for step in _epoch(model, optimizer, lesson, recipe, again, 0))
+        next(steps)
+        began = time.monotonic()
+        while done < LEAST or time.monotonic() - began < patience:
+            next(steps)
+            done += 1
+    return (time.monotonic() - began) / done * _steps(lesson, recipe)
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    try:
+        model.train()
+        yield
     finally:
         model.eval()
 
 
-def _epoch(model: nn.Module, optimizer, images: Tensor, loss_of, recipe: Recipe, seed: int, epoch: int) -> float:
+def _steps(lesson: Lesson, recipe: Recipe) -> int:
+    count = len(lesson.images)
+    return max(1, min(-(-count // recipe.batch), count // 2))  # none of a single image, for BatchNorm
+
+
+def _epoch(model: nn.Module, optimizer, lesson: Lesson, recipe: Recipe, seed: int, epoch: int) -> Iterator[float]:
+    """Goes through all images once; after each step its loss, summed over its images."""
     device, _ = models.place(model)
-    drawn = torch.Generator().manual_seed(seed)
-    order, total = torch.randperm(len(images), generator=drawn), 0.0
-    parts = max(1, min(-(-len(images) // recipe.batch), len(images) // 2))  # none of a single image, for BatchNorm
+    drawn, images = torch.Generator().manual_seed(seed), lesson.images
+    order, parts = torch.randperm(len(images), generator=drawn), _steps(lesson, recipe)
     for step, chosen in enumerate(order.tensor_split(parts)):
         rate = recipe.learning_rate * one_cycle((epoch + step / parts) / recipe.epochs, recipe.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         seen = models.ready(model, _moved(images[chosen], recipe.flip, drawn))
-        loss = loss_of(model(seen), seen, chosen.to(device))
+        loss = lesson.loss(model(seen), seen, chosen.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += loss.item() * len(chosen)
-    return total / len(images)
+        yield loss.item() * len(chosen)
 
 
 def _moved(images: Tensor, flip: bool, drawn: torch.Generator) -> Tensor:
@@ -142,12 +211,12 @@ def _moved(images: Tensor, flip: bool, drawn: torch.Generator) -> Tensor:
     return torch.where(mirrored[:, None, None, None], moved.flip(3), moved)
 
 
-def _identity(recipe: Recipe, seed: int, model: nn.Module, tensors: list[Tensor]) -> str:
+def _identity(settings: list[object], model: nn.Module, lessons: Iterable[Lesson]) -> str:
     """Of everything that decides what a training gives, in one text."""
     digest = hashlib.sha256()
-    for tensor in tensors:
+    for tensor in (*model.state_dict().values(), *(part for lesson in lessons for part in (lesson.images, *lesson.by))):
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     for path in (Path(__file__), Path(training.__file__)):
         digest.update(path.read_bytes())
     place = models.place(model)[0].type
-    return json.dumps([asdict(recipe), seed, place, torch.__version__, sources.code_of(model), digest.hexdigest()])
+    return json.dumps([settings, place, torch.__version__, sources.code_of(model), digest.hexdigest()])

@@ -1,8 +1,9 @@
 """The README's answers, made of what is published, so that none is typed by hand.
 
-Enters: README.md with places marked for them, and results/published/. Leaves: the same README with each place filled,
-`<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do, `<!-- speed -->`
-with how much faster networks get, and the picture.
+Enters: README.md and the page on the tool with places marked for them, and results/. Leaves: the same with each place
+filled, `<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do,
+`<!-- speed -->` with how much faster networks get, `<!-- trials -->` and `<!-- commands -->` with what the tool makes
+of real networks; and the picture.
 """
 
 import os
@@ -12,23 +13,27 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from lib.report import advice, curve_figures, opening, style
+from lib.report import advice, curve_figures, opening, style, tool
 from lib.study import claims, panels, profiles
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
+TOOL = Path("docs/tool.md")
 
 
 def filled(readme: str, published: Path) -> str:
-    """The README's text with its marked places filled from the folder of published profiles.
+    """The text of the README, or another page, with its marked places filled from the folder of published profiles.
 
     Raises FileNotFoundError where nothing is published that could be quoted.
     """
     plans = quoted(published)
-    for name, make in {"opening": _opening, "advice": advice.of, "speed": _speed}.items():
+    measured = published.parent / tool.TABLE
+    places = {"opening": lambda: _opening(plans), "advice": lambda: advice.of(plans), "speed": lambda: _speed(plans),
+              "trials": lambda: tool.table(measured), "commands": lambda: tool.commands(measured)}  # fmt: skip
+    for name, make in places.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?( *<!-- /{name} -->)", re.DOTALL)
         if marked.search(readme):
-            text = make(plans)
+            text = make()
             readme = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
     return readme
 
@@ -72,15 +77,17 @@ def draw(plans: Sequence[profiles.Profile], folder: Path) -> None:
 
 
 def fill(readme: Path, published: Path) -> None:
-    """Fills the places in the file `readme`, if there is one, and draws its picture; aside first, then renamed. Raises
-    what `filled` does."""
+    """Fills the places in the file `readme` and in the page on the tool beside it, where they are, and draws the
+    picture; aside first, then renamed. Raises what `filled` does."""
     if not readme.exists():
         return
-    text = filled(readme.read_text(), published)
+    pages = [path for path in (readme, readme.parent / TOOL) if path.exists()]
+    texts = {path: filled(path.read_text(), published) for path in pages}
     draw(quoted(published), readme.parent)
-    aside = readme.with_name(readme.name + ".part")
-    aside.write_text(text)
-    os.replace(aside, readme)
+    for path, text in texts.items():
+        aside = path.with_name(path.name + ".part")
+        aside.write_text(text)
+        os.replace(aside, path)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from lib import structure
 from lib.cost import parameters
 from lib.images import networks
 from lib.network import models
+from lib.network.copies import copied
 from lib.network.units import units
 from lib.prune import making, prune, searching
+from lib.repair import Reference, reestimate
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def images():
 
 def test_it_shrinks_to_the_budget_in_steps_and_says_what_was_done(model, images):
     before, said = {name: value.clone() for name, value in model.state_dict().items()}, []
-    found = prune(model, images, steps=2, distil_epochs=2, report=said.append)
+    found = prune(model, images, steps=2, distil=True, epochs=2, report=said.append)
     macs = found.costs["multiply_adds"]
     assert list(found.costs["variant"]) == ["before", "after"] and 0.4 * macs[0] < macs[1] <= 0.5 * macs[0]
     done = ["whole", "shrunk 1 of 2", "repaired 1 of 2", "shrunk 2 of 2", "repaired 2 of 2", "distilled"]
@@ -39,10 +41,52 @@ def test_it_shrinks_to_the_budget_in_steps_and_says_what_was_done(model, images)
 
 def test_the_same_seed_gives_the_same_network(model, images):
     labels = torch.arange(60) % 10
-    given = {"fine_tune": (images, labels), "epochs": 1, "test": [(images[:20], labels[:20])], "distil_epochs": 1}
+    given = {"fine_tune": (images, labels), "epochs": 1, "test": [(images[:20], labels[:20])], "distil": True}
     one, other, third = (prune(model, images, seed=seed, **given).model.state_dict() for seed in (3, 3, 4))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert any(one[name].shape != third[name].shape or not torch.equal(one[name], third[name]) for name in one)
+
+
+def test_each_step_says_how_many_answers_it_changed(model, images):
+    labels = models.predict(model, images)
+    found = prune(model, images, budget=0.3, test=[(images, labels)], repair=False)
+    changed = found.quality["changed"]
+    assert changed.isna().tolist() == [True, False]
+    assert changed[1] == (models.predict(found.model, images) != labels).sum().item() / 60 > 0
+    assert found.quality["accuracy"][1] == pytest.approx(1 - changed[1])
+
+
+def test_a_number_of_epochs_that_minutes_gave_gives_the_same_network(model, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(making.recovery, "_seconds", lambda *_: 20)
+    said = []
+    found = prune(model, images, distil=True, minutes=1, kept=tmp_path, report=said.append)
+    assert found.epochs == 3 and any(
+        line == "training for 3 epochs, which should take 60 s; --epochs 3 in place of --minutes makes the same network"
+        " again" for line in said
+    )  # fmt: skip
+    again = prune(model, images, distil=True, epochs=3)
+    assert again.epochs == 3 and prune(model, images).epochs == 0
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+
+
+def test_repair_compares_with_the_network_that_shrank(model, images):
+    labels = models.predict(model, images)
+    given = {"budget": 0.4, "test": [(images, labels)]}
+    repaired, bare = (prune(model, images, repair=repair, **given) for repair in (True, False))
+    Reference(model, images, batch=4 * making.BATCH).repair(bare.model, bare.plans[0].kept)
+    for name, value in bare.model.state_dict().items():
+        assert torch.equal(value, repaired.model.state_dict()[name])
+
+
+def test_after_training_statistics_are_those_of_the_weights_that_are_left(model, images):
+    labels = torch.arange(60) % 10
+    given = {"distil": True, "epochs": 1, "test": [(images, labels)]}
+    found = prune(model, images, **given).model
+    again = copied(found)
+    reestimate(again, images, batch=4 * making.BATCH)
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
 
 
 def test_with_labels_for_tests_it_is_called_accuracy(model, images):
@@ -50,7 +94,7 @@ def test_with_labels_for_tests_it_is_called_accuracy(model, images):
     labels[:15] = (labels[:15] + 1) % 10  # wrong for a quarter of them
     parts = list(zip(images.split(7), labels.split(7), strict=True))
     found = prune(model, images, test=parts, repair=False)
-    assert list(found.quality) == ["done", "accuracy"] and list(found.quality["done"]) == ["whole", "shrunk"]
+    assert list(found.quality) == ["done", "accuracy", "changed"] and list(found.quality["done"]) == ["whole", "shrunk"]
     assert found.quality["accuracy"][0] == 0.75
 
 
@@ -93,10 +137,10 @@ def test_an_accuracy_that_nothing_leaves_is_told(model, images, monkeypatch):
         prune(model, images, target_accuracy=0.9)
 
 
-@pytest.mark.parametrize("after", ["distilling: epoch 2", "fine-tuning: epoch 1"])
+@pytest.mark.parametrize("after", ["distilling: epoch 1", "fine-tuning: epoch 1"])
 def test_what_was_stopped_goes_on_with_the_same_result(model, images, tmp_path, after):
     labels = torch.arange(60) % 10
-    given = {"distil_epochs": 3, "fine_tune": (images, labels), "epochs": 2, "test": [(images[:9], labels[:9])]}
+    given = {"distil": True, "fine_tune": (images, labels), "epochs": 2, "test": [(images[:9], labels[:9])]}
     said, again = [], []
 
     def stop(line):
@@ -114,12 +158,12 @@ def test_what_was_stopped_goes_on_with_the_same_result(model, images, tmp_path, 
 
 
 def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
-    prune(model, images, distil_epochs=2, kept=tmp_path)
+    prune(model, images, distil=True, epochs=2, kept=tmp_path)
     said = []
     with pytest.warns(
         UserWarning, match="distilled.part is of other networks, images or settings: training starts anew"
     ):
-        prune(model, images + 0.1, distil_epochs=2, kept=tmp_path, report=said.append)
+        prune(model, images + 0.1, distil=True, epochs=2, kept=tmp_path, report=said.append)
     assert any(line.startswith("distilling: epoch 1 of 2, loss ") for line in said)
 
 
@@ -132,7 +176,11 @@ def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
             {"steps": 2, "at_most": 0.5},
             "at_most is of the whole network, but 2 steps each begin with another: take steps=1",
         ),
-        ({"epochs": 3}, "epochs=3 are of fine-tuning, which takes images with labels: give fine_tune"),
+        ({"epochs": 3}, "epochs is of training: ask for distil, or fine_tune with labelled images"),
+        ({"distil": True}, "how long to train is to be said once: give either epochs or minutes"),
+        ({"distil": True, "epochs": 3, "minutes": 1}, "how long to train is to be said once"),
+        ({"distil": True, "epochs": 0}, "epochs=0 must be a whole number of at least 1"),
+        ({"distil": True, "minutes": 0}, "minutes=0 must be a time to train for, above 0"),
         ({"budget": 2}, "budget=2 must be a fraction to remove, above 0 and below 1"),
         ({"of": "flops"}, "a budget of 'flops' is not known: use one of units, parameters, macs, latency"),
         ({"target_accuracy": 1.2}, "target_accuracy=1.2 must be a share of the whole network's, above 0 and at most 1"),

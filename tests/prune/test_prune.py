@@ -1,6 +1,9 @@
 """python -m lib.prune: a folder with a smaller network that others can load, and one line for bad input."""
 
+import html
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,6 +65,11 @@ def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digi
     assert plan.loc["conv1", "before"] == 16 and plan.loc["conv1", "after"] == small.conv1.out_channels
     assert json.loads(saving.read(out / "pruned.safetensors")[1]["study"])["network"] == "resnet8"
     page = (out / "report.html").read_text()
+    space, lines = {}, html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)[1])
+    assert len(lines.splitlines()) == 2
+    exec(lines, space)
+    assert torch.equal(space["small"](images), expected)
+    assert "pruned.safetensors, pruned.pt2, pruned.onnx give logits for images (M, 3, 16, 16)" in page
     assert "Accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
 
 
@@ -71,6 +79,17 @@ def test_the_same_command_leaves_the_same_file(words, tmp_path):
         assert main([*words, "--distil", "--epochs", "1"]) == 0
         found.append((tmp_path / "out/pruned.safetensors").read_bytes())
     assert found[0] == found[1]
+
+
+def test_minutes_leave_the_file_that_as_many_epochs_leave(words, tmp_path, capsys):
+    assert main([*words, "--distil", "--minutes", "0.02"]) == 0
+    told = re.search(r"^training for (\d+) epochs?, which should take .* --epochs (\d+) in place of --minutes makes the"
+                     r" same network again$", capsys.readouterr().err, re.MULTILINE)  # fmt: skip
+    first, page = (tmp_path / "out/pruned.safetensors").read_bytes(), (tmp_path / "out/report.html").read_text()
+    assert told[1] == told[2] and f"--epochs {told[1]} in place of --minutes" in page
+    assert not list((tmp_path / "out").glob("*.part"))
+    assert main([*words, "--distil", "--epochs", told[1]]) == 0
+    assert (tmp_path / "out/pruned.safetensors").read_bytes() == first
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(words, tmp_path, capsys):
@@ -104,7 +123,9 @@ def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
     ("more", "message"),
     [
         (["--epochs", "3"], "--epochs is of training: add --distil, or --fine-tune with a folder of labelled images"),
-        (["--distil"], "--epochs is missing: say for how many to train, such as --epochs 10"),
+        (["--distil"], "--minutes is missing: say for how long to train, such as --minutes 10, or --epochs 10"),
+        (["--distil", "--epochs", "3", "--minutes", "1"], "--minutes and --epochs both say for how long to train"),
+        (["--minutes", "3"], "--minutes is of training: add --distil, or --fine-tune with a folder"),
         (["--take", "0"], "--take 0 must be 1 or more"),
         (["--batch", "0"], "--batch 0 must be 1 or more"),
         (["--target-accuracy", "0.9", "--budget", "0.5"], "target_accuracy is met by as large a budget"),
@@ -160,10 +181,27 @@ def test_scores_of_a_table_rank_and_those_of_another_network_are_refused(words, 
     assert f"{path} is no table by lib.score (" in capsys.readouterr().err
 
 
-def test_several_processes_are_refused(words, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(words) == 1
-    assert "this runs in one process: start it without torchrun" in capsys.readouterr().err
+@pytest.mark.parametrize("more", [["--steps", "2"], ["--test", "{test}", "--distil", "--epochs", "1"]])
+def test_processes_of_torchrun_leave_what_one_does(words, digits, tmp_path, more):
+    words += [word.format(test=digits[1]) for word in more]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "lib.prune", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path}/out/report.html\n" and done.stderr.count("whole: ") == 1
+    found = {name: pandas.read_csv(tmp_path / f"out/{name}.csv") for name in ("plan", "steps")}
+    assert main(words) == 0
+    for name, table in found.items():  # scores to rounding
+        pandas.testing.assert_frame_equal(table, pandas.read_csv(tmp_path / f"out/{name}.csv"), rtol=1e-5)
+
+
+def test_processes_of_torchrun_are_told_once_what_is_wrong(words):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command += ["-m", "lib.prune", *words, "--criterion", "sq:odd"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("python -m lib.prune: criterion 'sq:odd': unknown token") == 1
 
 
 def test_an_accuracy_to_be_left_finds_the_budget(words, digits, tmp_path, capsys):

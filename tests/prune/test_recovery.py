@@ -1,5 +1,7 @@
 """lib.prune.recovery: answers come back, with labels and without; weights alone change."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,38 +24,65 @@ def test_without_labels_answers_come_closer_to_those_of_the_whole_network(whole,
     model = copied(whole)
     model.classifier.weight.data.mul_(-1)
     losses = []
-    recovery.distil(model, whole, images, epochs=15, report=lambda epoch, loss, _: losses.append((epoch, loss)))
+    recovery.train(
+        model, recovery.answers_of(whole, images), epochs=15, report=lambda epoch, loss, _: losses.append((epoch, loss))
+    )
     assert [epoch for epoch, _ in losses] == list(range(1, 16))
     assert losses[-1][1] < 0.5 * losses[0][1] and not model.training
 
 
 def test_labels_are_learnt(whole, images):
     labels, losses = torch.arange(33) % 2, []
-    recovery.fine_tune(whole, images, labels, epochs=15, report=lambda _, loss, __: losses.append(loss))
+    recovery.train(whole, recovery.labels_of(images, labels), epochs=15, report=lambda _, loss, __: losses.append(loss))
     assert losses[-1] < 0.5 * losses[0] and not whole.training
 
 
+def test_as_many_epochs_as_there_is_time_for_and_the_same_again(whole, images, tmp_path, monkeypatch):
+    before, state, clock = copied(whole).state_dict(), tmp_path / "epochs.part", [0]
+    monkeypatch.setattr(recovery.time, "monotonic", lambda: clock[0])
+
+    def taking(seconds):  # a step
+        def slowly(loss):
+            def slow(*given):
+                clock[0] += seconds
+                return loss(*given)
+
+            return slow
+
+        both = [recovery.answers_of(copied(whole), images), recovery.labels_of(images, torch.arange(33) % 2)]
+        return [replace(lesson, loss=slowly(lesson.loss)) for lesson in both]
+
+    # two steps an epoch; of each lesson a step to warm up, then 6 for 1 % of an hour
+    assert recovery.epochs_within(60, whole, taking(7), state=state) == (round((3600 - 2 * 7 * 7) / 28), 28)
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items()) and not whole.training
+    assert recovery.epochs_within(60, whole, taking(70), state=state) == (125, 28)  # which was begun
+    assert recovery.epochs_within(60, whole, taking(70)) == (round((3600 - 2 * 4 * 70) / 280), 280)
+    assert recovery.epochs_within(61, whole, taking(70), state=state) == (round((3660 - 2 * 4 * 70) / 280), 280)
+    state.write_text("[")
+    assert recovery.epochs_within(1, whole, taking(70), state=state) == (1, 280)
+
+
 def test_a_state_of_another_training_is_told_to_be_given_up(whole, images, tmp_path):
-    state = tmp_path / "distilled.part"
-    recovery.distil(copied(whole), whole, images, epochs=1, state=state)
+    state, lesson = tmp_path / "distilled.part", recovery.answers_of(whole, images)
+    recovery.train(copied(whole), lesson, epochs=1, state=state)
     with pytest.warns(UserWarning, match=r"distilled\.part is of other networks, images or settings: training starts"):
-        recovery.distil(copied(whole), whole, images, epochs=2, state=state)
-    recovery.distil(copied(whole), whole, images, epochs=2, state=state)  # which that one has left: no warning
+        recovery.train(copied(whole), lesson, epochs=2, state=state)
+    recovery.train(copied(whole), lesson, epochs=2, state=state)  # which that one has left: no warning
 
 
 def test_the_random_state_stays_as_it_was(whole, images):
     before = torch.random.get_rng_state()
-    recovery.distil(whole, copied(whole), images, epochs=1)
+    recovery.train(whole, recovery.answers_of(copied(whole), images), epochs=1)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_too_few_images_and_labels_are_refused(whole, images):
     with pytest.raises(ValueError, match=r"^training on 1 image: give two or more$"):
-        recovery.distil(whole, whole, images[:1], epochs=1)
+        recovery.answers_of(whole, images[:1])
     with pytest.raises(ValueError, match=r"^fine-tuning on 33 images with 2 labels: it takes one each$"):
-        recovery.fine_tune(whole, images, torch.zeros(2), epochs=1)
+        recovery.labels_of(images, torch.zeros(2))
     with pytest.raises(ValueError, match=r"^epochs=0 must be a whole number of at least 1$"):
-        recovery.distil(whole, whole, images, epochs=0)
+        recovery.train(whole, recovery.answers_of(whole, images), epochs=0)
 
 
 def test_images_are_shifted_over_their_mirrored_edges_and_mirrored(images):

@@ -86,6 +86,8 @@ def published(root):
 def test_it_quotes_what_is_published():
     assert readme.filled(TEXT, Path("results/published")) == TEXT, "run python -m lib.report.readme"
     assert (ROOT / readme.PICTURE).is_file()
+    tool = (ROOT / readme.TOOL).read_text()
+    assert readme.filled(tool, Path("results/published")) == tool, "run python -m lib.report.readme"
 
 
 def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(published):
@@ -115,10 +117,16 @@ def test_the_demonstration_is_quoted_where_there_is_no_panel(published, monkeypa
         readme.filled(BARE, published)
 
 
-def test_the_picture_is_drawn_beside_it(published):
+def test_the_picture_is_drawn_beside_it_and_the_page_on_the_tool_filled(published):
     Path("README.md").write_text(BARE)
+    readme.TOOL.parent.mkdir(exist_ok=True)
+    readme.TOOL.write_text("<!-- commands -->\n<!-- /commands -->\n")
+    table = published.parent / "tool/prune.csv"
+    table.parent.mkdir()
+    pandas.DataFrame({"command": ["python -m lib.prune a", "python -m lib.prune b"]}).to_csv(table)
     readme.fill(Path("README.md"), published)
     assert "outdated" not in Path("README.md").read_text() and readme.PICTURE.stat().st_size > 10_000
     assert not list(Path("docs").glob("*.svg"))
+    assert "```sh\npython -m lib.prune a\npython -m lib.prune b\n```" in readme.TOOL.read_text()
     readme.fill(Path("none.md"), published)
     assert not Path("none.md").exists()

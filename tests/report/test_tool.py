@@ -1,0 +1,33 @@
+"""lib.report.tool: a table and commands as the pages quote them."""
+
+import pandas
+import pytest
+
+from lib.report import tool
+
+
+@pytest.fixture
+def path(tmp_path):
+    columns = ["trial", "network", "images", "done", "accuracy", "multiply_adds", "epochs", "command"]
+    rows = [
+        ("one", "a", 1300, "whole", 0.82, 0.7996, 12, "python -m lib.prune a"),
+        ("one", "a", 1300, "shrunk", 0.5, 0.7996, 12, "python -m lib.prune a"),
+        ("one", "a", 1300, "distilled", 0.7, 0.7996, 12, "python -m lib.prune a"),
+        ("two", "a", 50, "whole", 0.82, 0.5, 3, "python -m lib.prune a --more"),
+        ("two", "a", 50, "fine-tuned", 0.71, 0.5, 3, "python -m lib.prune a --more"),
+    ]
+    pandas.DataFrame(rows, columns=columns).to_csv(tmp_path / "prune.csv", index=False)
+    return tmp_path / "prune.csv"
+
+
+def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
+    assert tool.table(path).splitlines() == [
+        "| network | unlabelled images | multiply-adds gone | whole | shrunk | distilled | fine-tuned | epochs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| `a` | 1,300 | 20 % | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
+        "| `a` | 50 | 50 % | 82.0 % |  |  | 71.0 % | 3 |",
+    ]
+
+
+def test_each_command_is_named_once(path):
+    assert tool.commands(path) == "```sh\npython -m lib.prune a\npython -m lib.prune a --more\n```"
