@@ -93,7 +93,7 @@ def test_it_quotes_what_is_published():
 def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(published):
     text = readme.filled(BARE, published)
     assert "outdated" not in text and text.endswith("end\n") and "\nmiddle\n" in text
-    assert "Measured on 3 trained networks (cifar100: resnet20)." in text and "digits" not in text
+    assert "Measured on 3 trained networks (cifar100: resnet20)" in text and "digits" not in text
     assert "![Test accuracy" in text and "](docs/answer.png)" in text
     assert "| [C10](results/published/one/report.md#the-claims) | Squares rank better" in text
     assert readme.filled(text, published) == text
@@ -103,7 +103,7 @@ def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(publ
 def test_several_panels_are_quoted_together(published):
     made_up_panels.publish(Path("results"), "three")
     text = readme.filled(BARE, published)
-    assert "Measured on 4 trained networks (cifar100: resnet20; stl10: resnet18-small)." in text
+    assert "Measured on 4 trained networks (cifar100: resnet20; stl10: resnet18-small)" in text
     assert "(results/published/all/report.md#the-claims)" in text
     assert "the reports of [one](results/published/one/report.md), [three](results/published/three/report.md)." in text
 
