@@ -32,7 +32,7 @@ from lib.study import paths, records
 LIBRARIES = ("torchvision", "timm")
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
-SIZES = (224, 299, 256, 240)  # in pixels; the first that a network takes
+SIZES = (64, 96, 224, 256, 240, 299)  # in pixels; the first that a network takes
 IMAGES = 2
 CLASSES = 10
 LONGEST = 900  # seconds for a network
@@ -82,6 +82,7 @@ def tried(name: str) -> dict[str, object]:
     """What can be done with a network of random weights, with the columns of coverage.csv; where something cannot, why,
     in one line."""
     model, row = sources.build(name, CLASSES, sources.UNTRAINED), {"network": name}
+    _make_unlike_new(model)
     row |= {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     images = _images(model)
     row["pixels"] = images.shape[-1]
@@ -93,6 +94,18 @@ def tried(name: str) -> dict[str, object]:
         return row | {"scored": models.first_line(error)}
     row["masked"] = _masked(model, layers, scores, images)
     return row | _shrunk(model, scores, images) | _by_torch_pruning(name, images)
+
+
+@torch.no_grad()
+def _make_unlike_new(model: nn.Module) -> None:
+    """Gives random values to what is all alike in a new network, such as the weights and biases of norms, layer scales
+    and tables, by which mistakes would not show."""
+    drawn = torch.Generator().manual_seed(0)
+    for values in (*model.parameters(), *(value for value in model.buffers() if value.is_floating_point())):
+        if values.numel() and values.min() == values.max():
+            is_zero = values.flatten()[0] == 0
+            new = torch.rand(values.shape, generator=drawn)
+            values.copy_(0.4 * new - 0.2 if is_zero else new + 0.5)
 
 
 def _images(model: nn.Module) -> torch.Tensor:

@@ -11,7 +11,7 @@ def test_a_network_is_scored_masked_and_shrunk_beside_torch_pruning():
     assert {name: row[name] for name in ("scored", "masked", "shrunk", "torch_pruning")} == dict.fromkeys(
         ("scored", "masked", "shrunk", "torch_pruning"), "yes"
     )
-    assert row["without"] >= 0.5 and row["pixels"] == 224 and row["units_that_stay"] == 0 and row["said"] == ""
+    assert row["without"] >= 0.5 and row["pixels"] == 64 and row["units_that_stay"] == 0 and row["said"] == ""
 
 
 @pytest.mark.parametrize(

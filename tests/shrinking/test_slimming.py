@@ -169,11 +169,11 @@ class Counting(nn.Module):
 def test_what_logits_have_in_common_hides_no_difference(common, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])  # as where only a whole plan shows it
-    with pytest.raises(ValueError, match="^Counting cannot shrink: without the channels"):
+    with pytest.raises(ValueError, match="Counting cannot shrink: without the channels"):
         slim(Counting(common).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
 
 
 def test_what_does_not_run_without_some_channels_is_refused(monkeypatch):
     monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])
-    with pytest.raises(ValueError, match="^Shuffled cannot shrink: it does not run"):
+    with pytest.raises(ValueError, match="Shuffled cannot shrink: it does not run"):
         slim(Shuffled().eval(), torch.arange(8.0), noise(1, 3, 4, 4), budget=0.1, of="units")
