@@ -93,7 +93,7 @@ def tried(name: str) -> dict[str, object]:
     except (ValueError, RuntimeError) as error:
         return row | {"scored": models.first_line(error)}
     row["masked"] = _masked(model, layers, scores, images)
-    return row | _shrunk(model, scores, images) | _by_torch_pruning(name, images)
+    return row | _shrunk(model, scores, images)
 
 
 @torch.no_grad()
@@ -156,10 +156,11 @@ def _first_plan(traced: structure.Structure, scores: torch.Tensor):
     raise refused
 
 
-def _by_torch_pruning(name: str, images: torch.Tensor) -> dict[str, object]:
+def by_torch_pruning(name: str) -> dict[str, object]:
     """Whether its pruner takes half of the channels off a fresh network that then runs; whether it answers as with
     these channels off is not asked."""
     model = sources.build(name, CLASSES, sources.UNTRAINED)
+    images = _images(model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -203,7 +204,8 @@ def main(words: Iterable[str] | None = None) -> int:
     made.add_argument("--one", help=argparse.SUPPRESS)
     asked = made.parse_args(words)
     if asked.one:
-        print(json.dumps(tried(asked.one)))
+        for trial in (tried, by_torch_pruning):  # each told as soon as it is done, lest the next take all memory
+            print(json.dumps(trial(asked.one)), flush=True)
         return 0
     names = asked.only or [name for library in asked.library for name in _names(library)]
     table = _all(names, asked.folder / "coverage.csv")
@@ -243,15 +245,19 @@ def _code() -> str:
 
 
 def _in_a_process(name: str) -> dict[str, object]:
-    words = [sys.executable, "-m", "lib.benchmark.coverage", "--one", name]
+    words, fault = [sys.executable, "-W", "ignore", "-m", "lib.benchmark.coverage", "--one", name], ""
     try:
         done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return {"network": name, "scored": f"not done in {LONGEST} seconds"}
-    if done.returncode:
-        said = (done.stderr.strip() or f"ended with status {done.returncode}").splitlines()[-1]
-        return {"network": name, "scored": said}
-    return json.loads(done.stdout.splitlines()[-1])
+        said = done.stdout
+        if done.returncode:
+            fault = f"ended with status {done.returncode}, as where memory is full"
+            if done.returncode > 0 and done.stderr.strip():
+                fault = done.stderr.strip().splitlines()[-1]
+    except subprocess.TimeoutExpired as expired:
+        said, fault = (expired.stdout or b"").decode(), f"not done in {LONGEST} seconds"
+    found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    faults = ({"scored": fault}, {"torch_pruning": fault})[len(found) :]
+    return {"network": name} | {key: value for part in (*found, *faults[:1]) for key, value in part.items()}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from lib.benchmark import coverage
 
 
 def test_a_network_is_scored_masked_and_shrunk_beside_torch_pruning():
-    row = coverage.tried("resnet8")
+    row = coverage.tried("resnet8") | coverage.by_torch_pruning("resnet8")
     assert {name: row[name] for name in ("scored", "masked", "shrunk", "torch_pruning")} == dict.fromkeys(
         ("scored", "masked", "shrunk", "torch_pruning"), "yes"
     )
