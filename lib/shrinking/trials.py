@@ -4,20 +4,24 @@ Enters: parts of a network, and whether it is right without some of them. Leaves
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-Part = TypeVar("Part")
+_MOST = 64  # trials, each of which runs the network twice
 
 
-def culprits(parts: Sequence[Part], is_right: Callable[[Sequence[Part]], bool]) -> list[Part]:
-    """The parts each of which makes a network wrong where it goes, found by halving what goes wrong.
+def culprits(parts: Sequence, is_right: Callable[[Sequence], bool], most: int = _MOST) -> list:
+    """The parts, in their order, each of which makes a network wrong where it goes, found by halving what goes wrong.
 
-    Takes one trial where there are none, and of k among n parts some 2 k log2(n). Parts that are wrong only together
-    are not found: whoever takes them out must try that anyway.
+    Takes one trial where there are none, and of k among n parts some 2 k log2(n). What is not found to be right in
+    `most` trials counts as wrong. Parts that are wrong only together are not found: whoever takes them out must try
+    that anyway.
     """
-    if not parts or is_right(parts):
-        return []
-    if len(parts) == 1:
-        return [*parts]
-    middle = len(parts) // 2
-    return culprits(parts[:middle], is_right) + culprits(parts[middle:], is_right)
+    pending, wrong = [range(len(parts))] if len(parts) else [], []
+    for trial, places in enumerate(pending):  # which grows meanwhile
+        if trial < most and is_right([parts[place] for place in places]):
+            continue
+        if trial >= most or len(places) == 1:
+            wrong += places
+        else:
+            middle = len(places) // 2
+            pending += [places[:middle], places[middle:]]
+    return [parts[place] for place in sorted(wrong)]
