@@ -22,7 +22,7 @@ import pandas
 import torch
 from torch import nn
 
-from lib import importance, pruning, structure
+from lib import importance, pruning, repair, structure
 from lib.benchmark.command import FOLDER, versions
 from lib.images import sources
 from lib.network import models
@@ -34,6 +34,7 @@ CRITERION = "sq:rand:norm"
 BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
 SIZES = (64, 96, 224, 256, 240, 299)  # in pixels; the first that a network takes
 IMAGES = 2
+OF_STATISTICS = 8  # images from which those of BatchNorm are estimated
 CLASSES = 10
 LONGEST = 900  # seconds for a network
 OF_TIMM = [
@@ -81,11 +82,15 @@ def torchvision() -> list[str]:
 def tried(name: str) -> dict[str, object]:
     """What can be done with a network of random weights, with the columns of coverage.csv; where something cannot, why,
     in one line."""
+    torch.manual_seed(0)
     model, row = sources.build(name, CLASSES, sources.UNTRAINED), {"network": name}
     _make_unlike_new(model)
     row |= {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     images = _images(model)
     row["pixels"] = images.shape[-1]
+    if repair.norms_of(model):  # by whose statistics what the image does to a new network fades away on its way
+        with models.attempted():
+            repair.reestimate(model, torch.randn(OF_STATISTICS, *images.shape[1:]))
     try:
         layers = importance.units(model, images[:1])
         scores = importance.score(model, [(images, None)], [CRITERION], seed=0)[CRITERION]
