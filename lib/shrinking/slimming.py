@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.network import contexts, copies, models
-from lib.network.layers import all_widths, narrow, widths
+from lib.network.layers import all_widths, narrow, widths, works_on_channels
 from lib.network.models import alike
 from lib.network.taps import Unit, along, tapped, units_in
 
@@ -80,7 +79,7 @@ class Slimming:
 
     @contextmanager
     def masked(self, model: nn.Module) -> Iterator[None]:
-        """While open, the channels that would go are zero: at their taps, at the output of every BatchNorm that they
+        """While open, the channels that would go are zero: at their taps, at the output of every norm that they
         reach after a sum or a concatenation, and where a layer takes them (which differs only where an activation does
         not keep zero). Meanwhile the model can be neither copied nor shrunk.
 
@@ -91,8 +90,8 @@ class Slimming:
             stack.enter_context(copies.units_off(map(model.get_submodule, names)))
             for name in names:
                 module = model.get_submodule(name)
-                if isinstance(module, _BatchNorm):
-                    handle = module.register_forward_hook(_silencing(module, module.num_features, self.kept[name]))
+                if works_on_channels(module):
+                    handle = module.register_forward_hook(_silencing(module, widths(module)[0], self.kept[name]))
                     stack.callback(handle.remove)
                 elif name in self.inputs:
                     before = _silencing(module, widths(module)[1], self.inputs[name])

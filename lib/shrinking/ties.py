@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from lib.network import contexts
+from lib.network.layers import has_one_for_all
 from lib.shrinking.channels import FIXED, Channels
 from lib.shrinking.shrinkable import Part
 
@@ -77,6 +78,8 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
     with ExitStack() as stack:
         for number, part in enumerate(parts[:-1]):
             module = model.get_submodule(part.name)
+            if has_one_for_all(module):
+                continue
             axis = -1 if isinstance(module, nn.Linear) else 1
             stack.callback(module.register_forward_pre_hook(enter(number, axis), with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(leave(number, axis)).remove)
@@ -94,9 +97,10 @@ def _labels(starts: numpy.ndarray, end: int) -> Tensor:
 
 
 def _ties_inside(parts: Iterable[Part], starts: numpy.ndarray) -> Iterator[numpy.ndarray]:
-    """Pairs (2, ...) of channels: in a part of several groups, each is tied to the first output of its group."""
+    """Pairs (2, ...) of channels: in a part of several groups, or one without weights between channels, each is tied to
+    the first output of its group."""
     for number, part in enumerate(parts):
-        if part.groups > 1:
+        if part.groups > 1 or not part.each:
             for end, width in ((2 * number, part.inputs), (2 * number + 1, part.outputs)):
                 channels = numpy.arange(width)
                 first = channels // (width // part.groups) * (part.outputs // part.groups)
