@@ -3,9 +3,9 @@
     python -m lib.benchmark.coverage [--library torchvision timm] [--only NAME ...] [--folder results/benchmarks]
 
 Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
-Leaves: coverage.csv, a row per network, and coverage.md, which counts them by family. Every network is tried in a
-process of its own, so that one that takes too much memory or time is a row, too; what is in the table already, of the
-same code and versions, is not tried again.
+Leaves: coverage.csv, a row per network, and coverage.md and a part of docs/networks.md, which count them by family.
+Every network is tried in a process of its own, so that one that takes too much memory or time is a row, too; what is in
+the table already, of the same code and versions, is not tried again.
 """
 
 import argparse
@@ -30,6 +30,9 @@ from lib.report import tables
 from lib.study import paths, records
 
 LIBRARIES = ("torchvision", "timm")
+PACKAGES = ("torch", "torchvision", "timm", "torch-pruning")
+DOCS = "docs/networks.md"  # which has a place for the counts
+OTHERWISE = "it answers otherwise than masked"
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
 SIZES = (64, 96, 224, 256, 240, 299)  # in pixels; the first that a network takes
@@ -148,7 +151,7 @@ def _shrunk(model: nn.Module, scores: torch.Tensor, images: torch.Tensor) -> dic
         same = models.alike(small(images), expected)
     stays = (traced.groups < 0).double().mean().item()
     said = "; ".join(dict.fromkeys(str(one.message) for one in told if "all units of" in str(one.message)))
-    return {"shrunk": "yes" if same else "it answers otherwise than masked", "without": plan.reached,
+    return {"shrunk": "yes" if same else OTHERWISE, "without": plan.reached,
             "units_that_stay": stays, "said": said}  # fmt: skip
 
 
@@ -216,8 +219,29 @@ def main(words: Iterable[str] | None = None) -> int:
     table = _all(names, asked.folder / "coverage.csv")
     known = counted(table)
     (asked.folder / "coverage.md").write_text(tables.markdown(known) + "\n", encoding="utf-8")
+    if asked.folder == paths.from_here(FOLDER):
+        _fill(paths.from_here(DOCS), table)
     print(known.to_string(index=False))
     return 0
+
+
+def shown(table: pandas.DataFrame) -> str:
+    """What the table says, in Markdown: how many networks, of what versions, and the counts by family."""
+    of = {
+        library: int((table["network"].str.startswith("timm:") == (library == "timm")).sum()) for library in LIBRARIES
+    }
+    used = [f"{name} {'/'.join(map(str, table[name].unique()))}" for name in PACKAGES if (table[name] != "none").any()]
+    wrong = int((table["shrunk"] == OTHERWISE).sum())
+    said = f"{of['torchvision']} networks of torchvision's and {of['timm']} of timm's, with {', '.join(used)}."
+    said += f" Shrunk networks that answer otherwise than masked ones: {wrong or 'none'}."
+    return f"{said}\n\n{tables.markdown(counted(table))}"
+
+
+def _fill(page: Path, table: pandas.DataFrame) -> None:
+    """Puts it into its place in the page."""
+    place = re.compile(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(place.sub(lambda found: f"{found[1]}{shown(table)}\n{found[2]}", text), encoding="utf-8")
 
 
 def _names(library: str) -> list[str]:
@@ -226,7 +250,7 @@ def _names(library: str) -> list[str]:
 
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
-    about = versions(("torch", "torchvision", "torch-pruning", "timm")) | {"code": _code()}
+    about = versions(PACKAGES) | {"code": _code()}
     table = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]

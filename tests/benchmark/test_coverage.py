@@ -29,6 +29,14 @@ def test_families_are_counted():
     assert found.loc["vgg"].tolist() == [2, 2, 2, 1, 2] and found.loc["all"].tolist() == [3, 3, 3, 2, 3]
 
 
+def test_what_is_shown_counts_networks_and_wrong_answers():
+    versions = {"torch": "2.0", "torchvision": "1.0", "timm": "none", "torch-pruning": "1.6"}
+    rows = [{"network": name, "shrunk": coverage.OTHERWISE, **versions} for name in ("vgg11", "timm:vgg11")]
+    said = coverage.shown(pandas.DataFrame(rows)).splitlines()[0]
+    expected = "1 networks of torchvision's and 1 of timm's, with torch 2.0, torchvision 1.0, torch-pruning 1.6."
+    assert said == f"{expected} Shrunk networks that answer otherwise than masked ones: 2."
+
+
 def test_what_fails_is_a_row_and_what_is_there_is_not_tried_again(tmp_path, monkeypatch, capsys):
     assert coverage.main(["--only", "resnet7", "--folder", str(tmp_path)]) == 0
     table = pandas.read_csv(tmp_path / "coverage.csv")
