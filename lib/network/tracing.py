@@ -87,7 +87,7 @@ class Trace:
             with self.flow, _Unseen(model, self.flow) as unseen:
                 self.logits = models.answers(model, example)
         self._assign_norms()
-        self.in_functions, self.on_tables = self._only_in_functions(unseen), self._on_tables()
+        self.in_functions, self.on_tables = self._only_in_functions(unseen), self._on_tables(model)
         self.runs = [run for run in self.runs if run.layer not in self.on_tables]
 
     def tap(self, run: Run) -> Tap:
@@ -143,10 +143,23 @@ class Trace:
         names = [name for ((name, *_), *_), classifies in zip(found, straight, strict=True) if not classifies]
         return tuple(dict.fromkeys(names))
 
-    def _on_tables(self) -> tuple[str, ...]:
+    def _on_tables(self, model: nn.Module) -> tuple[str, ...]:
+        """Layers of which nothing depends on the example: as it flows, and as another one shows, since a network may
+        take values out of tensors on the way."""
         depends = self.flow.led_from(self.example, [run.value for run in self.runs])
         of_examples = {run.layer for run, does in zip(self.runs, depends, strict=True) if does}
-        return tuple(dict.fromkeys(run.layer for run in self.runs if run.layer not in of_examples))
+        found = [run for run in self.runs if run.layer not in of_examples]
+        if not found:
+            return ()
+        others: dict[str, list[Tensor]] = {run.layer: [] for run in found}
+        with ExitStack() as stack:
+            stack.enter_context(contexts.as_written())
+            for name, made in others.items():
+                keep = lambda module, taken, value, made=made: made.append(value)  # noqa: E731
+                stack.callback(model.get_submodule(name).register_forward_hook(keep).remove)
+            model(3 * self.example.flip(-1) + 7)
+        changed = {run.layer for run in found if not torch.equal(others[run.layer][run.call], run.value)}
+        return tuple(name for name in others if name not in changed)
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
