@@ -66,7 +66,7 @@ else
 READY := complete
 endif
 
-.PHONY: help setup complete reproduce report publish verify test soak quickstart lab benchmark lock audit clean
+.PHONY: help setup complete reproduce report publish verify test soak quickstart lab benchmark coverage lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -122,6 +122,9 @@ lab: $(READY) ## open JupyterLab at the notebooks as they ran, on this machine o
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
+
+coverage: $(READY) ## try which of torchvision's networks, and of timm's if it is installed, can be scored and shrunk: hours
+	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.coverage --library torchvision timm
 
 lock: $(READY) ## write requirements.lock and weights.lock anew from pyproject.toml
 	@"$(PYTHON)" $(CALMLY) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test pyproject.toml -o requirements.lock

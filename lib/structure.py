@@ -9,7 +9,7 @@ within the budget.
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy
 import torch
@@ -22,6 +22,7 @@ from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
 from lib.shrinking.slimming import Slimming
 from lib.shrinking.ties import tied
+from lib.shrinking.trials import culprits
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 
@@ -76,14 +77,14 @@ def plan(
 
 
 @contexts.random_state_kept()
-@torch.inference_mode(False)  # whose tensors torch-pruning could not follow
+@torch.inference_mode(False)  # whatever the caller's: the network is followed and tried as it is used
 def trace(model: nn.Module, example: Tensor) -> "Structure":
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
 
     What is tied to parameters other than those of convolutions, linear layers and BatchNorm, such as those of
-    LayerNorm, stays whole, and so does what cannot be followed; a warning names the layers. Raises ValueError where the
-    model is in training mode, has no units, computes its weights from others or shares them between layers, where it
-    cannot be followed at all, and where units are off.
+    LayerNorm, stays whole, and so does what cannot be followed, and that without which the network is found to be wrong
+    when it is tried; a warning names the layers. Raises ValueError where the model is in training mode, has no units,
+    computes its weights from others or shares them between layers, and where units are off.
     """
     model = models.inside(model)
     copies.require_units_on(model)
@@ -96,19 +97,22 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
     groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))
     ends = tuple(groups[end] for end in ties.labels)
-    _tell_what_stays(model, ties.lost, [unit.name for unit in found if (groups[outputs[unit.name]] < 0).all()])
     total = sum(parameter.numel() for parameter in model.parameters())
-    return Structure(
+    made = Structure(
         torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends
     )
+    whole, tried = made.whole, made.tried(model)
+    _tell_what_stays(model, ties.lost, whole, [name for name in tried.whole if name not in whole])
+    return tried
 
 
-def _tell_what_stays(model: nn.Module, lost: Sequence[str], whole: Sequence[str]) -> None:
+def _tell_what_stays(model: nn.Module, lost: Sequence[str], whole: Sequence[str], wrong: Sequence[str]) -> None:
     """Warns, once, of layers all of whose units must stay for another reason than that they are the input's or the
     output's."""
     tied = [name for name in whole if name not in lost] if any(map(stays_as_it_is, model.modules())) else []
     of_parameters = "they are tied to parameters that do not shrink, such as those of LayerNorm"
-    said = {"they cannot be followed to where they are read": lost, of_parameters: tied}
+    of_trials = "the network was tried without some of them, and does not run or answers otherwise than with them off"
+    said = {"they cannot be followed to where they are read": lost, of_parameters: tied, of_trials: wrong}
     for why, names in said.items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -129,7 +133,7 @@ class Structure:
     """Which channels of a network are tied to which, and what its layers cost: what plans are made from.
 
     `groups` (N,) numbers the group of every unit, from 0 in the order of the groups' first units; -1 where a unit must
-    stay, since it is tied to the network's input or output.
+    stay, as where it is tied to the network's input or output.
     """
 
     groups: Tensor
@@ -140,6 +144,41 @@ class Structure:
     _parts: tuple[Part, ...] = field(repr=False)
     # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
+
+    @property
+    def whole(self) -> list[str]:
+        """The layers none of whose units can go."""
+        return [unit.name for unit in self.layers if (self.groups[unit.slice] < 0).all()]
+
+    def tried(self, model: nn.Module) -> "Structure":
+        """The same, but that those groups stay without some of which `model` does not run, or answers otherwise than
+        with them off."""
+        blocks: dict[int, list[int]] = {}
+        for group, block in enumerate(self._room(self._members()).blocks):
+            blocks.setdefault(block, []).append(group)
+        wrong = culprits([*blocks.values()], lambda some: self._without_some(some).is_right(model))
+        return self._keeping([group for block in wrong for group in block]) if wrong else self
+
+    def _without_some(self, blocks: Sequence[Sequence[int]]) -> Slimming:
+        """What goes where a quarter of the groups of each of these blocks do, but for layers' last channels. So many
+        that an odd number is left, which code that counts on halves does not stand."""
+        drawn, members = torch.Generator().manual_seed(0), self._members()
+        room, widths = self._room(members), [len(end) for end in self._ends]
+        before, after, gone = self._totals(), self._totals(), []
+        for block in blocks:
+            count = len(block) // 4 + (len(block) - len(block) // 4 + 1) % 2
+            for place in torch.randperm(len(block), generator=drawn)[: max(1, count)].tolist():
+                for group in room.take(block[place]):
+                    self._remove(members[group], widths, after)
+                    gone.append(group)
+        return self._slimming(0.0, "units", gone, before, after, 0)
+
+    def _keeping(self, stay: Sequence[int]) -> "Structure":
+        """The same without these groups, whose channels stay."""
+        goes = torch.ones(self._size + 1, dtype=torch.bool)  # the last is of channels that stay already
+        goes[[*stay, -1]] = False
+        numbers = torch.where(goes, goes.cumsum(0) - 1, -1)
+        return replace(self, groups=numbers[self.groups], _ends=tuple(numbers.numpy()[end] for end in self._ends))
 
     def plan(
         self,
@@ -156,7 +195,7 @@ class Structure:
             raise ValueError(f"a budget of {of!r} is not known: use one of {', '.join(BUDGETS)}")
         budget = checks.share("budget", budget)
         members, widths = self._members(), [len(end) for end in self._ends]
-        room = self._room(members, widths, keep, at_most, multiple_of)
+        room = self._room(members, keep, at_most, multiple_of)
         before = self._totals()
         after, gone = dict(before), []
         for offered, group in enumerate(self._order(scores), 1):
@@ -168,10 +207,10 @@ class Structure:
         limited = keep or at_most != 1 or multiple_of != 1
         raise ValueError(_out_of_reach(budget, of, _fraction(before, after, of) if gone else None, bool(limited)))
 
-    def _room(self, members, widths: list[int], keep: Iterable[str], at_most: float, multiple_of: int) -> Room:
+    def _room(self, members, keep: Iterable[str] = (), at_most: float = 1.0, multiple_of: int = 1) -> Room:
         least = fewest(self.layers, keep, at_most)
         ends = {2 * number + 1: least[part.name] for number, part in enumerate(self._parts) if part.units}
-        return Room(widths, ends, members, checks.whole("multiple_of", multiple_of, 1))
+        return Room([*map(len, self._ends)], ends, members, checks.whole("multiple_of", multiple_of, 1))
 
     def _order(self, scores: Tensor) -> list[int]:
         scores = checks.scores(scores, len(self.groups))
@@ -239,7 +278,7 @@ def _out_of_reach(budget: float, of: str, reached: float | None, limited: bool) 
     if reached is None:
         return (
             "nothing can go: every unit is tied to the network's input or output, to parameters that do not shrink, or"
-            " together with all others of its layer"
+            " together with all others of its layer, or the network was tried and is wrong without some of them"
         )
     return (
         f"a budget of {budget:g} of all {of} cannot be reached: {reached:.4f} of them are gone when every layer is down"

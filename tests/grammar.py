@@ -163,7 +163,7 @@ def centred(d: Draft, x: int) -> int:
 def halves(d: Draft, x: int) -> int:
     """Channels in two parts, one of which is worked on, or which gate each other."""
     x = maybe(d, 70, norm, layer(d, x, d.rng.choice([2, 4]))) if d.chance(70) else x
-    style, size = d.rng.choice(["chunk", "split", "slice"]), d.at(x).channels // 2
+    style, size = d.rng.choice(["chunk", "chunk", "by shape", "split", "slice"]), d.at(x).channels // 2
     a, b = (d("part", x, 2, index, style) for index in range(2))
     if d.chance(50):
         return d(d.rng.choice(["add", "multiply", "subtract"]), a, act(d, b))
@@ -172,8 +172,11 @@ def halves(d: Draft, x: int) -> int:
 
 
 def shuffled(d: Draft, x: int) -> int:
-    x = layer(d, x, 4)
-    return maybe(d, 50, layer, d("shuffle", maybe(d, 50, act, x), 2))
+    x = maybe(d, 50, act, layer(d, x, d.rng.choice([4, 8])))
+    if d.chance(30):
+        return maybe(d, 50, layer, d("pixel shuffle", x))
+    how = d.rng.choice(["", "by shape", "function"])
+    return maybe(d, 50, layer, d("shuffle", x, 2, *([how] if how else [])))
 
 
 def separable(d: Draft, x: int) -> int:
@@ -277,7 +280,7 @@ def tokens(d: Draft, x: int) -> int:
 
 IDIOMS: Mapping[Callable[[Draft, int], int], int] = {  # how often people do it, more or less
     plain: 10, norm_after_activation: 2, residual: 6, projected: 4, before_activation: 4, beside: 4, dense: 3,
-    two_branches: 4, squeeze: 4, both_signs: 4, centred: 3, halves: 4, shuffled: 2, separable: 3, once_more: 5,
+    two_branches: 4, squeeze: 4, both_signs: 4, centred: 3, halves: 4, shuffled: 4, separable: 3, once_more: 5,
     siamese: 3, scaled: 4, in_space: 7, among_tokens: 3, own_weights: 1, kept: 1, block: 2, odd: 3, vector: 2,
     tokens: 1,
 }  # fmt: skip

@@ -135,6 +135,11 @@ def part(x: Shape, pieces: int, index: int, style: str) -> Shape:
     return x._replace(channels=x.channels // pieces)
 
 
+def pixels_from_channels(x: Shape) -> Shape:
+    require(x.kind == "map" and len(x.space) == 2 and x.channels % 4 == 0)
+    return Shape("map", x.channels // 4, tuple(2 * size for size in x.space))
+
+
 def joined(x: Shape, y: Shape) -> Shape:
     require(x._replace(channels=1) == y._replace(channels=1))
     return x._replace(channels=x.channels + y.channels)
@@ -210,10 +215,17 @@ def part_line(at: Shape, me: str, x: str, pieces: int, index: int, style: str) -
     if style == "split":
         return f"torch.split({x}, {size}, {axis})[{index}]"
     every = ":, " if axis == 1 else "..., "
+    if style == "by shape":
+        size = f"{x}.shape[{axis}] // {pieces}"
+        return f"{x}[{every}{index} * ({size}) : {index + 1} * ({size})]"
     return f"{x}[{every}{index * size}:{(index + 1) * size}]"
 
 
-def shuffled_line(at: Shape, me: str, x: str, groups: int) -> str:
+def shuffled_line(at: Shape, me: str, x: str, groups: int, style: str = "") -> str:
+    if style == "function":
+        return f"F.channel_shuffle({x}, {groups})"
+    if style == "by shape":
+        return f"{x}.unflatten(1, ({groups}, -1)).transpose(1, 2).flatten(1, 2)"
     rest = "".join(f", {size}" for size in at.space)
     return f"{x}.view(-1, {groups}, {at.channels // groups}{rest}).transpose(1, 2).reshape(-1, {at.channels}{rest})"
 
@@ -264,9 +276,14 @@ def take_part(w, at, x, pieces, index, style):
     return x.narrow(at.axis, index * size, size)
 
 
-def shuffle(w, at, x, groups):
+def shuffle(w, at, x, groups, style=""):
     order = torch.arange(at.channels).view(groups, -1).T.flatten()
     return x.index_select(at.axis, order)
+
+
+def pixel_shuffle(w, at, x):
+    apart = x.unflatten(1, (-1, 2, 2))  # examples, channels, 2, 2, height, width
+    return apart.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
 
 
 def mean_over_space(x: Tensor) -> Tensor:
@@ -377,7 +394,10 @@ STEPS: dict[str, Step] = {
     ),
     "part": Step(part, part_line, take_part, result="view"),
     "shuffle": Step(
-        lambda x, groups: only("map", same)(x), shuffled_line, shuffle, result="view",
+        lambda x, groups, style="": only("map", same)(x), shuffled_line, shuffle, result="view",
+    ),
+    "pixel shuffle": Step(
+        pixels_from_channels, lambda at, me, x: f"F.pixel_shuffle({x}, 2)", pixel_shuffle,
     ),
     # in space
     "max pool": Step(

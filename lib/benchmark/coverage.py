@@ -3,9 +3,9 @@
     python -m lib.benchmark.coverage [--library torchvision timm] [--only NAME ...] [--folder results/benchmarks]
 
 Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
-Leaves: coverage.csv, a row per network, and coverage.md, which counts them by family. Every network is tried in a
-process of its own, so that one that takes too much memory or time is a row, too; what is in the table already, of the
-same code and versions, is not tried again.
+Leaves: coverage.csv, a row per network, and coverage.md and a part of docs/networks.md, which count them by family.
+Every network is tried in a process of its own, so that one that takes too much memory or time is a row, too; what is in
+the table already, of the same code and versions, is not tried again.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import pandas
 import torch
 from torch import nn
 
-from lib import importance, pruning, structure
+from lib import importance, pruning, repair, structure
 from lib.benchmark.command import FOLDER, versions
 from lib.images import sources
 from lib.network import models
@@ -30,10 +30,14 @@ from lib.report import tables
 from lib.study import paths, records
 
 LIBRARIES = ("torchvision", "timm")
+PACKAGES = ("torch", "torchvision", "timm", "torch-pruning")
+DOCS = "docs/networks.md"  # which has a place for the counts
+OTHERWISE = "it answers otherwise than masked"
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
-SIZES = (224, 299, 256, 240)  # in pixels; the first that a network takes
+SIZES = (64, 96, 224, 256, 240, 299)  # in pixels; the first that a network takes
 IMAGES = 2
+OF_STATISTICS = 8  # images from which those of BatchNorm are estimated
 CLASSES = 10
 LONGEST = 900  # seconds for a network
 OF_TIMM = [
@@ -81,10 +85,15 @@ def torchvision() -> list[str]:
 def tried(name: str) -> dict[str, object]:
     """What can be done with a network of random weights, with the columns of coverage.csv; where something cannot, why,
     in one line."""
+    torch.manual_seed(0)
     model, row = sources.build(name, CLASSES, sources.UNTRAINED), {"network": name}
+    _make_unlike_new(model)
     row |= {"parameters": sum(parameter.numel() for parameter in model.parameters())}
     images = _images(model)
     row["pixels"] = images.shape[-1]
+    if repair.norms_of(model):  # by whose statistics what the image does to a new network fades away on its way
+        with models.attempted():
+            repair.reestimate(model, torch.randn(OF_STATISTICS, *images.shape[1:]))
     try:
         layers = importance.units(model, images[:1])
         scores = importance.score(model, [(images, None)], [CRITERION], seed=0)[CRITERION]
@@ -92,7 +101,19 @@ def tried(name: str) -> dict[str, object]:
     except (ValueError, RuntimeError) as error:
         return row | {"scored": models.first_line(error)}
     row["masked"] = _masked(model, layers, scores, images)
-    return row | _shrunk(model, scores, images) | _by_torch_pruning(name, images)
+    return row | _shrunk(model, scores, images)
+
+
+@torch.no_grad()
+def _make_unlike_new(model: nn.Module) -> None:
+    """Gives random values to what is all alike in a new network, such as the weights and biases of norms, layer scales
+    and tables, by which mistakes would not show."""
+    drawn = torch.Generator().manual_seed(0)
+    for values in (*model.parameters(), *(value for value in model.buffers() if value.is_floating_point())):
+        if values.numel() and values.min() == values.max():
+            is_zero = values.flatten()[0] == 0
+            new = torch.rand(values.shape, generator=drawn)
+            values.copy_(0.4 * new - 0.2 if is_zero else new + 0.5)
 
 
 def _images(model: nn.Module) -> torch.Tensor:
@@ -130,7 +151,7 @@ def _shrunk(model: nn.Module, scores: torch.Tensor, images: torch.Tensor) -> dic
         same = models.alike(small(images), expected)
     stays = (traced.groups < 0).double().mean().item()
     said = "; ".join(dict.fromkeys(str(one.message) for one in told if "all units of" in str(one.message)))
-    return {"shrunk": "yes" if same else "it answers otherwise than masked", "without": plan.reached,
+    return {"shrunk": "yes" if same else OTHERWISE, "without": plan.reached,
             "units_that_stay": stays, "said": said}  # fmt: skip
 
 
@@ -143,10 +164,11 @@ def _first_plan(traced: structure.Structure, scores: torch.Tensor):
     raise refused
 
 
-def _by_torch_pruning(name: str, images: torch.Tensor) -> dict[str, object]:
+def by_torch_pruning(name: str) -> dict[str, object]:
     """Whether its pruner takes half of the channels off a fresh network that then runs; whether it answers as with
     these channels off is not asked."""
     model = sources.build(name, CLASSES, sources.UNTRAINED)
+    images = _images(model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -190,14 +212,36 @@ def main(words: Iterable[str] | None = None) -> int:
     made.add_argument("--one", help=argparse.SUPPRESS)
     asked = made.parse_args(words)
     if asked.one:
-        print(json.dumps(tried(asked.one)))
+        for trial in (tried, by_torch_pruning):  # each told as soon as it is done, lest the next take all memory
+            print(json.dumps(trial(asked.one)), flush=True)
         return 0
     names = asked.only or [name for library in asked.library for name in _names(library)]
     table = _all(names, asked.folder / "coverage.csv")
     known = counted(table)
     (asked.folder / "coverage.md").write_text(tables.markdown(known) + "\n", encoding="utf-8")
+    if asked.folder == paths.from_here(FOLDER):
+        _fill(paths.from_here(DOCS), table)
     print(known.to_string(index=False))
     return 0
+
+
+def shown(table: pandas.DataFrame) -> str:
+    """What the table says, in Markdown: how many networks, of what versions, and the counts by family."""
+    of = {
+        library: int((table["network"].str.startswith("timm:") == (library == "timm")).sum()) for library in LIBRARIES
+    }
+    used = [f"{name} {'/'.join(map(str, table[name].unique()))}" for name in PACKAGES if (table[name] != "none").any()]
+    wrong = int((table["shrunk"] == OTHERWISE).sum())
+    said = f"{of['torchvision']} networks of torchvision's and {of['timm']} of timm's, with {', '.join(used)}."
+    said += f" Shrunk networks that answer otherwise than masked ones: {wrong or 'none'}."
+    return f"{said}\n\n{tables.markdown(counted(table))}"
+
+
+def _fill(page: Path, table: pandas.DataFrame) -> None:
+    """Puts it into its place in the page."""
+    place = re.compile(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(place.sub(lambda found: f"{found[1]}{shown(table)}\n{found[2]}", text), encoding="utf-8")
 
 
 def _names(library: str) -> list[str]:
@@ -206,7 +250,7 @@ def _names(library: str) -> list[str]:
 
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
-    about = versions(("torch", "torchvision", "torch-pruning", "timm")) | {"code": _code()}
+    about = versions(PACKAGES) | {"code": _code()}
     table = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]
@@ -230,15 +274,19 @@ def _code() -> str:
 
 
 def _in_a_process(name: str) -> dict[str, object]:
-    words = [sys.executable, "-m", "lib.benchmark.coverage", "--one", name]
+    words, fault = [sys.executable, "-W", "ignore", "-m", "lib.benchmark.coverage", "--one", name], ""
     try:
         done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return {"network": name, "scored": f"not done in {LONGEST} seconds"}
-    if done.returncode:
-        said = (done.stderr.strip() or f"ended with status {done.returncode}").splitlines()[-1]
-        return {"network": name, "scored": said}
-    return json.loads(done.stdout.splitlines()[-1])
+        said = done.stdout
+        if done.returncode:
+            fault = f"ended with status {done.returncode}, as where memory is full"
+            if done.returncode > 0 and done.stderr.strip():
+                fault = done.stderr.strip().splitlines()[-1]
+    except subprocess.TimeoutExpired as expired:
+        said, fault = (expired.stdout or b"").decode(), f"not done in {LONGEST} seconds"
+    found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    faults = ({"scored": fault}, {"torch_pruning": fault})[len(found) :]
+    return {"network": name} | {key: value for part in (*found, *faults[:1]) for key, value in part.items()}
 
 
 if __name__ == "__main__":

@@ -88,6 +88,14 @@ class Flow(TorchDispatchMode):
                 found.add(number)
         return found
 
+    def led_from(self, value: Tensor, others: Sequence[Tensor]) -> list[bool]:
+        """For each of the others, whether it depends on `value`."""
+        found = {self._storage(value)}
+        for operation in self._operations:
+            if not operation.reads.isdisjoint(found):
+                found |= operation.writes
+        return [self._storage(other) in found for other in others]
+
     def draws_for(self, output: Tensor) -> bool:
         """Whether `output` depends on random numbers, whatever generator they are from."""
         return any(self._operations[number].draws for number in self.leading_to(output))

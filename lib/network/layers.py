@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # whose outputs may be units
 WITH_CHANNELS = (*LAYERS, _BatchNorm)
+_ON_CHANNELS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.PReLU)  # whose outputs are their inputs, scaled or bent
+_SIZES = {side: [f"{side}_{what}" for what in ("features", "channels", "parameters")] for side in ("num", "out", "in")}
 
 
 def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -19,10 +22,33 @@ def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, LAYERS))
 
 
+def can_narrow(module: nn.Module) -> bool:
+    """Whether `narrow` takes it: a module `WITH_CHANNELS`, or one that works on channels or groups of them."""
+    return isinstance(module, (*WITH_CHANNELS, *_ON_CHANNELS))
+
+
+def works_on_channels(module: nn.Module) -> bool:
+    """Whether what it gives are the channels that it takes in, as BatchNorm does."""
+    return isinstance(module, _ON_CHANNELS)
+
+
+def has_one_for_all(module: nn.Module) -> bool:
+    """Whether its one parameter is that of all channels, however many."""
+    return isinstance(module, nn.PReLU) and module.num_parameters == 1
+
+
+def groups_of(module: nn.Module) -> int:
+    """Into how many groups the channels fall that only see each other."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups
+    return widths(module)[0] if works_on_channels(module) else getattr(module, "groups", 1)
+
+
 def widths(module: nn.Module) -> tuple[int, int]:
-    """Output and input channels of a module `WITH_CHANNELS`."""
-    if isinstance(module, _BatchNorm):
-        return module.num_features, module.num_features
+    """Output and input channels of a module that `can_narrow`."""
+    if works_on_channels(module):
+        width = next(getattr(module, name) for name in _SIZES["num"] if hasattr(module, name))
+        return width, width
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features
     return module.out_channels, module.in_channels
@@ -30,21 +56,24 @@ def widths(module: nn.Module) -> tuple[int, int]:
 
 def all_widths(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Output and input channels of all that has channels, by name."""
-    return {name: widths(module) for name, module in model.named_modules() if isinstance(module, WITH_CHANNELS)}
+    return {name: widths(module) for name, module in model.named_modules() if can_narrow(module)}
 
 
 def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> None:
-    """Keeps only these channels, by number, of a module `WITH_CHANNELS`, in place; None keeps all."""
+    """Keeps only these channels, by number, of a module that `can_narrow`, in place; None keeps all. Of groups of
+    channels whole ones go."""
+    if isinstance(module, nn.GroupNorm) and outputs is not None:
+        module.num_groups = module.num_groups * len(outputs) // module.num_channels
     if outputs is not None:
         for name in ("weight", "bias", "running_mean", "running_var"):
             _select(module, name, outputs, 0)
-    if inputs is not None and not isinstance(module, _BatchNorm):
+    if inputs is not None and not works_on_channels(module):
         if getattr(module, "groups", 1) > 1:  # of which only whole ones go, and what is left sees as much as before
             module.groups = module.groups * len(inputs) // module.in_channels
         else:
             _select(module, "weight", inputs, 1)
-    for name, kept in (("num", outputs), ("out", outputs), ("in", inputs)):
-        for size in (f"{name}_features", f"{name}_channels"):
+    for side, kept in (("num", outputs), ("out", outputs), ("in", inputs)):
+        for size in _SIZES[side]:
             if kept is not None and hasattr(module, size):
                 setattr(module, size, len(kept))
 

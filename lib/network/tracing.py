@@ -1,9 +1,9 @@
 """One example followed through a network: which layers run, how often, and which BatchNorms take in what they give.
 
 Enters: a network in eval mode and one example. Leaves: a `Trace` of its pass. The tensors themselves are followed, so
-that the order in which modules are registered does not matter. Refused is what draws random numbers in eval mode, what
-changes in every pass, and layers that hooks do not reach (where a layer's `forward` is called instead of the layer, or
-a function is given its weight).
+that the order in which modules are registered does not matter. Refused is what draws random numbers in eval mode, and
+what changes in every pass; layers that hooks do not reach (where a layer's `forward` is called instead of the layer, or
+a function is given its weight) are named.
 """
 
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from lib.network.uses import Use, Uses
 def follow(model: nn.Module, example: Tensor) -> "Trace":
     """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was.
 
-    Raises ValueError where the network is random, changes in every pass, or uses a layer that hooks do not reach.
+    Raises ValueError where the network is random or changes in every pass.
     """
     pair = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -73,7 +73,8 @@ class Run:
 
 
 class Trace:
-    """One pass of `example`: the runs of layers, and the BatchNorms that alone take in what one of them gave."""
+    """One pass of `example`: the runs of layers, the BatchNorms that alone take in what one of them gave, and the names
+    of layers that only run `in_functions`, or `on_tables` of the network's own, whatever the example."""
 
     def __init__(self, model: nn.Module, example: Tensor):
         self.example, self.runs, self.calls = example, [], {}
@@ -86,7 +87,8 @@ class Trace:
             with self.flow, _Unseen(model, self.flow) as unseen:
                 self.logits = models.answers(model, example)
         self._assign_norms()
-        self._refuse_unseen(model, unseen)
+        self.in_functions, self.on_tables = self._only_in_functions(unseen), self._on_tables(model)
+        self.runs = [run for run in self.runs if run.layer not in self.on_tables]
 
     def tap(self, run: Run) -> Tap:
         """Where this use of a layer is tapped."""
@@ -134,15 +136,30 @@ class Trace:
             if all(number in within for number in relevant.intersection(readers) or readers):
                 run.norm, run.norm_call, run.norm_value, run.norm_version = name, call, made, version
 
-    def _refuse_unseen(self, model: nn.Module, unseen: "_Unseen") -> None:
+    def _only_in_functions(self, unseen: "_Unseen") -> tuple[str, ...]:
+        """The layers whose weights functions take, while they do not run as modules; but for classifiers."""
         found = [use for use in unseen.uses if self.calls.keys().isdisjoint(use[0])]
         straight = self.flow.unmixed([(value, done) for _, value, done in found], self.logits)
-        for ((name, *_), *_), classifies in zip(found, straight, strict=True):
-            if not classifies:
-                raise ValueError(
-                    f"{name} is used without being run as a module, as by {name}.forward(x), so hooks do not see it and"
-                    f" it would have no units: have {type(model).__name__} call {name}(x)"
-                )
+        names = [name for ((name, *_), *_), classifies in zip(found, straight, strict=True) if not classifies]
+        return tuple(dict.fromkeys(names))
+
+    def _on_tables(self, model: nn.Module) -> tuple[str, ...]:
+        """Layers of which nothing depends on the example: as it flows, and as another one shows, since a network may
+        take values out of tensors on the way."""
+        depends = self.flow.led_from(self.example, [run.value for run in self.runs])
+        of_examples = {run.layer for run, does in zip(self.runs, depends, strict=True) if does}
+        found = [run for run in self.runs if run.layer not in of_examples]
+        if not found:
+            return ()
+        others: dict[str, list[Tensor]] = {run.layer: [] for run in found}
+        with ExitStack() as stack:
+            stack.enter_context(contexts.as_written())
+            for name, made in others.items():
+                keep = lambda module, taken, value, made=made: made.append(value)  # noqa: E731
+                stack.callback(model.get_submodule(name).register_forward_hook(keep).remove)
+            model(3 * self.example.flip(-1) + 7)
+        changed = {run.layer for run in found if not torch.equal(others[run.layer][run.call], run.value)}
+        return tuple(name for name in others if name not in changed)
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1

@@ -6,11 +6,12 @@ classifiers have none: layers whose channels are those of the logits, since noth
 tapped at the output of the BatchNorm that directly consumes the layer, if there is one and nothing else consumes it,
 else at the layer's own output, as in arXiv 2310.20203. What feeds what is found by running one example (`tracing`).
 
-What cannot be vouched for is refused: a network that draws random numbers in eval mode, one whose layers hooks do not
-reach (as in TorchScript), one that does not answer otherwise when its units do, or that lets examples influence each
-other.
+Layers that hooks do not reach have none, and a warning names them. What cannot be vouched for is refused: a network
+that draws random numbers in eval mode, one none of whose layers hooks reach (as in TorchScript), one that does not
+answer otherwise when its units do, or that lets examples influence each other.
 """
 
+import warnings
 from itertools import combinations
 
 import torch
@@ -30,17 +31,18 @@ _PARALLEL = 0.999  # cosine: logits that change by other channels than their own
 def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     """The units of `model`, in the order in which their layers first run; their sizes add up to N.
 
-    Only layers that run as modules have units: one that is run as `conv.forward(x)` instead of `conv(x)`, or whose
-    weights a function is given, as they are or scaled, would go unseen, and is refused unless it is the classifier. Of
-    a layer that runs as a module as well, the units are what it gives there: masks, scores and the oracle leave alone
-    what else is made with its weights, as they do a layer of another kind; only shares left count that, too.
+    Only layers that run as modules, on what depends on the example, have units. Without are, as a warning says, those
+    that are run as `conv.forward(x)` instead of `conv(x)`, or whose weights a function is given, as they are or scaled;
+    and those that run on a table of the network's own. Of a layer that runs as a module as well, the units are what it
+    gives there: masks, scores and the oracle leave alone what else is made with its weights, as they do a layer of
+    another kind; only shares left count that, too.
 
     Arguments:
         example: one input, (1, C, H, W) or whatever the model takes; without it, images of the usual sizes are tried.
 
     Raises ValueError where the model is no nn.Module, is in training mode, has no values yet, has nothing to prune,
-    takes none of the usual inputs or not the example, gives something else than logits (1, K), is random although in
-    eval mode, or has layers that hooks do not reach.
+    takes none of the usual inputs or not the example, gives something else than logits (1, K), or is random although in
+    eval mode.
     """
     model = models.inside(model)
     if isinstance(model, torch.jit.ScriptModule):
@@ -49,6 +51,7 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     models.require_values(model)
     _refuse_statistics_of_batches(model)
     trace = follow(model, _usual_example(model) if example is None else example)
+    _tell_what_has_none(trace)
     found = _with_units(trace, _classifiers(model, trace))
     if not found:
         raise ValueError(_without_units(model))
@@ -96,6 +99,20 @@ def _refuse_statistics_of_batches(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and not module.track_running_stats:
             raise ValueError(f"{name} has no running statistics, so examples would influence each other: keep them")
+
+
+def _tell_what_has_none(trace: Trace) -> None:
+    """Warns of layers without units, but for classifiers."""
+    reasons = {
+        "used without being run as a module, as by {}.forward(x), so hooks do not see it: have the network call {}(x)"
+        " if it is to have some": trace.in_functions,
+        "run on a table of the network's own, whatever the example": trace.on_tables,
+    }
+    for reason, names in reasons.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            said = reason.format(names[0], names[0])
+            warnings.warn(f"{', '.join(names[:3])}{more} without units: {said}", stacklevel=4)
 
 
 def _with_units(trace: Trace, classifiers: set[str]) -> dict[str, list[Run]]:
@@ -185,6 +202,6 @@ def _refuse_what_mixes_examples(model: nn.Module, trace: Trace, layers: list[Uni
         )
     if wrong:
         raise ValueError(
-            f"{wrong[0]} runs on something else than one row for each example, in their order, such as frames, tokens"
-            f" along the first axis or a table of its own: what of it belongs to which example cannot be told"
+            f"{wrong[0]} runs on something else than one row for each example, in their order, such as frames or tokens"
+            f" along the first axis: what of it belongs to which example cannot be told"
         )

@@ -29,9 +29,9 @@ class Room:
         """Takes the channels at every end, the fewest that must stay at the ends of units (elsewhere 1), and for each
         group the ends at which it has channels, and how many."""
         self._left, self._least, self._members, self._multiple_of = list(widths), least, members, multiple_of
-        self._blocks = _blocks(members, least)
+        self.blocks = _blocks(members, least)  # the number of that of each group
         self._ends: dict[int, set[int]] = {}
-        for group, block in enumerate(self._blocks):
+        for group, block in enumerate(self.blocks):
             self._ends.setdefault(block, set()).update(end for end, _ in members[group] if end in least)
         self._waiting: dict[int, list[int]] = {}
 
@@ -41,7 +41,7 @@ class Room:
             return []
         for end, count in self._members[group]:
             self._left[end] -= count
-        block = self._blocks[group]
+        block = self.blocks[group]
         self._waiting.setdefault(block, []).append(group)
         if any(self._left[end] % self._multiple_of for end in self._ends[block]):
             return []

@@ -1,6 +1,6 @@
 """What of a network can shrink, and what it costs at which width.
 
-Enters: a network and an example. Leaves: its convolutions, linear layers and BatchNorms as numbers, from which
+Enters: a network and an example. Leaves: its convolutions, linear layers and norms of channels as numbers, from which
 parameters and multiply-adds follow for any number of channels; or, in one line, what of it cannot shrink.
 """
 
@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.network import contexts, copies
-from lib.network.layers import WITH_CHANNELS, widths
+from lib.network.layers import can_narrow, groups_of, widths, works_on_channels
 from lib.network.uses import Use, Uses
 
 
 @dataclass(frozen=True)
 class Part:
-    """The numbers of a convolution, linear layer or BatchNorm, at its full width."""
+    """The numbers of a convolution, linear layer or norm, at its full width."""
 
     name: str
     outputs: int
@@ -46,7 +45,7 @@ def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[t
 
     Raises ValueError where a function takes the weight of a layer that has units, beside the layer's own run.
     """
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, WITH_CHANNELS)}
+    modules = {name: module for name, module in model.named_modules() if can_narrow(module)}
     runs: Counter[str] = Counter()
     with ExitStack() as stack:
         for name, module in modules.items():
@@ -87,10 +86,11 @@ class _Positions(Uses):
 
 def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> Part:
     outputs, inputs = widths(module)
-    if isinstance(module, _BatchNorm):
-        return Part(name, outputs, inputs, outputs, vectors=2 * module.affine)
-    groups, bias = getattr(module, "groups", 1), module.bias is not None
-    return Part(name, outputs, inputs, groups, module.weight[0, 0].numel(), int(bias), positions, has_units)
+    if works_on_channels(module):
+        vectors = sum(parameter.numel() == outputs for parameter in module.parameters(recurse=False))
+        return Part(name, outputs, inputs, groups_of(module), vectors=vectors)
+    bias = int(module.bias is not None)
+    return Part(name, outputs, inputs, groups_of(module), module.weight[0, 0].numel(), bias, positions, has_units)
 
 
 def refuse_parts(model: nn.Module) -> None:
@@ -112,4 +112,4 @@ def stays_as_it_is(module: nn.Module) -> bool:
     """Whether a module has parameters of its own that do not shrink, as LayerNorm has, a scale or a table of positions;
     what is tied to them stays, too."""
     own = any(parameter.numel() > 1 for parameter in module.parameters(recurse=False))
-    return own and not isinstance(module, WITH_CHANNELS)
+    return own and not can_narrow(module)

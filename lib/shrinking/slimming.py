@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.network import contexts, copies, models
-from lib.network.flow import Flow
-from lib.network.layers import all_widths, narrow, widths
+from lib.network.layers import all_widths, narrow, widths, works_on_channels
 from lib.network.models import alike
 from lib.network.taps import Unit, along, tapped, units_in
 
@@ -68,15 +66,20 @@ class Slimming:
         model = self._planned_for(model)
         models.require_eval_mode(model)
         copies.require_units_on(model)
+        result = self._narrowed(model)
+        if fault := self._fault(model, result):
+            raise ValueError(f"{type(model).__name__} cannot shrink: {fault}")
+        return result
+
+    def _narrowed(self, model: nn.Module) -> nn.Module:
         result = copies.copied(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
-        self._try(model, result)
         return result
 
     @contextmanager
     def masked(self, model: nn.Module) -> Iterator[None]:
-        """While open, the channels that would go are zero: at their taps, at the output of every BatchNorm that they
+        """While open, the channels that would go are zero: at their taps, at the output of every norm that they
         reach after a sum or a concatenation, and where a layer takes them (which differs only where an activation does
         not keep zero). Meanwhile the model can be neither copied nor shrunk.
 
@@ -87,8 +90,8 @@ class Slimming:
             stack.enter_context(copies.units_off(map(model.get_submodule, names)))
             for name in names:
                 module = model.get_submodule(name)
-                if isinstance(module, _BatchNorm):
-                    handle = module.register_forward_hook(_silencing(module, module.num_features, self.kept[name]))
+                if works_on_channels(module):
+                    handle = module.register_forward_hook(_silencing(module, widths(module)[0], self.kept[name]))
                     stack.callback(handle.remove)
                 elif name in self.inputs:
                     before = _silencing(module, widths(module)[1], self.inputs[name])
@@ -115,10 +118,16 @@ class Slimming:
             raise ValueError(f"the plan is for another network than this one, as {name} shows: {remedy}")
         return model
 
+    def is_right(self, model: nn.Module) -> bool:
+        """Whether the smaller network answers as `model` with the same channels off, tried on less than `apply` does,
+        which refuses it otherwise."""
+        return self._fault(model, self._narrowed(model), _SCALES[::3]) is None
+
     @torch.no_grad()
-    def _try(self, model: nn.Module, smaller: nn.Module) -> None:
-        noise = torch.randn(len(_SCALES), *self.shape[1:], generator=torch.Generator().manual_seed(0))
-        noise = models.ready(model, noise * torch.tensor(_SCALES).view(-1, *[1] * (noise.ndim - 1)))
+    def _fault(self, model: nn.Module, smaller: nn.Module, scales: Sequence[float] = _SCALES) -> str | None:
+        """What is wrong with the smaller network, if anything, as found on noise of several scales."""
+        noise = torch.randn(len(scales), *self.shape[1:], generator=torch.Generator().manual_seed(0))
+        noise = models.ready(model, noise * torch.tensor(scales).view(-1, *[1] * (noise.ndim - 1)))
         with contexts.full_precision(), contexts.as_written():
             with self.masked(model):
                 expected = model(noise)
@@ -127,33 +136,12 @@ class Slimming:
             except torch.OutOfMemoryError:  # which says nothing of the network
                 raise
             except Exception as error:  # a user's code may fail in any way
-                raise ValueError(
-                    f"{type(model).__name__} cannot shrink: it does not run without the channels that go,"
-                    f" {_cause(_in_vain(model, self.layers, noise))} ({models.first_line(error)})"
-                ) from error
+                why = f"perhaps since its code counts on their number ({models.first_line(error)})"
+                return f"it does not run without the channels that go, {why}"
         if not all(map(alike, found, expected)):
-            raise ValueError(
-                f"{type(model).__name__} cannot shrink: without the channels that go it answers otherwise than with"
-                f" them off, perhaps since it reorders channels"
-            )
-
-
-def _in_vain(model: nn.Module, layers: Sequence[Unit], images: Tensor) -> str | None:
-    """The first layer that runs although no logit depends on what it makes, if any: torch-pruning, which goes back from
-    the logits, does not see which channels it takes in."""
-    flow, made = Flow(), [[] for _ in layers]
-    with flow, tapped(model, layers, lambda number, tap, value: made[number].append((value, len(flow)))):
-        relevant = flow.leading_to(model(images))
-    for unit, uses in zip(layers, made, strict=True):
-        if all(relevant.isdisjoint(flow.readers(value, done)) for value, done in uses):
-            return unit.name
-    return None
-
-
-def _cause(in_vain: str | None) -> str:
-    if in_vain is None:
-        return "perhaps since its code counts on their number"
-    return f"which {in_vain} may take in, although no logit depends on what it makes: do not run it"
+            why = "perhaps since it counts or reorders them"
+            return f"without the channels that go it answers otherwise than with them off, {why}"
+        return None
 
 
 def _silencing(module: nn.Module, width: int, kept: Tensor):

@@ -3,13 +3,12 @@
 Enters: a network, an example and its parts (`shrinkable`). Leaves: for every channel at either end of every part, the
 label of those that it is tied to by residual sums, concatenations and grouped convolutions, and the labels of those
 that must stay: what reaches the network's output, what has to do with parameters that do not shrink, such as those of
-LayerNorm, and what cannot be followed. As the dependency graph of torch-pruning finds them (Fang et al. 2023, arXiv
-2301.12900); whether it is right is for the caller to try: see `slimming`.
+LayerNorm, and what cannot be followed. Found by following one example (`channels`); whether it is right is for the
+caller to try: see `slimming`.
 """
 
-import warnings
-from collections import Counter, namedtuple
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy
@@ -17,14 +16,11 @@ import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from lib.network import contexts, copies, models
+from lib.network import contexts
+from lib.network.layers import has_one_for_all
+from lib.shrinking.channels import FIXED, Channels
 from lib.shrinking.shrinkable import Part
-
-_MOST_VISITS = 1000  # of one operation by the channels of one layer; more go round in a circle
-_OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.MultiheadAttention)  # mix them, with parameters or without
-_Channel = namedtuple("_Channel", "idx root_idx")  # as torch-pruning's index mappings take and make them
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,126 +33,100 @@ class Ties:
     lost: tuple[str, ...]
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
-    """Which channels of `parts`, all of the network and as a last one the channels of the image, are tied.
-
-    Raises ValueError where the network cannot be followed at all.
-    """
-    starts = numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
-    pairs, fixed, lost = _ties(model, example, parts, starts)
-    graph = coo_array((numpy.ones(pairs.shape[1]), pairs), (starts[-1], starts[-1]))
-    labels = connected_components(graph, directed=False)[1]
-    return Ties(numpy.split(labels, starts[1:-1]), labels[fixed], tuple(lost))
-
-
-def _ties(model: nn.Module, example: Tensor, parts: Sequence[Part], starts: numpy.ndarray):
-    """Pairs (2, ...) of channels that are tied, the channels (...,) that must stay, and layers that got lost."""
-    copy, inlet = copies.copied(model), _Inlet(parts[-1].outputs).eval()
-    for module in copy.modules():
-        if getattr(module, "padding_mode", "zeros") != "zeros":
-            module.padding_mode = "zeros"  # which ties channels as any other does, and is followed
-    nodes = _graph(copy, inlet, example).module2node
-    modules = [*(copy.get_submodule(part.name) for part in parts[:-1]), inlet]
-    numbers = {id(nodes[module]): number for number, module in enumerate(modules) if module in nodes}
-    pairs, fixed = [numpy.empty((2, 0), int), *_ties_inside(parts, starts)], [numpy.arange(starts[-3], starts[-1])]
-    lost = []
-    for number, (part, module) in enumerate(zip(parts, modules, strict=True)):
-        node, start = nodes.get(module), starts[2 * number + 1]
-        all_of_it, classifies = start + numpy.arange(part.outputs), part.each and not part.units
-        if node is None or not node.outputs or classifies:
-            fixed.append(all_of_it)
-        try:
-            for end, (theirs, mine) in _reached(node, part.outputs, numbers) if node else ():
-                if end is None:
-                    fixed.append(start + mine)
-                elif _aligned(part, parts[end // 2], starts[end + 1] - starts[end], theirs):
-                    pairs.append(numpy.stack([start + mine, starts[end] + theirs]))
-        except _Lost:
-            fixed.append(all_of_it)
-            lost += [part.name] if part.units else []
-    return numpy.concatenate(pairs, axis=1), numpy.concatenate(fixed), lost
+    """Which channels of `parts`, all of the network and as a last one the channels of the image, are tied."""
+    starts = FIXED + 1 + numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
+    channels = Channels()
+    channels.pairs += _ties_inside(parts, starts)
+    ran = _followed(model, example, parts, starts, channels)
+    for number, part in enumerate(parts):
+        classifies = part.each and not part.units
+        if part.name not in ran or classifies:
+            channels.fix(_labels(starts, 2 * number + 1))
+    _tie_splits(channels, starts[-1])
+    classes = _classes(channels.pairs, starts[-1])
+    lost = {int(label) for some in channels.unknown for label in classes[numpy.unique(some)]}
+    labels = numpy.split(classes, starts[:-1])[1:]
+    names = (part.name for part, own in zip(parts, labels[1::2], strict=True) if part.units and lost.issuperset(own))
+    return Ties(labels, classes[[FIXED]], tuple(names))
 
 
-class _Lost(Exception):
-    """Channels are split, reshaped or reordered where they cannot be followed."""
+def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels) -> set[str]:
+    """Follows the example; the names of the parts that run, among them that of the image."""
+    ran = {""}
+
+    def enter(number: int, axis: int):
+        def run(module, taken, named):
+            channels.paused += 1
+            value = next(iter((*taken, *named.values())))
+            labels = channels.of(value)
+            channels.tie(labels.movedim(axis, -1), _labels(starts, 2 * number))
+
+        return run
+
+    def leave(number: int, axis: int):
+        def run(module, taken, made):
+            ran.add(parts[number].name)
+            labels = _labels(starts, 2 * number + 1)
+            channels.put(made, labels.reshape([-1 if at == axis % made.ndim else 1 for at in range(made.ndim)]))
+            channels.paused -= 1
+
+        return run
+
+    with ExitStack() as stack:
+        for number, part in enumerate(parts[:-1]):
+            module = model.get_submodule(part.name)
+            if has_one_for_all(module):
+                continue
+            axis = -1 if isinstance(module, nn.Linear) else 1
+            stack.callback(module.register_forward_pre_hook(enter(number, axis), with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(leave(number, axis)).remove)
+        stack.enter_context(contexts.as_written())
+        example = example.clone()
+        channels.put(example, torch.full([1] * example.ndim, FIXED, dtype=torch.float64))
+        stack.enter_context(channels)
+        logits = model(example)
+    channels.fix(channels.of(logits))
+    return ran
+
+
+def _labels(starts: numpy.ndarray, end: int) -> Tensor:
+    return torch.arange(starts[end], starts[end + 1], dtype=torch.float64)
 
 
 def _ties_inside(parts: Iterable[Part], starts: numpy.ndarray) -> Iterator[numpy.ndarray]:
-    """Pairs (2, ...) of channels: in a part of several groups, each is tied to the first output of its group."""
+    """Pairs (2, ...) of channels: in a part of several groups, or one without weights between channels, each is tied to
+    the first output of its group."""
     for number, part in enumerate(parts):
-        if part.groups > 1:
+        if part.groups > 1 or not part.each:
             for end, width in ((2 * number, part.inputs), (2 * number + 1, part.outputs)):
                 channels = numpy.arange(width)
                 first = channels // (width // part.groups) * (part.outputs // part.groups)
                 yield numpy.stack([starts[end] + channels, starts[2 * number + 1] + first])
 
 
-class _Inlet(_BatchNorm):
-    """What images pass on their way into the traced network, so that the graph knows their channels."""
-
-    def _check_input_dim(self, images: Tensor) -> None:
-        pass
-
-
-@torch.enable_grad()
-def _graph(model: nn.Module, inlet: nn.Module, example: Tensor):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its sources' old escapes, when they are compiled
-        import torch_pruning
-    traced = nn.Sequential(inlet, model).requires_grad_().to(example.device, example.dtype)
-    try:
-        with contexts.as_written():
-            return torch_pruning.DependencyGraph().build_dependency(traced, [example.clone()], verbose=False)
-    except Exception as error:  # whatever of its many parts meets what it does not know
-        raise ValueError(f"torch-pruning cannot follow {type(model).__name__}: {models.first_line(error)}") from error
+def _classes(pairs: Sequence[numpy.ndarray], count: int) -> numpy.ndarray:
+    """Label -> number of those that it is tied to."""
+    ends = numpy.concatenate([numpy.empty((2, 0), int), *pairs], axis=1)
+    return connected_components(coo_array((numpy.ones(ends.shape[1]), ends), (count, count)), directed=False)[1]
 
 
-def _aligned(part: Part, other: Part, width: int, channels: numpy.ndarray) -> bool:
-    """Whether a tie is one of channel with channel; one channel that is spread over many is tied to none of them."""
-    if 1 in (part.outputs, width):
-        return False
-    if channels.max(initial=0) < width:
-        return True
-    if "" in (part.name, other.name):  # an image whose channels are not along axis 1
-        return False
-    raise _Lost
-
-
-def _reached(node, width: int, numbers: Mapping[int, int]) -> Iterator[tuple[int | None, numpy.ndarray]]:
-    """What the output channels of a layer's `node` meet before the next layer in whichever direction.
-
-    Yields an end, None for that of the network and for parameters that do not shrink, and (2, ...): channels there, and
-    the node's own that meet them. Raises _Lost where they cannot be followed.
-    """
-    start, seen, visits = [_Channel(channel, channel) for channel in range(width)], set(), Counter()
-    stack = [(dependency, False, start) for dependency in node.dependencies[len(node.inputs) :]]
-    while stack:
-        dependency, upward, channels = stack.pop()
-        for mapping in dependency.index_mapping:
-            channels = channels if mapping is None else _mapped(channels, mapping)
-        target, state = dependency.target, (id(dependency.target), frozenset(channels))
-        if id(target) in numbers:
-            yield 2 * numbers[id(target)] + upward, numpy.array(channels, int).reshape(-1, 2).T
-        elif channels and state not in seen:
-            seen.add(state)
-            visits[id(target)] += 1
-            if visits[id(target)] > _MOST_VISITS:
-                raise _Lost
-            if not target.outputs or _keeps_its_width(target.module):
-                yield None, numpy.array(channels, int).reshape(-1, 2).T
-            # A node's dependencies are on its inputs, then on its outputs, in their order.
-            stack += [(d, n < len(target.inputs), channels) for n, d in enumerate(target.dependencies)]
-
-
-def _mapped(channels: list[_Channel], mapping) -> list[_Channel]:
-    try:
-        return mapping(channels)
-    except Exception as error:  # whatever it does not know
-        raise _Lost from error
-
-
-def _keeps_its_width(module: nn.Module | Tensor) -> bool:
-    """Whether what comes by has to do with parameters that do not shrink, or is normalised over all channels."""
-    if isinstance(module, (Tensor, *_OVER_CHANNELS)):
-        return True
-    return any(parameter.numel() > 1 for parameter in module.parameters())
+def _tie_splits(channels: Channels, count: int) -> None:
+    """Where one axis has been viewed as several, one of these becomes shorter: the one that costs the fewest ties, of
+    several the last, as that of the channels in each group, or of the numbers of each head. All that lies at the same
+    place along it is tied."""
+    for labels, axes in channels.splits:
+        classes = torch.from_numpy(_classes(channels.pairs, count))[labels.long()]
+        firsts = []
+        for shorter in axes:
+            first = torch.arange(labels.numel()).reshape(labels.shape)
+            for axis in set(axes) - {shorter}:
+                first = first.narrow(axis, 0, 1)
+            firsts.append(first.expand(labels.shape))
+        flat = classes.flatten()
+        ways = [torch.stack([flat, flat[first.reshape(-1)]]).numpy() for first in firsts]
+        left = [len(numpy.unique(_classes([way], count)[way[0]])) for way in ways]
+        best = max(range(len(left)), key=lambda way: (left[way], way))
+        channels.tie(labels, labels.flatten()[firsts[best]])

@@ -8,6 +8,7 @@ import toys
 from torch import nn
 from torch.nn import functional
 
+from lib import importance, pruning
 from lib.images import networks
 from lib.network.units import units
 
@@ -177,8 +178,39 @@ def test_a_network_made_in_inference_mode_is_refused():
 
 
 def test_a_scaled_weight_that_a_function_takes_is_no_hidden_layer():
-    with pytest.raises(ValueError, match="two is used without being run as a module"):
-        units(Scaled().eval(), torch.randn(1, 5))
+    with pytest.warns(UserWarning, match="^two without units: used without being run as a module"):
+        assert [unit.name for unit in units(Scaled().eval(), torch.randn(1, 5))] == ["one"]
+
+
+@pytest.mark.filterwarnings("ignore:two without units")
+def test_what_only_a_function_runs_is_left_alone_and_keeps_what_it_takes_in():
+    torch.manual_seed(0)
+    model, images = Scaled().eval(), torch.randn(6, 5)
+    scores = importance.score(model, [(images, None)], ["sq:rand:norm"], seed=0)["sq:rand:norm"]
+    assert scores.shape == (4,)
+    with torch.no_grad(), pruning.masked(model, torch.tensor([2, 0, 1, 3]), 1, example=images[:1]):
+        left = model.one(images).relu()
+        assert (left[:, 2] == 0).all() and left.any()
+        toys.close(model(images), model.three(functional.linear(left, 2 * model.two.weight).relu()))
+    with pytest.raises(ValueError, match="nothing can go"):
+        pruning.slim(model, scores, images[:1], budget=0.1, of="units")
+
+
+class Positioned(nn.Module):
+    """What is added depends on a table alone, as relative positions do in Swin V2."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(4.0)[:, None])
+        self.one, self.positions, self.two = nn.Linear(4, 6), nn.Linear(1, 1), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.two(self.one(x + self.positions(self.table)[:, 0]).relu())
+
+
+def test_what_runs_on_a_table_has_no_units():
+    with pytest.warns(UserWarning, match="^positions without units: run on a table of the network's own, whatever the"):
+        assert [unit.name for unit in units(Positioned().eval(), torch.randn(1, 4))] == ["one"]
 
 
 class Pair(nn.Linear):
@@ -212,7 +244,6 @@ ROWS = {
         lambda net, x: net.conv(torch.cat([x, -x])).relu().mean((2, 3)).view(2, len(x), -1).sum(0),
     ),
     "positions first": (nn.Linear(6, 8), lambda net, x: net.conv(x[:, 0].transpose(0, 1)).relu().mean(0)),
-    "a table": (nn.Linear(3, 8), lambda net, x: x.mean((1, 2, 3))[:, None] * net.conv(torch.ones(1, 3)).relu()),
     "another order": (nn.Conv2d(3, 8, 3), lambda net, x: net.conv(x.flip(0)).flip(0).relu().mean((2, 3))),
 }  # fmt: skip
 
