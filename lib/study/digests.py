@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.study import paths
 
-PACKAGES = ("torch", "torchvision", "torch-pruning", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "scikit-learn")
 
 
 def modules_used(notebook: str) -> list[Path]:
