@@ -60,8 +60,12 @@ class Channels(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, arguments=(), named=None):
         named = named or {}
+        strided = operation.overloadpacket.__name__.rstrip("_") == "as_strided" and not self.paused
+        same = self.of(arguments[0]) if strided and _is_same(*arguments) else None  # seen before it is changed in place
         made = operation(*arguments, **named)
-        if not self.paused:
+        if same is not None:
+            self.put(made, same)
+        elif not self.paused:
             taken = [value for value in tree_leaves((arguments, named)) if isinstance(value, Tensor)]
             is_new = operation.overloadpacket.__name__.startswith("new_")  # of a size that is not said whence
             if not is_new and any(_place(value) in self._labels for value in taken):
@@ -249,6 +253,12 @@ class Channels(TorchDispatchMode):
 def _place(value: Tensor) -> tuple:
     """Where its numbers are; the labels of a place never change, but for being tied to others."""
     return value.untyped_storage()._cdata, value.storage_offset(), value.shape, value.stride()
+
+
+def _is_same(value: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> bool:
+    """Whether these strides, as pooling changes them where images are channels last, leave all numbers in place."""
+    moved = any(old != new for length, old, new in zip(size, value.stride(), stride, strict=False) if length > 1)
+    return tuple(size) == tuple(value.shape) and not moved and offset in (None, value.storage_offset())
 
 
 def _thin(labels: Tensor) -> Tensor:

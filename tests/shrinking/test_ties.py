@@ -6,6 +6,7 @@ import toys
 from shrunk import noise, prepared
 from torch import nn
 from torch.nn import functional
+from torchvision.models import resnet18
 
 from lib.structure import trace
 
@@ -126,3 +127,10 @@ def test_of_a_transformer_hidden_units_go_and_the_residual_stream_stays():
     assert smaller.widen.out_features == smaller.narrow.in_features < 12
     with torch.no_grad(), plan.masked(model):
         assert torch.allclose(smaller(images), model(images), atol=1e-6)
+
+
+def test_ties_are_the_same_whatever_the_layout_in_memory():
+    model, example = resnet18().eval(), torch.zeros(1, 3, 32, 32)
+    usual = trace(model, example)
+    last = trace(model.to(memory_format=torch.channels_last), example)
+    assert torch.equal(last.groups, usual.groups) and (usual.groups >= 0).all()
