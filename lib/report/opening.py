@@ -18,7 +18,6 @@ from lib.study.statistics import TOO_FEW
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]
-_SAVED = ("curves-numbers", "parts")  # by the report itself, before it opens
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
 _ALIKE = 0.05  # a ratio nearer to 1 is called the same
 
@@ -34,7 +33,9 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
     Arguments:
         verdicts: of `claims.judged`, over the networks of these profiles.
     """
-    measured, numbers, parts = _measured(plans), *(panels.table(plans, f"90-report-{name}") for name in _SAVED)
+    measured, numbers = _measured(plans), panels.table(plans, "90-report-curves-numbers")
+    parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
+    parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
     said = [without_labels(measured), labels(verdicts, parts), after(panels.table(plans, "80-cost-summary"))]
     said += [repaired(verdicts), limit(plans, measured, numbers)]
     return "\n\n".join(filter(None, said))
@@ -86,7 +87,7 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
         return ""
     words = {"supported": "Labels add nothing that we could see", "contradicted": "Labels do add something"}
     said = words.get(row["verdict"], "Whether labels add anything is open")
-    sure = ", but other networks may say otherwise" if row["close"] else ""
+    sure = ", but other networks may say otherwise" if row["close"] and row["verdict"] in words else ""
     found = f"random gradients were {_beside(row, 'label gradients of the same length')}"
     return f"{said}{sure}: {found}.{claim_answers.by_number(parts, 'C3')}"
 
