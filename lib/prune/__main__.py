@@ -30,7 +30,7 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
-from lib.prune import exporting, making, page
+from lib.prune import exporting, making, telling
 from lib.running import interruptions
 from lib.score import joined
 from lib.scoring import ranks
@@ -139,7 +139,7 @@ def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
     files = exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
-    said = page.render(pruned, made, _loading(asked), _taken(asked, files))
+    said = telling.render(pruned, made, _loading(asked), _taken(asked, files))
     (asked.out / PAGE).write_text(said, encoding="utf-8")
     for name in (*making.STATES.values(), making.CHOSEN):
         (asked.out / name).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """What the tool has made of real networks, as the README and docs/tool.md quote it.
 
-Enters: the table of `python -m lib.benchmark.trials`. Leaves: Markdown.
+Enters: the table of `python -m lib.benchmark.demonstration`. Leaves: Markdown.
 """
 
 from pathlib import Path

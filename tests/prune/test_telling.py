@@ -1,4 +1,4 @@
-"""lib.prune.page: what a person reads is what was measured, and no more."""
+"""lib.prune.telling: what a person reads is what was measured, and no more."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.images import networks
-from lib.prune import page, prune
+from lib.prune import prune, telling
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,14 @@ def pruned():
 )
 def test_times_that_overlap_are_no_gain(pruned, high, said):
     costs = pruned.costs.assign(latency_ms=[3.0, 1.5], latency_low=[2.0, 1.0], latency_high=[4.0, high])
-    assert said in page.render(replace(pruned, costs=costs), {})
+    assert said in telling.render(replace(pruned, costs=costs), {})
 
 
 def test_steps_are_told_with_what_they_changed_and_explained(pruned):
     quality = pandas.DataFrame(
         {"done": ["whole", "shrunk", "repaired"], "accuracy": [0.82, 0.583, 0.583], "changed": [None, 0.356, 0.382]}
     )
-    said = page.render(replace(pruned, quality=quality), {"command": "a <b>"})
+    said = telling.render(replace(pruned, quality=quality), {"command": "a <b>"})
     assert "Accuracy on the test images is 58.3%; of the whole network it is 82.0%" in said
     assert said.count("<td>58.3%</td>") == 2 and "<td>35.6%</td>" in said and "<td>38.2%</td>" in said
     assert "<i>repaired</i>" in said and "<i>distilled</i>" not in said and "a &lt;b&gt;" in said
@@ -37,5 +37,5 @@ def test_steps_are_told_with_what_they_changed_and_explained(pruned):
 
 
 def test_lines_that_load_it_are_shown_as_they_are(pruned):
-    said = page.render(pruned, {}, "small = load('a', \"b\")", "images (M, 3, 8, 8)")
+    said = telling.render(pruned, {}, "small = load('a', \"b\")", "images (M, 3, 8, 8)")
     assert "<pre>small = load(&#x27;a&#x27;, &quot;b&quot;)</pre>" in said and "<p>images (M, 3, 8, 8)</p>" in said

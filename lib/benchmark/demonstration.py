@@ -1,6 +1,6 @@
 """What the tool makes of real networks: the trials that the README quotes, each of them one command.
 
-    python -m lib.benchmark.trials [--only efficientnet-lite0 ...]
+    python -m lib.benchmark.demonstration [--only efficientnet-lite0 ...]
 
 Enters: data sets and weights, as data/README.md says where they come from. Leaves: results/trials/<name>/ as
 `python -m lib.prune` leaves it, and results/tool/prune.csv, a row for every network after each thing done. A
@@ -65,7 +65,7 @@ def _rows(name: str) -> pandas.DataFrame:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    asked = argparse.ArgumentParser(prog="python -m lib.benchmark.trials", description="Prune real networks.")
+    asked = argparse.ArgumentParser(prog="python -m lib.benchmark.demonstration", description="Prune real networks.")
     asked.add_argument("--only", nargs="+", choices=TRIALS, default=list(TRIALS), metavar="NAME")
     for name in asked.parse_args(words).only:
         if not (FOLDER / name / PAGE).exists():

@@ -1,11 +1,11 @@
-"""lib.benchmark.trials: what is finished is not run again, and is gathered in one table."""
+"""lib.benchmark.demonstration: what is finished is not run again, and is gathered in one table."""
 
 import pandas
 import pytest
 from torch import nn
 
 from lib import slim_files
-from lib.benchmark import trials
+from lib.benchmark import demonstration
 from lib.images import folders
 from lib.prune import exporting
 from lib.prune.__main__ import PAGE, parser
@@ -17,8 +17,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders.write_digits("digits", "train", 8, 12)
     given = "resnet8 digits/train --weights w.pt"
-    monkeypatch.setattr(trials, "TRIALS", {"one": given, "two": f"{given} --budget 0.2"})
-    out = trials.FOLDER / "one"
+    monkeypatch.setattr(demonstration, "TRIALS", {"one": given, "two": f"{given} --budget 0.2"})
+    out = demonstration.FOLDER / "one"
     out.mkdir(parents=True)
     pandas.DataFrame({"done": ["whole", "shrunk"], "accuracy": [1.0, 0.5], "changed": [None, 0.5]}).to_csv(
         out / "steps.csv", index=False
@@ -31,10 +31,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_finished_trial_is_gathered_and_not_run_again(folder, monkeypatch, capsys):
-    monkeypatch.setattr(trials.subprocess, "run", lambda *_: pytest.fail("it is finished"))
-    assert trials.main(["--only", "one"]) == 0
-    assert capsys.readouterr().out == f"{trials.TABLE}\n"
-    table = pandas.read_csv(trials.TABLE)
+    monkeypatch.setattr(demonstration.subprocess, "run", lambda *_: pytest.fail("it is finished"))
+    assert demonstration.main(["--only", "one"]) == 0
+    assert capsys.readouterr().out == f"{demonstration.TABLE}\n"
+    table = pandas.read_csv(demonstration.TABLE)
     assert list(table["done"]) == ["whole", "shrunk"] and list(table["trial"]) == ["one", "one"]
     last = table.iloc[1]
     assert (last["network"], last["images"], last["accuracy"], last["epochs"]) == ("resnet8", 12, 0.5, 7)
@@ -46,11 +46,11 @@ def test_one_that_fails_ends_it(folder, monkeypatch):
     class Failed:
         returncode = 3
 
-    monkeypatch.setattr(trials.subprocess, "run", lambda words: Failed() if words[3] == "resnet8" else None)
-    assert trials.main(["--only", "two"]) == 3 and not trials.TABLE.exists()
+    monkeypatch.setattr(demonstration.subprocess, "run", lambda words: Failed() if words[3] == "resnet8" else None)
+    assert demonstration.main(["--only", "two"]) == 3 and not demonstration.TABLE.exists()
 
 
 def test_every_trial_is_a_command_that_the_tool_takes():
-    for name in trials.TRIALS:
-        asked = parser().parse_args(trials.command(name))
-        assert asked.out == trials.FOLDER / name and asked.test is not None and asked.minutes > 0
+    for name in demonstration.TRIALS:
+        asked = parser().parse_args(demonstration.command(name))
+        assert asked.out == demonstration.FOLDER / name and asked.test is not None and asked.minutes > 0
