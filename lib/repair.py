@@ -60,6 +60,9 @@ def reestimated(model: nn.Module, images: Tensor, *, batch: int | None = None) -
         _restore(norms, before)
 
 
+FAR = 10  # a ratio of variances beyond which, and below the inverse of which, nothing is carried over
+
+
 class Reference:
     """What the BatchNorms of a whole network take in on some images, beside what they took in where it was trained.
 
@@ -67,7 +70,8 @@ class Reference:
     much as repair gains. Chance is much the same in the smaller network on the same images, so only the difference
     that shrinking made there is carried over to the statistics of the training (control variates): a mean moves by the
     difference of both means, variance + eps changes by the ratio of both. A network of which nothing went stays as it
-    is, bit for bit.
+    is, bit for bit. Where that ratio is far from 1, as where channels cancel on these images alone, nothing is shared,
+    and the variance is the one found there.
     """
 
     def __init__(self, whole: nn.Module, images: Tensor, *, batch: int | None = None):
@@ -87,13 +91,16 @@ class Reference:
         """
         model = models.inside(model)
         norms = norms_of(model)
-        trained = _moments(norms)
+        trained, seen = _moments(norms), [norm.num_batches_tracked.clone() for norm in norms]
         reestimate(model, self._images, batch=self._batch)
-        for name, norm, (mean, variance) in zip(_names(model), norms, trained, strict=True):
+        for name, norm, (mean, variance), count in zip(_names(model), norms, trained, seen, strict=True):
             whole = [part if name not in kept else part[kept[name].to(part.device)] for part in self._found[name]]
             ratio = (norm.running_var + norm.eps) / (whole[1] + norm.eps)
             norm.running_mean.copy_(mean + (norm.running_mean - whole[0]))
-            norm.running_var.copy_((variance + (variance + norm.eps) * (ratio - 1)).clamp_min(0))
+            carried = (variance + (variance + norm.eps) * (ratio - 1)).clamp_min(0)
+            shared = (ratio > 1 / FAR) & (ratio < FAR)
+            norm.running_var.copy_(torch.where(shared, carried, norm.running_var))
+            norm.num_batches_tracked.copy_(count)
 
 
 def _names(model: nn.Module) -> list[str]:

@@ -220,3 +220,18 @@ def test_where_it_fails_the_network_stays_as_it_was():
     with pytest.raises(ValueError, match=r"^logits are not finite"):
         reference.repair(broken, {})
     assert same(state_of(broken), before)
+
+
+def test_where_channels_cancel_on_the_images_at_hand_the_variance_is_the_one_found_there():
+    whole = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Flatten()).eval()
+    nn.init.constant_(whole[0].weight[:, :1], 1.0)
+    nn.init.constant_(whole[0].weight[:, 1:], -1.0)
+    whole[1].running_var.fill_(0.01)
+    grey = torch.randn(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)).expand(-1, 2, -1, -1)
+    reference, small = repair.Reference(whole, grey), copy.deepcopy(whole)
+    small[1].num_batches_tracked.fill_(5000)
+    with torch.no_grad():
+        small[0].weight[:, 1:] = 0
+    reference.repair(small, {})
+    assert small[1].running_var.item() == pytest.approx(grey[:, 0].var().item(), rel=1e-4)
+    assert small[1].num_batches_tracked == 5000

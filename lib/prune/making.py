@@ -152,7 +152,7 @@ def prune(
     epochs = (epochs or 0) if minutes is None else work.epochs_within(minutes, small, lessons.values(), kept, **given)
     for doing, lesson in lessons.items():
         recovery.train(small, lesson, **given, **work.training(doing, epochs, kept))
-        work.settle(small)
+        work.settle(small, lesson.images)
         work.measure(DONE[doing], small)
     costs = _costs(whole, small, work.example)
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs)
@@ -279,11 +279,11 @@ class _Work:
             self._reference.repair(model, plan.kept)
         return self._reference is not None
 
-    def settle(self, model: nn.Module) -> None:
-        """BatchNorms that have been trained get the statistics of the weights that they have in the end: what momentum
-        has left them is of weights that they had before."""
+    def settle(self, model: nn.Module, images: Tensor) -> None:
+        """BatchNorms that have been trained on these images get, on the same ones, the statistics of the weights that
+        they have in the end: what momentum has left them is of weights that they had before."""
         if self._repair and norms_of(model):
-            reestimate(model, self.images, batch=max(2, 4 * self.batch))
+            reestimate(model, images, batch=max(2, 4 * self.batch))
 
     def left(self, plan: Slimming, whole: nn.Module) -> float:
         """Which share `whole`, once shrunk and repaired, has of what it has now, on the images that search."""

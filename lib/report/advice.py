@@ -89,8 +89,8 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
     if helping:
         most = max(gain.max() for gain in gains)
-        everywhere = all(gain.iloc[-1] > WORTH for gain in gains)
-        words = "If you have labels, use them (`{}`)" if everywhere else "Use labels where you have few images (`{}`)"
+        few = all((gain[gain > WORTH].index < gain.index[-1]).all() for gain in gains)
+        words = "Use labels where you have few images (`{}`)" if few else "If you have labels, they may help (`{}`)"
         return f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
     return (
         f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."

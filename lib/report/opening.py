@@ -14,7 +14,7 @@ from lib.study import claims, panels, profiles
 from lib.study.analyses import given_back, over_panels
 from lib.study.columns import RUN
 from lib.study.finetuning import SETTLED, TUNED, in_words
-from lib.study.statistics import TOO_FEW
+from lib.study.statistics import MARGIN, TOO_FEW
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]
@@ -85,9 +85,14 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """What labels would add (C3). Arguments: verdicts, parts: of `claims.judged` and `claims.parts`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
-    words = {"supported": "Labels add nothing that we could see", "contradicted": "Labels do add something"}
+    words = {"supported": f"Labels add no more than {MARGIN:g}", "contradicted": "Labels do add something"}
+    words |= {TOO_FEW: "Networks are too few to tell whether labels add anything"}
     said = words.get(row["verdict"], "Whether labels add anything is open")
-    sure = ", but other networks may say otherwise" if row["close"] and row["verdict"] in words else ""
+    sure = (
+        ", but other networks may say otherwise"
+        if row["close"] and row["verdict"] in ("supported", "contradicted")
+        else ""
+    )
     found = f"random gradients were {_beside(row, 'label gradients of the same length')}"
     return f"{said}{sure}: {found}.{claim_answers.by_number(parts, 'C3')}"
 
@@ -137,8 +142,9 @@ def _best(ends: pandas.DataFrame) -> str:
     """Which of both is ahead at every budget, on average over networks; "" where no lead is worth speaking of, and
     "either" where one leads here and the other there."""
     gaps = (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET).mean()
-    leads = {OWN: (gaps >= SETTLED).any(), WEIGHTS: (gaps <= -SETTLED).any()}
-    return "either" if all(leads.values()) else next((name for name, leads_it in leads.items() if leads_it), "")
+    if (gaps.abs() < SETTLED).all():
+        return ""
+    return OWN if (gaps >= 0).all() else WEIGHTS if (gaps <= 0).all() else "either"
 
 
 def _ends(tuned: pandas.DataFrame) -> pandas.DataFrame:

@@ -68,7 +68,7 @@ def test_without_both_criteria_there_is_no_answer():
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"verdict": "supported"}, "Labels add nothing that we could see: random gradients were 0.100 ahead of label "
+        ({"verdict": "supported"}, "Labels add no more than 0.01: random gradients were 0.100 ahead of label "
          "gradients of the same length, in 2 of 3 networks."),
         ({"verdict": "contradicted", "effect": -0.02, "ahead": 0}, "Labels do add something: random gradients "
         "were 0.020 "
@@ -114,6 +114,8 @@ def test_after_fine_tuning_budgets_are_told_one_by_one():
         "**If you fine-tune, `sq:rand:norm` may lead or not**: 5.5 points against it without 50 % of multiply-adds and "
         "9.5 points for it without 50 % of parameters, beside `l2`."
     )
+    slight = pandas.concat([tuned(0.63, 0.6), tuned(0.6, 0.6).assign(of="parameters")])
+    assert "1.0 points for it without 50 % of multiply-adds and 0.5 points against it" in opening.rank_by(slight)
     assert "it ended 5.5 to 10.5 points" in opening.rank_by(
         pandas.concat([tuned(0.6, 0.7), tuned(0.5, 0.7).assign(of="parameters")])
     )
