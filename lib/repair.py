@@ -87,20 +87,35 @@ class Reference:
             model: the whole network without some channels, still with the statistics that it had of the others.
             kept: which channels a BatchNorm still has, by its name; all of one that is not named, as `Slimming.kept`.
 
-        Raises what `reestimate` does, and leaves the model as it was then.
+        Raises what `reestimate` does, and ValueError for a BatchNorm that the whole network has not or that has not
+        the channels said to be kept; leaves the model as it was then.
         """
         model = models.inside(model)
         norms = norms_of(model)
+        whole = [self._of(name, norm, kept.get(name)) for name, norm in zip(_names(model), norms, strict=True)]
         trained, seen = _moments(norms), [norm.num_batches_tracked.clone() for norm in norms]
         reestimate(model, self._images, batch=self._batch)
-        for name, norm, (mean, variance), count in zip(_names(model), norms, trained, seen, strict=True):
-            whole = [part if name not in kept else part[kept[name].to(part.device)] for part in self._found[name]]
-            ratio = (norm.running_var + norm.eps) / (whole[1] + norm.eps)
-            norm.running_mean.copy_(mean + (norm.running_mean - whole[0]))
+        for norm, before, (mean, variance), count in zip(norms, whole, trained, seen, strict=True):
+            ratio = (norm.running_var + norm.eps) / (before[1] + norm.eps)
+            norm.running_mean.copy_(mean + (norm.running_mean - before[0]))
             carried = (variance + (variance + norm.eps) * (ratio - 1)).clamp_min(0)
             shared = (ratio > 1 / FAR) & (ratio < FAR)
             norm.running_var.copy_(torch.where(shared, carried, norm.running_var))
             norm.num_batches_tracked.copy_(count)
+
+    def _of(self, name: str, norm: _BatchNorm, kept: Tensor | None) -> list[Tensor]:
+        """What the whole network's BatchNorm of that name found in the channels that this one still has."""
+        if name not in self._found:
+            raise ValueError(f"{name or 'the network'} is a BatchNorm that the whole network has not: nothing to compare")
+        found = [part.to(norm.running_mean.device) for part in self._found[name]]
+        channels = len(found[0])
+        if kept is not None:
+            if len(kept) and not 0 <= int(kept.min()) <= int(kept.max()) < channels:
+                raise ValueError(f"{name}: channels up to {int(kept.max())} of {channels} cannot be kept")
+            found = [part[kept.to(part.device)] for part in found]
+        if len(found[0]) != norm.num_features:
+            raise ValueError(f"{name}: it has {norm.num_features} channels, and {len(found[0])} of {channels} were kept")
+        return found
 
 
 def _names(model: nn.Module) -> list[str]:

@@ -222,6 +222,22 @@ def test_where_it_fails_the_network_stays_as_it_was():
     assert same(state_of(broken), before)
 
 
+@pytest.mark.parametrize(
+    ("of", "kept", "said"),
+    [
+        (slice(2), {}, r"^5 is a BatchNorm that the whole network has not"),
+        (slice(None), {"1": torch.tensor([0, 9])}, r"^1: channels up to 9 of 5 cannot be kept"),
+        (slice(None), {"1": torch.tensor([0, 1])}, r"^1: it has 5 channels, and 2 of 5 were kept"),
+    ],
+)
+def test_a_network_of_other_batchnorms_is_refused_and_stays_as_it_was(of, kept, said):
+    model, images = small(), pictures(9, 4).double()
+    reference, before = repair.Reference(model[of].eval(), images), state_of(model)
+    with pytest.raises(ValueError, match=said):
+        reference.repair(model, kept)
+    assert same(state_of(model), before)
+
+
 def test_where_channels_cancel_on_the_images_at_hand_the_variance_is_the_one_found_there():
     whole = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Flatten()).eval()
     nn.init.constant_(whole[0].weight[:, :1], 1.0)

@@ -235,9 +235,10 @@ def _beside(row: dict, other: str) -> str:
     """By how much and in how many networks a claim's first side is ahead of the other."""
     if not round(row["effect"], 3):
         return f"level with {other}"
-    ahead, blocks = int(row["ahead"]), int(row["blocks"])
-    side, count = ("ahead of", ahead) if row["effect"] > 0 else ("behind", blocks - ahead)
-    return f"{abs(row['effect']):.3f} {side} {other}, in {of_networks(count, blocks)}"
+    ahead = of_networks(int(row["ahead"]), int(row["blocks"]))
+    if row["effect"] > 0:
+        return f"{row['effect']:.3f} ahead of {other}, in {ahead}"
+    return f"{-row['effect']:.3f} behind {other}, ahead in {ahead}"
 
 
 def speed(costs: pandas.DataFrame) -> str:

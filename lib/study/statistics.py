@@ -217,7 +217,7 @@ def paired(
     interval lies: "above", "below" or "on both sides" of 0 or, for non-inferiority, of -margin; "" where there is
     none), `again` (how often as many other networks would say the same; NaN for a single one) and `close` (`again` is
     below `SURE`). Raises ValueError for an unknown kind, a negative margin, no differences or differences that are not
-    finite.
+    finite, and for groups that are missing or not as many.
 
     A difference is supported (contradicted) where p is below the level, the interval above (below) 0 and the mean of
     every group of that sign; non-inferiority where the interval is above (below) -margin.
@@ -225,9 +225,10 @@ def paired(
     if kind not in KINDS or not margin >= 0:
         raise ValueError(f"kind is one of {KINDS} and margin at least 0, not {kind!r} and {margin!r}")
     values = _finite(differences).round(DECIMALS)
-    group, names = pd.factorize(np.asarray(["all"] * len(values) if groups is None else list(groups), dtype=object))
+    group, names = _groups(["all"] * len(values) if groups is None else list(groups), len(values))
     means = pd.Series(_means(values[None], group)[0].round(DECIMALS), names)
-    (low, high), (_, p) = interval(values, seed), signed_rank(values)
+    low, high = (round(end, DECIMALS) for end in interval(values, seed))  # an end on a limit is not beyond it
+    _, p = signed_rank(values)
     found = {"kind": kind, "effect": float(values.mean()), "low": low, "high": high, "p": p, "blocks": len(values)}
     found |= {"ahead": int((values > 0).sum()), "smallest_p": smallest_p(len(values)), "signs": _signs(means)}
     limit, few = (0.0, too_few(len(values))) if kind == "difference" else (-margin, len(values) < 2)
@@ -241,6 +242,14 @@ def paired(
         "again": again,
         "close": again < SURE,
     }
+
+
+def _groups(groups: list, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """A number for the group of each block, and the names of the groups."""
+    numbers, names = pd.factorize(np.asarray(groups, dtype=object))
+    if len(numbers) != blocks or (numbers < 0).any():
+        raise ValueError(f"each of {blocks} differences needs the group that it is from, not {groups}")
+    return numbers, names
 
 
 def _signs(group_means: pd.Series) -> str:

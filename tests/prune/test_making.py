@@ -89,6 +89,17 @@ def test_after_training_statistics_are_those_of_the_weights_that_are_left(model,
         assert torch.equal(value, again.state_dict()[name])
 
 
+def test_after_fine_tuning_they_are_those_of_the_images_that_were_learnt_from(model, images):
+    labels = torch.arange(60) % 10
+    others = 100 + 5 * images[:10]  # what is there without labels may look otherwise
+    given = {"fine_tune": (images, labels), "epochs": 1, "test": [(images, labels)]}
+    found = prune(model, others, **given).model
+    again = copied(found)
+    reestimate(again, images, batch=4 * making.BATCH)
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
 def test_with_labels_for_tests_it_is_called_accuracy(model, images):
     labels = models.predict(model, images)
     labels[:15] = (labels[:15] + 1) % 10  # wrong for a quarter of them

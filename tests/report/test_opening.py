@@ -72,7 +72,7 @@ def test_without_both_criteria_there_is_no_answer():
          "gradients of the same length, in 2 of 3 networks."),
         ({"verdict": "contradicted", "effect": -0.02, "ahead": 0}, "Labels do add something: random gradients "
         "were 0.020 "
-         "behind label gradients of the same length, in all 3 networks."),
+         "behind label gradients of the same length, ahead in none of 3 networks."),
         ({"verdict": "open", "effect": 0.0001}, "Whether labels add anything is open: random gradients were level with "
          "label gradients of the same length."),
     ],
@@ -123,7 +123,7 @@ def test_after_fine_tuning_budgets_are_told_one_by_one():
 
 def test_after_repair_it_is_set_beside_weights():
     said = opening.repaired(verdicts({"claim": "C12", "effect": -0.05, "ahead": 1}))
-    assert said.endswith(" `sq:rand:norm` is 0.050 behind `l2`, in 2 of 3 networks.")
+    assert said.endswith(" `sq:rand:norm` is 0.050 behind `l2`, ahead in 1 of 3 networks.")
 
 
 def test_claims_have_a_mark_and_link_to_where_they_are_told():

@@ -260,6 +260,15 @@ def test_ties_are_ties_even_when_rounding_blurs_them():
     assert statistics.signed_rank([0.3 - 0.1, -0.2, 0.1])[0] == 2.5
 
 
+@pytest.mark.parametrize("shift", [0.0, 1e-15, -1e-15])
+def test_an_interval_that_ends_on_the_limit_is_not_beyond_it_whatever_rounding_says(shift):
+    half = 4.302652729911275 * 0.01 / np.sqrt(3)  # t at .975 with 2 degrees of freedom
+    row = statistics.paired(np.array([-0.01, 0.0, 0.01]) + half - 0.01 + shift, kind="non-inferiority")
+    assert (row["low"], row["side"], row["verdict"]) == (-0.01, "on both sides", "open")
+    same = statistics.paired([-0.01 + shift] * 3, kind="non-inferiority")  # an interval without width
+    assert (same["side"], same["verdict"]) == ("on both sides", "open")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -268,6 +277,9 @@ def test_ties_are_ties_even_when_rounding_blurs_them():
         ({"differences": [1e300, 1.7e308]}, "numbers up to 1e.100"),
         ({"differences": [0.1], "kind": "same"}, "'same'"),
         ({"differences": [0.1], "margin": -1}, "-1"),
+        ({"differences": [0.1, 0.2], "groups": ["x", np.nan]}, "each of 2 differences needs the group"),
+        ({"differences": [0.1, 0.2], "groups": ["x", None]}, "each of 2 differences needs the group"),
+        ({"differences": [0.1, 0.2], "groups": ["x"]}, "each of 2 differences needs the group"),
     ],
 )
 def test_paired_refuses(arguments, message):

@@ -28,7 +28,26 @@ def test_means_are_shares_of_means_over_runs_the_furthest_first():
     one, other = summary({"random": 0.0, "sq": 0.5, "greedy": 1.8}), summary({"random": 0.0, "sq": 0.7, "greedy": 0.2})
     found = headroom.means(headroom.ways(pandas.concat([one, other.assign(seed=1)])))
     assert found["criterion"].tolist() == ["greedy", "sq", "random"]
+    assert found["auc_relative"].tolist() == pytest.approx([1, 0.6, 0])
     assert found["furthest"].tolist() == pytest.approx([1, 0.6, 0])
+
+
+def test_a_run_that_lacks_one_of_the_three_is_in_no_share():
+    one = {"random": 0.2, "sq": 0.5, "l2": 0.3, "greedy": 0.8, "oracle:loss": 0.6}
+    other = {"random": 0.0, "sq": 0.9, "greedy": 1.0}  # no weights, and no oracle
+    found = headroom.means(headroom.ways(pandas.concat([summary(one), summary(other).assign(seed=1)])))
+    found = found.set_index("criterion")
+    assert found.loc["l2"].drop(["dataset", "network"]).tolist() == pytest.approx([0.3, 0.25, 1 / 6, 1 / 6])
+    assert found.loc["sq", "auc_relative"] == pytest.approx(0.7)
+    assert found.loc["sq", "greedy"] == pytest.approx(0.6 / 0.8)  # .7 - .1 of .9 - .1
+    assert found.loc["sq", ["oracle:loss", "furthest"]].tolist() == pytest.approx([0.75, 0.5])  # of the first alone
+
+
+def test_the_best_ceiling_is_that_of_each_run():
+    one, other = {"random": 0, "sq": 0.5, "greedy": 1.0, "oracle:loss": 0.5}, {"random": 0, "sq": 0.5, "greedy": 0.5}
+    both = pandas.concat([summary(one), summary(other | {"oracle:loss": 2.0}).assign(seed=1)])
+    found = headroom.means(headroom.ways(both)).set_index("criterion")
+    assert found.loc["sq", ["oracle:loss", "greedy", "furthest"]].tolist() == pytest.approx([0.4, 2 / 3, 1 / 3])
 
 
 def test_criteria_are_taken_on_their_most_examples_and_ceilings_from_their_own_images(tmp_path, monkeypatch):
