@@ -67,7 +67,7 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     rest = f" (not {', '.join(slow)}: that would take long)" if slow else ""
     print(f"  {which} criteria scored again{rest}: {f'{len(differing)} differ' if differing else 'agree'}", flush=True)
     print(*(f"  {line}" for line in differing), sep="\n", end="\n" * bool(differing), flush=True)
-    lacking = verification.lacking(curves, scores)
+    lacking = verification.lacking(run, curves, scores, device)
     print(*(f"  {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), flush=True)
     others = verification.units(run, units, device, count)
     print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
@@ -76,9 +76,10 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
         print(_line(row, row["way"]), flush=True)
     tuned = finetuning.asked_for(run, read_own(run, run.finetuning))
     apart = finetuning.differing(run, tuned, device) if len(tuned) else []
+    apart += finetuning.lacking(run, tuned)
     trained = ", one of them trained again" if finetuning.retrained(tuned) else ""
     networks = f"{len(tuned[[*finetuning.Network._fields]].drop_duplicates())} networks{trained}, agree"
-    print(f"  fine-tuning: {'; '.join(apart) or networks}", flush=True)
+    print(f"  fine-tuning: {'; '.join(apart) or (networks if len(tuned) else 'none is asked for')}", flush=True)
     return odd + len(differing) + len(lacking) + len(others) + len(apart)
 
 

@@ -35,26 +35,37 @@ def measure(
         judged: of `measurements.measure_oracle`.
         parts: keeps what is finished, and has what an interrupted call finished: see `measurements.parts_of`.
     """
-    if NOTEBOOK not in run.plan.notebooks:
+    data = sampling.Data.of(run, device)
+    batches = data.for_oracle(run)
+    cells = wanted(run, sum(len(images) for images, *_ in batches))
+    if not cells:
         return pandas.DataFrame(columns=_COLUMNS), pandas.DataFrame(columns=_COLUMNS)
-    keep = parts.table if parts else lambda name, make: make()
-    data, model = sampling.Data.of(run, device), loading.model(run, device)
-    scores = keep("ceilings, scores", partial(_scores, run, model, data.for_oracle(run), judged))
-    cells = [Cell(*cell) for cell in scores[list(Cell._fields)].drop_duplicates().itertuples(index=False, name=None)]
-    make = partial(measurements.evaluate, run, data, model, data.for_oracle(run), scores, cells)
+    keep, model = parts.table if parts else lambda name, make: make(), loading.model(run, device)
+    scores = keep("ceilings, scores", partial(_scores, run, model, batches, judged, cells))
+    make = partial(measurements.evaluate, run, data, model, batches, scores, cells)
     return keep("ceilings, curves", make), scores
 
 
-def _scores(run: profiles.Run, model: nn.Module, batches: Sequence[tuple], judged: pandas.DataFrame):
+def wanted(run: profiles.Run, count: int) -> list[Cell]:
+    """The cells that `measure` makes, on so many images of the oracle."""
+    if NOTEBOOK not in run.plan.notebooks:
+        return []
+    return [Cell(name, count, 0, SAMPLE) for name in (*ORACLES, GREEDY, RESCORED)]
+
+
+def _scores(
+    run: profiles.Run, model: nn.Module, batches: Sequence[tuple], judged: pandas.DataFrame, cells: Sequence[Cell]
+) -> pandas.DataFrame:
     """A row per order and unit, as in the scores of `measurements.measure`."""
     seed, points = sampling.seed_for(SAMPLE, run.seed), run.settings["measuring"]["points"]
     order = greedy_order(model, batches, points, seed=seed)
     found = {name: judged[column].to_numpy() for name, column in ORACLES.items()}
     found[GREEDY] = torch.argsort(order).double().numpy()  # the place of each unit in it
     found[RESCORED] = importance.score(model, batches, [RESCORED], seed=seed)[RESCORED].numpy()
-    count, tables = sum(len(images) for images, *_ in batches), []
-    for name, values in found.items():
-        columns = columns_of(run) | Cell(name, count, 0, SAMPLE)._asdict() | {"used": count, "units": len(values)}
+    tables = []
+    for cell in cells:
+        values = found[cell.criterion]
+        columns = columns_of(run) | cell._asdict() | {"used": cell.examples, "units": len(values)}
         tables.append(pandas.DataFrame({"unit": numpy.arange(len(values)), "score": values}).assign(**columns))
     return pandas.concat(tables, ignore_index=True)[[*_COLUMNS, "unit", "score"]]
 

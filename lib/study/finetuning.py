@@ -137,6 +137,14 @@ def asked_for(run: profiles.Run, table: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.concat([table[:0], *(some for some in rows if len(some))], ignore_index=True)
 
 
+def lacking(run: profiles.Run, table: pandas.DataFrame) -> list[str]:
+    """Which networks that are asked for today a table of `measure` has not, in words."""
+    asked = wanted(run.settings["measuring"]) if NOTEBOOK in run.plan.notebooks else []
+    odd = [network for network in asked if _rows_of(table, network).empty]
+    said = [f"shrunk by {network.criterion} by {in_words(*network[:2])} and {network.training}" for network in odd[:1]]
+    return [f"{len(odd)} networks that are asked for are not there, such as one {words}" for words in said]
+
+
 def retrained(table: pandas.DataFrame) -> bool:
     """Whether `differing` trains a network of this table of `asked_for` again."""
     return bool(len(table)) and bool((table["training"] != FRESH).any())

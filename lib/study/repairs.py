@@ -37,17 +37,22 @@ def measure(
     Returns the columns of `measurements.curves_by`, and repaired_on (images). No row where the profile has no
         65-repair, or the network no BatchNorm.
     """
-    model, settings = loading.model(run, device), run.settings["measuring"]
-    cells = ablations.cells(NOTEBOOK, settings, sampling.labels_of(run)) if NOTEBOOK in run.plan.notebooks else []
-    if not cells or not repair.norms_of(model):
+    cells = [cell for cell in wanted(run, scores, device) if only is None or cell in only]
+    if not cells:
         return pandas.DataFrame(columns=_COLUMNS)
-    orders = scores.loc[scores["sample"] == ceilings.SAMPLE, list(Cell._fields)].drop_duplicates()
-    cells += [Cell(*cell) for cell in orders.itertuples(index=False, name=None) if cell[0] in ceilings.ORACLES]
-    cells = cells if only is None else [cell for cell in cells if cell in only]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
-    images = data.for_repair(run)
+    images, model = data.for_repair(run), loading.model(run, device)
     found = measurements.curves_anew(run, data, model, scores, cells, keep, "repaired", repair_on=images)
     return found.assign(repaired_on=len(images))
+
+
+def wanted(run: profiles.Run, scores: pandas.DataFrame, device: torch.device | str) -> list[Cell]:
+    """The cells that `measure` evaluates, whose arguments these are."""
+    if NOTEBOOK not in run.plan.notebooks or not repair.norms_of(loading.model(run, device)):
+        return []
+    orders = scores.loc[scores["sample"] == ceilings.SAMPLE, list(Cell._fields)].drop_duplicates()
+    orders = [Cell(*cell) for cell in orders.itertuples(index=False, name=None) if cell[0] in ceilings.ORACLES]
+    return ablations.cells(NOTEBOOK, run.settings["measuring"], sampling.labels_of(run)) + orders
 
 
 def read(plan: profiles.Profile) -> pandas.DataFrame:

@@ -36,15 +36,21 @@ def measure(
 
     Returns the columns of `measurements.curves_by`; no row where the profile has no 15-replication.
     """
-    if NOTEBOOK not in run.plan.notebooks:
+    cells = [cell for cell in wanted(run) if only is None or cell in only]
+    if not cells:
         return pandas.DataFrame(columns=_COLUMNS)
-    asked = ablations.cells(NOTEBOOK, run.settings["measuring"], sampling.labels_of(run))
-    most = max(cell.examples for cell in asked)
-    cells = [cell for cell in asked if cell.criterion in CRITERIA and cell.examples in (0, most) and not cell.draw]
-    cells = cells if only is None else [cell for cell in cells if cell in only]
     data, keep = sampling.Data.of(run, device), parts.table if parts else lambda name, make: make()
     model = loading.model(run, device)
     return measurements.curves_anew(run, data, model, scores, cells, keep, "silenced", in_front=True)
+
+
+def wanted(run: profiles.Run) -> list[Cell]:
+    """The cells that `measure` evaluates."""
+    if NOTEBOOK not in run.plan.notebooks:
+        return []
+    asked = ablations.cells(NOTEBOOK, run.settings["measuring"], sampling.labels_of(run))
+    most = max(cell.examples for cell in asked)
+    return [cell for cell in asked if cell.criterion in CRITERIA and cell.examples in (0, most) and not cell.draw]
 
 
 def read(plan: profiles.Profile) -> pandas.DataFrame:

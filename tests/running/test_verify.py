@@ -70,7 +70,44 @@ def test_a_curve_with_repair_whose_ranking_nobody_knows_is_named(published, caps
     table = pandas.read_parquet(path)
     table.assign(draw=7).to_parquet(path)
     status, lines, _ = verified(published, capsys)
-    assert status == 1 and sum("DIFFERS (nobody asks for it, or it has no scores)" in line for line in lines) == 5
+    count = len(table[["criterion", "examples", "draw", "sample"]].assign(draw=7).drop_duplicates())
+    assert status == 1 and lines[-1] == "2 do not agree"
+    assert any(f"  {count} curves with repair that nobody asks for, such as " in line for line in lines)
+    assert any(" curves with repair that are asked for are not there, such as " in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "said"),
+    [
+        ("repaired", "criterion", "l2", " curves with repair that are asked for are not there, such as "),
+        ("silenced", "criterion", None, " curves silenced in front of BatchNorm that are asked for are not there"),
+        ("finetuning", "training", "distilled", " networks that are asked for are not there, such as one shrunk by "),
+        ("oracle", "unit", 3, "  oracle: it is of 1 units, and the network has "),
+    ],
+)
+def test_what_a_table_lacks_is_named(published, capsys, name, column, value, said):
+    path = published / f"smoke/digits-resnet8/seed-0/{name}.parquet"
+    table = pandas.read_parquet(path)
+    table[table[column] == value].to_parquet(path)  # what is left of it
+    status, lines, _ = verified(published, capsys, "--cells", "1")
+    assert status == 1 and lines[-1] == "1 do not agree" and sum(said in line for line in lines) == 1
+
+
+def test_so_are_curves_and_scores_that_both_are_gone(published, capsys):
+    for name in ("curves", "scores"):
+        path = published / f"smoke/digits-resnet8/seed-0/{name}.parquet"
+        table = pandas.read_parquet(path)
+        table[~table["criterion"].isin(["sq:norm", "greedy"])].to_parquet(path)
+    status, lines, _ = verified(published, capsys, "--cells", "1")
+    assert status == 1 and any(" curves that are asked for are not there, such as greedy on " in line for line in lines)
+
+
+def test_with_how_many_images_a_curve_was_repaired_counts(published, capsys):
+    path = published / "smoke/digits-resnet8/seed-0/repaired.parquet"
+    table = pandas.read_parquet(path)
+    table.assign(repaired_on=7).to_parquet(path)
+    status, lines, _ = verified(published, capsys)
+    assert status == 1 and sum("DIFFERS (repaired_on was 7, is " in line for line in lines) == 5
 
 
 def test_what_is_not_published_is_said(published, capsys):

@@ -69,10 +69,11 @@ def test_scores_may_differ_by_a_share_of_the_largest(run, tables, share, agrees)
     assert (found == "") == agrees and (agrees or "scores differ by 1e-02 of the largest" in found)
 
 
-def test_low_scores_must_have_the_same_order(run, tables):
+def test_low_scores_must_have_the_same_order(run, tables, monkeypatch):
     curves, scores = tables
     mine = scores["criterion"] == "sq:rand:norm"
     low = mine & (scores["score"] < scores.loc[mine, "score"].quantile(0.3))
+    monkeypatch.setattr(verification, "SCORE", 1e9)  # whatever their sizes
     noise = numpy.random.default_rng(0).uniform(0, 2, len(scores)) * scores.loc[low, "score"].max()
     found = differing(run, curves, scores.assign(score=scores["score"].where(~low, noise)))["sq:rand:norm"]
     assert "scores have a rank correlation of 0.9" in found and "of the largest" not in found
@@ -81,6 +82,7 @@ def test_low_scores_must_have_the_same_order(run, tables):
 def test_a_curve_is_that_of_what_is_scored_now(run, tables, monkeypatch):
     curves, scores = tables
     monkeypatch.setattr(verification, "SCORES", 10.0)  # of the largest: no score differs by as much
+    monkeypatch.setattr(verification, "SCORE", 10.0)  # nor by as much of itself
     monkeypatch.setattr(verification, "ORDER", 3.0)
     mine = scores["criterion"] == "sq:rand:norm"
     turned = scores.assign(score=scores["score"].where(~mine, -scores["score"]))  # whose curve would be another
@@ -115,13 +117,56 @@ def test_a_curve_whose_scores_leave_open_which_units_go_does_not_agree(run, tabl
         assert verification._compared(points, points, counts, own)[1] == ["its scores tie wherever units go"]
 
 
-def test_cells_that_one_of_the_tables_lacks_are_named(run, tables):
+def test_cells_that_one_of_the_tables_lacks_are_named(run, tables, monkeypatch):
     curves, scores = tables
-    assert verification.lacking(curves, scores) == []
-    (said,) = verification.lacking(curves, scores[scores["criterion"] != "sq"])
+    monkeypatch.setattr(verification.ablations, "wanted", lambda run: CELLS)
+    monkeypatch.setattr(verification.ceilings, "wanted", lambda run, count: [])
+    mine = cells_table([CELLS[0]])
+    ways = [("by hand", None, mine, {CELLS[0]})]
+    monkeypatch.setattr(verification, "_ways", lambda run, scores, device: ways)
+    assert verification.lacking(run, curves, scores, "cpu") == []
+    (said,) = verification.lacking(run, curves, scores[scores["criterion"] != "sq"], "cpu")
     assert said == "1 curves without scores, such as sq on 40 images, draw 0 (long-tailed)"
-    (said,) = verification.lacking(curves[curves["criterion"] == "sq"], scores)
-    assert said.startswith(f"{len(CELLS) - 1} scores without curves, such as ")
+    first, second = verification.lacking(run, curves[curves["criterion"] == "sq"], scores, "cpu")
+    assert first.startswith(f"{len(CELLS) - 1} scores without curves, such as ")
+    assert second.startswith(f"{len(CELLS) - 1} curves that are asked for are not there, such as ")
+    ways[0] = ("by hand", None, mine[:0], {CELLS[0]})
+    (said,) = verification.lacking(run, curves, scores, "cpu")
+    assert said == "1 curves by hand that are asked for are not there, such as l2 on 0 images, draw 0 (random)"
+    ways[0] = ("by hand", None, mine, set())
+    (said,) = verification.lacking(run, curves, scores, "cpu")
+    assert said == "1 curves by hand that nobody asks for, such as l2 on 0 images, draw 0 (random)"
+
+
+def heavy_tailed(count):
+    return pandas.Series(numpy.random.default_rng(0).pareto(1, count) + 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "which", "said"),
+    [
+        (1.2, slice(500), "scores of 494 of 2000 units differ by more than 0.001 of themselves"),
+        (1.002, slice(0, 2000, 90), "scores of 23 of 2000 units differ by more than 0.001 of themselves"),
+        (1.002, slice(0, 2000, 101), ""),  # 20 of 2,000, in layers of 20 units at most one
+        (1.002, slice(40, 42), "scores of 2 of 20 units of layer 3 differ by more than 0.001"),
+        (1.0005, slice(None), ""),
+    ],
+)
+def test_few_units_may_differ_by_more_than_a_share_of_their_own_scores(times, which, said):
+    before = heavy_tailed(2000)
+    now = before.copy()
+    now.iloc[which] *= times
+    now[before > 60] = before[before > 60]  # SCORES would tell of these
+    layers = numpy.arange(2000) // 20
+    found = verification._scored(before, now, layers)
+    assert found == ([said] if said else [])
+
+
+def test_scores_of_which_one_side_alone_has_no_order_differ():
+    layers, flat = numpy.zeros(4, int), pandas.Series([1.0] * 4)
+    assert verification._scored(flat, flat, layers) == []
+    (said,) = verification._scored(flat + [0, 0, 0, 0.005], flat, layers)
+    assert said == "scores are all the same, before or now alone"
 
 
 def cells_table(cells):
