@@ -106,7 +106,7 @@ class Reference:
     def _of(self, name: str, norm: _BatchNorm, kept: Tensor | None) -> list[Tensor]:
         """What the whole network's BatchNorm of that name found in the channels that this one still has."""
         if name not in self._found:
-            raise ValueError(f"{name or 'the network'} is a BatchNorm that the whole network has not: nothing to compare")
+            raise ValueError(f"{name or 'the network'} is a BatchNorm that the whole network has not")
         found = [part.to(norm.running_mean.device) for part in self._found[name]]
         channels = len(found[0])
         if kept is not None:
@@ -114,7 +114,8 @@ class Reference:
                 raise ValueError(f"{name}: channels up to {int(kept.max())} of {channels} cannot be kept")
             found = [part[kept.to(part.device)] for part in found]
         if len(found[0]) != norm.num_features:
-            raise ValueError(f"{name}: it has {norm.num_features} channels, and {len(found[0])} of {channels} were kept")
+            has = norm.num_features
+            raise ValueError(f"{name}: it has {has} channels, and {len(found[0])} of {channels} were kept")
         return found
 
 

@@ -165,7 +165,7 @@ def test_few_units_may_differ_by_more_than_a_share_of_their_own_scores(times, wh
 def test_scores_of_which_one_side_alone_has_no_order_differ():
     layers, flat = numpy.zeros(4, int), pandas.Series([1.0] * 4)
     assert verification._scored(flat, flat, layers) == []
-    (said,) = verification._scored(flat + [0, 0, 0, 0.005], flat, layers)
+    (said,) = verification._scored(flat + numpy.array([0, 0, 0, 0.005]), flat, layers)
     assert said == "scores are all the same, before or now alone"
 
 
