@@ -47,6 +47,7 @@ def words(folder, model, tmp_path):
     given = {"classes": 10, "pixels": 16, "batch": 50, "shard": 128, "workers": 0, "seed": 7, "device": "cpu"}
     given |= {"weights": tmp_path / "weights.safetensors", "output": tmp_path / "out/scores.parquet"}
     options = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    options += ["--mean", "0.485", "0.456", "0.406", "--std", "0.229", "0.224", "0.225"]
     return ["resnet8", str(folder), *options, "--labels", "--criteria", *NAMES]
 
 
@@ -421,7 +422,7 @@ def test_heads_for_training_alone_are_left_out(words, tmp_path):
 def test_networks_of_other_sizes_than_imagenets_are_told_theirs(words, capsys):
     place = words.index("--pixels")
     assert score.main(words[:place] + words[place + 2 :]) == 1
-    said = "--pixels is missing: give the size of the images that resnet8 was trained on, such as --pixels 32, and"
+    said = "--pixels missing: say how the images that resnet8 was trained on were made: their size, and"
     assert said in capsys.readouterr().err
 
 

@@ -31,8 +31,8 @@ _RESNET += " --mean 0.507 0.487 0.441 --std 0.267 0.256 0.276 --budget 0.5 --tak
 _RESNET += " --weights results/published/cifar/cifar100-resnet20/seed-0/checkpoint.safetensors"
 TRIALS = {
     "efficientnet-lite0": f"{_LITE} --distil --minutes 10",
-    "resnet20": f"{_RESNET} --distil --minutes 5",
-    "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --minutes 5",
+    "resnet20": f"{_RESNET} --distil --epochs 10",
+    "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --epochs 10",
 }
 
 

@@ -16,15 +16,15 @@ SIZE = 224  # of torchvision's networks
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The options --pixels, --stretch, --mean and --std."""
-    size = f"{SIZE} for networks of torchvision's, of public weights theirs"
+    usual = "for networks of torchvision's as for ImageNet, for public weights theirs"
     parser.add_argument("--pixels", type=int, metavar="P",
                         help="sides of the images: the shorter is scaled to 8/7 of it, then the centre cut out, unless "
-                        f"an image has this size ({size})")  # fmt: skip
+                        f"an image has this size ({usual})")  # fmt: skip
     parser.add_argument("--stretch", action="store_true",
                         help="images to P x P whatever their shape, instead, as public weights want it")  # fmt: skip
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
-    parser.add_argument("--mean", **triple, help="of the channels (those of ImageNet, of public weights theirs)")
-    parser.add_argument("--std", **triple, help="of the channels (likewise)")
+    parser.add_argument("--mean", **triple, help=f"that channels had subtracted ({usual})")
+    parser.add_argument("--std", **triple, help="that they were then divided by (likewise)")
 
 
 def fill(asked: argparse.Namespace) -> None:
@@ -32,24 +32,34 @@ def fill(asked: argparse.Namespace) -> None:
 
     Raises ValueError where it cannot be known, and for a size that is none.
     """
-    said = (asked.pixels, asked.mean, asked.std)
-    if asked.network.startswith("timm:") and None in said:
-        name = asked.network.removeprefix("timm:")
-        raise ValueError(f"--pixels, --mean and --std are missing: networks of timm's differ in them, and"
-                         f" timm.get_pretrained_cfg({name!r}) tells")  # fmt: skip
-    known = public.Preparation(*folders.IMAGENET)
+    known = _known(asked)
+    for name in ("pixels", "mean", "std"):
+        if getattr(asked, name) is None:
+            setattr(asked, name, getattr(known, name, None))
+    if missing := [f"--{name}" for name in ("pixels", "mean", "std") if getattr(asked, name) is None]:
+        raise ValueError(f"{' '.join(missing)} missing: {_remedy(asked.network)}")
+    if asked.pixels < 1:
+        raise ValueError(f"--pixels {asked.pixels} must be 1 or more")
+
+
+def _known(asked: argparse.Namespace) -> public.Preparation | None:
+    """How the network's images are prepared, where its name tells; for public weights these are stretched."""
     if asked.network in public.PUBLIC:
         known = public.PUBLIC[asked.network].preparation
         asked.stretch = asked.stretch or (asked.pixels in (None, known.pixels) and known.pixels is not None)
-    asked.mean, asked.std = asked.mean or known.mean, asked.std or known.std
-    asked.pixels = known.pixels if asked.pixels is None else asked.pixels
-    if asked.pixels is None:
-        if asked.network in networks.NETWORKS:
-            raise ValueError(f"--pixels is missing: give the size of the images that {asked.network} was trained on,"
-                             " such as --pixels 32, and their --mean and --std")  # fmt: skip
-        asked.pixels = SIZE
-    if asked.pixels < 1:
-        raise ValueError(f"--pixels {asked.pixels} must be 1 or more")
+        return known
+    if asked.network in networks.NETWORKS or ":" in asked.network:
+        return None  # whatever it was trained on: other moments would give other answers, and nothing would tell
+    return public.Preparation(*folders.IMAGENET, SIZE)
+
+
+def _remedy(network: str) -> str:
+    if network.startswith("timm:"):
+        return f"timm.get_pretrained_cfg({network.removeprefix('timm:')!r}) tells what they are"
+    mean, std = (" ".join(map(str, moment)) for moment in folders.IMAGENET)
+    return (f"say how the images that {shown(network)} was trained on were made: their size, and what was subtracted"
+            f" from their channels, from 0 to 1, and what these were divided by (with ImageNet's moments: --pixels"
+            f" {SIZE} --mean {mean} --std {std})")  # fmt: skip
 
 
 def stream(asked: argparse.Namespace, folder: Path, **more: object) -> Stream:

@@ -40,7 +40,7 @@ OUT = Path("results/pruned")
 PAGE = "report.html"
 _EXAMPLES = """examples:
   python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --minutes 10
-  python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --steps 3 --keep stem --multiple-of 8
+  python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --mean .5 .5 .5 --std .25 .25 .25 --steps 3
 
 The two lines that bring the network back, which the page has for yours:
   from lib import slim_files

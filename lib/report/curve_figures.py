@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.report import style
+from lib.study import statistics
 
 
 def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: pandas.DataFrame | None = None) -> Figure:
@@ -102,20 +103,25 @@ _MOST_STAMPS = 4  # of one network each; where there are more, one each is of a 
 
 def opening(table: pandas.DataFrame) -> Figure:
     """The curves of `PLAIN`, of `mean_curves.along` with the column panel, two beside each other: of one network on the
-    fewest images and on all, of several on all; lines are means over trained networks, bands their 95 % intervals."""
+    fewest images and on all, of several on all; see `CAPTION`. The band of a few networks would cover the others."""
     table = table[table["criterion"].isin(PLAIN)]
     stamps = _stamps(table)
     figure, grid = _grid(len(stamps))
     looks = list(zip(PLAIN, style.colours(list(PLAIN)), style.MARKERS, strict=False))
     for axes, (title, here) in zip(grid.flat, stamps.items(), strict=False):
+        banded = not statistics.too_few(int(here["blocks"].min()))
         for criterion, colour, marker in looks:
             line = here[here["criterion"] == criterion].groupby("gone", as_index=False)[_HEIGHTS].mean()
-            _with_band(axes, line, f"{PLAIN[criterion]} ({criterion})", color=colour, marker=marker)
+            _line(axes, line, f"{PLAIN[criterion]} ({criterion})", banded=banded, color=colour, marker=marker)
         _finish(axes, title, here["accuracy"].max())
     _legend(figure, grid)
     return figure
 
 
+CAPTION = (  # of `opening`
+    "Test accuracy as units are switched off, the least important first; lines are means over trained networks, bands, "
+    "where there are six or more, their 95 % intervals."
+)
 _HEIGHTS = ["accuracy", "low", "high"]
 
 
@@ -135,9 +141,11 @@ def _stamps(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
     return {key if several else ", ".join(key[1:]): here for key, here in groups}
 
 
-def _with_band(axes: Axes, line: pandas.DataFrame, label: str, **look: object) -> None:
+def _line(axes: Axes, line: pandas.DataFrame, label: str, *, banded: bool = True, **look: object) -> None:
     """A line with a marker every tenth percent, and its band, which is cut off above the accuracy with nothing off."""
     axes.plot(line["gone"], 100 * line["accuracy"], label=label, markevery=4, markersize=5, **look)
+    if not banded:
+        return
     low, high = (100 * line[end].clip(0, line["accuracy"].max()) for end in ("low", "high"))
     axes.fill_between(line["gone"], low, high, color=look["color"], alpha=0.13, linewidth=0)
 
@@ -150,7 +158,7 @@ def intervals(table: pandas.DataFrame, criteria: Sequence[str], *, xlabel: str) 
     figure, grid = _grid(len(groups))
     for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):
         for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS, strict=False):
-            _with_band(axes, here[here["criterion"] == criterion], criterion, color=colour, marker=marker)
+            _line(axes, here[here["criterion"] == criterion], criterion, color=colour, marker=marker)
         _finish(axes, f"{panel}, {examples:,} examples", here["accuracy"].max())
         axes.set_xlabel(xlabel)
     _legend(figure, grid)

@@ -51,16 +51,13 @@ def _opening(plans: Sequence[profiles.Profile]) -> str:
     folder = Path(plans[0].folder)
     report = folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md"
     verdicts = claims.judged(opening.blocks(plans))
-    parts = [opening.answer(plans, verdicts), f"![{CAPTION}]({PICTURE.as_posix()})"]
+    parts = [opening.answer(plans, verdicts), f"![{curve_figures.CAPTION}]({PICTURE.as_posix()})"]
     parts += [opening.table(verdicts, report.as_posix()), f"{opening.note(verdicts)} {_sources(plans)}"]
     return "\n\n".join(parts)
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:
     return opening.speed(panels.table(plans, "80-cost-costs"))
-
-
-CAPTION = "Test accuracy as units are switched off, the least important first; bands are 95 % intervals over networks."
 
 
 def _sources(plans: Sequence[profiles.Profile]) -> str:

@@ -39,15 +39,20 @@ def test_what_is_said_stays():
 
 
 def test_what_networks_of_timm_want_must_be_said():
-    with pytest.raises(ValueError, match=r"^--pixels, --mean and --std are missing: networks of timm's differ in them"):
+    with pytest.raises(ValueError, match=r"^--std missing: timm.get_pretrained_cfg\('vit_tiny'\) tells"):
         filled("timm:vit_tiny", "--pixels", "224", "--mean", "0", "0", "0")
     said = filled("timm:vit_tiny", "--pixels", "224", "--mean", "0", "0", "0", "--std", "1", "1", "1")
     assert (said.pixels, said.stretch) == (224, False)
 
 
 def test_a_size_that_cannot_be_known_and_one_that_is_none_are_refused():
-    with pytest.raises(ValueError, match=r"^--pixels is missing: give the size of the images that resnet8 was trained"):
+    said = r" missing: say how the images that {} was trained on were made: .*--std 0.229 0.224 0.225"
+    with pytest.raises(ValueError, match=r"^--pixels --mean --std" + said.format("resnet8")):
         filled("resnet8")
+    with pytest.raises(ValueError, match=r"^--pixels" + said.format("resnet20a")):  # whose moments are known
+        filled("resnet20a")
+    with pytest.raises(ValueError, match=r"^--mean --std" + said.format("mine.py:build")):
+        filled("mine.py:build", "--pixels", "96")
     with pytest.raises(ValueError, match=r"^--pixels 0 must be 1 or more$"):
         filled("resnet18", "--pixels", "0")
 

@@ -43,7 +43,7 @@ def words(digits, tmp_path):
     saving.save(networks.build("resnet8", 10, seed=1), tmp_path / "weights.safetensors", {})
     given = {"weights": tmp_path / "weights.safetensors", "out": tmp_path / "out", "classes": 10, "pixels": 16}
     return ["resnet8", str(digits[0]), *(str(word) for name, value in given.items() for word in (f"--{name}", value)),
-            "--device", "cpu"]  # fmt: skip
+            "--mean", "0.5", "0.5", "0.5", "--std", "0.2", "0.2", "0.2", "--device", "cpu"]  # fmt: skip
 
 
 def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digits, tmp_path, capsys):

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.usefixtures("closed_figures")
 
 def lines(**more):
     table = pandas.DataFrame({"gone": [0.0, 5, 10], "accuracy": [0.9, 0.7, 0.5], "low": [0.8, 0.4, -0.2], "high": 0.95})
-    return table.assign(**{"dataset": "digits", "network": "vgg8", "examples": 10, "criterion": "sq"} | more)
+    return table.assign(
+        **{"dataset": "digits", "network": "vgg8", "examples": 10, "criterion": "sq", "blocks": 3} | more
+    )
 
 
 def test_curves_are_in_percent_and_their_intervals_stay_between_nothing_and_everything():
@@ -78,5 +80,8 @@ def test_the_opening_has_few_images_and_all_beside_each_other_or_network_beside_
     both = opened(lines(examples=2), lines(examples=10), lines(network="resnet8", accuracy=0.3))
     assert [axes.get_title() for axes in both.axes] == ["digits, vgg8", "digits, resnet8"]
     assert [axes.get_ylim() for axes in both.axes] == [(0, 100), (0, 40)]
+    assert [len(axes.collections) for axes in both.axes] == [0, 0]  # a band of few networks says nothing
+    several = pandas.concat([lines(examples=2), lines(examples=1000)])
+    assert [len(axes.collections) for axes in opened(several.assign(blocks=6)).axes] == [5, 5]
     many = opened(*(lines(network=name) for name in "abcde"))
     assert [axes.get_title() for axes in many.axes] == ["p"]
