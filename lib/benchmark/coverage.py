@@ -251,10 +251,11 @@ def _names(library: str) -> list[str]:
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
     about = versions(PACKAGES) | {"code": _code()}
-    table = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
+    kinds = dict.fromkeys(about, str)  # digits that look like a number are none
+    table = pandas.read_csv(path, dtype=kinds) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]
-        if len(here) and all(str(here.iloc[0][key]) == value for key, value in about.items()):
+        if len(here) and all(here.iloc[0][key] == value for key, value in about.items()):
             continue
         row = _in_a_process(name) | about
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]

@@ -37,7 +37,9 @@ def test_what_is_shown_counts_networks_and_wrong_answers():
     assert said == f"{expected} Shrunk networks that answer otherwise than masked ones: 2."
 
 
-def test_what_fails_is_a_row_and_what_is_there_is_not_tried_again(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("digest", ["ab12", "12e4", "0012"])
+def test_what_fails_is_a_row_and_what_is_there_is_not_tried_again(tmp_path, monkeypatch, capsys, digest):
+    monkeypatch.setattr(coverage, "_code", lambda: digest)
     assert coverage.main(["--only", "resnet7", "--folder", str(tmp_path)]) == 0
     table = pandas.read_csv(tmp_path / "coverage.csv")
     assert "unknown network 'resnet7'" in table["scored"][0] and table["torch"][0] != "none"
