@@ -41,6 +41,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "greedy": "of the way to greedy (%)",
     "furthest": "of the way to the furthest of them (%)",
     "repaired_on": "repaired on (images)",
+    "device": "measured on",
     "accuracy_macs_25pct": "accuracy, 25 % of multiply-adds gone (%)",
     "accuracy_parameters_25pct": "accuracy, 25 % of parameters gone (%)",
     "spearman": "rank correlation (Spearman)",

@@ -51,14 +51,18 @@ def _as_measured(run: profiles.Run) -> profiles.Run:
 def _verify_run(run: profiles.Run, cells: int | None) -> int:
     import torch  # these take seconds
 
-    from lib.study import devices, finetuning, verification
+    from lib.study import consistency, devices, finetuning, verification
     from lib.study.columns import read_own
 
     torch.set_num_threads(run.threads)
     device, count = devices.pick(run.device), cells or verification.CELLS
     record, odd = reuse.read_record(run.folder, reuse.MEASURE), 0
     print(f"{run.label}, measured by code of digest {record['code'][:7]}:", flush=True)
-    curves, scores, units = (read_own(run, path) for path in (run.curves, run.scores, run.oracle))
+    names = ("curves", "scores", "oracle", "finetuning", "repaired", "silenced")
+    tables = {name: read_own(run, getattr(run, name)) for name in names}
+    strange = consistency.odd(run, tables, verification.layers_of(run, device))
+    print(*(f"  {line}" for line in strange), sep="\n", end="\n" * bool(strange), flush=True)
+    curves, scores = verification.asked_for(run, tables["curves"], tables["scores"])
     for row in verification.cells(run, curves, scores, device, count):
         odd += bool(row["differs"])
         print(_line(row, "scored again" if row["rescored"] else "its curve alone"), flush=True)
@@ -67,20 +71,20 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     rest = f" (not {', '.join(slow)}: that would take long)" if slow else ""
     print(f"  {which} criteria scored again{rest}: {f'{len(differing)} differ' if differing else 'agree'}", flush=True)
     print(*(f"  {line}" for line in differing), sep="\n", end="\n" * bool(differing), flush=True)
-    lacking = verification.lacking(run, curves, scores, device)
+    lacking = verification.lacking(run, tables["curves"], tables["scores"], device)
     print(*(f"  {line}" for line in lacking), sep="\n", end="\n" * bool(lacking), flush=True)
-    others = verification.units(run, units, device, count)
-    print(f"  oracle: {'; '.join(others) or f'{count} units agree'}", flush=True)
+    others = verification.units(run, tables["oracle"], device, count)
+    print(f"  oracle: {'; '.join(others) or 'a sample of units from every layer agrees'}", flush=True)
     for row in verification.otherwise(run, scores, device, count):
         odd += bool(row["differs"])
         print(_line(row, row["way"]), flush=True)
-    tuned = finetuning.asked_for(run, read_own(run, run.finetuning))
+    tuned = finetuning.asked_for(run, tables["finetuning"])
     apart = finetuning.differing(run, tuned, device) if len(tuned) else []
     apart += finetuning.lacking(run, tuned)
     trained = ", one of them trained again" if finetuning.retrained(tuned) else ""
     networks = f"{len(tuned[[*finetuning.Network._fields]].drop_duplicates())} networks{trained}, agree"
     print(f"  fine-tuning: {'; '.join(apart) or (networks if len(tuned) else 'none is asked for')}", flush=True)
-    return odd + len(differing) + len(lacking) + len(others) + len(apart)
+    return odd + len(strange) + len(differing) + len(lacking) + len(others) + len(apart)
 
 
 def _line(row: Mapping[str, object], how: str) -> str:

@@ -14,7 +14,7 @@ import numpy
 import pandas
 import torch
 
-from lib.study import finetuning, measurements, profiles, reuse, verification
+from lib.study import consistency, finetuning, measurements, profiles, reuse, verification
 from lib.study.columns import Cell, read_own
 
 
@@ -88,10 +88,13 @@ def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.
     record = reuse.read_record(at, reuse.MEASURE)
     tables = [read_own(run, at / path.name) for path in (run.curves, run.scores, run.oracle, run.finetuning)]
     curves, scores = _asked_for(wanted, *tables[:2])
+    tuned = finetuning.asked_for(run, tables[3]) if _same_recipe(run, record) else tables[3][:0]
+    whole = {"curves": curves, "scores": scores, "oracle": tables[2], "finetuning": tuned}
+    if strange := consistency.odd(run, whole, verification.layers_of(run, device)):
+        raise ValueError(f"tables in {at} are not what they should be: {'; '.join(strange)}")
     rows = list(verification.cells(run, curves, scores, device))
     criteria, slow, odd = verification.criteria(run, curves, scores, device)
     odd += [row["differs"] for row in rows if row["differs"]] + verification.units(run, tables[2], device)
-    tuned = finetuning.asked_for(run, tables[3]) if _same_recipe(run, record) else tables[3][:0]
     odd += finetuning.differing(run, tuned, device) if len(tuned) else []
     if odd:
         raise ValueError(f"{at / run.curves.name} does not come out again: {'; '.join(odd)}")

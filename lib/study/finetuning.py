@@ -58,6 +58,9 @@ class Network(NamedTuple):
     criterion: str
     training: str = TUNED
 
+    def in_words(self) -> str:
+        return f"shrunk by {self.criterion} by {in_words(self.of, self.budget)} and {self.training}"
+
 
 def wanted(settings: Mapping[str, object]) -> list[Network]:
     """The networks that a profile's measuring settings ask for; those of a budget together."""
@@ -104,30 +107,37 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
     """What does not agree, in words, of the networks in a table of `measure` that are asked for today.
 
     Shrunk again, all must have the same size, and before training the same accuracy up to `verification.IMAGES`. One
-    that is not trained `FRESH`, drawn by `verification.seed`, is trained again, and must have the same accuracy after.
+    that is not trained `FRESH`, drawn by `verification.seed`, is trained again, and must have the same accuracy after
+    every epoch.
     """
     model, sets = loading.model(run, device), _sets(run, device)
     test_images, odd, there = datasets.normalise(sets[1].images, *sets[2]).to(device), [], []
+    whole, images = training.evaluate(model, test_images, sets[1].labels), len(sets[1])
     for network, slimming in _planned(run, model, sets, device):
         if (rows := _rows_of(table, network)).empty:
             continue
         small = _shrunk(run, device, model, sets, slimming, network)
-        accuracy = training.evaluate(small, test_images, sets[1].labels)
-        now = {"parameters": slimming.after["parameters"], "multiply_adds": slimming.after["macs"]}
+        now = {"accuracy": training.evaluate(small, test_images, sets[1].labels), "accuracy_unpruned": whole}
+        now |= {"reached": slimming.reached}
+        now |= {"parameters": slimming.after["parameters"], "multiply_adds": slimming.after["macs"]}
         was = rows.sort_values("epoch").iloc[0]
-        off = abs(was["accuracy"] - accuracy) * len(sets[1])
-        same = round(off) <= verification.IMAGES and all(was[name] == value for name, value in now.items())
-        what = f"shrunk by {network.criterion} by {in_words(*network[:2])}, to be {network.training}"
-        odd += [] if same else [f"{what}: accuracy was {was['accuracy']:.4f}, is {accuracy:.4f}"]
+        for name, value in now.items():
+            least = verification.IMAGES / images if name.startswith("accuracy") else verification.SHARES
+            if not abs(was[name] - value) <= 1.0001 * least:
+                odd.append(f"{network.in_words()}: {name} was {was[name]:.4f}, is {value:.4f}")
         there += [(network, slimming, rows)] if network.training != FRESH else []
     if odd or not there:
         return odd
     network, slimming, rows = there[verification.seed(run) % len(there)]
     again = _tune(run, device, model, sets, slimming, network)
-    was, now = (table.sort_values("epoch")["accuracy"].iloc[-1] for table in (rows, again))
-    same = round(abs(was - now) * len(sets[1])) <= verification.IMAGES
-    what = f"shrunk by {network.criterion} by {in_words(*network[:2])} and {network.training}"
-    return [] if same else [f"{what}: accuracy was {was:.4f}, is {now:.4f}"]
+    was, now = (table.sort_values("epoch")["accuracy"].to_numpy() for table in (rows, again))
+    if len(was) != len(now):
+        return [f"{network.in_words()}: it was trained for {len(was) - 1} epochs, and is for {len(now) - 1}"]
+    off = numpy.abs(was - now) * images
+    if (off.round() <= verification.IMAGES).all():
+        return []
+    epoch = int(off.argmax())
+    return [f"{network.in_words()}: accuracy after epoch {epoch} was {was[epoch]:.4f}, is {now[epoch]:.4f}"]
 
 
 def asked_for(run: profiles.Run, table: pandas.DataFrame) -> pandas.DataFrame:
@@ -141,8 +151,7 @@ def lacking(run: profiles.Run, table: pandas.DataFrame) -> list[str]:
     """Which networks that are asked for today a table of `measure` has not, in words."""
     asked = wanted(run.settings["measuring"]) if NOTEBOOK in run.plan.notebooks else []
     odd = [network for network in asked if _rows_of(table, network).empty]
-    said = [f"shrunk by {network.criterion} by {in_words(*network[:2])} and {network.training}" for network in odd[:1]]
-    return [f"{len(odd)} networks that are asked for are not there, such as one {words}" for words in said]
+    return [f"{len(odd)} networks that are asked for are not there, such as one {odd[0].in_words()}"] if odd else []
 
 
 def retrained(table: pandas.DataFrame) -> bool:

@@ -48,13 +48,18 @@ def block_values(
     With `pair_by=()` numbers of examples are averaged too (after draws, each counting alike); the rows are then blocks,
     and with `.dropna()` fit `friedman` and `nemenyi`.
 
-    Raises ValueError for a column or criterion that the table lacks and for values that are not finite.
+    Raises ValueError for a column or criterion that the table lacks, for rows that are there more than once, and for
+    values that are not finite.
     """
     _require_columns(table, [*BLOCK, *pair_by, "criterion", value])
     present = set(table["criterion"])
     if missing := [name for name in criteria if name not in present]:
         raise ValueError(f"criterion {', '.join(map(repr, missing))} is not in the table; it has {sorted(present)}")
     rows = table[table["criterion"].isin(criteria)]
+    if (again := rows.duplicated()).any():
+        raise ValueError(
+            f"a row of {rows['criterion'][again].iloc[0]!r} is there more than once: draws would weigh more"
+        )
     keys = [*BLOCK, *pair_by]
     averaged = _average_within(rows, [*keys, "criterion"], value)
     return averaged.set_index([*keys, "criterion"])[value].unstack("criterion")[list(dict.fromkeys(criteria))]
@@ -211,6 +216,8 @@ def paired(
     seed: int = 0,
 ) -> dict:
     """Effect and verdict for one difference per block, shape (blocks,); `groups` (blocks,) says where each is from.
+
+    The order of blocks, which `differences` sorts, decides the last digits of what is drawn: the bootstrap, `again`.
 
     Returns `kind`, `effect` (mean), `low`, `high` (see `interval`), `p` of no difference (see `signed_rank`), `blocks`,
     `ahead` (how many of them are above 0), `smallest_p`, `signs` of the groups' means, `verdict`, `side` (where the

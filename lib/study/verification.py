@@ -1,10 +1,11 @@
 """A sample of what was measured, measured again: does today's code find the same on today's machine?
 
 Enters: a run and its tables of curves, of scores and of single units. Leaves: a row per cell drawn, with what was found
-before, what is found now and whether they agree. Which are drawn follows from today's code and the run. Nothing that
-takes long is done again: cells on many images, and the oracle's orders, have only their curves evaluated anew, from the
-scores that they have; so have curves with repair, or of units silenced elsewhere. Since an edit may change one
-criterion alone, every criterion is scored again somewhere, or named as one that was not.
+before, what is found now and whether they agree. Which are drawn follows from today's code and the run. A curve is
+evaluated anew by the scores that it was measured with, and these are compared with new ones: what rounding changes of
+scores that nearly tie may turn their order round, and with it a curve. Nothing that takes long is done again: of cells
+on many images, and the oracle's orders, only the curves are. Since an edit may change one criterion alone, every
+criterion is scored again somewhere, or named as one that was not.
 """
 
 import hashlib
@@ -31,10 +32,12 @@ ROWS_OF_MAPS = 10  # as many passes a criterion that decomposes feature maps tak
 # layer, and that far only where random gradients of 1,347 images nearly cancel in a signed sum; elsewhere within .0003.
 SCORES = 1e-2  # of the largest score, for any unit
 SCORE = 1e-2  # of a unit's own score and the median of its layer, for all but
+NOTHING = 1e-6  # of the largest score: as good as none
 ODD, ODD_OF_LAYER = 0.01, 0.05  # of all units, and of the units of any layer (a single one always may)
 ORDER = 1e-3  # by how much the rank correlation of scores may lie below 1
 GAPS = 1e-5  # of two scores that follow each other, as a share of them, below which rounding may turn them round
 IMAGES = 2  # that a point of a curve may have right or wrong in addition
+BIAS = 0.5  # images more or less, in the mean over a curve's points
 CHANGES = 1e-4  # of a change of the output, squared, or of the loss
 NO_CHANGE = 1e-6  # below which such a change is rounding
 SHARES = 1e-9  # of what is left of multiply-adds and parameters, which are counted
@@ -64,8 +67,20 @@ def draw(
     found = []
     for rescored in (True, False):
         some = [one for one, is_quick in zip(there, quick, strict=True) if is_quick == rescored]
-        found += [Drawn(*some[place], rescored) for place in generator.permutation(len(some))[:cells]]
+        mixed = [some[place] for place in generator.permutation(len(some))]
+        found += [Drawn(*one, rescored) for one in _of_every_kind(mixed)[:cells]]
     return found
+
+
+def _of_every_kind(mixed: Sequence[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
+    """The same, first one of each sample, number of examples and first or later draw, then a second of each."""
+    seen: dict[tuple, int] = {}
+    turns = []
+    for cell, _ in mixed:
+        kind = (cell.sample, cell.examples, cell.draw > 0)
+        turns.append(seen.get(kind, 0))
+        seen[kind] = turns[-1] + 1
+    return [mixed[place] for place in numpy.argsort(turns, kind="stable")]
 
 
 def seed(run: profiles.Run) -> int:
@@ -96,13 +111,13 @@ def cells(
     judged, layers = data.for_oracle(run), _layers(model, data)
     for drawn in draw(run, curves, scores, count, len(data.train.classes)):
         points, values = _of_cell(curves, drawn.cell), _of_cell(scores, drawn.cell).astype({"score": "float64"})
-        off, again = numpy.nan, values
-        if drawn.rescored:  # and the curve follows from what is scored now
+        now = measurements.evaluate(run, data, model, judged, values, [drawn.cell])
+        images, odd = _compared(points, now, _counts(run, data, drawn.cell), values["score"].to_numpy())
+        off = numpy.nan
+        if drawn.rescored:
             again = measurements.score(run, data, model, drawn.cell, drawn.used, [drawn.cell], lambda line: None)
             off = _off(values["score"].to_numpy(), again["score"].to_numpy())
-        now = measurements.evaluate(run, data, model, judged, again, [drawn.cell])
-        images, odd = _compared(points, now, _counts(run, data, drawn.cell), values["score"].to_numpy())
-        odd += _scored(values["score"], again["score"], layers) if drawn.rescored else []
+            odd += _scored(values["score"], again["score"], layers)
         row = columns_of(run) | drawn.cell._asdict() | {"used": drawn.used, "rescored": drawn.rescored}
         row |= {"before": _auc(points), "now": _auc(now), "images": images, "scores": off}
         yield row | {"differs": _apart_in_words(drawn.cell, row, odd)}
@@ -112,12 +127,14 @@ def criteria(
     run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, device: torch.device | str
 ) -> tuple[list[str], list[str], list[str]]:
     """Scores every criterion again in the cell on most images that does not take long; returns the criteria that were,
-    those that were not since each of their cells takes long, and what does not agree, in words."""
+    those that were not since each of their cells takes long (the oracle's orders follow from its table, which
+    `consistency` sees to), and what does not agree, in words."""
     data, model = sampling.Data.of(run, device), loading.model(run, device)
     there = draw(run, curves, scores, len(curves), len(data.train.classes))
     quick = [one for one in there if one.rescored]
     chosen = {one.cell.criterion: one for one in sorted(quick, key=lambda one: (one.used, one.cell))}
-    slow = {one.cell.criterion for one in there if one.cell.sample != ceilings.SAMPLE} - chosen.keys()
+    known = {*ceilings.ORACLES, *chosen}
+    slow = {one.cell.criterion for one in there} - known
     groups, layers = {}, _layers(model, data)
     for one in chosen.values():
         groups.setdefault((one.cell._replace(criterion=""), one.used), []).append(one.cell)
@@ -127,7 +144,18 @@ def criteria(
         for cell in here:
             before, now = (_of_cell(table, cell)["score"].astype(float) for table in (scores, again))
             odd += [f"{_named(cell)}: {what}" for what in _scored(before, now, layers)]
-    return sorted(chosen), sorted(slow), odd
+    return sorted(chosen), sorted(slow), odd + _rescored(run, data, model, scores, layers)
+
+
+def _rescored(run: profiles.Run, data: sampling.Data, model: nn.Module, scores: pandas.DataFrame, layers) -> list[str]:
+    """What does not agree of the one of `ceilings` that is scored in no time."""
+    odd, batches = [], data.for_oracle(run)
+    for cell in sorted(_cells_of(scores[scores["sample"] == ceilings.SAMPLE])):
+        if cell.criterion == ceilings.RESCORED:
+            again = importance.score(model, batches, [cell.criterion], seed=sampling.seed_for(cell.sample, run.seed))
+            before, now = _of_cell(scores, cell)["score"].astype(float), pandas.Series(again[cell.criterion].numpy())
+            odd += [f"{_named(cell)}: {what}" for what in _scored(before, now, layers)]
+    return odd
 
 
 def otherwise(
@@ -150,6 +178,21 @@ def otherwise(
             yield row | {"images": images, "differs": _apart_in_words(cell, row, odd)}
 
 
+def asked_for(run: profiles.Run, *tables: pandas.DataFrame) -> list[pandas.DataFrame]:
+    """The rows of these tables of cells that today's code asks for."""
+    asked = {*ablations.wanted(run)}
+    return [
+        table[[cell in asked or cell.sample == ceilings.SAMPLE for cell in measurements.cells_of(table)]]
+        for table in tables
+    ]
+
+
+def layers_of(run: profiles.Run, device: torch.device | str) -> list[str]:
+    """The name of the layer of every unit of the run's network."""
+    model, data = loading.model(run, device), sampling.Data.of(run, device)
+    return [unit.name for unit in importance.units(model, data.test_images[:1]) for _ in range(unit.size)]
+
+
 def lacking(
     run: profiles.Run, curves: pandas.DataFrame, scores: pandas.DataFrame, device: torch.device | str
 ) -> list[str]:
@@ -159,7 +202,7 @@ def lacking(
     asked = {*ablations.wanted(run), *ceilings.wanted(run, count)}
     there, ranked = _cells_of(curves), _cells_of(scores)
     odd = [("curves without scores", there - ranked), ("scores without curves", ranked - there)]
-    odd += [("curves that are asked for are not there", asked - there)]
+    odd += [("curves that are asked for are not there", asked - there), ("curves that nobody asks for", there - asked)]
     for way, _, table, asked in _ways(run, scores, device):
         odd += [(f"curves {way} that are asked for are not there", asked - _cells_of(table))]
         odd += [(f"curves {way} that nobody asks for", _cells_of(table) - asked)]
@@ -191,10 +234,12 @@ def _layers(model: nn.Module, data: sampling.Data) -> numpy.ndarray:
 def _scored(before: pandas.Series, now: pandas.Series, layers: numpy.ndarray) -> list[str]:
     """What does not agree of two columns of scores, in words. Arguments: layers: the number of every unit's layer."""
     before, now = before.reset_index(drop=True), now.reset_index(drop=True)
+    if not len(before) == len(now) == len(layers):
+        return [f"scores are of {len(before)} and of {len(now)} units, and the network has {len(layers)}"]
     off = _off(before.to_numpy(float), now.to_numpy(float))
     if not off <= SCORES:
         return [f"scores differ by {off:.0e} of the largest"]
-    usual = now.abs() + now.abs().groupby(layers).transform("median")
+    usual = now.abs() + now.abs().groupby(layers).transform("median") + NOTHING * now.abs().max()
     others = (before - now).abs() > SCORE * usual
     if others.sum() > max(1, ODD * len(others)):
         return [f"scores of {others.sum()} of {len(others)} units differ by more than {SCORE:g} of what is usual"]
@@ -212,9 +257,9 @@ def _scored(before: pandas.Series, now: pandas.Series, layers: numpy.ndarray) ->
 
 def _off(before: numpy.ndarray, now: numpy.ndarray) -> float:
     """The largest difference, as a share of the largest score."""
-    if len(before) != len(now):
+    if len(before) != len(now) or not numpy.isfinite([*before, *now]).all():
         return numpy.inf
-    return float(numpy.abs(before - now).max() / (numpy.abs(now).max() or 1.0))  # NaN where a score is
+    return float(numpy.abs(before - now).max() / (numpy.abs(now).max() or 1.0))
 
 
 def _counts(run: profiles.Run, data: sampling.Data, cell: Cell) -> dict[str, int]:
@@ -240,8 +285,10 @@ def _compared(
     if not sure[before["pruned"].between(1, len(scores) - 1)].any():
         return numpy.nan, ["its scores tie wherever units go"]
     found = [_apart(before[name], now[name])[sure] * count for name, count in counts.items()]
-    images = float(numpy.max([0.0, *pandas.concat(found).round()]))
+    images = float(numpy.max([0.0, *pandas.concat(found).abs().round()]))
     odd = [] if images <= IMAGES else [f"{images:.0f} images at a point"]
+    bias = abs(found[0].mean())
+    odd += [f"{bias:.1f} images too many or too few on average"] if not odd and bias > BIAS else []
     alike = {"emptied": (0, 0), "macs": (0, SHARES), "parameters": (0, SHARES), "joint": (CHANGES, NO_CHANGE)}
     alike |= {"repaired_on": (0, 0)}
     for name in [name for name in alike if name in now]:
@@ -254,8 +301,8 @@ def _compared(
 
 
 def _apart(before: pandas.Series, now: pandas.Series) -> pandas.Series:
-    """How far two accuracies differ; NaN where one alone is, as of a group without images."""
-    return (before - now).abs().mask(before.isna() & now.isna(), 0.0)
+    """By how much two accuracies differ; NaN where one alone is, as of a group without images."""
+    return (before - now).mask(before.isna() & now.isna(), 0.0)
 
 
 def _sure(scores: numpy.ndarray, numbers: Iterable[int]) -> numpy.ndarray:
@@ -283,12 +330,15 @@ def _named(cell: Cell) -> str:
 
 
 def units(run: profiles.Run, table: pandas.DataFrame, device: torch.device | str, count: int = CELLS) -> list[str]:
-    """What does not agree, in words, of a sample of the oracle's units: the changes of output and loss with one off."""
+    """What does not agree, in words, of a sample of the oracle's units, at least one of each layer: the changes
+    of output and loss with one off."""
     data, model = sampling.Data.of(run, device), loading.model(run, device)
-    before, total = table.set_index("unit"), len(_layers(model, data))
-    if sorted(before.index) != list(range(total)):
-        return [f"it is of {len(before)} units, and the network has {total}"]
-    chosen = numpy.random.default_rng(seed(run)).permutation(len(before))[:count]
+    before, layers = table.set_index("unit"), _layers(model, data)
+    if sorted(before.index) != list(range(len(layers))):
+        return [f"it is of {len(before)} units, and the network has {len(layers)}"]
+    mixed = numpy.random.default_rng(seed(run)).permutation(len(before))
+    first = numpy.unique(layers[mixed], return_index=True)[1]  # where one of each layer comes first
+    chosen = numpy.array(list(dict.fromkeys([*mixed[first], *mixed[:count]])))
     now = oracle.score(model, data.for_oracle(run), only=torch.from_numpy(chosen))
     odd = []
     for unit, (what, values) in product(chosen, now.items()):

@@ -7,7 +7,7 @@ import torch
 
 from lib import importance
 from lib.images import datasets, networks
-from lib.study import digests, measurements, verification
+from lib.study import digests, loading, measurements, sampling, verification
 from lib.study.columns import Cell
 
 CELLS = [Cell("l2", 0), Cell("sq:rand:norm", 40), Cell("taylorfo", 40), Cell("sq", 40, 0, "long-tailed")]
@@ -79,14 +79,37 @@ def test_low_scores_must_have_the_same_order(run, tables, monkeypatch):
     assert "scores have a rank correlation of 0.9" in found and "of the largest" not in found
 
 
-def test_a_curve_is_that_of_what_is_scored_now(run, tables, monkeypatch):
+def test_a_curve_is_that_of_the_scores_beside_it(run, tables, monkeypatch):
     curves, scores = tables
-    monkeypatch.setattr(verification, "SCORES", 10.0)  # of the largest: no score differs by as much
-    monkeypatch.setattr(verification, "SCORE", 10.0)  # nor by as much of itself
-    monkeypatch.setattr(verification, "ORDER", 3.0)
     mine = scores["criterion"] == "sq:rand:norm"
-    turned = scores.assign(score=scores["score"].where(~mine, -scores["score"]))  # whose curve would be another
-    assert differing(run, curves, turned)["sq:rand:norm"] == ""
+    monkeypatch.setattr(verification, "_scored", lambda before, now, layers: [])
+    turned = scores.assign(score=scores["score"].where(~mine, -scores["score"]))  # whose curve is another
+    assert " images at a point" in differing(run, curves, turned)["sq:rand:norm"]
+    slightly = scores["score"] * numpy.random.default_rng(0).uniform(0.995, 1.005, len(scores))
+    other = measurements.evaluate(run, *evaluating(run), scores.assign(score=slightly)[mine], [CELLS[1]])
+    assert differing(run, pandas.concat([curves[curves["criterion"] != "sq:rand:norm"], other]),
+                     scores.assign(score=slightly.where(mine, scores["score"])))["sq:rand:norm"] == ""  # fmt: skip
+
+
+def evaluating(run):
+    data = sampling.Data.of(run, "cpu")
+    return data, loading.model(run, "cpu"), data.for_oracle(run)
+
+
+def test_a_curve_that_is_off_by_an_image_nearly_everywhere_differs(run, tables):
+    curves, scores = tables
+    total = len(datasets.load("digits", "test", run.data_folder))
+    lower = curves["accuracy"] - (curves["pruned"] > 0) / total
+    found = differing(run, curves.assign(accuracy=lower), scores)
+    assert all(" images too many or too few on average" in said for said in found.values())
+
+
+def test_what_is_drawn_is_of_every_kind(run):
+    kinds = [("random", 10, 0), ("random", 10, 1), ("random", 99, 0), ("stratified", 10, 0), ("long-tailed", 10, 0)]
+    table = cells_table([Cell(name, *place[1:], place[0]) for place in kinds for name in ("sq", "abs", "l2", "fpgm")])
+    drawn = [one.cell for one in verification.draw(run, table, table, 10, classes=10)]
+    for some in (drawn[:5], drawn[5:]):
+        assert sorted((cell.sample, cell.examples, cell.draw) for cell in some) == sorted(kinds)
 
 
 @pytest.mark.parametrize("column", ["macs", "joint", "emptied", "accuracy_rare"])
@@ -167,6 +190,15 @@ def test_scores_of_which_one_side_alone_has_no_order_differ():
     assert verification._scored(flat, flat, layers) == []
     (said,) = verification._scored(flat + numpy.array([0, 0, 0, 0.005]), flat, layers)
     assert said == "scores are all the same, before or now alone"
+
+
+def test_of_layers_without_scores_rounding_is_none():
+    layers, dead = numpy.repeat([0, 1], 10), pandas.Series([*range(1, 11), *[0.0] * 10])
+    assert verification._scored(dead, dead + (layers == 1) * 1e-9, layers) == []
+    (said,) = verification._scored(dead, dead[:19], layers)
+    assert said == "scores are of 20 and of 19 units, and the network has 20"
+    (said,) = verification._scored(dead + numpy.inf, dead + numpy.inf, layers)
+    assert said == "scores differ by inf of the largest"
 
 
 def cells_table(cells):
