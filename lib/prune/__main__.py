@@ -11,6 +11,7 @@ from lib.study import surroundings
 
 if __name__ == "__main__":  # before anything else could act
     surroundings.speak_utf8()
+    surroundings.keep_freed_memory()
     surroundings.warn_in_lines()
 
 import argparse

@@ -13,6 +13,7 @@ Not a variable, and so the interpreter's own: what is installed beside it, its s
 
 from __future__ import annotations  # read by whatever python3 there is, to say that it is too old
 
+import ctypes
 import os
 import resource
 import sys
@@ -64,6 +65,13 @@ SET = {  # name -> value, why
     "IPYTHONDIR": (f"{CACHE}/ipython", "no start-up files of the user's in notebooks opened by hand"),
     "JUPYTER_PREFER_ENV_PATH": ("1", "a kernel of this interpreter, not of one that the user has named alike"),
     "CUBLAS_WORKSPACE_CONFIG": (":4096:8", "products of matrices the same every time, on CUDA"),
+    "MALLOC_MMAP_THRESHOLD_": (
+        f"{2**30}",
+        "memory that is freed stays with the process: a tenth of the time went into"
+        " giving it back to the system and getting it cleared again (Linux)",
+    ),
+    "MALLOC_TRIM_THRESHOLD_": (f"{2**31 - 1}", "likewise"),
+    "MALLOC_TOP_PAD_": (f"{2**26}", "likewise, in large pieces"),
     "PYDEVD_DISABLE_FILE_VALIDATION": ("1", "or the debugger, which nobody uses here, warns"),
     "PIP_USER": ("0", "into .venv, whatever pip.conf says"),
     "PIP_NO_BINARY": (":none:", "nothing is compiled, whatever pip.conf says"),
@@ -118,6 +126,18 @@ def speak_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != SET["PYTHONUTF8"][0]:
         os.environ["PYTHONUTF8"] = SET["PYTHONUTF8"][0]
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def keep_freed_memory() -> bool:
+    """Has this process keep the memory that it frees, as `SET` has it where make starts one; returns whether it does,
+    as it can with the allocator of Linux alone (glibc's mallopt, malloc.h)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another system's
+        return False
+    numbers = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2}
+    done = [mallopt(number, int(SET[name][0])) for name, number in numbers.items()]
+    return all(done)
 
 
 def warn_in_lines() -> None:

@@ -422,6 +422,12 @@ def test_compare_refuses(a, b, options, message):
         statistics.compare(runs([0.1, 0.2]), a, b, **options)
 
 
+def test_a_row_that_stands_twice_is_refused():
+    table = runs([0.1, 0.2])
+    with pytest.raises(ValueError, match=r"^a row of 'a' is there more than once: draws would weigh more"):
+        statistics.compare(pd.concat([table, table[:1]]), "a", "b")
+
+
 def test_missing_values_are_not_passed_over():
     table = runs([0.1, np.nan])
     with pytest.raises(ValueError, match="'auc_relative' has missing or infinite values"):

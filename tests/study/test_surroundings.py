@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -300,3 +301,26 @@ def test_warnings_are_said_in_lines_of_their_own(capsys, monkeypatch):
         warnings.simplefilter("always")
         warnings.warn("all units of stem stay", stacklevel=1)
     assert capsys.readouterr().err == "warning: all units of stem stay\n"
+
+
+KEEPING = """
+import resource
+from lib.study import surroundings
+kept = {keep} and surroundings.keep_freed_memory()
+for _ in range(20):
+    bytearray(2**25)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told to")
+def test_memory_that_is_freed_stays_with_the_process():
+    calm = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | {"PYTHONPATH": "."}
+    faults = {}
+    for keep in (False, True):
+        words = [sys.executable, "-c", KEEPING.format(keep=keep)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=calm, cwd=surroundings.ROOT)
+        kept, count = done.stdout.split()
+        assert kept == str(keep)
+        faults[keep] = int(count)
+    assert faults[False] > 20 * 8192 > 4 * faults[True]  # pages of 4 KiB, cleared again and again
