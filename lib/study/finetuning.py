@@ -124,7 +124,7 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
         for name, value in now.items():
             least = verification.IMAGES / images if name.startswith("accuracy") else verification.SHARES
             if not abs(was[name] - value) <= 1.0001 * least:
-                odd.append(f"{network.in_words()}: {name} was {was[name]:.4f}, is {value:.4f}")
+                odd.append(f"{network.in_words()}: {name} was {was[name]:.6g}, is {value:.6g}")
         there += [(network, slimming, rows)] if network.training != FRESH else []
     if odd or not there:
         return odd
@@ -137,7 +137,7 @@ def differing(run: profiles.Run, table: pandas.DataFrame, device: torch.device |
     if (off.round() <= verification.IMAGES).all():
         return []
     epoch = int(off.argmax())
-    return [f"{network.in_words()}: accuracy after epoch {epoch} was {was[epoch]:.4f}, is {now[epoch]:.4f}"]
+    return [f"{network.in_words()}: accuracy after epoch {epoch} was {was[epoch]:.6g}, is {now[epoch]:.6g}"]
 
 
 def asked_for(run: profiles.Run, table: pandas.DataFrame) -> pandas.DataFrame:
