@@ -1,10 +1,10 @@
 """Layers: which modules of a network have channels, how many, and the same modules with some of them alone.
 
 Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
-narrower in place.
+narrower in place. Other modules may have numbers of heads or channels among their attributes, which are set besides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,19 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
         for size in _SIZES[side]:
             if kept is not None and hasattr(module, size):
                 setattr(module, size, len(kept))
+
+
+def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
+    """Sets attributes of a module by which its code counts heads or channels, so that `renumbered` tells of them."""
+    for name, value in numbers.items():
+        setattr(module, name, value)
+    module._renumbered = tuple(sorted({*vars(module).get("_renumbered", ()), *numbers}))
+
+
+def renumbered(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Module -> attribute -> what it is now, of all that has been set since the network shrank."""
+    names = {name: vars(module).get("_renumbered", ()) for name, module in model.named_modules()}
+    return {name: {each: getattr(model.get_submodule(name), each) for each in own} for name, own in names.items() if own}
 
 
 def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:

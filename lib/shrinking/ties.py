@@ -7,9 +7,11 @@ LayerNorm, and what cannot be followed. Found by following one example (`channel
 caller to try: see `slimming`.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy
 import torch
@@ -19,18 +21,30 @@ from torch import Tensor, nn
 
 from lib.network import contexts
 from lib.network.layers import has_one_for_all
-from lib.shrinking.channels import FIXED, Channels
+from lib.shrinking.channels import FIXED, Channels, Split
 from lib.shrinking.shrinkable import Part
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Where a module tells heads apart: the label of each, and the numbers that its code may have of each, such as 1,
+    or how many channels."""
+
+    module: str
+    labels: numpy.ndarray
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Ties:
     """`labels`: of every channel at every end, the inputs of part i at 2i and its outputs at 2i + 1; `fixed`: those of
-    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go."""
+    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go;
+    `heads`: of attention."""
 
     labels: list[numpy.ndarray]
     fixed: numpy.ndarray
     lost: tuple[str, ...]
+    heads: tuple[Heads, ...]
 
 
 @torch.inference_mode(False)
@@ -45,17 +59,37 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
         classifies = part.each and not part.units
         if part.name not in ran or classifies:
             channels.fix(_labels(starts, 2 * number + 1))
-    _tie_splits(channels, starts[-1])
+    shorter = _tie_splits(channels, starts[-1])
     classes = _classes(channels.pairs, starts[-1])
-    lost = {int(label) for some in channels.unknown for label in classes[numpy.unique(some)]}
+    lost, together = (
+        {int(label) for some in found for label in classes[numpy.unique(some)]}
+        for found in (channels.unknown, channels.together)
+    )
     labels = numpy.split(classes, starts[:-1])[1:]
-    names = (part.name for part, own in zip(parts, labels[1::2], strict=True) if part.units and lost.issuperset(own))
-    return Ties(labels, classes[[FIXED]], tuple(names))
+    own = {part.name: numpy.unique(some) for part, some in zip(parts, labels[1::2], strict=True) if part.units}
+    names = (name for name, some in own.items() if lost.issuperset(some))
+    fixed = {classes[FIXED], *(some[0] for some in own.values() if len(some) == 1 and some[0] in together)}
+    heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
+    found = tuple(each for each in heads if together.issuperset(each.labels) and fixed.isdisjoint(each.labels))
+    return Ties(labels, numpy.array([*fixed]), tuple(names), found)
+
+
+def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:
+    """Those of an axis that has been split, if the one that becomes shorter is of heads."""
+    labels, others = split.labels.movedim(axis, 0), [split.labels.shape[other] for other in split.axes if other != axis]
+    numbers = {math.prod(some) for count in range(len(others) + 1) for some in combinations(others, count)}
+    return Heads(split.module, classes[labels.flatten(1)[:, 0].long()], tuple(sorted(numbers)))
 
 
 def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels) -> set[str]:
     """Follows the example; the names of the parts that run, among them that of the image."""
     ran = {""}
+
+    def begin(name: str):
+        return lambda module, taken: channels.within.append(name)
+
+    def end(module, taken, made) -> None:
+        channels.within.pop()
 
     def enter(number: int, axis: int):
         def run(module, taken, named):
@@ -76,6 +110,9 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
         return run
 
     with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(begin(name)).remove)
+            stack.callback(module.register_forward_hook(end).remove)
         for number, part in enumerate(parts[:-1]):
             module = model.get_submodule(part.name)
             if has_one_for_all(module):
@@ -113,11 +150,13 @@ def _classes(pairs: Sequence[numpy.ndarray], count: int) -> numpy.ndarray:
     return connected_components(coo_array((numpy.ones(ends.shape[1]), ends), (count, count)), directed=False)[1]
 
 
-def _tie_splits(channels: Channels, count: int) -> None:
+def _tie_splits(channels: Channels, count: int) -> list[int]:
     """Where one axis has been viewed as several, one of these becomes shorter: the one that costs the fewest ties, of
-    several the last, as that of the channels in each group, or of the numbers of each head. All that lies at the same
-    place along it is tied."""
-    for labels, axes in channels.splits:
+    several the last, as that of the channels in each group; where each head is tied in itself, that of heads. All that
+    lies at the same place along it is tied. Gives, for each split, that axis."""
+    found = []
+    for split in channels.splits:
+        labels, axes = split.labels, split.axes
         classes = torch.from_numpy(_classes(channels.pairs, count))[labels.long()]
         firsts = []
         for shorter in axes:
@@ -130,3 +169,5 @@ def _tie_splits(channels: Channels, count: int) -> None:
         left = [len(numpy.unique(_classes([way], count)[way[0]])) for way in ways]
         best = max(range(len(left)), key=lambda way: (left[way], way))
         channels.tie(labels, labels.flatten()[firsts[best]])
+        found.append(axes[best])
+    return found
