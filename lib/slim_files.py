@@ -67,7 +67,9 @@ def _set(model: nn.Module, name: str, numbers: Mapping[str, int], path: Path) ->
         here = vars(module).get(attribute) if module is not None else None
         if type(here) is not int or not 0 < value <= here:
             full = f"{name}.{attribute}".lstrip(".")
-            raise ValueError(f"{path} cannot be used: {full} is {value} there, {'missing' if here is None else here} here")
+            raise ValueError(
+                f"{path} cannot be used: {full} is {value} there, {'missing' if here is None else here} here"
+            )
     renumber(module, numbers)
 
 

@@ -88,7 +88,9 @@ def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
 def renumbered(model: nn.Module) -> dict[str, dict[str, int]]:
     """Module -> attribute -> what it is now, of all that has been set since the network shrank."""
     names = {name: vars(module).get("_renumbered", ()) for name, module in model.named_modules()}
-    return {name: {each: getattr(model.get_submodule(name), each) for each in own} for name, own in names.items() if own}
+    return {
+        name: {each: getattr(model.get_submodule(name), each) for each in own} for name, own in names.items() if own
+    }
 
 
 def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:
