@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from lib.network import checks, copies, models, saving
-from lib.network.layers import all_widths, narrow, renumber, renumbered
+from lib.network.layers import all_widths, narrow, renumber, resized, shorten
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = None) -> None:
     """Writes a slimmed network to a safetensors file: its weights, and as JSON the width of every layer and the
-    attributes that modules count heads by, as far as these have changed.
+    attributes by which modules count heads and their tensors with an axis of them, as far as these have changed.
 
     Arguments:
         metadata: whatever else is worth keeping, as JSON; not under "widths" or "numbers".
@@ -30,7 +30,7 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = N
         for name, what in {"widths": "those of layers", "numbers": "those of heads"}.items():
             if name in metadata:
                 raise ValueError(f'metadata has "{name}" already, where {what} are kept: give it another name')
-        numbers = renumbered(model)
+        numbers = resized(model)
         metadata = {**metadata, "widths": all_widths(model), **({"numbers": numbers} if numbers else {})}
     saving.save(model, path, metadata)
 
@@ -60,26 +60,46 @@ def load(model: nn.Module, path: Path) -> nn.Module:
     return result
 
 
-def _set(model: nn.Module, name: str, numbers: Mapping[str, int], path: Path) -> None:
-    """Sets numbers of a module, if it has such, and no smaller ones."""
+def _set(model: nn.Module, name: str, sizes: Mapping[str, int | list[int]], path: Path) -> None:
+    """Sets numbers of a module and makes tensors of its own shorter, if it has such, and no smaller ones."""
     module = dict(model.named_modules()).get(name)
-    for attribute, value in numbers.items():
-        here = vars(module).get(attribute) if module is not None else None
-        if type(here) is not int or not 0 < value <= here:
-            full = f"{name}.{attribute}".lstrip(".")
-            raise ValueError(
-                f"{path} cannot be used: {full} is {value} there, {'missing' if here is None else here} here"
-            )
-    renumber(module, numbers)
+    for each, size in sizes.items():
+        axis, wanted = size if isinstance(size, list) else (None, size)
+        here = _size(module, each, axis)
+        if here is None or not 0 < wanted <= here:
+            full, along = f"{name}.{each}".lstrip("."), "" if axis is None else f" along axis {axis}"
+            has = "missing" if here is None else here
+            raise ValueError(f"{path} cannot be used: {full} is {wanted}{along} there, {has} here")
+        if axis is None:
+            renumber(module, {each: wanted})
+        else:
+            shorten(module, each, axis, torch.arange(wanted))
 
 
-def _recipe(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, dict[str, int]]]:
-    """Layer -> outputs and inputs; module -> attribute -> number."""
+def _size(module: nn.Module | None, name: str, axis: int | None) -> int | None:
+    """The number that an attribute is, or the length of a parameter or buffer along an axis, if there is such."""
+    if module is None or axis is None:
+        value = None if module is None else vars(module).get(name)
+        return value if type(value) is int else None
+    value = {**dict(module.named_parameters("", False)), **dict(module.named_buffers("", False))}.get(name)
+    return value.shape[axis] if value is not None and 0 <= axis < value.ndim else None
+
+
+def _recipe(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, dict[str, int | list[int]]]]:
+    """Layer -> outputs and inputs; module -> name -> number, or axis and length."""
     _, metadata = saving.read(path)
     try:
         kept = json.loads(metadata["study"])
         widths = {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in kept["widths"].items()}
-        numbers = kept.get("numbers", {})
-        return widths, {name: {each: int(n) for each, n in own.items()} for name, own in numbers.items()}
+        sizes = {name: {each: _sizes(size) for each, size in own.items()}
+                 for name, own in kept.get("numbers", {}).items()}  # fmt: skip
+        return widths, sizes
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no slimmed network: it lists no widths of layers") from error
+
+
+def _sizes(size: object) -> int | list[int]:
+    if isinstance(size, list):
+        axis, length = size
+        return [int(axis), int(length)]
+    return int(size)

@@ -22,7 +22,7 @@ from lib.shrinking.heads import Number, numbers_needed
 from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
 from lib.shrinking.slimming import Slimming
-from lib.shrinking.ties import Heads, tied
+from lib.shrinking.ties import Heads, tables, tied
 from lib.shrinking.trials import culprits
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
@@ -94,12 +94,16 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
     ties = tied(model, example, parts)
+    if of_heads := tables(model, ties.heads):
+        parts = (*parts[:-1], *of_heads, parts[-1])
+        ties = tied(model, example, parts)
     outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
     groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))
     ends = tuple(groups[end] for end in ties.labels)
     total = sum(parameter.numel() for parameter in model.parameters())
-    heads = tuple(replace(each, labels=groups[each.labels]) for each in ties.heads)
+    heads = (replace(each, labels=groups[each.labels]) for each in ties.heads)
+    heads = tuple(each for each in heads if (each.labels >= 0).all())
     made = Structure(
         torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends, heads
     )
@@ -276,20 +280,23 @@ class Structure:
         when = rank[self.groups]
         removed = torch.argsort(when, stable=True)[: before["units"] - after["units"]]
         stays = (rank == len(gone)).numpy()
-        sides = [{}, {}]  # of inputs and of outputs
+        sides, tables = [{}, {}], {}  # of inputs and of outputs; of tensors with an axis of heads
         for end, groups in enumerate(self._ends):
-            kept = numpy.flatnonzero(stays[groups])
-            if len(kept) < len(groups):
-                sides[end % 2][self._parts[end // 2].name] = torch.from_numpy(kept)
+            kept, part = numpy.flatnonzero(stays[groups]), self._parts[end // 2]
+            if len(kept) < len(groups) and part.axis is None:
+                sides[end % 2][part.name] = torch.from_numpy(kept)
+            elif len(kept) < len(groups):
+                tables[part.owner] = part.axis, torch.from_numpy(kept)
         reached = _fraction(before, after, of)
         inputs, kept = sides
-        widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1]}
+        widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1] if part.axis is None}
         numbers: dict[str, dict[str, int]] = {}
         for number in self._numbers:
             if not stays[number.groups].all():
                 numbers.setdefault(number.module, {})[number.name] = number.each * int(stays[number.groups].sum())
         return Slimming(
-            budget, of, reached, removed, kept, inputs, numbers, before, after, skipped, self.layers, self.shape, widths
+            budget, of, reached, removed, kept, inputs, numbers, tables, before, after, skipped, self.layers, self.shape,
+            widths,
         )
 
 

@@ -1,7 +1,8 @@
 """Layers: which modules of a network have channels, how many, and the same modules with some of them alone.
 
 Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
-narrower in place. Other modules may have numbers of heads or channels among their attributes, which are set besides.
+narrower in place. Other modules may have numbers of heads among their attributes, or tensors with an axis of them, which become smaller
+besides.
 """
 
 from collections.abc import Iterator, Mapping
@@ -79,18 +80,32 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
 
 
 def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
-    """Sets attributes of a module by which its code counts heads or channels, so that `renumbered` tells of them."""
+    """Sets attributes of a module by which its code counts heads or channels; `resized` tells of them."""
     for name, value in numbers.items():
         setattr(module, name, value)
-    module._renumbered = tuple(sorted({*vars(module).get("_renumbered", ()), *numbers}))
+    _note_resized(module, dict.fromkeys(numbers))
 
 
-def renumbered(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Module -> attribute -> what it is now, of all that has been set since the network shrank."""
-    names = {name: vars(module).get("_renumbered", ()) for name, module in model.named_modules()}
-    return {
-        name: {each: getattr(model.get_submodule(name), each) for each in own} for name, own in names.items() if own
-    }
+def shorten(module: nn.Module, name: str, axis: int, kept: Tensor) -> None:
+    """Keeps only these entries, by number, of one axis of a module's own parameter or buffer; `resized` tells of it."""
+    _select(module, name, kept, axis)
+    _note_resized(module, {name: axis})
+
+
+def _note_resized(module: nn.Module, axes: Mapping[str, int | None]) -> None:
+    module._resized = vars(module).get("_resized", {}) | axes
+
+
+def resized(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
+    """Module -> name -> the number that an attribute is now, or [axis, length] of a tensor, of all that has been made
+    smaller besides what has channels."""
+    found = {}
+    for name, module in model.named_modules():
+        if axes := vars(module).get("_resized"):
+            values = {each: getattr(module, each) for each in axes}
+            found[name] = {each: values[each] if axis is None else [axis, values[each].shape[axis]]
+                           for each, axis in axes.items()}  # fmt: skip
+    return found
 
 
 def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:

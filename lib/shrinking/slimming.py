@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.network import contexts, copies, models
-from lib.network.layers import all_widths, narrow, renumber, widths, works_on_channels
+from lib.network.layers import all_widths, narrow, renumber, shorten, widths, works_on_channels
 from lib.network.models import alike
 from lib.network.taps import Unit, along, tapped, units_in
 
@@ -26,7 +26,7 @@ class Slimming:
     `removed` (k,) are the units that go, in the order in which they do, so that a larger budget's begins with a smaller
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
     BatchNorm: at all) and its input; `numbers` name, for other modules, attributes that count heads or their channels,
-    and what they become. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
+    and what they become, `tables` tensors of theirs, (module, name), the axis of heads and which of these stay. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
     `budget`; `before` and `after` count units, parameters and macs of one example; `skipped` counts the groups that
     would have gone but held some layer's last channel, or what was to be kept.
     """
@@ -38,6 +38,7 @@ class Slimming:
     kept: Mapping[str, Tensor] = field(repr=False)
     inputs: Mapping[str, Tensor] = field(repr=False)
     numbers: Mapping[str, Mapping[str, int]] = field(repr=False)
+    tables: Mapping[tuple[str, str], tuple[int, Tensor]] = field(repr=False)
     before: Mapping[str, int]
     after: Mapping[str, int]
     skipped: int
@@ -79,6 +80,8 @@ class Slimming:
             narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
         for name, numbers in self.numbers.items():
             renumber(result.get_submodule(name), numbers)
+        for (module, name), (axis, kept) in self.tables.items():
+            shorten(result.get_submodule(module), name, axis, kept)
         return result
 
     @contextmanager

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy
 import torch
@@ -20,9 +20,9 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from lib.network import contexts
-from lib.network.layers import has_one_for_all
+from lib.network.layers import can_narrow, has_one_for_all
 from lib.shrinking.channels import FIXED, Channels, Split
-from lib.shrinking.shrinkable import Part
+from lib.shrinking.shrinkable import Part, table_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,21 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     names = (name for name, some in own.items() if lost.issuperset(some))
     fixed = {classes[FIXED], *(some[0] for some in own.values() if len(some) == 1 and some[0] in together)}
     heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
-    found = tuple(each for each in heads if together.issuperset(each.labels) and fixed.isdisjoint(each.labels))
+    found = tuple(each for each in heads if together.issuperset(each.labels))
     return Ties(labels, numpy.array([*fixed]), tuple(names), found)
+
+
+def tables(model: nn.Module, heads: Iterable[Heads]) -> tuple[Part, ...]:
+    """The tensors of modules that tell heads apart which may have an axis of these, as biases for each head have."""
+    counts = dict.fromkeys((each.module, len(each.labels)) for each in heads)
+    found: dict[str, Part] = {}
+    for module, count in counts:
+        own = model.get_submodule(module)
+        if not can_narrow(own):
+            names = [name for name, _ in chain(own.named_parameters("", False), own.named_buffers("", False))]
+            parts = (table_of(model, module, name, count) for name in names)
+            found |= {part.name: part for part in parts if part is not None}
+    return tuple(found.values())
 
 
 def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:
@@ -104,7 +117,7 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
         def run(module, taken, made):
             ran.add(parts[number].name)
             labels = _labels(starts, 2 * number + 1)
-            channels.put(made, labels.reshape([-1 if at == axis % made.ndim else 1 for at in range(made.ndim)]))
+            channels.put(made, labels.reshape(_along(axis, made.ndim)))
             channels.paused -= 1
 
         return run
@@ -114,6 +127,11 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
             stack.callback(module.register_forward_pre_hook(begin(name)).remove)
             stack.callback(module.register_forward_hook(end).remove)
         for number, part in enumerate(parts[:-1]):
+            if part.axis is not None:
+                table = getattr(model.get_submodule(part.owner[0]), part.owner[1])
+                channels.put(table, _labels(starts, 2 * number + 1).reshape(_along(part.axis, table.ndim)))
+                ran.add(part.name)
+                continue
             module = model.get_submodule(part.name)
             if has_one_for_all(module):
                 continue
@@ -127,6 +145,10 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
         logits = model(example)
     channels.fix(channels.of(logits))
     return ran
+
+
+def _along(axis: int, axes: int) -> list[int]:
+    return [-1 if at == axis % axes else 1 for at in range(axes)]
 
 
 def _labels(starts: numpy.ndarray, end: int) -> Tensor:

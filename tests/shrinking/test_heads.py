@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib import importance, pruning, slim_files
-from lib.network.layers import renumbered
+from lib.network.layers import resized
 from lib.network.units import units
 from lib.shrinking.heads import numbers_needed
 from lib.shrinking.ties import Heads
@@ -92,12 +92,12 @@ def test_shrunk_is_masked_and_costs_what_was_planned(attention, of):
     for block, channels in enumerate(left):
         heads = channels // each
         numbers = {name: heads * count for name, count in SHRINKING[attention].items()} if heads < HEADS else {}
-        assert renumbered(small).get(f"attentions.{block}", {}) == numbers
+        assert resized(small).get(f"attentions.{block}", {}) == numbers
         assert plan.numbers.get(f"attentions.{block}", {}) == numbers
     with plan.masked(model):
         torch.testing.assert_close(small(images), model(images), rtol=1e-12, atol=1e-12)
     assert (small(images) - model(images)).abs().max() > 1e-2
-    assert renumbered(model) == {}
+    assert resized(model) == {}
     with FlopCounterMode(display=False) as counter:
         small(EXAMPLE)
     counts = counter.get_flop_counts()["Global"].items()
@@ -149,7 +149,7 @@ def test_heads_of_queries_go_with_those_of_their_keys():
     assert groups["attentions.0.k"] == groups["attentions.0.v"] == [first] * EACH + [first + 1] * EACH
     plan = made.plan(favoured(made, "attentions.0"), budget=0.1, of="units")
     small, images = plan.apply(model), noise(5, 3, 4, 4, seed=1).double()
-    assert renumbered(small) == {"attentions.0": {"heads": 2, "inner": 2 * EACH, "of_keys": 1}}
+    assert resized(small) == {"attentions.0": {"heads": 2, "inner": 2 * EACH, "of_keys": 1}}
     with plan.masked(model):
         torch.testing.assert_close(small(images), model(images), rtol=1e-12, atol=1e-12)
 
@@ -182,8 +182,8 @@ def test_a_file_brings_heads_back(tmp_path):
     slim_files.save(small, tmp_path / "small", {"seed": 1})
     fresh = transformer()
     found = slim_files.load(fresh, tmp_path / "small")
-    assert torch.equal(found(EXAMPLE), small(EXAMPLE)) and renumbered(found) == renumbered(small) != {}
-    assert fresh.attentions[0].heads == HEADS and renumbered(fresh) == {}
+    assert torch.equal(found(EXAMPLE), small(EXAMPLE)) and resized(found) == resized(small) != {}
+    assert fresh.attentions[0].heads == HEADS and resized(fresh) == {}
     slim_files.save(found, tmp_path / "again")
     assert torch.equal(slim_files.load(fresh, tmp_path / "again")(EXAMPLE), small(EXAMPLE))
     fresh.attentions[0].heads = 1
