@@ -94,7 +94,7 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
     ties = tied(model, example, parts)
-    if of_heads := tables(model, ties.heads):
+    if of_heads := tables(model, ties):
         parts = (*parts[:-1], *of_heads, parts[-1])
         ties = tied(model, example, parts)
     outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
@@ -295,7 +295,19 @@ class Structure:
             if not stays[number.groups].all():
                 numbers.setdefault(number.module, {})[number.name] = number.each * int(stays[number.groups].sum())
         return Slimming(
-            budget, of, reached, removed, kept, inputs, numbers, tables, before, after, skipped, self.layers, self.shape,
+            budget,
+            of,
+            reached,
+            removed,
+            kept,
+            inputs,
+            numbers,
+            tables,
+            before,
+            after,
+            skipped,
+            self.layers,
+            self.shape,
             widths,
         )
 

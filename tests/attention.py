@@ -83,6 +83,24 @@ class Grouped(Attention):
         return q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
 
 
+class Biased(Attention):
+    """Each head has biases of its own for pairs of positions, as in Swin, and a temperature; there are as many windows
+    as rows of the image, and each is by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.biases, self.temperatures = nn.Parameter(torch.randn(3, HEADS)), nn.Parameter(torch.ones(HEADS, 1, 1))
+        self.register_buffer("offsets", torch.arange(2)[:, None] - torch.arange(2) + 1)
+        self.register_buffer("slopes", torch.rand(1, HEADS, 1, 1))
+
+    def attend(self, q, k, v):
+        biases = self.biases[self.offsets.flatten()].view(2, 2, -1).permute(2, 0, 1) * self.slopes
+        return ((q @ k.mT) * self.temperatures + biases).softmax(-1) @ v
+
+    def forward(self, x):
+        return super().forward(x.unflatten(1, (2, 2)).flatten(0, 1)).unflatten(0, (-1, 2)).flatten(1, 2)
+
+
 class Square(Attention):
     """As many heads as channels in each, so that numbers do not tell which is which."""
 

@@ -1,8 +1,8 @@
 """Layers: which modules of a network have channels, how many, and the same modules with some of them alone.
 
 Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
-narrower in place. Other modules may have numbers of heads among their attributes, or tensors with an axis of them, which become smaller
-besides.
+narrower in place. Modules of other kinds may have numbers of heads among their attributes, or tensors with an axis of
+heads, which become smaller besides.
 """
 
 from collections.abc import Iterator, Mapping

@@ -92,7 +92,7 @@ def tapped(
             if not tap.folded:
                 return see(number, tap, output)
             if not examples[0] or len(output) % examples[0]:
-                raise ValueError(f"{name} gives {len(output)} rows for {examples[0]} examples, not as many for each")
+                raise ValueError(on_other_rows(name))
             changed = see(number, tap, output.unflatten(0, (examples[0], -1)))
             return None if changed is None else changed.flatten(0, 1)
 
@@ -131,6 +131,14 @@ def along(values: Tensor, axis: int, like: Tensor) -> Tensor:
     shape = [1] * like.ndim
     shape[axis] = -1
     return values.view(shape)
+
+
+def on_other_rows(name: str) -> str:
+    """What is said of a layer of whose rows it is not known to which example they belong."""
+    return (
+        f"{name} runs on something else than rows of one example after the other, in their order, such as frames or"
+        f" positions along the first axis: what of it belongs to which example cannot be told"
+    )
 
 
 def _again(name: str, calls: int) -> str:

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.network import contexts, models
 from lib.network.layers import layers_of, widths
-from lib.network.taps import Tap, Unit, along, tapped
+from lib.network.taps import Tap, Unit, along, on_other_rows, tapped
 from lib.network.tracing import Run, Trace, follow, refuse_randomness
 
 _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
@@ -211,7 +211,4 @@ def _refuse_what_mixes_examples(model: nn.Module, trace: Trace, layers: list[Uni
             f" example must depend on it alone"
         )
     if wrong:
-        raise ValueError(
-            f"{wrong[0]} runs on something else than rows of one example after the other, in their order, such as frames"
-            f" or positions along the first axis: what of it belongs to which example cannot be told"
-        )
+        raise ValueError(on_other_rows(wrong[0]))

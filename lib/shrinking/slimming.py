@@ -25,10 +25,11 @@ class Slimming:
 
     `removed` (k,) are the units that go, in the order in which they do, so that a larger budget's begins with a smaller
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
-    BatchNorm: at all) and its input; `numbers` name, for other modules, attributes that count heads or their channels,
-    and what they become, `tables` tensors of theirs, (module, name), the axis of heads and which of these stay. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
-    `budget`; `before` and `after` count units, parameters and macs of one example; `skipped` counts the groups that
-    would have gone but held some layer's last channel, or what was to be kept.
+    BatchNorm: at all) and its input; `numbers`, for other modules, attributes that count heads or their channels, and
+    what they become; `tables`, by module and name, the axis of heads of tensors, and which of these stay. `reached` is
+    the fraction of `of` that goes, `overshoot` how far that is beyond `budget`; `before` and `after` count units,
+    parameters and macs of one example; `skipped` counts the groups that would have gone but held some layer's last
+    channel, or what was to be kept.
     """
 
     budget: float

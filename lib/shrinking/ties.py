@@ -59,8 +59,7 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
         classifies = part.each and not part.units
         if part.name not in ran or classifies:
             channels.fix(_labels(starts, 2 * number + 1))
-    shorter = _tie_splits(channels, starts[-1])
-    classes = _classes(channels.pairs, starts[-1])
+    classes, shorter = _tie_splits(channels.splits, _classes(channels.pairs, starts[-1]))
     lost, together = (
         {int(label) for some in found for label in classes[numpy.unique(some)]}
         for found in (channels.unknown, channels.together)
@@ -74,9 +73,12 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     return Ties(labels, numpy.array([*fixed]), tuple(names), found)
 
 
-def tables(model: nn.Module, heads: Iterable[Heads]) -> tuple[Part, ...]:
-    """The tensors of modules that tell heads apart which may have an axis of these, as biases for each head have."""
-    counts = dict.fromkeys((each.module, len(each.labels)) for each in heads)
+def tables(model: nn.Module, ties: Ties) -> tuple[Part, ...]:
+    """The tensors that may have an axis of heads, as biases for each head have, of the modules whose heads must stay
+    while such tensors do."""
+    counts = dict.fromkeys(
+        (each.module, len(each.labels)) for each in ties.heads if numpy.isin(each.labels, ties.fixed).any()
+    )
     found: dict[str, Part] = {}
     for module, count in counts:
         own = model.get_submodule(module)
@@ -172,24 +174,25 @@ def _classes(pairs: Sequence[numpy.ndarray], count: int) -> numpy.ndarray:
     return connected_components(coo_array((numpy.ones(ends.shape[1]), ends), (count, count)), directed=False)[1]
 
 
-def _tie_splits(channels: Channels, count: int) -> list[int]:
+def _tie_splits(splits: Sequence[Split], classes: numpy.ndarray) -> tuple[numpy.ndarray, list[int]]:
     """Where one axis has been viewed as several, one of these becomes shorter: the one that costs the fewest ties, of
     several the last, as that of the channels in each group; where each head is tied in itself, that of heads. All that
-    lies at the same place along it is tied. Gives, for each split, that axis."""
+    lies at the same place along it is tied. Gives the classes with these ties, and for each split that axis."""
     found = []
-    for split in channels.splits:
-        labels, axes = split.labels, split.axes
-        classes = torch.from_numpy(_classes(channels.pairs, count))[labels.long()]
-        firsts = []
-        for shorter in axes:
-            first = torch.arange(labels.numel()).reshape(labels.shape)
-            for axis in set(axes) - {shorter}:
-                first = first.narrow(axis, 0, 1)
-            firsts.append(first.expand(labels.shape))
-        flat = classes.flatten()
-        ways = [torch.stack([flat, flat[first.reshape(-1)]]).numpy() for first in firsts]
-        left = [len(numpy.unique(_classes([way], count)[way[0]])) for way in ways]
-        best = max(range(len(left)), key=lambda way: (left[way], way))
-        channels.tie(labels, labels.flatten()[firsts[best]])
-        found.append(axes[best])
-    return found
+    for split in splits:
+        own, places = numpy.unique(classes[split.labels.long().numpy()], return_inverse=True)
+        places = places.reshape(split.labels.shape)
+        ways = []
+        for shorter in split.axes:
+            first = places[
+                tuple(slice(None if axis == shorter or axis not in split.axes else 1) for axis in range(places.ndim))
+            ]
+            pairs = numpy.stack([places, numpy.broadcast_to(first, places.shape)]).reshape(2, -1)
+            ways.append(_classes([pairs], len(own)))
+        best = max(range(len(ways)), key=lambda way: (ways[way].max(), way))
+        _, first = numpy.unique(ways[best], return_index=True)
+        anew = numpy.arange(classes.max() + 1)
+        anew[own] = own[first[ways[best]]]
+        classes = anew[classes]
+        found.append(split.axes[best])
+    return classes, found

@@ -10,6 +10,7 @@ from attention import (
     EACH,
     HEADS,
     Attention,
+    Biased,
     ByInput,
     Chunked,
     Grouped,
@@ -39,9 +40,12 @@ SHRINKING = {  # attention -> the attributes that its code needs
     Separate: OF_ALL,
     partial(Separate, function=False): OF_ALL,
     Normed: OF_ALL,
+    Biased: OF_ALL,
     Square: {"heads": 1, "inner": 4},
     Chunked: {},
 }
+
+OF_BIASED = {"biases": 1, "temperatures": 0, "slopes": 1}  # axes of heads
 
 
 def traced(attention):
@@ -72,7 +76,7 @@ def test_all_channels_of_a_head_go_together(attention):
         layers = [name for name in groups if name.startswith(f"attentions.{block}.") and "project" not in name]
         first = groups[layers[0]][0]
         own = [first + head for head in range(HEADS) for _ in range(each)]
-        assert sum((groups[name] for name in layers), []) == own * 3
+        assert [group for name in layers for group in groups[name]] == own * 3
     stays = [name for name, found in groups.items() if -1 in found]
     assert all(set(groups[name]) == {-1} for name in stays)
     assert stays == ["patches", "attentions.0.project", "narrow.0", "attentions.1.project", "narrow.1"]
@@ -92,7 +96,8 @@ def test_shrunk_is_masked_and_costs_what_was_planned(attention, of):
     for block, channels in enumerate(left):
         heads = channels // each
         numbers = {name: heads * count for name, count in SHRINKING[attention].items()} if heads < HEADS else {}
-        assert resized(small).get(f"attentions.{block}", {}) == numbers
+        tables = {name: [axis, heads] for name, axis in OF_BIASED.items() if attention is Biased and heads < HEADS}
+        assert resized(small).get(f"attentions.{block}", {}) == numbers | tables
         assert plan.numbers.get(f"attentions.{block}", {}) == numbers
     with plan.masked(model):
         torch.testing.assert_close(small(images), model(images), rtol=1e-12, atol=1e-12)
@@ -110,7 +115,7 @@ def test_shrunk_is_masked_and_costs_what_was_planned(attention, of):
 
 
 def test_a_head_competes_with_hidden_units_by_the_sum_over_its_channels():
-    model, made = traced(Attention)
+    _, made = traced(Attention)
     scores = torch.ones(len(made.groups))
     unit = next(unit for unit in made.layers if unit.name == "attentions.0.qkv")
     scores[unit.slice][made.groups[unit.slice] == made.groups[unit.slice][EACH]] = 0.1  # the second head: 0.9 in all
@@ -176,11 +181,12 @@ def test_pytorchs_own_attention_stays_whole():
     assert small.attentions[0].in_proj_weight.shape == (24, 8)
 
 
-def test_a_file_brings_heads_back(tmp_path):
-    model, made = traced(Attention)
+@pytest.mark.parametrize("attention", [Attention, Biased])
+def test_a_file_brings_heads_back(attention, tmp_path):
+    model, made = traced(attention)
     small = made.plan(favoured(made, *OF_ATTENTION), budget=0.3).apply(model)
     slim_files.save(small, tmp_path / "small", {"seed": 1})
-    fresh = transformer()
+    fresh = transformer(attention)
     found = slim_files.load(fresh, tmp_path / "small")
     assert torch.equal(found(EXAMPLE), small(EXAMPLE)) and resized(found) == resized(small) != {}
     assert fresh.attentions[0].heads == HEADS and resized(fresh) == {}
@@ -212,6 +218,45 @@ def test_numbers_are_tried_from_none_to_all_and_taken_over_within_a_class():
     ]
     assert wrong == []
     assert numbers_needed(model, heads, lambda block, numbers: False) == ([], [0, 1, 2])
+
+
+def test_a_file_of_heads_that_the_network_does_not_have_is_refused(tmp_path):
+    model, made = traced(Biased)
+    small = made.plan(favoured(made, ".qkv"), budget=0.3).apply(model)
+    slim_files.save(small, tmp_path / "small")
+    heads = len(small.attentions[0].temperatures)
+    for change, here in (
+        (nn.Parameter(torch.zeros(3, 1)), 1),
+        (3, "missing"),
+        (nn.Parameter(torch.zeros(3)), "missing"),
+    ):
+        fresh = transformer(Biased)
+        del fresh.attentions[0].biases
+        fresh.attentions[0].biases = change
+        with pytest.raises(ValueError) as caught:
+            slim_files.load(fresh, tmp_path / "small")
+        said = f"attentions.0.biases is {heads} along axis 1 there, {here} here"
+        assert str(caught.value) == f"{tmp_path / 'small'} cannot be used: {said}"
+
+
+def test_the_name_of_numbers_is_taken_in_files(tmp_path):
+    with pytest.raises(ValueError, match=r'^metadata has "numbers" already, where those of heads are kept: give'):
+        slim_files.save(transformer(), tmp_path / "a", {"numbers": 3})
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:all units of")
+def test_heads_of_timms_windows_go():
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    sizes = {"img_size": 112, "depths": (2, 2), "embed_dim": 24, "num_heads": (3, 6), "num_classes": 5}
+    model, images = timm.create_model("swin_tiny_patch4_window7_224", **sizes).double().eval(), noise(3, 3, 112, 112)
+    made = trace(model, images[:1].double())
+    plan = made.plan(favoured(made, ".qkv"), budget=0.15)
+    small = plan.apply(model)
+    assert small.layers[0].blocks[0].attn.relative_position_bias_table.shape == (169, 1)
+    with plan.masked(model):
+        torch.testing.assert_close(small(images.double()), model(images.double()), rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
