@@ -101,6 +101,19 @@ class Biased(Attention):
         return super().forward(x.unflatten(1, (2, 2)).flatten(0, 1)).unflatten(0, (-1, 2)).flatten(1, 2)
 
 
+class Pooled(Separate):
+    """A convolution and a linear layer work on what each head has, and keys and values are of pairs of tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.turn = nn.Conv1d(EACH, EACH, 2, stride=2, groups=EACH), nn.Linear(EACH, EACH)
+        self.norm = nn.BatchNorm1d(EACH)
+
+    def attend(self, q, k, v):
+        k, v = (self.norm(self.pool(x.flatten(0, 1).mT)).mT.unflatten(0, (len(x), -1)) for x in (k, v))
+        return super().attend(self.turn(q), k, v)
+
+
 class Square(Attention):
     """As many heads as channels in each, so that numbers do not tell which is which."""
 

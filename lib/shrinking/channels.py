@@ -40,7 +40,8 @@ _TAKING = {"narrow", "select", "slice", "split", "split_with_sizes", "unbind", "
 _BY_NUMBER = {"gather", "index", "index_select", "roll"}  # of a channel, which is another one once some have gone
 _ALONG = {"_log_softmax", "_softmax", "argsort", "cummax", "cumprod", "cumsum", "sort", "topk"}
 _NORMS = re.compile(r"_norm(_|$)")
-_IN_HEADS = re.compile(r"^(bmm|baddbmm)$|^_scaled_dot_product_.*attention")
+_PRODUCTS = {"baddbmm", "bmm"}
+_IN_HEADS = re.compile(r"^_scaled_dot_product_.*attention")
 _IN_SPACE = re.compile(r"(pool|upsample|_upsample).*?(\d)d")
 _MIXING = re.compile(r"conv(?!ert)|(^|_)(mm|addmm|bmm|baddbmm|mv|addmv|dot)$|^linear$|attention")
 
@@ -140,6 +141,8 @@ class Channels(TorchDispatchMode):
             found = [self._halved(first, given["dim"])]
         elif torch.Tag.reduction in operation.tags:
             found = [self._reduced(first, given, outputs[0].ndim)] * len(outputs)
+        elif name in _PRODUCTS:
+            found = self._multiplied(taken, labels)
         elif _IN_HEADS.search(name) and any(max(some.shape[:-2], default=1) > 1 for some in labels if some.ndim > 2):
             found = [self._in_heads(taken, labels)]
         elif matched := _IN_SPACE.search(name):
@@ -261,9 +264,24 @@ class Channels(TorchDispatchMode):
             self._fix_along(first, range(1, 2))
         return first
 
+    def _multiplied(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+        """Products of batches of matrices, and what is added to them: what is summed over goes together; rows of the
+        first and columns of the second keep apart, and the matrices themselves."""
+        summed = {len(values) - 2: -1, len(values) - 1: -2}  # which axis of which
+        for which, axis in summed.items():
+            self._fix_along(labels[which], [labels[which].ndim + axis])
+        values, labels = (
+            [each.narrow(summed[which], 0, 1) if which in summed else each for which, each in enumerate(some)]
+            for some in (values, labels)
+        )
+        if all(some.numel() == 1 for some in labels):
+            self.fix(*labels)
+            return []
+        return [self._meeting(list(map(_once, values)), labels)]
+
     def _in_heads(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """Products of matrices, one for each place along the axes before the last two, as for each head of attention:
-        the numbers of one meet each other alone, so they go together."""
+        """Attention for each place along the axes before the last two, as for each head: the numbers of one meet each
+        other alone, so they go together."""
         matrices = [(value, some) for value, some in zip(values, labels, strict=True) if value.ndim > 1]
         values = [_once(value.narrow(-1, 0, 1).narrow(-2, 0, 1)) for value, _ in matrices]
         return self._meeting(values, [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices])
@@ -278,6 +296,8 @@ class Channels(TorchDispatchMode):
                 self.fix(labels)
 
     def _as_one(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
+        """Ties what lies along these axes at the same place of the others, as the numbers within a head; gives the
+        labels of that."""
         self.together.append(labels.numpy().astype(int).ravel())
         return self._merged(labels, axes)
 

@@ -16,6 +16,7 @@ from attention import (
     Grouped,
     Normed,
     OneHead,
+    Pooled,
     Separate,
     Square,
     Torch,
@@ -45,6 +46,7 @@ SHRINKING = {  # attention -> the attributes that its code needs
     Chunked: {},
 }
 
+OF_ATTENTION = (".qkv", ".q", ".k", ".v")
 OF_BIASED = {"biases": 1, "temperatures": 0, "slopes": 1}  # axes of heads
 
 
@@ -64,22 +66,25 @@ def favoured(made, *layers):
     return scores
 
 
-OF_ATTENTION = (".qkv", ".q", ".k", ".v")
-
-
 @pytest.mark.parametrize("attention", SHRINKING)
 def test_all_channels_of_a_head_go_together(attention):
     _, made = traced(attention)
     groups = {unit.name: made.groups[unit.slice].tolist() for unit in made.layers}
     each = 4 if attention is Square else EACH
     for block in range(2):
-        layers = [name for name in groups if name.startswith(f"attentions.{block}.") and "project" not in name]
+        layers = [name for name in groups if name.startswith(f"attentions.{block}.") and name.endswith(OF_ATTENTION)]
         first = groups[layers[0]][0]
         own = [first + head for head in range(HEADS) for _ in range(each)]
         assert [group for name in layers for group in groups[name]] == own * 3
     stays = [name for name, found in groups.items() if -1 in found]
     assert all(set(groups[name]) == {-1} for name in stays)
-    assert stays == ["patches", "attentions.0.project", "narrow.0", "attentions.1.project", "narrow.1"]
+    assert stays == [
+        "patches",
+        "attentions.0.project",
+        "narrow.0",
+        "attentions.1.project",
+        "narrow.1",
+    ]
 
 
 @pytest.mark.parametrize("of", BUDGETS)
@@ -163,6 +168,7 @@ def test_heads_of_queries_go_with_those_of_their_keys():
     ("attention", "layers", "why"),
     [
         (ByInput, "attentions.0.qkv, attentions.1.qkv stay", "the network was tried without some of them"),
+        (Pooled, "patches, attentions.0.q, attentions.0.k and 12 more stay", "they are tied to parameters"),
         (OneHead, "patches, attentions.0.qkv, attentions.0.project and 4 more stay", "they are tied to parameters"),
     ],
 )
