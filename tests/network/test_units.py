@@ -244,6 +244,10 @@ ROWS = {
         lambda net, x: net.conv(torch.cat([x, -x])).relu().mean((2, 3)).view(2, len(x), -1).sum(0),
     ),
     "positions first": (nn.Linear(6, 8), lambda net, x: net.conv(x[:, 0].transpose(0, 1)).relu().mean(0)),
+    "as many positions as examples": (
+        nn.Linear(6, 8),
+        lambda net, x: net.conv(x[:, 0, :4].transpose(0, 1)).relu().mean(0),
+    ),
     "the same four times": (
         nn.Conv2d(3, 8, 3),
         lambda net, x: net.conv(x.repeat(4, 1, 1, 1)).relu().mean((2, 3)).view(4, len(x), -1).sum(0),
