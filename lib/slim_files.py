@@ -1,4 +1,5 @@
-"""Slimmed networks in files: weights, and the width of every layer, from which the smaller network is built again.
+"""Slimmed networks in files: weights, the width of every layer and how many heads modules count, from which the smaller
+network is built again.
 
 Enters: a slimmed network; or a file and a freshly built network of the same architecture at its full width. Leaves: a
 safetensors file, which holds no code; or the slimmed network.
@@ -12,22 +13,25 @@ import torch
 from torch import nn
 
 from lib.network import checks, copies, models, saving
-from lib.network.layers import all_widths, narrow
+from lib.network.layers import all_widths, narrow, renumber, resized, shorten
 
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = None) -> None:
-    """Writes a slimmed network to a safetensors file: its weights, and the width of every layer as JSON.
+    """Writes a slimmed network to a safetensors file: its weights, and as JSON the width of every layer and the
+    attributes by which modules count heads and their tensors with an axis of them, as far as these have changed.
 
     Arguments:
-        metadata: whatever else is worth keeping, as JSON; not under "widths".
+        metadata: whatever else is worth keeping, as JSON; not under "widths" or "numbers".
 
     Raises ValueError for a model or a path that is none, and for metadata that cannot be kept.
     """
     model, path, metadata = models.inside(model), checks.path(path), {} if metadata is None else metadata
     if isinstance(metadata, Mapping):
-        if "widths" in metadata:
-            raise ValueError('metadata has "widths" already, where those of layers are kept: give it another name')
-        metadata = {**metadata, "widths": all_widths(model)}
+        for name, what in {"widths": "those of layers", "numbers": "those of heads"}.items():
+            if name in metadata:
+                raise ValueError(f'metadata has "{name}" already, where {what} are kept: give it another name')
+        numbers = resized(model)
+        metadata = {**metadata, "widths": all_widths(model), **({"numbers": numbers} if numbers else {})}
     saving.save(model, path, metadata)
 
 
@@ -39,7 +43,7 @@ def load(model: nn.Module, path: Path) -> nn.Module:
     """
     model, path = models.inside(model), checks.path(path)
     full, result = all_widths(model), copies.copied(model)
-    widths = _recipe(path)
+    widths, numbers = _recipe(path)
     if widths.keys() != full.keys():
         name = min(widths.keys() ^ full.keys())
         raise ValueError(f"{path} cannot be used: {name} is a layer only {'there' if name in widths else 'here'}")
@@ -50,14 +54,52 @@ def load(model: nn.Module, path: Path) -> nn.Module:
                 f" {full[name][0]} here"
             )
         narrow(result.get_submodule(name), torch.arange(outputs), torch.arange(inputs))
+    for name, own in numbers.items():
+        _set(result, name, own, path)
     saving.restore(result, path)
     return result
 
 
-def _recipe(path: Path) -> dict[str, tuple[int, int]]:
+def _set(model: nn.Module, name: str, sizes: Mapping[str, int | list[int]], path: Path) -> None:
+    """Sets numbers of a module and makes tensors of its own shorter, if it has such, and no smaller ones."""
+    module = dict(model.named_modules()).get(name)
+    for each, size in sizes.items():
+        axis, wanted = size if isinstance(size, list) else (None, size)
+        here = _size(module, each, axis)
+        if here is None or not 0 < wanted <= here:
+            full, along = f"{name}.{each}".lstrip("."), "" if axis is None else f" along axis {axis}"
+            has = "missing" if here is None else here
+            raise ValueError(f"{path} cannot be used: {full} is {wanted}{along} there, {has} here")
+        if axis is None:
+            renumber(module, {each: wanted})
+        else:
+            shorten(module, each, axis, torch.arange(wanted))
+
+
+def _size(module: nn.Module | None, name: str, axis: int | None) -> int | None:
+    """The number that an attribute is, or the length of a parameter or buffer along an axis, if there is such."""
+    if module is None or axis is None:
+        value = None if module is None else vars(module).get(name)
+        return value if type(value) is int else None
+    value = {**dict(module.named_parameters("", False)), **dict(module.named_buffers("", False))}.get(name)
+    return value.shape[axis] if value is not None and 0 <= axis < value.ndim else None
+
+
+def _recipe(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, dict[str, int | list[int]]]]:
+    """Layer -> outputs and inputs; module -> name -> number, or axis and length."""
     _, metadata = saving.read(path)
     try:
-        widths = json.loads(metadata["study"])["widths"]
-        return {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in widths.items()}
+        kept = json.loads(metadata["study"])
+        widths = {name: (int(outputs), int(inputs)) for name, (outputs, inputs) in kept["widths"].items()}
+        sizes = {name: {each: _sizes(size) for each, size in own.items()}
+                 for name, own in kept.get("numbers", {}).items()}  # fmt: skip
+        return widths, sizes
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no slimmed network: it lists no widths of layers") from error
+
+
+def _sizes(size: object) -> int | list[int]:
+    if isinstance(size, list):
+        axis, length = size
+        return [int(axis), int(length)]
+    return int(size)

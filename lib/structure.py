@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from lib.network import checks, contexts, copies, models
 from lib.network.taps import Unit
 from lib.network.units import units
+from lib.shrinking.heads import Number, numbers_needed
 from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
 from lib.shrinking.slimming import Slimming
-from lib.shrinking.ties import tied
+from lib.shrinking.ties import Heads, tables, tied
 from lib.shrinking.trials import culprits
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
@@ -93,13 +94,18 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
     ties = tied(model, example, parts)
+    if of_heads := tables(model, ties):
+        parts = (*parts[:-1], *of_heads, parts[-1])
+        ties = tied(model, example, parts)
     outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
     groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))
     ends = tuple(groups[end] for end in ties.labels)
     total = sum(parameter.numel() for parameter in model.parameters())
+    heads = (replace(each, labels=groups[each.labels]) for each in ties.heads)
+    heads = tuple(each for each in heads if (each.labels >= 0).all())
     made = Structure(
-        torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends
+        torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends, heads
     )
     whole, tried = made.whole, made.tried(model)
     _tell_what_stays(model, ties.lost, whole, [name for name in tried.whole if name not in whole])
@@ -144,6 +150,8 @@ class Structure:
     _parts: tuple[Part, ...] = field(repr=False)
     # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
+    _heads: tuple[Heads, ...] = field(default=(), repr=False)  # of attention, with the group of each
+    _numbers: tuple[Number, ...] = field(default=(), repr=False)  # attributes that become smaller with them
 
     @property
     def whole(self) -> list[str]:
@@ -152,12 +160,24 @@ class Structure:
 
     def tried(self, model: nn.Module) -> "Structure":
         """The same, but that those groups stay without some of which `model` does not run, or answers otherwise than
-        with them off."""
+        with them off, whatever attributes of its modules count heads."""
         blocks: dict[int, list[int]] = {}
-        for group, block in enumerate(self._room(self._members()).blocks):
+        of_groups = self._room(self._members()).blocks
+        for group, block in enumerate(of_groups):
             blocks.setdefault(block, []).append(group)
-        wrong = culprits([*blocks.values()], lambda some: self._without_some(some).is_right(model))
-        return self._keeping([group for block in wrong for group in block]) if wrong else self
+        heads = {block: [each for each in self._heads if of_groups[each.labels[0]] == block] for block in blocks}
+        heads = {block: own for block, own in heads.items() if own}
+        of_heads = [blocks.pop(block) for block in heads]
+
+        def is_right(number: int, numbers: Sequence[Number]) -> bool:
+            return replace(self, _numbers=tuple(numbers))._without_some([of_heads[number]]).is_right(model)
+
+        numbers, wrong = numbers_needed(model, [*heads.values()], is_right)
+        made = replace(self, _numbers=tuple(numbers))
+        stay = [of_heads[number] for number in wrong]
+        rest = [*(block for number, block in enumerate(of_heads) if number not in wrong), *blocks.values()]
+        stay += culprits(rest, lambda some: made._without_some(some).is_right(model))
+        return made._keeping([group for block in stay for group in block]) if stay else made
 
     def _without_some(self, blocks: Sequence[Sequence[int]]) -> Slimming:
         """What goes where a quarter of the groups of each of these blocks do, but for layers' last channels. So many
@@ -178,7 +198,14 @@ class Structure:
         goes = torch.ones(self._size + 1, dtype=torch.bool)  # the last is of channels that stay already
         goes[[*stay, -1]] = False
         numbers = torch.where(goes, goes.cumsum(0) - 1, -1)
-        return replace(self, groups=numbers[self.groups], _ends=tuple(numbers.numpy()[end] for end in self._ends))
+        anew = numbers.numpy()
+        return replace(
+            self,
+            groups=numbers[self.groups],
+            _ends=tuple(anew[end] for end in self._ends),
+            _heads=tuple(replace(each, labels=anew[each.labels]) for each in self._heads),
+            _numbers=tuple(replace(number, groups=anew[number.groups]) for number in self._numbers),
+        )
 
     def plan(
         self,
@@ -253,16 +280,35 @@ class Structure:
         when = rank[self.groups]
         removed = torch.argsort(when, stable=True)[: before["units"] - after["units"]]
         stays = (rank == len(gone)).numpy()
-        sides = [{}, {}]  # of inputs and of outputs
+        sides, tables = [{}, {}], {}  # of inputs and of outputs; of tensors with an axis of heads
         for end, groups in enumerate(self._ends):
-            kept = numpy.flatnonzero(stays[groups])
-            if len(kept) < len(groups):
-                sides[end % 2][self._parts[end // 2].name] = torch.from_numpy(kept)
+            kept, part = numpy.flatnonzero(stays[groups]), self._parts[end // 2]
+            if len(kept) < len(groups) and part.axis is None:
+                sides[end % 2][part.name] = torch.from_numpy(kept)
+            elif len(kept) < len(groups):
+                tables[part.owner] = part.axis, torch.from_numpy(kept)
         reached = _fraction(before, after, of)
         inputs, kept = sides
-        widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1]}
+        widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1] if part.axis is None}
+        numbers: dict[str, dict[str, int]] = {}
+        for number in self._numbers:
+            if not stays[number.groups].all():
+                numbers.setdefault(number.module, {})[number.name] = number.each * int(stays[number.groups].sum())
         return Slimming(
-            budget, of, reached, removed, kept, inputs, before, after, skipped, self.layers, self.shape, widths
+            budget,
+            of,
+            reached,
+            removed,
+            kept,
+            inputs,
+            numbers,
+            tables,
+            before,
+            after,
+            skipped,
+            self.layers,
+            self.shape,
+            widths,
         )
 
 

@@ -50,7 +50,7 @@ def layer(d: Draft, x: int, out: int | None = None, plain: bool = False) -> int:
     """A convolution that keeps the space, or a linear layer."""
     at, out, bias = d.at(x), out or d.rng.randint(2, 4), int(d.chance(60))
     if at.kind != "map":
-        return d("linear", x, out, bias)
+        return d("linear", x, out, bias, *(["folded"] if at.kind == "tokens" and d.chance(15) else []))
     kernel = d.rng.choice([1, 3])
     fitting = [groups for groups in (2, 3, 4) if at.channels % groups == out % groups == 0]
     groups = d.rng.choice(fitting) if fitting and not plain and d.chance(25) else 1
@@ -227,10 +227,14 @@ def in_space(d: Draft, x: int) -> int:
 
 
 def among_tokens(d: Draft, x: int) -> int:
-    """Attention of one head, with a shortcut or without."""
-    y = maybe(d, 30, norm, x)
-    width = d.at(x).channels
-    y = d("attention", *(layer(d, y, width) for _ in range(3)))
+    """Attention of one head or several, with a shortcut or without."""
+    y, width = maybe(d, 30, norm, x), d.at(x).channels
+    if d.chance(60):
+        heads, inner = d.rng.choice([(2, 2), (2, 4), (3, 3), (3, 6)])
+        how = d.rng.choice(["number", "attribute", "attribute", "size"])
+        y = layer(d, d("heads", *(layer(d, y, inner) for _ in range(3)), heads, how), width)
+    else:
+        y = d("attention", *(layer(d, y, width) for _ in range(3)))
     return d("add", x, y) if d.chance(60) else y
 
 
@@ -315,7 +319,7 @@ def head(d: Draft, x: int) -> int:
 
 def elsewhere(d: Draft, x: int) -> int:
     """A hidden layer on other rows than examples."""
-    ways = ["folded", "positions first", "reversed"] if d.at(x).kind == "tokens" else ["reversed"]
+    ways = ["positions first", "reversed"] if d.at(x).kind == "tokens" else ["reversed"]
     return layer(d, d("elsewhere", x, d.rng.randint(2, 4), d.rng.choice(ways)))
 
 

@@ -6,12 +6,14 @@ follow its logits with units off, the scores of criteria, the oracle, and, by br
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from types import SimpleNamespace
 from zlib import crc32
 
 import torch
 from recipes import Recipe, random_values
+from steps import by_heads
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -272,6 +274,7 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
         x / (1 + x.norm(dim=-1, keepdim=True)), w.use * w.weight / (1 + w.weight.norm(dim=-1, keepdim=True))
     ),
     "attention": lambda w, at, q, k, v: (q @ k.mT / 4).sigmoid() @ v,
+    "heads": lambda w, at, q, k, v, heads, how: by_heads(heads, partial(GENERIC["attention"], w, at), q, k, v),
     "layer norm": lambda w, at, x: functional.layer_norm(x, (at.channels,), w.weight, w.bias, 1.0),
     "softmax": lambda w, at, x: x,
     "log softmax": lambda w, at, x: x,

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -105,9 +106,14 @@ def convolved_back(x: Shape, out: int, kernel: int, stride: int, groups: int, bi
     return Shape("map", out, tuple((size - 1) * stride + kernel for size in x.space))
 
 
-def projected(x: Shape, out: int, *_) -> Shape:
-    require(x.kind != "map")
+def projected(x: Shape, out: int, *rest) -> Shape:
+    require(x.kind != "map" and (x.kind == "tokens" or "folded" not in rest))
     return x._replace(channels=out)
+
+
+def attended(q: Shape, k: Shape, v: Shape, heads: int, how: str) -> Shape:
+    require(q.kind == "tokens" and q == k == v and q.channels % heads == 0)
+    return q
 
 
 def normed(x: Shape, *_) -> Shape:
@@ -200,12 +206,23 @@ def binary_line(operator: str) -> Callable[..., str]:
 
 
 def elsewhere_line(at: Shape, me: str, x: str, out: int, how: str) -> str:
-    """A layer that runs on something else than one row for each example, in their order."""
-    if how == "folded":
-        return f"{me}({x}.flatten(0, 1)).unflatten(0, (-1, {at.space[0]}))"
+    """A layer that runs on something else than rows of one example after the other, in their order."""
     if how == "positions first":
         return f"{me}({x}.transpose(0, 1)).transpose(0, 1)"
     return f"{me}({x}.flip(0)).flip(0)"
+
+
+def linear_line(at: Shape, me: str, x: str, out: int, bias: int, how: str = "") -> str:
+    """Of values as they are, or with all tokens as rows."""
+    return f"{me}({x}.flatten(0, 1)).unflatten(0, (-1, {at.space[0]}))" if how == "folded" else f"{me}({x})"
+
+
+def heads_line(at: Shape, me: str, q: str, k: str, v: str, heads: int, how: str) -> str:
+    """Attention of several heads, of which the code has the number, its own or among the network's attributes, or only
+    that of the channels in each."""
+    sizes = {"number": f"{heads}, -1", "attribute": f"{me}, -1", "size": f"-1, {at.channels // heads}"}[how]
+    q, k, v = (f"{x}.unflatten(2, ({sizes})).transpose(1, 2)" for x in (q, k, v))
+    return f"(({q} @ {k}.mT).softmax(-1) @ {v}).transpose(1, 2).flatten(2)"
 
 
 def part_line(at: Shape, me: str, x: str, pieces: int, index: int, style: str) -> str:
@@ -294,6 +311,12 @@ def attention(w, at, q, k, v):
     return (q @ k.mT).softmax(-1) @ v
 
 
+def by_heads(heads: int, attend: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Attention of each head, whose channels lie beside one another."""
+    apart = [x.unflatten(2, (heads, -1)).transpose(1, 2) for x in values]
+    return attend(*apart).transpose(1, 2).flatten(2)
+
+
 def cosine(w, at, x, out):  # with an eps that keeps rounding small, where that is all that is left of x
     return 4 * functional.linear(functional.normalize(x, dim=-1, eps=1e-3), functional.normalize(w.weight, dim=-1))
 
@@ -304,9 +327,8 @@ STEPS: dict[str, Step] = {
         convolved, lambda at, me, x, *_: f"{me}({x})", convolution, convolution_module,
     ),
     "linear": Step(
-        projected, lambda at, me, x, *_: f"{me}({x})",
-        lambda w, at, x, out, bias: functional.linear(x, w.weight, w.bias),
-        lambda x, out, bias: f"nn.Linear({x.channels}, {out}, bias={bool(bias)})",
+        projected, linear_line, lambda w, at, x, out, bias, how="": functional.linear(x, w.weight, w.bias),
+        lambda x, out, bias, how="": f"nn.Linear({x.channels}, {out}, bias={bool(bias)})",
     ),
     "elsewhere": Step(
         projected, elsewhere_line, lambda w, at, x, out, how: functional.linear(x, w.weight, w.bias),
@@ -382,6 +404,10 @@ STEPS: dict[str, Step] = {
     "attention": Step(
         lambda q, k, v: only("tokens", same)(alike(q, alike(k, v))),
         lambda at, me, q, k, v: f"({q} @ {k}.mT).softmax(-1) @ {v}", attention, sources=3,
+    ),
+    "heads": Step(
+        attended, heads_line, lambda w, at, q, k, v, heads, how: by_heads(heads, partial(attention, w, at), q, k, v),
+        lambda q, k, v, heads, how: str(heads) if how == "attribute" else None, sources=3,
     ),
     # among channels
     "crelu": Step(

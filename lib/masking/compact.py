@@ -45,7 +45,8 @@ class Compact(nn.Module):
         super().__init__()
         self.model = model  # whose parameters say where images belong
         self._graph = Graph(model, example)
-        self._taps = {self._graph.runs[tap.module, tap.call]: (unit, tap.axis) for unit in layers for tap in unit.taps}
+        taps = [(unit, tap) for unit in layers for tap in unit.taps]
+        self._taps = {self._graph.runs[tap.module, tap.call]: (unit, tap.axis_of_rows) for unit, tap in taps}
         self._kept: dict[fx.Node, Tensor] = {}  # which channels (C',) a value has, if not all; the others are zero
         self._steps: dict[fx.Node, Step] = {}
 

@@ -60,7 +60,12 @@ class CutGraph(Graph):
         self.per_example = descendants(self.nodes, self.nodes[:1])
 
     def cut(self, unit: Unit) -> Cut:
-        """How to go on from the taps of the layer of these units."""
+        """How to go on from the taps of the layer of these units.
+
+        Raises ValueError where examples have several rows there.
+        """
+        if any(tap.folded for tap in unit.taps):
+            raise ValueError(f"{unit.name} runs on several rows of each example")
         taps = {self.runs[tap.module, tap.call]: tap.axis for tap in unit.taps}
         taps = {node: taps[node] for node in self.in_order(taps)}
         first = next(iter(taps))

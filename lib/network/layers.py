@@ -1,10 +1,11 @@
 """Layers: which modules of a network have channels, how many, and the same modules with some of them alone.
 
 Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
-narrower in place.
+narrower in place. Modules of other kinds may have numbers of heads among their attributes, or tensors with an axis of
+heads, which become smaller besides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,35 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
         for size in _SIZES[side]:
             if kept is not None and hasattr(module, size):
                 setattr(module, size, len(kept))
+
+
+def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
+    """Sets attributes of a module by which its code counts heads or channels; `resized` tells of them."""
+    for name, value in numbers.items():
+        setattr(module, name, value)
+    _note_resized(module, dict.fromkeys(numbers))
+
+
+def shorten(module: nn.Module, name: str, axis: int, kept: Tensor) -> None:
+    """Keeps only these entries, by number, of one axis of a module's own parameter or buffer; `resized` tells of it."""
+    _select(module, name, kept, axis)
+    _note_resized(module, {name: axis})
+
+
+def _note_resized(module: nn.Module, axes: Mapping[str, int | None]) -> None:
+    module._resized = vars(module).get("_resized", {}) | axes
+
+
+def resized(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
+    """Module -> name -> the number that an attribute is now, or [axis, length] of a tensor, of all that has been made
+    smaller besides what has channels."""
+    found = {}
+    for name, module in model.named_modules():
+        if axes := vars(module).get("_resized"):
+            values = {each: getattr(module, each) for each in axes}
+            found[name] = {each: values[each] if axis is None else [axis, values[each].shape[axis]]
+                           for each, axis in axes.items()}  # fmt: skip
+    return found
 
 
 def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:

@@ -38,6 +38,8 @@ class Tap:
     """Where one use of a layer is read: the output of the `call`-th run of `module`, of `calls` within a forward pass.
 
     `axis` is the one along which the units lie; `overwritten` says that a later in-place operation destroys the value.
+    `folded` says that each example has several rows, one after the other, as of windows or tokens: they are seen along
+    an axis of their own, behind that of the examples.
     """
 
     module: str
@@ -45,6 +47,12 @@ class Tap:
     calls: int
     axis: int
     overwritten: bool
+    folded: bool = False
+
+    @property
+    def axis_of_rows(self) -> int:
+        """The axis of the units in the layer's own output, where examples have none of their own if it is folded."""
+        return self.axis - (self.folded and self.axis > 0)
 
 
 def units_in(layers: Iterable[Unit]) -> int:
@@ -67,16 +75,26 @@ def tapped(
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
     known = {tap.module: tap.calls for _, tap in points.values()}
     calls: dict[str, int] = {}
+    examples = [0]  # in the pass that runs
 
-    def restart(*_):
+    def restart(module, taken, *_):
         calls.clear()
+        examples[0] = len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0
 
     def hook(name: str):
         def run(module, inputs, output):
             call = calls[name] = calls.get(name, -1) + 1
             if call >= known[name] or torch._C._current_graph_task_id() >= 0:  # that is, during a backward pass
                 raise ValueError(_again(name, known[name]))
-            return see(*points[name, call], output) if (name, call) in points else None
+            if (name, call) not in points:
+                return None
+            number, tap = points[name, call]
+            if not tap.folded:
+                return see(number, tap, output)
+            if not examples[0] or len(output) % examples[0]:
+                raise ValueError(on_other_rows(name))
+            changed = see(number, tap, output.unflatten(0, (examples[0], -1)))
+            return None if changed is None else changed.flatten(0, 1)
 
         return run
 
@@ -113,6 +131,14 @@ def along(values: Tensor, axis: int, like: Tensor) -> Tensor:
     shape = [1] * like.ndim
     shape[axis] = -1
     return values.view(shape)
+
+
+def on_other_rows(name: str) -> str:
+    """What is said of a layer of whose rows it is not known to which example they belong."""
+    return (
+        f"{name} runs on something else than rows of one example after the other, in their order, such as frames or"
+        f" positions along the first axis: what of it belongs to which example cannot be told"
+    )
 
 
 def _again(name: str, calls: int) -> str:

@@ -93,9 +93,12 @@ class Trace:
     def tap(self, run: Run) -> Tap:
         """Where this use of a layer is tapped."""
         if run.norm is None:
-            overwritten = run.value._version != run.version
-            return Tap(run.layer, run.call, self.calls[run.layer], run.axis, overwritten)
-        return Tap(run.norm, run.norm_call, self.calls[run.norm], 1, run.norm_value._version != run.norm_version)
+            module, call, axis, value, version = run.layer, run.call, run.axis, run.value, run.version
+        else:
+            module, call, axis, value, version = run.norm, run.norm_call, 1, run.norm_value, run.norm_version
+        several, rest = divmod(len(value), len(self.example))
+        folded = value.ndim > 1 and several > 1 and not rest
+        return Tap(module, call, self.calls[module], axis + (folded and axis > 0), value._version != version, folded)
 
     def _watch(self, name: str, module: nn.Module) -> list:
         if isinstance(module, LAYERS):

@@ -12,6 +12,7 @@ answer otherwise when its units do, or that lets examples influence each other.
 """
 
 import warnings
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lib.network import contexts, models
 from lib.network.layers import layers_of, widths
-from lib.network.taps import Tap, Unit, along, tapped
+from lib.network.taps import Tap, Unit, along, on_other_rows, tapped
 from lib.network.tracing import Run, Trace, follow, refuse_randomness
 
 _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
@@ -181,17 +182,26 @@ def _refuse_hooks_without_effect(model: nn.Module, trace: Trace, layers: list[Un
 @torch.inference_mode(False)
 @torch.no_grad()
 def _refuse_what_mixes_examples(model: nn.Module, trace: Trace, layers: list[Unit]) -> None:
-    """With other examples beside it, an example must get the same logits, from values in a row of its own: elsewhere
+    """With other examples beside it, an example must get the same logits, from values in rows of its own: elsewhere
     what belongs to which example cannot be told."""
     if not trace.logits.isfinite().all():
         return
     own, wrong = trace.example[0], []
     rows = torch.stack([1 - 2 * own, own, 3 * own.flip(-1) + 7, own])
+    beside_itself: dict[Tap, Tensor] = {}  # of folded values, whose rows could be alike since all are of each example
+
+    def keep(number: int, tap: Tap, value: Tensor) -> None:
+        beside_itself[tap] = value[:1].clone()
 
     def see(number: int, tap: Tap, value: Tensor) -> None:
-        if len(value) != len(rows) or not models.alike(value[1:2], value[3:4]):
+        others = [value[3:4], *([beside_itself[tap]] if tap.folded else [])]
+        if len(value) != len(rows) or not all(models.alike(value[1:2], other) for other in others):
             wrong.append(layers[number].name)
 
+    folded = [replace(layer, taps=tuple(tap for tap in layer.taps if tap.folded)) for layer in layers]
+    if any(layer.taps for layer in folded):
+        with tapped(model, folded, keep):
+            models.answers(model, trace.example)
     with tapped(model, layers, see):
         logits = models.answers(model, rows)
     if not models.alike(logits[1::2], trace.logits):
@@ -201,7 +211,4 @@ def _refuse_what_mixes_examples(model: nn.Module, trace: Trace, layers: list[Uni
             f" example must depend on it alone"
         )
     if wrong:
-        raise ValueError(
-            f"{wrong[0]} runs on something else than one row for each example, in their order, such as frames or tokens"
-            f" along the first axis: what of it belongs to which example cannot be told"
-        )
+        raise ValueError(on_other_rows(wrong[0]))

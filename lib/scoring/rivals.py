@@ -238,19 +238,24 @@ class _ActivationsWatched(TorchFunctionMode):
     def __init__(self):
         super().__init__()
         self.after: dict[Tap, Callable[[Tensor], Tensor]] = {}
-        self._tapped: dict[int, tuple[Tap, Tensor, int]] = {}
+        self._tapped: dict[object, tuple[Tap, Tensor, int]] = {}
 
     def tap(self, number: int, tap: Tap, value: Tensor) -> None:
         self.after[tap] = functional.relu
-        self._tapped[id(value)] = tap, value, value._version  # holding the value keeps its id taken
+        name = _place(value) if tap.folded else id(value)  # for what is seen of folded rows is a view
+        self._tapped[name] = tap, value, value._version  # holding the value keeps its id and place taken
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if args and id(args[0]) in self._tapped and plain_name(function) in ACTIVATIONS:
-            tap, value, version = self._tapped[id(args[0])]
-            if value._version == version:
+        if args and plain_name(function) in ACTIVATIONS:
+            tap, value, version = self._tapped.get(id(args[0])) or self._tapped.get(_place(args[0]), (None, None, 0))
+            if value is not None and value._version == version:
                 self.after[tap] = lambda new, rest=args[1:]: function(new, *rest, **kwargs)
         return function(*args, **kwargs)
+
+
+def _place(value: object) -> tuple[int, int] | None:
+    return (value.data_ptr(), value.numel()) if type(value) is Tensor else None
 
 
 RIVALS: dict[str, Rival] = {

@@ -3,7 +3,8 @@
 Enters: a pass, run while `Channels` is open, and labels of channels for what layers give. Leaves: pairs of labels that
 are tied, since their numbers meet. What moves numbers moves labels alike; of what works on each number, the labels of
 those that meet are tied; what makes one of many ties these; and what is of a fixed width, mixes channels in another way
-or is not known here keeps all that it meets: it is tied to `FIXED`.
+or is not known here keeps all that it meets: it is tied to `FIXED`. Products of one matrix for each head, as attention
+makes them, tie all channels of a head.
 
 A label tensor has the axes of the tensor that it is of, with one entry along those on which all labels are alike.
 """
@@ -13,6 +14,7 @@ import operator
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy
@@ -38,8 +40,19 @@ _TAKING = {"narrow", "select", "slice", "split", "split_with_sizes", "unbind", "
 _BY_NUMBER = {"gather", "index", "index_select", "roll"}  # of a channel, which is another one once some have gone
 _ALONG = {"_log_softmax", "_softmax", "argsort", "cummax", "cumprod", "cumsum", "sort", "topk"}
 _NORMS = re.compile(r"_norm(_|$)")
+_PRODUCTS = {"baddbmm", "bmm"}
+_IN_HEADS = re.compile(r"^_scaled_dot_product_.*attention")
 _IN_SPACE = re.compile(r"(pool|upsample|_upsample).*?(\d)d")
 _MIXING = re.compile(r"conv(?!ert)|(^|_)(mm|addmm|bmm|baddbmm|mv|addmv|dot)$|^linear$|attention")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """An axis of channels that has been viewed as several: their `axes` in `labels`, and the module that did so."""
+
+    labels: Tensor
+    axes: range
+    module: str
 
 
 class Channels(TorchDispatchMode):
@@ -49,7 +62,9 @@ class Channels(TorchDispatchMode):
         super().__init__()
         self.pairs: list[numpy.ndarray] = []  # (2, ...) each
         self.unknown: list[numpy.ndarray] = []  # labels of what has met an operation that is not known
-        self.splits: list[tuple[Tensor, range]] = []  # labels, and the axes into which one has been split
+        self.splits: list[Split] = []
+        self.together: list[numpy.ndarray] = []  # labels of channels that would stay, were they not those of one head
+        self.within: list[str] = []  # the modules that run, the innermost last
         self.paused = 0
         self._labels: dict[tuple, Tensor] = {}
         self._held: list[Tensor] = []  # so that no other tensor takes the place of one that is known
@@ -126,6 +141,10 @@ class Channels(TorchDispatchMode):
             found = [self._halved(first, given["dim"])]
         elif torch.Tag.reduction in operation.tags:
             found = [self._reduced(first, given, outputs[0].ndim)] * len(outputs)
+        elif name in _PRODUCTS:
+            found = self._multiplied(taken, labels)
+        elif _IN_HEADS.search(name) and any(max(some.shape[:-2], default=1) > 1 for some in labels if some.ndim > 2):
+            found = [self._in_heads(taken, labels)]
         elif matched := _IN_SPACE.search(name):
             found = [self._merged(first, range(value.ndim - int(matched[2]), value.ndim))] * len(outputs)
         elif _NORMS.search(name):
@@ -174,12 +193,12 @@ class Channels(TorchDispatchMode):
             source += old
             target += new
         made = labels.expand(source).reshape(target)
-        self.splits += [(made, axes) for axes in splits]
+        self.splits += [Split(made, axes, self.within[-1]) for axes in splits]
         return _thin(made)
 
     def _evenly(self, labels: Tensor, value: Tensor, given: dict, name: str, outputs: Sequence[Tensor]) -> None:
         """Ties what lies at the same place in parts of one length, as whoever takes some may count on that; where parts
-        differ, all stay."""
+        differ, all along this axis stay."""
         axis = given.get("dim", 0) % value.ndim
         size = value.shape[axis]
         if labels.shape[axis] == 1 or (name == "slice" and outputs[0].shape == value.shape):
@@ -189,7 +208,7 @@ class Channels(TorchDispatchMode):
         if length and len(lengths) == 1 and size % length == start % length == 0 and given.get("step", 1) == 1:
             self._tie_parts(labels, axis, length)
         else:
-            self.fix(labels)
+            self._fix_along(labels, [axis])
 
     def _tie_parts(self, labels: Tensor, axis: int, length: int) -> None:
         parts = labels.unflatten(axis, (-1, length))
@@ -245,9 +264,42 @@ class Channels(TorchDispatchMode):
             self._fix_along(first, range(1, 2))
         return first
 
+    def _multiplied(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+        """Products of batches of matrices, and what is added to them: what is summed over goes together; rows of the
+        first and columns of the second keep apart, and the matrices themselves."""
+        summed = {len(values) - 2: -1, len(values) - 1: -2}  # which axis of which
+        for which, axis in summed.items():
+            self._fix_along(labels[which], [labels[which].ndim + axis])
+        values, labels = (
+            [each.narrow(summed[which], 0, 1) if which in summed else each for which, each in enumerate(some)]
+            for some in (values, labels)
+        )
+        if all(some.numel() == 1 for some in labels):
+            self.fix(*labels)
+            return []
+        return [self._meeting(list(map(_once, values)), labels)]
+
+    def _in_heads(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+        """Attention for each place along the axes before the last two, as for each head: the numbers of one meet each
+        other alone, so they go together."""
+        matrices = [(value, some) for value, some in zip(values, labels, strict=True) if value.ndim > 1]
+        values = [_once(value.narrow(-1, 0, 1).narrow(-2, 0, 1)) for value, _ in matrices]
+        return self._meeting(values, [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices])
+
     def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> None:
+        """Has as many places stay along these axes as there are: all channels, or those of each head together, where
+        the axis is one of numbers within heads."""
         if any(labels.shape[axis] > 1 for axis in axes):
-            self.fix(labels)
+            if any(size > 1 for axis, size in enumerate(labels.shape) if axis not in axes):
+                self._as_one(labels, axes)
+            else:
+                self.fix(labels)
+
+    def _as_one(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
+        """Ties what lies along these axes at the same place of the others, as the numbers within a head; gives the
+        labels of that."""
+        self.together.append(labels.numpy().astype(int).ravel())
+        return self._merged(labels, axes)
 
 
 def _place(value: Tensor) -> tuple:
@@ -259,6 +311,13 @@ def _is_same(value: Tensor, size: Sequence[int], stride: Sequence[int], offset: 
     """Whether these strides, as pooling changes them where images are channels last, leave all numbers in place."""
     moved = any(old != new for length, old, new in zip(size, value.stride(), stride, strict=False) if length > 1)
     return tuple(size) == tuple(value.shape) and not moved and offset in (None, value.storage_offset())
+
+
+def _once(value: Tensor) -> Tensor:
+    """The value without repetitions along axes on which it has been expanded."""
+    for axis, (size, stride) in enumerate(zip(value.shape, value.stride(), strict=True)):
+        value = value.narrow(axis, 0, 1) if size > 1 and stride == 0 else value
+    return value
 
 
 def _thin(labels: Tensor) -> Tensor:

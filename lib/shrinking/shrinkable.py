@@ -19,7 +19,8 @@ from lib.network.uses import Use, Uses
 
 @dataclass(frozen=True)
 class Part:
-    """The numbers of a convolution, linear layer or norm, at its full width."""
+    """The numbers of a convolution, linear layer or norm, at its full width; or of a module's own tensor with an `axis`
+    of heads."""
 
     name: str
     outputs: int
@@ -29,6 +30,13 @@ class Part:
     vectors: int = 0  # parameters per output channel beside these
     positions: int = 0  # at which the weights are applied, in one example
     units: bool = False  # whether outputs are units
+    axis: int | None = None
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The module whose own tensor it is, and its name there."""
+        module, _, name = self.name.rpartition(".")
+        return module, name
 
     def cost(self, outputs: int, inputs: int) -> tuple[int, int]:
         """Parameters and multiply-adds at these widths; whole groups go, so what one output sees shrinks only in one
@@ -60,6 +68,19 @@ def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[t
                              f" {name}(x) both times")  # fmt: skip
     found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
     return (*found, Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere_macs
+
+
+def table_of(model: nn.Module, module: str, name: str, heads: int) -> Part | None:
+    """The part that a module's own tensor is, if it is kept with weights and one axis of it alone is as long as there
+    are heads."""
+    owner = model.get_submodule(module)
+    value = getattr(owner, name)
+    axes = [axis for axis, size in enumerate(value.shape) if size == heads]
+    if len(axes) != 1 or not value.is_floating_point() or name in owner._non_persistent_buffers_set:
+        return None
+    counts = isinstance(value, nn.Parameter)
+    full = f"{module}.{name}".lstrip(".")
+    return Part(full, heads, heads, heads, vectors=counts * value.numel() // heads, axis=axes[0])
 
 
 class _Positions(Uses):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.network import contexts, copies, models
-from lib.network.layers import all_widths, narrow, widths, works_on_channels
+from lib.network.layers import all_widths, narrow, renumber, shorten, widths, works_on_channels
 from lib.network.models import alike
 from lib.network.taps import Unit, along, tapped, units_in
 
@@ -25,9 +25,11 @@ class Slimming:
 
     `removed` (k,) are the units that go, in the order in which they do, so that a larger budget's begins with a smaller
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
-    BatchNorm: at all) and its input. `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond
-    `budget`; `before` and `after` count units, parameters and macs of one example; `skipped` counts the groups that
-    would have gone but held some layer's last channel, or what was to be kept.
+    BatchNorm: at all) and its input; `numbers`, for other modules, attributes that count heads or their channels, and
+    what they become; `tables`, by module and name, the axis of heads of tensors, and which of these stay. `reached` is
+    the fraction of `of` that goes, `overshoot` how far that is beyond `budget`; `before` and `after` count units,
+    parameters and macs of one example; `skipped` counts the groups that would have gone but held some layer's last
+    channel, or what was to be kept.
     """
 
     budget: float
@@ -36,6 +38,8 @@ class Slimming:
     removed: Tensor = field(repr=False)
     kept: Mapping[str, Tensor] = field(repr=False)
     inputs: Mapping[str, Tensor] = field(repr=False)
+    numbers: Mapping[str, Mapping[str, int]] = field(repr=False)
+    tables: Mapping[tuple[str, str], tuple[int, Tensor]] = field(repr=False)
     before: Mapping[str, int]
     after: Mapping[str, int]
     skipped: int
@@ -75,6 +79,10 @@ class Slimming:
         result = copies.copied(model)
         for name in dict.fromkeys([*self.kept, *self.inputs]):
             narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
+        for name, numbers in self.numbers.items():
+            renumber(result.get_submodule(name), numbers)
+        for (module, name), (axis, kept) in self.tables.items():
+            shorten(result.get_submodule(module), name, axis, kept)
         return result
 
     @contextmanager

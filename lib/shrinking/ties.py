@@ -7,9 +7,11 @@ LayerNorm, and what cannot be followed. Found by following one example (`channel
 caller to try: see `slimming`.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 import numpy
 import torch
@@ -18,19 +20,31 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from lib.network import contexts
-from lib.network.layers import has_one_for_all
-from lib.shrinking.channels import FIXED, Channels
-from lib.shrinking.shrinkable import Part
+from lib.network.layers import can_narrow, has_one_for_all
+from lib.shrinking.channels import FIXED, Channels, Split
+from lib.shrinking.shrinkable import Part, table_of
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Where a module tells heads apart: the label of each, and the numbers that its code may have of each, such as 1,
+    or how many channels."""
+
+    module: str
+    labels: numpy.ndarray
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Ties:
     """`labels`: of every channel at every end, the inputs of part i at 2i and its outputs at 2i + 1; `fixed`: those of
-    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go."""
+    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go;
+    `heads`: of attention."""
 
     labels: list[numpy.ndarray]
     fixed: numpy.ndarray
     lost: tuple[str, ...]
+    heads: tuple[Heads, ...]
 
 
 @torch.inference_mode(False)
@@ -45,17 +59,52 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
         classifies = part.each and not part.units
         if part.name not in ran or classifies:
             channels.fix(_labels(starts, 2 * number + 1))
-    _tie_splits(channels, starts[-1])
-    classes = _classes(channels.pairs, starts[-1])
-    lost = {int(label) for some in channels.unknown for label in classes[numpy.unique(some)]}
+    classes, shorter = _tie_splits(channels.splits, _classes(channels.pairs, starts[-1]))
+    lost, together = (
+        {int(label) for some in found for label in classes[numpy.unique(some)]}
+        for found in (channels.unknown, channels.together)
+    )
     labels = numpy.split(classes, starts[:-1])[1:]
-    names = (part.name for part, own in zip(parts, labels[1::2], strict=True) if part.units and lost.issuperset(own))
-    return Ties(labels, classes[[FIXED]], tuple(names))
+    own = {part.name: numpy.unique(some) for part, some in zip(parts, labels[1::2], strict=True) if part.units}
+    names = (name for name, some in own.items() if lost.issuperset(some))
+    fixed = {classes[FIXED], *(some[0] for some in own.values() if len(some) == 1 and some[0] in together)}
+    heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
+    found = tuple(each for each in heads if together.issuperset(each.labels))
+    return Ties(labels, numpy.array([*fixed]), tuple(names), found)
+
+
+def tables(model: nn.Module, ties: Ties) -> tuple[Part, ...]:
+    """The tensors that may have an axis of heads, as biases for each head have, of the modules whose heads must stay
+    while such tensors do."""
+    counts = dict.fromkeys(
+        (each.module, len(each.labels)) for each in ties.heads if numpy.isin(each.labels, ties.fixed).any()
+    )
+    found: dict[str, Part] = {}
+    for module, count in counts:
+        own = model.get_submodule(module)
+        if not can_narrow(own):
+            names = [name for name, _ in chain(own.named_parameters("", False), own.named_buffers("", False))]
+            parts = (table_of(model, module, name, count) for name in names)
+            found |= {part.name: part for part in parts if part is not None}
+    return tuple(found.values())
+
+
+def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:
+    """Those of an axis that has been split, if the one that becomes shorter is of heads."""
+    labels, others = split.labels.movedim(axis, 0), [split.labels.shape[other] for other in split.axes if other != axis]
+    numbers = {math.prod(some) for count in range(len(others) + 1) for some in combinations(others, count)}
+    return Heads(split.module, classes[labels.flatten(1)[:, 0].long()], tuple(sorted(numbers)))
 
 
 def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels) -> set[str]:
     """Follows the example; the names of the parts that run, among them that of the image."""
     ran = {""}
+
+    def begin(name: str):
+        return lambda module, taken: channels.within.append(name)
+
+    def end(module, taken, made) -> None:
+        channels.within.pop()
 
     def enter(number: int, axis: int):
         def run(module, taken, named):
@@ -70,13 +119,21 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
         def run(module, taken, made):
             ran.add(parts[number].name)
             labels = _labels(starts, 2 * number + 1)
-            channels.put(made, labels.reshape([-1 if at == axis % made.ndim else 1 for at in range(made.ndim)]))
+            channels.put(made, labels.reshape(_along(axis, made.ndim)))
             channels.paused -= 1
 
         return run
 
     with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(begin(name)).remove)
+            stack.callback(module.register_forward_hook(end).remove)
         for number, part in enumerate(parts[:-1]):
+            if part.axis is not None:
+                table = getattr(model.get_submodule(part.owner[0]), part.owner[1])
+                channels.put(table, _labels(starts, 2 * number + 1).reshape(_along(part.axis, table.ndim)))
+                ran.add(part.name)
+                continue
             module = model.get_submodule(part.name)
             if has_one_for_all(module):
                 continue
@@ -90,6 +147,10 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
         logits = model(example)
     channels.fix(channels.of(logits))
     return ran
+
+
+def _along(axis: int, axes: int) -> list[int]:
+    return [-1 if at == axis % axes else 1 for at in range(axes)]
 
 
 def _labels(starts: numpy.ndarray, end: int) -> Tensor:
@@ -113,20 +174,25 @@ def _classes(pairs: Sequence[numpy.ndarray], count: int) -> numpy.ndarray:
     return connected_components(coo_array((numpy.ones(ends.shape[1]), ends), (count, count)), directed=False)[1]
 
 
-def _tie_splits(channels: Channels, count: int) -> None:
+def _tie_splits(splits: Sequence[Split], classes: numpy.ndarray) -> tuple[numpy.ndarray, list[int]]:
     """Where one axis has been viewed as several, one of these becomes shorter: the one that costs the fewest ties, of
-    several the last, as that of the channels in each group, or of the numbers of each head. All that lies at the same
-    place along it is tied."""
-    for labels, axes in channels.splits:
-        classes = torch.from_numpy(_classes(channels.pairs, count))[labels.long()]
-        firsts = []
-        for shorter in axes:
-            first = torch.arange(labels.numel()).reshape(labels.shape)
-            for axis in set(axes) - {shorter}:
-                first = first.narrow(axis, 0, 1)
-            firsts.append(first.expand(labels.shape))
-        flat = classes.flatten()
-        ways = [torch.stack([flat, flat[first.reshape(-1)]]).numpy() for first in firsts]
-        left = [len(numpy.unique(_classes([way], count)[way[0]])) for way in ways]
-        best = max(range(len(left)), key=lambda way: (left[way], way))
-        channels.tie(labels, labels.flatten()[firsts[best]])
+    several the last, as that of the channels in each group; where each head is tied in itself, that of heads. All that
+    lies at the same place along it is tied. Gives the classes with these ties, and for each split that axis."""
+    found = []
+    for split in splits:
+        own, places = numpy.unique(classes[split.labels.long().numpy()], return_inverse=True)
+        places = places.reshape(split.labels.shape)
+        ways = []
+        for shorter in split.axes:
+            first = places[
+                tuple(slice(None if axis == shorter or axis not in split.axes else 1) for axis in range(places.ndim))
+            ]
+            pairs = numpy.stack([places, numpy.broadcast_to(first, places.shape)]).reshape(2, -1)
+            ways.append(_classes([pairs], len(own)))
+        best = max(range(len(ways)), key=lambda way: (ways[way].max(), way))
+        _, first = numpy.unique(ways[best], return_index=True)
+        anew = numpy.arange(classes.max() + 1)
+        anew[own] = own[first[ways[best]]]
+        classes = anew[classes]
+        found.append(split.axes[best])
+    return classes, found

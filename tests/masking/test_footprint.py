@@ -207,17 +207,17 @@ def test_products_of_functions_and_parameters_of_the_models_own_count():
     assert left(Cosine(), [0], torch.zeros(1, 1, 1, 1)) == (4 / 8, 9 / 12)
 
 
-def test_examples_along_another_axis():
+def test_several_rows_of_an_example():
     class Tokens(nn.Module):
-        """Its tokens are (T, M, F)."""
+        """Its tokens are (M * T, F)."""
 
         def __init__(self):
             super().__init__()
             self.conv, self.token, self.classifier = nn.Conv2d(1, 3, 1), nn.Linear(3, 2), nn.Linear(2, 4)
 
         def forward(self, x):
-            x = self.conv(x).flatten(2).permute(2, 0, 1)
-            return self.classifier(self.token(x).relu().mean(0))
+            x = self.conv(x).flatten(2).mT.flatten(0, 1)
+            return self.classifier(self.token(x).relu().unflatten(0, (-1, 4)).mean(1))
 
     example = torch.zeros(1, 1, 2, 2)  # 4 * 3, 4 * 6, 8
     assert left(Tokens(), [], example) == (1, 1)

@@ -1,9 +1,11 @@
 """lib.taps: a tap sees the value as it was, and what runs otherwise than for the example is refused."""
 
+import pandas
 import pytest
 import torch
 import toys
 from torch import nn
+from torch.nn import functional
 
 from lib import importance, oracle, pruning
 from lib.network.taps import along, tapped
@@ -126,3 +128,62 @@ def test_layers_for_training_alone_may_run_under_a_mask():
         model.train()(USUAL)
         with pytest.raises(ValueError, match="rest runs for some inputs only"):
             model.eval()(RARE)
+
+
+class OnRows(nn.Module):
+    """Convolutions on frames and linear layers on tokens, with the frames or tokens of an example as `folded` rows, or
+    along an axis of their own."""
+
+    def __init__(self, folded):
+        super().__init__()
+        self.folded, kernel = folded, (3, 3) if folded else (1, 3, 3)
+        self.conv = (nn.Conv2d if folded else nn.Conv3d)(2, 4, kernel)
+        self.norm = (nn.BatchNorm2d if folded else nn.BatchNorm3d)(4)
+        self.hidden, self.out, self.head = nn.Linear(4, 5), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, frames):  # (M, T, C, H, W)
+        if self.folded:
+            x = self.norm(self.conv(frames.flatten(0, 1))).relu_().mean((2, 3))
+            return self.head(self.out(functional.gelu(self.hidden(x))).unflatten(0, (len(frames), -1)).mean(1))
+        x = self.norm(self.conv(frames.transpose(1, 2))).relu_().mean((3, 4)).transpose(1, 2)
+        return self.head(self.out(functional.gelu(self.hidden(x))).mean(1))
+
+
+def test_several_rows_of_an_example_are_as_an_axis_of_its_own():
+    folded, apart = (OnRows(folded).double().eval() for folded in (True, False))
+    for module in (folded.conv, folded.hidden, folded.out, folded.norm):
+        module.bias.data.normal_()
+    folded.norm.running_mean.normal_()
+    state = {name: value.view(*value.shape[:2], 1, 3, 3) if name == "conv.weight" else value
+             for name, value in folded.state_dict().items()}  # fmt: skip
+    apart.load_state_dict(state)
+    images, labels = torch.randn(6, 5, 2, 5, 5).double(), torch.randint(3, (6,))
+    toys.close(folded(images), apart(images))
+    layers = units(folded, images[:1])
+    assert [tap.folded for unit in layers for tap in unit.taps] == [True] * 3
+    assert [(unit.name, unit.size, unit.norm) for unit in layers] == [
+        (unit.name, unit.size, unit.norm) for unit in units(apart, images[:1])
+    ]
+    batches = [(images[:4], labels[:4]), (images[4:], labels[4:])]
+    criteria = ["sq:rand:norm", "taylorfo", "abs-pixel:rand", "l2", "synflow", "apoz", "act-mean", "act-std"]
+    of_folded, of_apart = (importance.score(model, batches, criteria) for model in (folded, apart))
+    for name in criteria:
+        toys.close(of_folded[name], of_apart[name])
+    of_folded, of_apart = (oracle.score(model, batches) for model in (folded, apart))
+    assert all(torch.allclose(of_folded[name], of_apart[name]) for name in of_apart)
+    order = pruning.order(of_folded["output"])
+    with pruning.masked(folded, order, 5, layers), pruning.masked(apart, order, 5, example=images[:1]):
+        toys.close(folded(images), apart(images))
+    tables = [pruning.curve(model, order, images, labels, points=4) for model in (folded, apart)]
+    pandas.testing.assert_frame_equal(*tables)
+
+
+def test_a_pass_whose_rows_are_not_as_many_for_each_example_is_refused():
+    model = OnRows(True).eval()
+    layers = units(model, torch.randn(1, 5, 2, 5, 5))
+    with (
+        tapped(model, layers, lambda *_: None),
+        pytest.raises(ValueError, match="norm runs on something else than rows"),
+    ):
+        model.forward = lambda x: OnRows.forward(model, x[:2])
+        model(torch.randn(3, 5, 2, 5, 5))

@@ -244,13 +244,21 @@ ROWS = {
         lambda net, x: net.conv(torch.cat([x, -x])).relu().mean((2, 3)).view(2, len(x), -1).sum(0),
     ),
     "positions first": (nn.Linear(6, 8), lambda net, x: net.conv(x[:, 0].transpose(0, 1)).relu().mean(0)),
+    "as many positions as examples": (
+        nn.Linear(6, 8),
+        lambda net, x: net.conv(x[:, 0, :4].transpose(0, 1)).relu().mean(0),
+    ),
+    "the same four times": (
+        nn.Conv2d(3, 8, 3),
+        lambda net, x: net.conv(x.repeat(4, 1, 1, 1)).relu().mean((2, 3)).view(4, len(x), -1).sum(0),
+    ),
     "another order": (nn.Conv2d(3, 8, 3), lambda net, x: net.conv(x.flip(0)).flip(0).relu().mean((2, 3))),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_what_runs_on_other_rows_than_examples_is_refused(name):
-    with pytest.raises(ValueError, match="conv runs on something else than one row for each example"):
+    with pytest.raises(ValueError, match="conv runs on something else than rows of one example after the other"):
         units(Layered(*ROWS[name]).eval(), torch.randn(1, 3, 6, 6))
 
 
