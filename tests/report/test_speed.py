@@ -21,7 +21,7 @@ def test_benchmarks_come_last_if_there_are_any(plan):
     markdown = plan.report.with_suffix(".md").read_text()
     section = markdown[markdown.index("## How fast") : markdown.index("## Files")]
     assert "### Time of scoring, against a plain pass\n\n| network" in section
-    assert "| network | what | relative | from | target | within the target | device | processor |" in section
+    assert "| network | what | relative | from | target | within the target | measured on | processor |" in section
     assert "| resnet20 | plain pass | 1.000 | 1.000 | – |  | cpu | A Processor |" in section
     assert "| resnet20 | one cotangent | 0.500 | 0.400 | 0.400 | no | cpu | A Processor |" in section
     assert "| resnet20 | oracle | 0.300 | 0.200 | 0.300 | yes | cpu | A Processor |" in section
