@@ -6,6 +6,7 @@ between them; an error where they are not fit for one report.
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pandas
@@ -14,6 +15,7 @@ from lib.report import results
 from lib.study import profiles
 from lib.study.analyses import tested
 from lib.study.columns import read_own
+from lib.study.records import devices_of
 
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 
@@ -33,7 +35,7 @@ def runs(profile: profiles.Profile) -> pandas.DataFrame:
         row["accuracy"] = trained["accuracy"]
         log = read_own(run, results.there(run.training))  # its times count where a training was interrupted, too
         row |= {"test_images": tested.images(run), "epochs": int(log["epoch"].max())}
-        row |= {"device": measured["device"]["name"], "torch": measured["versions"]["torch"]}
+        row |= {"device": _devices(measured), "torch": measured["versions"]["torch"]}
         before = sum(told["seconds"] for told in measured.get("taken_up", ()))
         row |= {"training_seconds": log["seconds"].sum(), "measuring_seconds": measured["seconds"] + before}
         peak = max(trained["peak_memory_mb"], measured["peak_memory_mb"])
@@ -99,7 +101,7 @@ def _grouped(values: Mapping[str, object]) -> dict[str, list[str]]:
 
 def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> pandas.DataFrame:
     fields: dict[str, Callable[[Mapping], object]] = {
-        "device": lambda record: record["device"]["name"],
+        "device": _devices,
         "python": lambda record: record["versions"]["python"],
         "torch": lambda record: record["versions"]["torch"],
         "torchvision": lambda record: record["versions"]["torchvision"],
@@ -120,6 +122,12 @@ def _differences(records: Mapping[str, Mapping[profiles.Run, Mapping]]) -> panda
 def _trainer(record: Mapping) -> str:
     given = record.get("given")
     return f"{given['source']} ({given['licence']})" if given else "this study"
+
+
+def _devices(record: Mapping) -> str:
+    """What was computed on, that of what was taken up first."""
+    each = [told.get("devices", ()) for told in record.get("taken_up", ())] + [devices_of(record)]
+    return ", ".join(dict.fromkeys(chain(*each)))
 
 
 def _commit(record: Mapping) -> str:

@@ -14,7 +14,7 @@ import numpy
 import pandas
 import torch
 
-from lib.study import consistency, finetuning, measurements, profiles, reuse, verification
+from lib.study import consistency, finetuning, measurements, profiles, records, reuse, verification
 from lib.study.columns import Cell, read_own
 
 
@@ -22,10 +22,10 @@ from lib.study.columns import Cell, read_own
 class Earlier:
     """Tables of what was measured before and holds; empty ones of what must be measured.
 
-    `told` is for the record: of each code that measured some of it code, git, begun, seconds, cells (that were taken up
-    from its record, whichever of these codes measured them) and how they were checked: how many criteria were scored
-    again and which were not, of how many cells drawn from all, which were rescored, the curves evaluated, and whether a
-    network was fine-tuned again.
+    `told` is for the record: of each code that measured some of it code, git, begun, seconds, devices, cells (that were
+    taken up from its record, whichever of these codes measured them) and how they were checked: how many criteria were
+    scored again and which were not, of how many cells drawn from all, which were rescored, the curves evaluated, and
+    whether a network was fine-tuned again.
     """
 
     curves: pandas.DataFrame = field(default_factory=pandas.DataFrame)
@@ -99,6 +99,7 @@ def _checked(run: profiles.Run, wanted: Sequence[Cell], at: Path, device: torch.
     if odd:
         raise ValueError(f"{at / run.curves.name} does not come out again: {'; '.join(odd)}")
     told = {name: record.get(name) for name in ("code", "git", "begun", "seconds")}
+    told |= {"devices": records.devices_of(record)}
     told |= {"cells": len(set(measurements.cells_of(curves[[*Cell._fields]].drop_duplicates())))}
     told |= {"criteria": len(criteria), "not_rescored": slow}
     told |= {"rescored": sum(row["rescored"] for row in rows), "evaluated": len(rows)}

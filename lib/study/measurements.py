@@ -59,11 +59,13 @@ def measure(
 
 
 def parts_of(run: profiles.Run, device: torch.device | str) -> Parts:
-    """What an interrupted 10-measure of this run left, where data, network, code, settings and device are the same."""
+    """What an interrupted 10-measure of this run left, where data, network, code, settings and kind of device are the
+    same."""
     rests_on = [datasets.load(run.dataset, split, run.data_folder).digest for split in datasets.SPLITS]
     rests_on += [records.digest(run.checkpoint), digests.code("10-measure")]
-    settings = [run.settings, run.threads, records.device_name(torch.device(device)), digests.pins()]
-    return Parts(run.parts, [*rests_on, *settings])
+    device = torch.device(device)
+    settings = [run.settings, run.threads, device.type, digests.pins()]
+    return Parts(run.parts, [*rests_on, *settings], records.device_name(device))
 
 
 def score(run, data, model, sample: Cell, used: int, here: Sequence[Cell], tell) -> pandas.DataFrame:

@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -150,6 +151,11 @@ def device_name(device: torch.device) -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def devices_of(record: Mapping) -> list[str]:
+    """The names of what a record's notebook computed on: of several, where it went on with what had been left there."""
+    return record.get("devices") or [record["device"]["name"]]
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:

@@ -27,9 +27,9 @@ PASSES = 6000  # backward passes of one image each that scoring a cell again may
 ROWS_OF_MAPS = 10  # as many passes a criterion that decomposes feature maps takes, roughly
 
 # What counts as the same: published scores are in single precision, and rounding may flip an image at a point, or a
-# ReLU of an image: on another processor single scores on few images moved by .004 of the largest, and no curve did. In
-# `quick`, scored on another processor, 99 of 100 units stayed within .0035 of themselves and what is usual in their
-# layer, and that far only where random gradients of 1,347 images nearly cancel in a signed sum; elsewhere within .0003.
+# ReLU of an image: on another processor single scores on few images moved by .004 of the largest, and no curve did. Of
+# `quick`'s, against what earlier code had left, 99 of 100 units stayed within .0035 of themselves and what is usual in
+# their layer, and that far only where random gradients of 1,347 images nearly cancel in a signed sum, else in .0003.
 SCORES = 1e-2  # of the largest score, for any unit
 SCORE = 1e-2  # of a unit's own score and the median of its layer, for all but
 NOTHING = 1e-6  # of the largest score: as good as none

@@ -91,6 +91,13 @@ def test_other_differences_are_listed(plan):
     ]
 
 
+def test_all_processors_are_named_that_had_a_part_in_it(plan):
+    there = {"code": "c", "git": None, "begun": "", "seconds": 1.0, "devices": ["Old", "A Processor"]}
+    made_up.change(plan.runs[1].record("10-measure"), devices=["New", "Old"], taken_up=[there])
+    assert list(provenance.runs(plan)["device"]) == ["A Processor", "Old, A Processor, New"]
+    assert "Old, A Processor, New" in set(provenance.check_consistent(plan)["value"])
+
+
 def test_data_sets_may_differ_in_data_and_settings(tmp_path):
     plan = profiles.load("paper", [0], results=tmp_path)
     for run in plan.runs:

@@ -71,9 +71,9 @@ def test_there_are_no_more_images_to_repair_on_than_training_images(run, monkeyp
 
 
 def test_what_an_interrupted_start_left_is_taken_up(run, measured, repaired, tmp_path):
-    parts = Parts(tmp_path, "all of it")
+    parts = Parts(tmp_path, "all of it", "a processor")
     pandas.testing.assert_frame_equal(repairs.measure(run, measured[1], "cpu", parts), repaired)
-    again = Parts(tmp_path, "all of it")
+    again = Parts(tmp_path, "all of it", "a processor")
     pandas.testing.assert_frame_equal(repairs.measure(run, measured[1], "cpu", again), repaired)
     assert again.taken == 2  # of 14 curves, ten at a time
 
