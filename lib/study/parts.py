@@ -1,7 +1,7 @@
 """Parts of a long computation, kept as they are finished, so that one that was killed goes on where it was.
 
 Enters: a folder, and all that decides what the parts hold. Leaves: tables, each made once, and taken from the folder by
-the next start that is of the same. That may be on another processor, which rounds otherwise, so each table says on which
+the next start that is of the same. That may be on another processor, which rounds otherwise, so each table says where
 it was made. What another start left, of other code or settings, is thrown away; whoever has saved the whole deletes the
 folder.
 """
