@@ -4,6 +4,7 @@ Enters: finished or published profiles, whose saved tables are all that is read.
 comes from a table and every judgement from a verdict or from which number is larger.
 """
 
+import re
 from collections.abc import Sequence
 
 import pandas
@@ -20,6 +21,10 @@ OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
 _ALIKE = 0.05  # a ratio nearer to 1 is called the same
+THE_CLAIMS = "the-claims"  # where every report has their table
+_OF_CRITERION = re.compile(r"(?P<number>\d\.\d+)(?= by `(?P<of>[^`]+)`)")
+_PERCENT = re.compile(r"(?P<number>[\d.]+ %)(?= by `)")
+_LEAD = re.compile(r"(?P<number>\d\.\d+)(?= (?:ahead of|behind) )")
 
 
 def blocks(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
@@ -27,18 +32,44 @@ def blocks(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
     return pandas.concat([claims.by_block(plan, strict=False) for plan in plans], ignore_index=True)
 
 
-def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str:
+def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where: str = "") -> str:
     """The answer in one sentence, then what it rests on, what labels, fine-tuning and repair change, and its limit.
 
     Arguments:
         verdicts: of `claims.judged`, over the networks of these profiles.
+        where: the report whose tables the numbers link into; by default the one that holds this text.
     """
     measured, numbers = _measured(plans), panels.table(plans, "90-report-curves-numbers")
     parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
-    said = [without_labels(measured), labels(verdicts, parts), after(panels.table(plans, "80-cost-summary"))]
-    said += [repaired(verdicts), limit(plans, measured, numbers)]
+    board, costs = _sections(plans)
+    said = [_linked(without_labels(measured), _OF_CRITERION, f"{where}#{board}")]
+    said += [_linked(labels(verdicts, parts), _LEAD, f"{where}#{THE_CLAIMS}", "C3")]
+    said += [_linked(after(panels.table(plans, "80-cost-summary")), _PERCENT, f"{where}#{costs}" if costs else "")]
+    said += [_linked(repaired(verdicts), _LEAD, f"{where}#{THE_CLAIMS}", "C12"), limit(plans, measured, numbers)]
     return "\n\n".join(filter(None, said))
+
+
+def _sections(plans: Sequence[profiles.Profile]) -> tuple[str, str]:
+    """Where the report of these profiles has the table of relative auc by criterion, and, if it has it, of what
+    pruning costs: see the headings of its notebooks."""
+    if len(plans) > 1:
+        return "the-leaderboard", ""
+    named = plans[0].notebooks
+    board = "leaderboard-of-label-free-criteria" if "60-rivals" in named else "the-curves-in-short"
+    return board, "accuracy-after-fine-tuning" if "80-cost" in named else ""
+
+
+def _linked(said: str, numbers: re.Pattern, address: str, row: str = "") -> str:
+    """The text with links on these numbers: to the row of a table that begins so, or with the criterion that the text
+    names beside the number; see `page`."""
+
+    def link(found: re.Match) -> str:
+        of = row or found.groupdict().get("of") or ""
+        title = f' "{of}"' if of else ""
+        return f"[{found['number']}]({address}{title})"
+
+    return numbers.sub(link, said) if address else said
 
 
 def _measured(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
@@ -198,7 +229,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
         return ""
     rows = [
         {
-            "claim": f"[{row['claim']}]({where}#the-claims)",
+            "claim": f'[{row["claim"]}]({where}#{THE_CLAIMS} "{row["claim"]}")',
             "what it says": tables.escape(row["label"].partition(" (")[0]),
             "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
             "effect": _effect(row),

@@ -1,8 +1,10 @@
 """A page: Markdown as one HTML file that needs nothing besides itself.
 
 Enters: Markdown, with pictures (PNG) and links relative to a folder. Leaves: HTML with the pictures inside it,
-headings as contents, and tables that scroll in a box of their own, which a few lines of script sort and filter. Raw
-HTML in the Markdown is shown, not obeyed, but for what `folded` makes.
+headings as contents, and tables that scroll in a box of their own, which a few lines of script sort and filter. A link
+to a heading whose title is how a row of a table below that begins, `[0.1](#the-claims "C1")`, leads to that row; of the
+words that a table under the header *word* explains, the first in every section lead to it. Raw HTML in the Markdown is
+shown, not obeyed, but for what `folded` makes.
 """
 
 import base64
@@ -23,6 +25,8 @@ VERDICTS = ("supported", "contradicted", "open")
 TALL = 26  # rows, the header's among them: a table with more scrolls in a box, shorter ones are shown whole
 LONG = 30  # characters: a cell with more needs room, lest it becomes a tower of words
 FOLD = re.compile(r"<details>\n<summary>[^<>]*</summary>|</details>")
+GLOSSARY = "word"  # the header of the table that explains words
+LINKED = re.compile(r"<(a|code)\b.*?</\1>|<[^>]+>")  # where no word is made a link
 REMARK = re.compile(r"<em>(Data|Files):</em>")  # how a paragraph of links begins
 
 
@@ -68,13 +72,17 @@ class _Renderer(mistune.HTMLRenderer):
     def __init__(self, folder: Path):
         super().__init__(escape=True)
         self.folder, self.headings, self.slugs = folder, [], Counter()
+        self.rows: set[str] = set()  # their anchors
+        self.words: dict[str, str] = {}  # that are explained -> where
+        self.unsaid: set[str] = set()  # those that this section has not had yet
 
     def heading(self, text: str, level: int, **_) -> str:
         shown = _without_tags(text)
-        slug = re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", shown.lower().strip()))
+        slug = _slug(shown)
         anchor = f"{slug}-{self.slugs[slug]}" if self.slugs[slug] else slug
         self.slugs[slug] += 1
         self.headings.append(Heading(level, shown, anchor))
+        self.unsaid = set(self.words) if level == 2 else self.unsaid
         return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 
     def block_html(self, html: str) -> str:
@@ -90,10 +98,43 @@ class _Renderer(mistune.HTMLRenderer):
         if text.startswith("<img "):
             picture, _, caption = text.partition("<br />\n")
             return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>\n"
-        return f'<p class="remark">{text}</p>\n' if REMARK.match(text) else f"<p>{text}</p>\n"
+        return f'<p class="remark">{text}</p>\n' if REMARK.match(text) else f"<p>{self._explained(text)}</p>\n"
+
+    def _explained(self, text: str) -> str:
+        """The text with links on words that are explained, each the first time in a section."""
+        if not self.unsaid:
+            return text
+        longest_first = "|".join(map(re.escape, sorted(self.words, key=len, reverse=True)))
+        words = re.compile(rf"{LINKED.pattern}|\b(?P<word>{longest_first})(?=s?\b)")
+
+        def link(found: re.Match) -> str:
+            if (word := found["word"]) not in self.unsaid:
+                return found[0]
+            self.unsaid.remove(word)
+            return f'<a class="word" href="#{self.words[word]}">{word}</a>'
+
+        return words.sub(link, text)
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        if title and url.startswith("#"):
+            url = f"{url}-{_slug(title)}"
+        return super().link(text, url, title)
+
+    def table_row(self, text: str) -> str:
+        first = re.match(r"<td[^>]*>(.*?)</td>", text)
+        if not first or not self.headings:
+            return f"<tr>\n{text}</tr>\n"
+        anchor = f"{self.headings[-1].anchor}-{_slug(_without_tags(first[1]))}"
+        if anchor in self.rows:
+            return f"<tr>\n{text}</tr>\n"
+        self.rows.add(anchor)
+        return f'<tr id="{anchor}">\n{text}</tr>\n'
 
     def table(self, text: str) -> str:
-        kind = "table tall" if text.count("<tr>") > TALL else "table"
+        if f'class="">{GLOSSARY}</th>' in text:
+            anchors = re.findall(r'<tr id="([^"]+)">\n<td[^>]*>(.*?)</td>', text)
+            self.words |= {word: anchor for anchor, word in anchors}
+        kind = "table tall" if text.count("<tr") > TALL else "table"
         return f'<div class="{kind}" tabindex="0" role="region" aria-label="Table"><table>\n{text}</table></div>\n'
 
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
@@ -127,6 +168,11 @@ def _nested(headings: list[Heading]) -> list[Heading]:
         elif heading.level == 3 and top:
             top[-1].below.append(heading)
     return top
+
+
+def _slug(text: str) -> str:
+    """What code hosts make of a heading for its address."""
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", text.lower().strip()))
 
 
 def _without_tags(text: str, *, quote: bool = False) -> str:

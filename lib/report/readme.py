@@ -49,10 +49,10 @@ def quoted(published: Path) -> list[profiles.Profile]:
 
 def _opening(plans: Sequence[profiles.Profile]) -> str:
     folder = Path(plans[0].folder)
-    report = folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md"
+    report = (folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md").as_posix()
     verdicts = claims.judged(opening.blocks(plans))
-    parts = [opening.answer(plans, verdicts), f"![{curve_figures.CAPTION}]({PICTURE.as_posix()})"]
-    parts += [opening.table(verdicts, report.as_posix()), f"{opening.note(verdicts)} {_sources(plans)}"]
+    parts = [opening.answer(plans, verdicts, report), f"![{curve_figures.CAPTION}]({PICTURE.as_posix()})"]
+    parts += [opening.table(verdicts, report), f"{opening.note(verdicts)} {_sources(plans)}"]
     return "\n\n".join(parts)
 
 

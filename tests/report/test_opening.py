@@ -1,5 +1,7 @@
 """report.opening: the answer is what the tables hold, and what they do not hold is not said."""
 
+import re
+
 import made_up_panels
 import pandas
 import pytest
@@ -132,8 +134,8 @@ def test_claims_have_a_mark_and_link_to_where_they_are_told():
         {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
     )
     assert opening.table(rows.assign(dropped=[2, 0]), "report.md").splitlines()[2:] == [
-        "| [C1](report.md#the-claims) | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |",
-        "| [C2](report.md#the-claims) | One | ○ too few networks | +0.100 | 1 of 1 |",
+        "| [C1](report.md#the-claims \"C1\") | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |",
+        "| [C2](report.md#the-claims \"C2\") | One | ○ too few networks | +0.100 | 1 of 1 |",
     ]
 
 
@@ -153,6 +155,11 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     said = opening.answer(plans, pandas.DataFrame())
     assert said.startswith("**Yes: ranked without labels, by random gradients, a network keeps 1.4 times the accuracy")
     assert "fine-tuning" not in said  # which these have not measured
+    rows = verdicts({"claim": "C3", "verdict": "open"}, {"claim": "C12", "effect": -0.05})
+    assert re.findall(r'\[[\d.]+\]\(a[^)]+\)', opening.answer(plans, rows, "a.md")) == [
+        '[0.54](a.md#the-leaderboard "sq:rand:norm")', '[0.40](a.md#the-leaderboard "l2")',
+        '[0.100](a.md#the-claims "C3")', '[0.050](a.md#the-claims "C12")',
+    ]  # fmt: skip
     toys, _ = panels.published(names=["demo"])
     assert opening.limit(toys, nothing, nothing).endswith(
         "These images have 8x8 pixels and the networks are tiny: a first look."

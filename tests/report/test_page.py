@@ -82,6 +82,34 @@ def test_contents_are_headings_of_two_levels_with_anchors_as_code_hosts_make_the
         assert html.count(f'id="{anchor}"') == 1 and html.count(f'href="#{anchor}"') == 1
 
 
+def test_a_link_with_a_row_for_title_leads_to_that_row(tmp_path):
+    text = main(render(
+        '# R\n\n[0.1](#the-claims "C1") [0.2](#the-claims "`sq:rand`") [x](#the-claims) [y](z.html "C1")\n\n'
+        "## The claims\n\n| claim | by |\n| --- | --- |\n| C1 | a |\n| `sq:rand` | b |\n| C1 | c |\n\n"
+        "## Others\n\n| claim | by |\n| --- | --- |\n| C1 | d |",
+        tmp_path,
+    ))  # fmt: skip
+    addresses = re.findall(r'href="([^"]+)"', text)
+    assert addresses == ["#the-claims-c1", "#the-claims-sqrand", "#the-claims", "z.html"]
+    rows = [tuple(found) for found in re.findall(r'<tr id="([^"]+)">\n<td class="">(.*?)</td>', text)]
+    assert rows == [
+        ("the-claims-c1", "C1"), ("the-claims-sqrand", "<code>sq:rand</code>"), ("others-c1", "C1"),
+    ]  # fmt: skip
+    assert text.count("<tr>") == 3  # two headers, and the second row that begins with C1
+
+
+def test_words_that_a_table_explains_lead_there_the_first_time_in_a_section(tmp_path):
+    words = "| word | what it means |\n| --- | --- |\n| unit | a channel |\n| relative auc | a mean |"
+    text = main(render(
+        f"# R\n\nunit\n\n{words}\n\n## A\n\n`unit`, [unit](x), units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit",
+        tmp_path,
+    ))  # fmt: skip
+    word = '<a class="word" href="#r-unit">unit</a>'
+    assert f'<p><code>unit</code>, <a href="x">unit</a>, {word}s and <em>unit</em>, community.</p>' in text
+    assert '<a class="word" href="#r-relative-auc">relative auc</a>' in text
+    assert text.endswith(f"<p>{word}</p>") and text.count('class="word"') == 3
+
+
 def test_a_page_of_nothing_is_a_page(tmp_path):
     assert "<title>Report</title>" in render("", tmp_path)
     assert page.plain("**A** [link](x) and `code`") == "A link and code"
