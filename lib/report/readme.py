@@ -1,9 +1,9 @@
 """The README's answers, made of what is published, so that none is typed by hand.
 
-Enters: README.md and the page on the tool with places marked for them, and results/. Leaves: the same with each place
-filled, `<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do,
-`<!-- speed -->` with how much faster networks get, `<!-- trials -->` and `<!-- commands -->` with what the tool makes
-of real networks; and the picture.
+Enters: README.md and pages of docs/ with places marked for them, and results/. Leaves: the same with each place filled,
+`<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do, `<!-- speed -->` with
+how much faster networks get, `<!-- trials -->` and `<!-- commands -->` with what the tool makes of real networks,
+`<!-- words -->` with the words of the reports; and the picture.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from lib.report import advice, curve_figures, opening, style, tool
+from lib.report import advice, curve_figures, glossary, opening, style, tool
 from lib.study import claims, panels, profiles
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
-TOOL = Path("docs/tool.md")
+PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md")]
 
 
 def filled(readme: str, published: Path) -> str:
@@ -29,7 +29,8 @@ def filled(readme: str, published: Path) -> str:
     plans = quoted(published)
     measured = published.parent / tool.TABLE
     places = {"opening": lambda: _opening(plans), "advice": lambda: advice.of(plans), "speed": lambda: _speed(plans),
-              "trials": lambda: tool.table(measured), "commands": lambda: tool.commands(measured)}  # fmt: skip
+              "trials": lambda: tool.table(measured), "commands": lambda: tool.commands(measured),
+              "words": glossary.words}  # fmt: skip
     for name, make in places.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?( *<!-- /{name} -->)", re.DOTALL)
         if marked.search(readme):
@@ -74,11 +75,11 @@ def draw(plans: Sequence[profiles.Profile], folder: Path) -> None:
 
 
 def fill(readme: Path, published: Path) -> None:
-    """Fills the places in the file `readme` and in the page on the tool beside it, where they are, and draws the
-    picture; aside first, then renamed. Raises what `filled` does."""
+    """Fills the places in the file `readme` and in `PAGES` beside it, where they are, and draws the picture; aside
+    first, then renamed. Raises what `filled` does."""
     if not readme.exists():
         return
-    pages = [path for path in (readme, readme.parent / TOOL) if path.exists()]
+    pages = [path for path in (readme, *(readme.parent / page for page in PAGES)) if path.exists()]
     texts = {path: filled(path.read_text(), published) for path in pages}
     draw(quoted(published), readme.parent)
     for path, text in texts.items():

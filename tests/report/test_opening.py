@@ -134,8 +134,8 @@ def test_claims_have_a_mark_and_link_to_where_they_are_told():
         {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
     )
     assert opening.table(rows.assign(dropped=[2, 0]), "report.md").splitlines()[2:] == [
-        "| [C1](report.md#the-claims \"C1\") | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |",
-        "| [C2](report.md#the-claims \"C2\") | One | ○ too few networks | +0.100 | 1 of 1 |",
+        '| [C1](report.md#the-claims "C1") | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |',
+        '| [C2](report.md#the-claims "C2") | One | ○ too few networks | +0.100 | 1 of 1 |',
     ]
 
 

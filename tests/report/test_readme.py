@@ -86,8 +86,9 @@ def published(root):
 def test_it_quotes_what_is_published():
     assert readme.filled(TEXT, Path("results/published")) == TEXT, "run python -m lib.report.readme"
     assert (ROOT / readme.PICTURE).is_file()
-    tool = (ROOT / readme.TOOL).read_text()
-    assert readme.filled(tool, Path("results/published")) == tool, "run python -m lib.report.readme"
+    for page in readme.PAGES:
+        text = (ROOT / page).read_text()
+        assert readme.filled(text, Path("results/published")) == text, "run python -m lib.report.readme"
 
 
 def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(published):
@@ -95,7 +96,7 @@ def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(publ
     assert "outdated" not in text and text.endswith("end\n") and "\nmiddle\n" in text
     assert "Measured on 3 trained networks (cifar100: resnet20)" in text and "digits" not in text
     assert "![Test accuracy" in text and "](docs/answer.png)" in text
-    assert "| [C10](results/published/one/report.md#the-claims) | Squares rank better" in text
+    assert '| [C10](results/published/one/report.md#the-claims "C10") | Squares rank better' in text
     assert readme.filled(text, published) == text
     assert readme.filled("no places", published) == "no places"
 
@@ -104,7 +105,7 @@ def test_several_panels_are_quoted_together(published):
     made_up_panels.publish(Path("results"), "three")
     text = readme.filled(BARE, published)
     assert "Measured on 4 trained networks (cifar100: resnet20; stl10: resnet18-small)" in text
-    assert "(results/published/all/report.md#the-claims)" in text
+    assert "(results/published/all/report.md#the-claims " in text
     assert "the reports of [one](results/published/one/report.md), [three](results/published/three/report.md)." in text
 
 
@@ -117,16 +118,19 @@ def test_the_demonstration_is_quoted_where_there_is_no_panel(published, monkeypa
         readme.filled(BARE, published)
 
 
-def test_the_picture_is_drawn_beside_it_and_the_page_on_the_tool_filled(published):
+def test_the_picture_is_drawn_beside_it_and_other_pages_are_filled(published):
     Path("README.md").write_text(BARE)
-    readme.TOOL.parent.mkdir(exist_ok=True)
-    readme.TOOL.write_text("<!-- commands -->\n<!-- /commands -->\n")
+    (tool, reading) = readme.PAGES
+    tool.parent.mkdir(exist_ok=True)
+    tool.write_text("<!-- commands -->\n<!-- /commands -->\n")
+    reading.write_text("<!-- words -->\n<!-- /words -->\n")
     table = published.parent / "tool/prune.csv"
     table.parent.mkdir()
     pandas.DataFrame({"command": ["python -m lib.prune a", "python -m lib.prune b"]}).to_csv(table)
     readme.fill(Path("README.md"), published)
     assert "outdated" not in Path("README.md").read_text() and readme.PICTURE.stat().st_size > 10_000
     assert not list(Path("docs").glob("*.svg"))
-    assert "```sh\npython -m lib.prune a\npython -m lib.prune b\n```" in readme.TOOL.read_text()
+    assert "```sh\npython -m lib.prune a\npython -m lib.prune b\n```" in tool.read_text()
+    assert "\n| unit | an output channel" in reading.read_text()
     readme.fill(Path("none.md"), published)
     assert not Path("none.md").exists()
