@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import pandas
 from matplotlib import pyplot
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from lib.report import placing, style
 
@@ -81,9 +80,9 @@ def against_value(table: pandas.DataFrame, named: Sequence[str], images: int) ->
             here = table[some & (families == family)]
             if len(here):
                 axes.plot(1000 * here["seconds"], here["auc_relative"], "o", color=colour, **look)
-    axes.set(xscale="log", xlabel=f"time to score, per {images} images (ms)", ylabel=style.LABELS["auc_relative"])
+    axes.set(xlabel=f"time to score, per {images} images (ms)", ylabel=style.LABELS["auc_relative"])
     axes.set_ylim(0, 1.15 * table["auc_relative"].max())
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    style.make_logarithmic(axes, "{x:,g}")
     figure.legend(loc="outside lower center", ncols=3)
     placing.names(axes, 1000 * table["seconds"], table["auc_relative"], table["criterion"].where(chosen))
     return figure
@@ -107,10 +106,8 @@ def benchmarks(table: pandas.DataFrame) -> Figure:
         axes.axvline(1, color="0.4", linewidth=1)
         if "target" in rows:
             axes.plot(rows["target"], places, "|", color="#d55e00", markersize=14, markeredgewidth=2)
-        axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4), xscale="log")
+        axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4))
         axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
     axes.set_xlabel("time relative to the first of each panel")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # more would run into each other
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
+    style.make_logarithmic(axes)
     return figure

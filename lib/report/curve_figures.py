@@ -65,30 +65,23 @@ def _legend(figure: Figure, grid: numpy.ndarray) -> None:
 
 
 def repaired(table: pandas.DataFrame, plain: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
-    """The same with repair (`table`), solid, and without (`plain`), dotted."""
-    import seaborn
-
-    both = pandas.concat([table.assign(repair="with"), plain.assign(repair="without")])
+    """Curves with repair (`table`), solid with markers, and without (`plain`), dotted; lines are means over runs, whose
+    ranges would cover each other."""
+    both = pandas.concat([table.assign(repair=True), plain.assign(repair=False)])
     shown = style.with_panels(both[both["criterion"].isin(criteria)])
-    look = {"style": "repair", "style_order": ["with", "without"], "dashes": ["", (1, 1)]}
-    return _finished(seaborn.relplot(shown, **_LINES, **_hues(criteria), **look))
-
-
-_LINES = {"x": "share", "y": "percent", "row": "panel", "col": "examples", "kind": "line", "markers": False}
-_LINES |= {"height": 2.7, "aspect": 1.35} | style.BAND
-
-
-def _hues(criteria: Sequence[str]) -> dict[str, object]:
-    return {"hue": "criterion", "hue_order": criteria, "palette": style.colours(criteria)}
-
-
-def _finished(grid) -> Figure:
-    grid.set_axis_labels(style.LABELS["share"], style.LABELS["accuracy"])
-    for (panel, examples), axes in grid.axes_dict.items():
-        axes.set_title(f"{panel}, {examples:,} examples")
-        axes.set_xticks(range(0, 50, 10))
-    grid.set(xlim=(0, 50), ylim=(0, None))
-    return grid.figure
+    groups = shown.groupby(["panel", "examples"], sort=False)
+    figure, grid = _grid(len(groups))
+    for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):
+        means = here.groupby(["criterion", "repair", "share"])["percent"].mean()
+        for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS, strict=False):
+            if criterion in means.index:
+                with_repair, without = (means[criterion, repair] for repair in (True, False))
+                axes.plot(with_repair, color=colour, label=criterion, marker=marker, markevery=0.2, markersize=5)
+                axes.plot(without, color=colour, linestyle=":")
+        _finish(axes, f"{panel}, {examples:,} examples", here["accuracy"].max())
+    grid.flat[0].plot([], [], color="0.4", linestyle=":", label="without repair")
+    _legend(figure, grid)
+    return figure
 
 
 PLAIN = {  # what a reader who knows no names is told of those that stand for all others

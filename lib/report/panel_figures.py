@@ -108,21 +108,9 @@ def places(board: pandas.DataFrame, shown: Sequence[str], of: int) -> Figure:
     axes.plot(overall["overall"], overall["criterion"].map(heights), label="by the mean over panels", **look)
     axes.set(yticks=list(heights.values()), yticklabels=names, xlabel=f"place among {of} criteria (1: the best)")
     axes.set_xlim(0.9, 1.1 * of)
-    _make_logarithmic(axes, ticker.FormatStrFormatter("%g"))
+    style.make_logarithmic(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def _make_logarithmic(axes: Axes, words: ticker.Formatter) -> None:
-    """Ticks at powers of ten, and the more between them the fewer of these the axis spans."""
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    powers = 10.0 ** numpy.arange(numpy.floor(numpy.log10(low)), numpy.log10(high) + 1)
-    between = (1, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if high < 1000 * low else (1,)
-    ticks = numpy.outer(powers, between).ravel()
-    axes.xaxis.set_major_locator(ticker.FixedLocator(ticks[(ticks >= low) & (ticks <= high)]))
-    axes.xaxis.set_major_formatter(words)
-    axes.minorticks_off()
 
 
 def sizes(found: pandas.DataFrame) -> Figure:
@@ -141,7 +129,7 @@ def sizes(found: pandas.DataFrame) -> Figure:
                     word = f"{dataset}, trained {'by others' if given else 'here'}"
                     axes.plot(here[size], here[f"lead_{rival}"], label=word if len(here) else None, **look)
             axes.margins(0.15)
-            _make_logarithmic(axes, ticker.EngFormatter(sep=""))
+            style.make_logarithmic(axes, ticker.EngFormatter(sep=""))
             axes.tick_params(labelsize=9)
         line[0].set_ylabel(f"lead over {rival}", fontsize=10)
     for size, axes in zip(SIZES, grid[-1], strict=True):

@@ -50,9 +50,10 @@ def test_curves_with_repair_are_solid_and_those_without_dotted():
     (axes,) = figure.axes
     assert axes.get_title() == "digits, vgg8, 1,000 examples"
     assert axes.get_ylabel() == "test accuracy (%)"
-    solid, dotted = [line for line in axes.lines if len(line.get_ydata()) == 3]
+    solid, dotted, _ = axes.lines
     assert solid.get_ydata().tolist() == pytest.approx([90, 80, 70]) and not solid.is_dashed()
     assert dotted.get_ydata().tolist() == pytest.approx([90, 70, 50]) and dotted.is_dashed()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sq", "without repair"]
 
 
 def test_the_papers_curves_are_dashed_in_the_same_colours():
