@@ -141,7 +141,8 @@ class _Renderer(mistune.HTMLRenderer):
         if head:
             kind = "number" if align == "right" else ""
             return f'<th scope="col" class="{kind}">{text}</th>\n'
-        kind = "number" if align == "right" else text if text in VERDICTS else "long" if len(text) > LONG else ""
+        long = "long" if len(_without_tags(text)) > LONG else ""
+        kind = "number" if align == "right" else text if text in VERDICTS else long
         return f'<td class="{kind}">{text}</td>\n'
 
 

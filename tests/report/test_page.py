@@ -95,6 +95,7 @@ def test_a_link_with_a_row_for_title_leads_to_that_row(tmp_path):
     assert rows == [
         ("the-claims-c1", "C1"), ("the-claims-sqrand", "<code>sq:rand</code>"), ("others-c1", "C1"),
     ]  # fmt: skip
+    assert 'class="long"' not in main(render('| a |\n| --- |\n| [C1](report.md#the-claims-of-all "C1") |', tmp_path))
     assert text.count("<tr>") == 3  # two headers, and the second row that begins with C1
 
 
