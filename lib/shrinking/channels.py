@@ -64,6 +64,7 @@ class Channels(TorchDispatchMode):
         self.unknown: list[numpy.ndarray] = []  # labels of what has met an operation that is not known
         self.splits: list[Split] = []
         self.together: list[numpy.ndarray] = []  # labels of channels that would stay, were they not those of one head
+        self.partial: list[tuple[Tensor, Tensor]] = []  # labels that only meet where those along an axis differ
         self.within: list[str] = []  # the modules that run, the innermost last
         self.paused = 0
         self._labels: dict[tuple, Tensor] = {}
@@ -162,7 +163,8 @@ class Channels(TorchDispatchMode):
                 self.put(output, some)
 
     def _meeting(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """What numbers at the same place are labelled: as all of them, but for one label that is spread over many."""
+        """What numbers at the same place are labelled: as all of them, but for one label that is spread over many. What
+        is spread along some axes and not along others meets labels that differ along these others: see `partial`."""
         axes = max(value.ndim for value in values)
         sizes = [(1,) * (axes - value.ndim) + value.shape for value in values]
         labels = [some.reshape((1,) * (axes - some.ndim) + some.shape) for some in labels]
@@ -171,7 +173,12 @@ class Channels(TorchDispatchMode):
                 if some.numel() > 1 or all(size[axis] > 1 for axis in many)]  # fmt: skip
         for other in kept[1:]:
             self.tie(kept[0], other)
-        return torch.broadcast_tensors(*kept)[0]
+        found = torch.broadcast_tensors(*kept)[0]
+        for size, some in zip(sizes, labels, strict=True):
+            along = [axis for axis in many if size[axis] > 1]
+            if some.numel() == 1 and 0 < len(along) < len(many):
+                self.partial += [(found.movedim(axis, 0).flatten(1), some.flatten()) for axis in along]
+        return found
 
     def _moved(self, operation, arguments: tuple, named: dict) -> list[Tensor]:
         def label(value: object) -> object:
@@ -284,7 +291,9 @@ class Channels(TorchDispatchMode):
         other alone, so they go together."""
         matrices = [(value, some) for value, some in zip(values, labels, strict=True) if value.ndim > 1]
         values = [_once(value.narrow(-1, 0, 1).narrow(-2, 0, 1)) for value, _ in matrices]
-        return self._meeting(values, [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices])
+        labels = [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices]
+        heads = max(value.shape[-3] for value in values if value.ndim > 2)
+        return self._meeting([_for_each(value, heads) for value in values], [_for_each(some, heads) for some in labels])
 
     def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> None:
         """Has as many places stay along these axes as there are: all channels, or those of each head together, where
@@ -318,6 +327,12 @@ def _once(value: Tensor) -> Tensor:
     for axis, (size, stride) in enumerate(zip(value.shape, value.stride(), strict=True)):
         value = value.narrow(axis, 0, 1) if size > 1 and stride == 0 else value
     return value
+
+
+def _for_each(value: Tensor, heads: int) -> Tensor:
+    """Each head of keys as often as there are heads of queries for it, one after the other."""
+    several = value.ndim > 2 and 1 < value.shape[-3] < heads
+    return value.repeat_interleave(heads // value.shape[-3], -3) if several else value
 
 
 def _thin(labels: Tensor) -> Tensor:
