@@ -181,6 +181,24 @@ class Square(Attention):
         self.qkv, self.project = nn.Linear(WIDTH, 48), nn.Linear(16, WIDTH)
 
 
+class Unsized(Square):
+    """Whatever number of heads its code has, there are as many channels for each as that leaves."""
+
+    def split(self, x):
+        return self.qkv(x).reshape(*x.shape[:2], 3, self.count(), -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def count(self):
+        return self.heads
+
+    def forward(self, x):
+        return self.project(self.attend(*self.split(x)).transpose(1, 2).flatten(2))
+
+
+class Literal(Unsized):
+    def count(self):
+        return 4
+
+
 class ByInput(Attention):
     """Takes what it takes in to be as wide as all heads are, as many do: without some it cannot be."""
 

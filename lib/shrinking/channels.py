@@ -64,6 +64,7 @@ class Channels(TorchDispatchMode):
         self.unknown: list[numpy.ndarray] = []  # labels of what has met an operation that is not known
         self.splits: list[Split] = []
         self.together: list[numpy.ndarray] = []  # labels of channels that would stay, were they not those of one head
+        self.met: list[numpy.ndarray] = []  # labels of channels that stay as products or a softmax are over all of them
         self.partial: list[tuple[Tensor, Tensor]] = []  # labels that only meet where those along an axis differ
         self.within: list[str] = []  # the modules that run, the innermost last
         self.paused = 0
@@ -151,12 +152,14 @@ class Channels(TorchDispatchMode):
         elif _NORMS.search(name):
             found = [self._normed(name, taken, labels, given)]
         elif name in _ALONG:
-            self._fix_along(first, _numbered(given, value.ndim))
+            self._meet_along(first, _numbered(given, value.ndim))
             found = [first] * len(outputs)
         else:
             self.fix(*labels)
             if not _MIXING.search(name):
-                self.unknown += [some.numpy().astype(int).ravel() for some in labels]
+                self.unknown += map(_numbers, labels)
+            elif _IN_HEADS.search(name):
+                self.met += map(_numbers, labels)
             found = []
         if not operation._schema.is_mutable:
             for output, some in zip(outputs, found, strict=False):
@@ -276,7 +279,7 @@ class Channels(TorchDispatchMode):
         first and columns of the second keep apart, and the matrices themselves."""
         summed = {len(values) - 2: -1, len(values) - 1: -2}  # which axis of which
         for which, axis in summed.items():
-            self._fix_along(labels[which], [labels[which].ndim + axis])
+            self._meet_along(labels[which], [labels[which].ndim + axis])
         values, labels = (
             [each.narrow(summed[which], 0, 1) if which in summed else each for which, each in enumerate(some)]
             for some in (values, labels)
@@ -295,20 +298,31 @@ class Channels(TorchDispatchMode):
         heads = max(value.shape[-3] for value in values if value.ndim > 2)
         return self._meeting([_for_each(value, heads) for value in values], [_for_each(some, heads) for some in labels])
 
-    def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> None:
+    def _meet_along(self, labels: Tensor, axes: Sequence[int]) -> None:
+        """As `_fix_along`, of what goes over all numbers along these axes, as attention does."""
+        if self._fix_along(labels, axes):
+            self.met.append(_numbers(labels))
+
+    def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> bool:
         """Has as many places stay along these axes as there are: all channels, or those of each head together, where
-        the axis is one of numbers within heads."""
-        if any(labels.shape[axis] > 1 for axis in axes):
-            if any(size > 1 for axis, size in enumerate(labels.shape) if axis not in axes):
-                self._as_one(labels, axes)
-            else:
-                self.fix(labels)
+        the axis is one of numbers within heads. Gives whether all channels stay."""
+        if all(labels.shape[axis] == 1 for axis in axes):
+            return False
+        if any(size > 1 for axis, size in enumerate(labels.shape) if axis not in axes):
+            self._as_one(labels, axes)
+            return False
+        self.fix(labels)
+        return True
 
     def _as_one(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
         """Ties what lies along these axes at the same place of the others, as the numbers within a head; gives the
         labels of that."""
-        self.together.append(labels.numpy().astype(int).ravel())
+        self.together.append(_numbers(labels))
         return self._merged(labels, axes)
+
+
+def _numbers(labels: Tensor) -> numpy.ndarray:
+    return labels.numpy().astype(int).ravel()
 
 
 def _place(value: Tensor) -> tuple:

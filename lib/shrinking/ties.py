@@ -38,12 +38,15 @@ class Heads:
 @dataclass(frozen=True, eq=False)
 class Ties:
     """`labels`: of every channel at every end, the inputs of part i at 2i and its outputs at 2i + 1; `fixed`: those of
-    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go;
-    `heads`: of attention."""
+    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go; `met`:
+    since products or a softmax go over all of them, as in attention of one head; `given`: since the
+    network is given or gives them, and for no other reason; `heads`: of attention."""
 
     labels: list[numpy.ndarray]
     fixed: numpy.ndarray
     lost: tuple[str, ...]
+    met: tuple[str, ...]
+    given: tuple[str, ...]
     heads: tuple[Heads, ...]
 
 
@@ -54,25 +57,40 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     starts = FIXED + 1 + numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
     channels = Channels()
     channels.pairs += _ties_inside(parts, starts)
-    ran = _followed(model, example, parts, starts, channels)
-    for number, part in enumerate(parts):
-        classifies = part.each and not part.units
-        if part.name not in ran or classifies:
-            channels.fix(_labels(starts, 2 * number + 1))
+    ran, logits = _followed(model, example, parts, starts, channels)
+    of_parts = [_labels(starts, 2 * number + 1) for number in range(len(parts))]
+    outside = [_of_image(starts), logits] + [
+        some
+        for part, some in zip(parts, of_parts, strict=True)
+        if part.name not in ran or (part.each and not part.units)
+    ]
+    inside = _classes(channels.pairs, starts[-1])
+    channels.fix(*outside)
     unfixed = _classes([pairs[:, (pairs != FIXED).all(0)] for pairs in channels.pairs], starts[-1])
     classes, shorter = _tie_splits(channels.splits, _classes(channels.pairs, starts[-1]), unfixed)
     classes = _tie_partial(channels.partial, classes)
-    lost, together = (
-        {int(label) for some in found for label in classes[numpy.unique(some)]}
-        for found in (channels.unknown, channels.together)
-    )
+    together = _among(classes, channels.together)
     labels = numpy.split(classes, starts[:-1])[1:]
     own = {part.name: numpy.unique(some) for part, some in zip(parts, labels[1::2], strict=True) if part.units}
-    names = (name for name, some in own.items() if lost.issuperset(some))
-    fixed = {classes[FIXED], *(some[0] for some in own.values() if len(some) == 1 and some[0] in together)}
+    single = {name: some[0] for name, some in own.items() if len(some) == 1 and some[0] in together - {classes[FIXED]}}
+
+    def within(numbers: numpy.ndarray, known: set[int]) -> set[str]:
+        return {part.name for part, some in zip(parts, of_parts, strict=True)
+                if part.units and known.issuperset(numbers[some.long().numpy()])}  # fmt: skip
+
+    lost = within(classes, _among(classes, channels.unknown))
+    met = within(unfixed, _among(unfixed, channels.met)) | {*single}
+    given = within(unfixed, _among(unfixed, [some.long().numpy().ravel() for some in outside]))
+    given -= within(inside, {inside[FIXED]})
     heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
     found = tuple(each for each in heads if together.issuperset(each.labels))
-    return Ties(labels, numpy.array([*fixed]), tuple(names), found)
+    named = (tuple(name for name in own if name in some) for some in (lost, met - lost, given - lost - met))
+    return Ties(labels, numpy.array([*{classes[FIXED], *single.values()}]), *named, found)
+
+
+def _among(classes: numpy.ndarray, labels: Iterable[numpy.ndarray]) -> set[int]:
+    """The classes of these labels."""
+    return {int(label) for some in labels for label in classes[numpy.unique(some)]}
 
 
 def tables(model: nn.Module, ties: Ties) -> tuple[Part, ...]:
@@ -98,8 +116,10 @@ def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:
     return Heads(split.module, classes[labels.flatten(1)[:, 0].long().numpy()], tuple(sorted(numbers)))
 
 
-def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels) -> set[str]:
-    """Follows the example; the names of the parts that run, among them that of the image."""
+def _followed(
+    model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels
+) -> tuple[set[str], Tensor]:
+    """Follows the example; the names of the parts that run, among them that of the image, and the logits' labels."""
     ran = {""}
 
     def begin(name: str):
@@ -144,11 +164,15 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
             stack.callback(module.register_forward_hook(leave(number, axis)).remove)
         stack.enter_context(contexts.as_written())
         example = example.clone()
-        channels.put(example, torch.full([1] * example.ndim, FIXED, dtype=torch.float64))
+        channels.put(example, _of_image(starts).reshape([1] * example.ndim))
         stack.enter_context(channels)
         logits = model(example)
-    channels.fix(channels.of(logits))
-    return ran
+    return ran, channels.of(logits)
+
+
+def _of_image(starts: numpy.ndarray) -> Tensor:
+    """One label for all of it, which must stay, too."""
+    return _labels(starts, len(starts) - 2)[:1]
 
 
 def _along(axis: int, axes: int) -> list[int]:

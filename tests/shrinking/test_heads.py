@@ -17,6 +17,7 @@ from attention import (
     Grouped,
     GroupedByAxis,
     GroupedByFunction,
+    Literal,
     Normed,
     OneHead,
     OverChannels,
@@ -24,6 +25,7 @@ from attention import (
     Separate,
     Square,
     Torch,
+    Unsized,
     transformer,
 )
 from shrunk import noise
@@ -52,6 +54,7 @@ SHRINKING = {  # attention -> the attributes that its code needs
 }
 
 OF_ATTENTION = (".qkv", ".q", ".k", ".v")
+MEETING = "all of their channels meet in products or a softmax, as in attention of one head"
 OF_POOLED = ["attentions.0.q", "attentions.1.q"]  # within each head, for the layer there that takes them in
 TABLES = {Biased: {"biases": 1, "temperatures": 0, "slopes": 1}, OverChannels: {"temperatures": 0}}  # axes of heads
 
@@ -198,8 +201,9 @@ def test_one_query_of_all_heads_in_a_row_has_them_stay():
     ("attention", "layers", "why", "goes"),
     [
         (ByInput, "attentions.0.qkv, attentions.1.qkv stay", "the network was tried without some of them", []),
-        (Pooled, "patches, attentions.0.k, attentions.0.v and 10 more stay", "they are tied to parameters", OF_POOLED),
-        (OneHead, "patches, attentions.0.qkv, attentions.0.project and 4 more stay", "they are tied to parameters", []),
+        (Pooled, "attentions.0.k, attentions.0.v, attentions.0.pool and 5 more stay", MEETING, OF_POOLED),
+        (OneHead, "attentions.0.qkv, attentions.1.qkv stay", MEETING, []),
+        (Torch, "patches, narrow.0, narrow.1 stay", "they are tied to parameters", []),
     ],
 )
 def test_heads_that_cannot_go_stay_and_are_named(attention, layers, why, goes):
@@ -209,6 +213,22 @@ def test_heads_that_cannot_go_stay_and_are_named(attention, layers, why, goes):
     assert any(text.startswith(f"all units of {layers}, since {why}") and "\n" not in text for text in said)
     free = {unit.name for unit in made.layers if (made.groups[unit.slice] >= 0).any()}
     assert free == {"widen.0", "widen.1", *goes}
+
+
+@pytest.mark.parametrize("size", [1, 0.01])
+@pytest.mark.filterwarnings("ignore:all units of")
+def test_numbers_of_heads_are_found_where_weights_are_too_small_to_tell(size):
+    """With 4 heads of 3 channels a new network answers as with 3 heads of 4, since attention weighs all alike."""
+    found = []
+    for attention in (Unsized, Literal):
+        model = transformer(attention).float()
+        for name, parameter in model.named_parameters():
+            parameter.data *= size if "attentions" in name else 1
+        made = trace(model, EXAMPLE.float())
+        plan = made.plan(favoured(made, ".qkv"), budget=0.1, of="units")
+        found.append(plan.numbers)
+        assert (plan.apply(model).attentions[0].qkv.out_features < 48) is (attention is Unsized)
+    assert found[0]["attentions.0"].keys() == {"heads"} and found[1] == {}
 
 
 def test_pytorchs_own_attention_stays_whole():
