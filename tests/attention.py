@@ -158,6 +158,14 @@ class Asking(Attention):
         return x + self.project(self.attend(q, k, v).transpose(1, 2).reshape(len(x), 1, self.inner))
 
 
+class InWindows(Attention):
+    """Windows have an axis of their own, behind that of heads, as in Twins and NesT."""
+
+    def attend(self, q, k, v):
+        q, k, v = (x.unflatten(2, (2, 2)) for x in (q, k, v))
+        return functional.scaled_dot_product_attention(q, k, v).flatten(2, 3)
+
+
 class Pooled(Separate):
     """A convolution and a linear layer work on what each head has, and keys and values are of pairs of tokens."""
 

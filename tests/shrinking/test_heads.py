@@ -17,6 +17,7 @@ from attention import (
     Grouped,
     GroupedByAxis,
     GroupedByFunction,
+    InWindows,
     Literal,
     Normed,
     OneHead,
@@ -49,6 +50,7 @@ SHRINKING = {  # attention -> the attributes that its code needs
     Normed: OF_ALL,
     Biased: OF_ALL,
     OverChannels: OF_ALL,
+    InWindows: OF_ALL,
     Square: {"heads": 1, "inner": 4},
     Chunked: {},
 }
