@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib.network import checks, contexts, copies, models
+from lib.network import checks, contexts, copies, models, saving
 from lib.network.models import inside, require_eval_mode
 from lib.network.uses import Use, Uses
 
@@ -111,7 +111,7 @@ class _Sum(Uses):
 
 def size_on_disk(model: nn.Module) -> int:
     """Bytes of a safetensors file with all weights and buffers."""
-    return len(serialised({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}))
+    return len(serialised(saving.tensors_of(model)))
 
 
 def interleaved(

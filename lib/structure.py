@@ -22,8 +22,8 @@ from lib.shrinking.heads import Number, numbers_needed
 from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
 from lib.shrinking.slimming import Slimming
-from lib.shrinking.ties import Heads, tables, tied
-from lib.shrinking.trials import culprits
+from lib.shrinking.ties import Heads, Ties, tables, tied
+from lib.shrinking.trials import culprits, outspoken
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 
@@ -108,17 +108,24 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
         torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends, heads
     )
     whole, tried = made.whole, made.tried(model)
-    _tell_what_stays(model, ties.lost, whole, [name for name in tried.whole if name not in whole])
+    _tell_what_stays(model, ties, whole, [name for name in tried.whole if name not in whole])
     return tried
 
 
-def _tell_what_stays(model: nn.Module, lost: Sequence[str], whole: Sequence[str], wrong: Sequence[str]) -> None:
-    """Warns, once, of layers all of whose units must stay for another reason than that they are the input's or the
-    output's."""
-    tied = [name for name in whole if name not in lost] if any(map(stays_as_it_is, model.modules())) else []
-    of_parameters = "they are tied to parameters that do not shrink, such as those of LayerNorm"
-    of_trials = "the network was tried without some of them, and does not run or answers otherwise than with them off"
-    said = {"they cannot be followed to where they are read": lost, of_parameters: tied, of_trials: wrong}
+def _tell_what_stays(model: nn.Module, ties: Ties, whole: Sequence[str], wrong: Sequence[str]) -> None:
+    """Warns, once, of layers all of whose units must stay for another reason than that they are the network's
+    input or output."""
+    others = [name for name in whole if name not in {*ties.lost, *ties.met, *ties.given}]
+    if any(map(stays_as_it_is, model.modules())):
+        why = "they are tied to parameters that do not shrink, such as those of LayerNorm"
+    else:
+        why = "they are normalised over, or tied to constants"
+    said = {
+        "they cannot be followed to where they are read": ties.lost,
+        "all of their channels meet in products or a softmax, as in attention of one head": ties.met,
+        why: others,
+        "the network was tried without some of them, and does not run or answers otherwise than with them off": wrong,
+    }
     for why, names in said.items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -169,8 +176,11 @@ class Structure:
         heads = {block: own for block, own in heads.items() if own}
         of_heads = [blocks.pop(block) for block in heads]
 
+        noise = models.ready(model, torch.randn(self.shape, generator=torch.Generator().manual_seed(0)))
+        telling = outspoken(model, noise) if heads else model
+
         def is_right(number: int, numbers: Sequence[Number]) -> bool:
-            return replace(self, _numbers=tuple(numbers))._without_some([of_heads[number]]).is_right(model)
+            return replace(self, _numbers=tuple(numbers))._without_some([of_heads[number]]).is_right(telling)
 
         numbers, wrong = numbers_needed(model, [*heads.values()], is_right)
         made = replace(self, _numbers=tuple(numbers))

@@ -101,6 +101,71 @@ class Biased(Attention):
         return super().forward(x.unflatten(1, (2, 2)).flatten(0, 1)).unflatten(0, (-1, 2)).flatten(1, 2)
 
 
+class OverChannels(Attention):
+    """Channels of a head attend to each other, as in XCiT, by a temperature for each head."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperatures = nn.Parameter(torch.ones(HEADS, 1, 1))
+
+    def attend(self, q, k, v):
+        q, k, v = (x.mT for x in (q, k, v))
+        weights = functional.normalize(q, dim=-1) @ functional.normalize(k, dim=-1).mT * self.temperatures
+        return (weights.softmax(-1) @ v).mT
+
+
+class GroupedByFunction(Grouped):
+    """The function itself gives each head of keys two of queries."""
+
+    def __init__(self):
+        super().__init__()
+        self.k, self.v = nn.Linear(WIDTH, self.inner_of_keys), nn.Linear(WIDTH, self.inner_of_keys)
+
+    def split(self, x):
+        heads = ((self.q, self.heads), (self.k, self.of_keys), (self.v, self.of_keys))
+        return (layer(x).view(*x.shape[:2], count, self.of_each).transpose(1, 2) for layer, count in heads)
+
+    def attend(self, q, k, v):
+        return functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+
+class GroupedByAxis(Grouped):
+    """An axis of keys and one of the queries for each."""
+
+    def forward(self, x):
+        q = self.q(x).view(*x.shape[:2], self.of_keys, -1, self.of_each)
+        k, v = (layer(x).view(*x.shape[:2], self.of_keys, self.of_each) for layer in (self.k, self.v))
+        weights = torch.einsum("bigrc,bjgc->bgrij", q, k).softmax(-1)
+        return self.project(torch.einsum("bgrij,bjgc->bigrc", weights, v).flatten(2))
+
+
+class Asking(Attention):
+    """One query of its own, for each head by itself, or of all heads in one row."""
+
+    def __init__(self, by_head=True):
+        super().__init__()
+        self.kv = nn.Linear(WIDTH, 2 * self.inner)
+        self.query = nn.Parameter(torch.randn((1, HEADS, 1, EACH) if by_head else (1, 1, self.inner)))
+        del self.qkv
+
+    def split(self, x):
+        k, v = self.kv(x).reshape(*x.shape[:2], 2, self.heads, self.of_each).permute(2, 0, 3, 1, 4)
+        own = self.query if self.query.ndim > 3 else self.query.view(1, 1, self.heads, self.of_each).transpose(1, 2)
+        return own.expand(len(x), -1, -1, -1), k, v
+
+    def forward(self, x):
+        q, k, v = self.split(x)
+        return x + self.project(self.attend(q, k, v).transpose(1, 2).reshape(len(x), 1, self.inner))
+
+
+class InWindows(Attention):
+    """Windows have an axis of their own, behind that of heads, as in Twins and NesT."""
+
+    def attend(self, q, k, v):
+        q, k, v = (x.unflatten(2, (2, 2)) for x in (q, k, v))
+        return functional.scaled_dot_product_attention(q, k, v).flatten(2, 3)
+
+
 class Pooled(Separate):
     """A convolution and a linear layer work on what each head has, and keys and values are of pairs of tokens."""
 
@@ -122,6 +187,24 @@ class Square(Attention):
         self.of_each = self.heads = 4
         self.inner = 16
         self.qkv, self.project = nn.Linear(WIDTH, 48), nn.Linear(16, WIDTH)
+
+
+class Unsized(Square):
+    """Whatever number of heads its code has, there are as many channels for each as that leaves."""
+
+    def split(self, x):
+        return self.qkv(x).reshape(*x.shape[:2], 3, self.count(), -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def count(self):
+        return self.heads
+
+    def forward(self, x):
+        return self.project(self.attend(*self.split(x)).transpose(1, 2).flatten(2))
+
+
+class Literal(Unsized):
+    def count(self):
+        return 4
 
 
 class ByInput(Attention):

@@ -4,12 +4,14 @@ import json
 
 import pytest
 import torch
-from shrunk import Skip, prepared, some_scores
+from shrunk import Skip, noise, prepared, randomised, some_scores
 from torch import nn
 
-from lib import slim_files
+from lib import cost, slim_files, structure
 from lib.images import networks
 from lib.network import saving
+from lib.network.taps import units_in
+from lib.network.units import units
 
 
 @pytest.mark.parametrize("name", ["resnet20", "Skip"])
@@ -25,6 +27,23 @@ def test_a_file_brings_the_network_back(name, tmp_path):
     assert not any(module.training for module in found.modules())
     assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["small.safetensors"]
+
+
+class TwoNames(Skip):
+    """One layer goes by two names, as in CoaT."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.narrow
+
+
+def test_a_file_of_a_layer_with_two_names_brings_the_network_back(tmp_path):
+    model, example = randomised(TwoNames()), noise(1, 3, 8, 8)
+    smaller = structure.slim(model, some_scores(units_in(units(model, example))), example, budget=0.4)
+    slim_files.save(smaller, tmp_path / "small")
+    found = slim_files.load(TwoNames(), tmp_path / "small")
+    assert found.again is found.narrow and torch.equal(found(example), smaller(example))
+    assert cost.size_on_disk(smaller) == pytest.approx((tmp_path / "small").stat().st_size, abs=2000)
 
 
 def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):

@@ -223,7 +223,7 @@ def one_cycle(progress: float, warmup: float) -> float:
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str, rows: list[dict]) -> None:
     """Writes what training goes on from after a kill: weights, the optimizer's tensors, the log so far, and what all
     that is of."""
-    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in saving.tensors_of(model).items()}
     for name, parameter in model.named_parameters():
         for entry, value in optimizer.state[parameter].items():  # none where it has never had a gradient
             tensors[f"{entry}.{name}"] = value.cpu().contiguous()

@@ -21,8 +21,19 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
     path, about = Path(path), _as_json(metadata)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file in it")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write(path, tensors, {"study": about})
+    write(path, tensors_of(model), {"study": about})
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers by name, as a file has them: on the CPU, contiguous, and each by itself, also that of a
+    module with two names."""
+    found, seen = {}, set()
+    for name, value in model.state_dict().items():
+        held = value.detach().cpu().contiguous()
+        place = held.untyped_storage()._cdata
+        found[name] = held.clone() if place in seen else held
+        seen.add(place)
+    return found
 
 
 def _as_json(metadata: object) -> str:

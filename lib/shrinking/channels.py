@@ -38,7 +38,7 @@ _MOVING = {
 _VIEWS = {"_reshape_alias", "_unsafe_view", "reshape", "view"}
 _TAKING = {"narrow", "select", "slice", "split", "split_with_sizes", "unbind", "unsafe_chunk", "unsafe_split"}
 _BY_NUMBER = {"gather", "index", "index_select", "roll"}  # of a channel, which is another one once some have gone
-_ALONG = {"_log_softmax", "_softmax", "argsort", "cummax", "cumprod", "cumsum", "sort", "topk"}
+_ALONG = {"_log_softmax", "_safe_softmax", "_softmax", "argsort", "cummax", "cumprod", "cumsum", "sort", "topk"}
 _NORMS = re.compile(r"_norm(_|$)")
 _PRODUCTS = {"baddbmm", "bmm"}
 _IN_HEADS = re.compile(r"^_scaled_dot_product_.*attention")
@@ -64,6 +64,8 @@ class Channels(TorchDispatchMode):
         self.unknown: list[numpy.ndarray] = []  # labels of what has met an operation that is not known
         self.splits: list[Split] = []
         self.together: list[numpy.ndarray] = []  # labels of channels that would stay, were they not those of one head
+        self.met: list[numpy.ndarray] = []  # labels of channels that stay as products or a softmax are over all of them
+        self.partial: list[tuple[Tensor, Tensor]] = []  # labels that only meet where those along an axis differ
         self.within: list[str] = []  # the modules that run, the innermost last
         self.paused = 0
         self._labels: dict[tuple, Tensor] = {}
@@ -150,19 +152,22 @@ class Channels(TorchDispatchMode):
         elif _NORMS.search(name):
             found = [self._normed(name, taken, labels, given)]
         elif name in _ALONG:
-            self._fix_along(first, _numbered(given, value.ndim))
+            self._meet_along(first, _numbered(given, value.ndim))
             found = [first] * len(outputs)
         else:
             self.fix(*labels)
             if not _MIXING.search(name):
-                self.unknown += [some.numpy().astype(int).ravel() for some in labels]
+                self.unknown += map(_numbers, labels)
+            elif _IN_HEADS.search(name):
+                self.met += map(_numbers, labels)
             found = []
         if not operation._schema.is_mutable:
             for output, some in zip(outputs, found, strict=False):
                 self.put(output, some)
 
     def _meeting(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-        """What numbers at the same place are labelled: as all of them, but for one label that is spread over many."""
+        """What numbers at the same place are labelled: as all of them, but for one label that is spread over many. What
+        is spread along some axes and not along others meets labels that differ along these others: see `partial`."""
         axes = max(value.ndim for value in values)
         sizes = [(1,) * (axes - value.ndim) + value.shape for value in values]
         labels = [some.reshape((1,) * (axes - some.ndim) + some.shape) for some in labels]
@@ -171,7 +176,12 @@ class Channels(TorchDispatchMode):
                 if some.numel() > 1 or all(size[axis] > 1 for axis in many)]  # fmt: skip
         for other in kept[1:]:
             self.tie(kept[0], other)
-        return torch.broadcast_tensors(*kept)[0]
+        found = torch.broadcast_tensors(*kept)[0]
+        for size, some in zip(sizes, labels, strict=True):
+            along = [axis for axis in many if size[axis] > 1]
+            if some.numel() == 1 and 0 < len(along) < len(many):
+                self.partial += [(found.movedim(axis, 0).flatten(1), some.flatten()) for axis in along]
+        return found
 
     def _moved(self, operation, arguments: tuple, named: dict) -> list[Tensor]:
         def label(value: object) -> object:
@@ -269,7 +279,7 @@ class Channels(TorchDispatchMode):
         first and columns of the second keep apart, and the matrices themselves."""
         summed = {len(values) - 2: -1, len(values) - 1: -2}  # which axis of which
         for which, axis in summed.items():
-            self._fix_along(labels[which], [labels[which].ndim + axis])
+            self._meet_along(labels[which], [labels[which].ndim + axis])
         values, labels = (
             [each.narrow(summed[which], 0, 1) if which in summed else each for which, each in enumerate(some)]
             for some in (values, labels)
@@ -284,22 +294,35 @@ class Channels(TorchDispatchMode):
         other alone, so they go together."""
         matrices = [(value, some) for value, some in zip(values, labels, strict=True) if value.ndim > 1]
         values = [_once(value.narrow(-1, 0, 1).narrow(-2, 0, 1)) for value, _ in matrices]
-        return self._meeting(values, [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices])
+        labels = [self._as_one(some, range(some.ndim - 2, some.ndim)) for _, some in matrices]
+        heads = max(value.shape[-3] for value in values if value.ndim > 2)
+        return self._meeting([_for_each(value, heads) for value in values], [_for_each(some, heads) for some in labels])
 
-    def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> None:
+    def _meet_along(self, labels: Tensor, axes: Sequence[int]) -> None:
+        """As `_fix_along`, of what goes over all numbers along these axes, as attention does."""
+        if self._fix_along(labels, axes):
+            self.met.append(_numbers(labels))
+
+    def _fix_along(self, labels: Tensor, axes: Sequence[int]) -> bool:
         """Has as many places stay along these axes as there are: all channels, or those of each head together, where
-        the axis is one of numbers within heads."""
-        if any(labels.shape[axis] > 1 for axis in axes):
-            if any(size > 1 for axis, size in enumerate(labels.shape) if axis not in axes):
-                self._as_one(labels, axes)
-            else:
-                self.fix(labels)
+        the axis is one of numbers within heads. Gives whether all channels stay."""
+        if all(labels.shape[axis] == 1 for axis in axes):
+            return False
+        if any(size > 1 for axis, size in enumerate(labels.shape) if axis not in axes):
+            self._as_one(labels, axes)
+            return False
+        self.fix(labels)
+        return True
 
     def _as_one(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
         """Ties what lies along these axes at the same place of the others, as the numbers within a head; gives the
         labels of that."""
-        self.together.append(labels.numpy().astype(int).ravel())
+        self.together.append(_numbers(labels))
         return self._merged(labels, axes)
+
+
+def _numbers(labels: Tensor) -> numpy.ndarray:
+    return labels.numpy().astype(int).ravel()
 
 
 def _place(value: Tensor) -> tuple:
@@ -318,6 +341,12 @@ def _once(value: Tensor) -> Tensor:
     for axis, (size, stride) in enumerate(zip(value.shape, value.stride(), strict=True)):
         value = value.narrow(axis, 0, 1) if size > 1 and stride == 0 else value
     return value
+
+
+def _for_each(value: Tensor, heads: int) -> Tensor:
+    """Each head of keys as often as there are heads of queries for it, one after the other."""
+    several = value.ndim > 2 and 1 < value.shape[-3] < heads
+    return value.repeat_interleave(heads // value.shape[-3], -3) if several else value
 
 
 def _thin(labels: Tensor) -> Tensor:

@@ -59,15 +59,25 @@ def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[t
         for name, module in modules.items():
             see = lambda *_, name=name: runs.update([name])  # noqa: E731
             stack.callback(module.register_forward_hook(see).remove)
-        seen = stack.enter_context(_Positions(modules, len(example)))
+        seen = stack.enter_context(_Positions(modules))
         stack.enter_context(contexts.as_written())
         model(example)
+    with _Positions(modules) as more, contexts.as_written():
+        model(torch.cat([example, example[:1]]))
+
+    def of_one(several: int, one_more: int) -> int:  # for what runs on a table of the network's own does so once a pass
+        return several - (len(example) - 1) * (one_more - several)
+
     for name in with_units:
         if seen.uses[name] > runs[name]:
             raise ValueError(f"{name} runs as a module, and a function takes its weight, too, so it cannot shrink: call"
                              f" {name}(x) both times")  # fmt: skip
-    found = [_part(name, module, seen.positions[name], name in with_units) for name, module in modules.items()]
-    return (*found, Part("", example.shape[1], example.shape[1], example.shape[1])), seen.elsewhere_macs
+    found = [
+        _part(name, module, of_one(seen.positions[name], more.positions[name]), name in with_units)
+        for name, module in modules.items()
+    ]
+    image = Part("", example.shape[1], example.shape[1], example.shape[1])
+    return (*found, image), of_one(seen.elsewhere_macs, more.elsewhere_macs)
 
 
 def table_of(model: nn.Module, module: str, name: str, heads: int) -> Part | None:
@@ -84,25 +94,25 @@ def table_of(model: nn.Module, module: str, name: str, heads: int) -> Part | Non
 
 
 class _Positions(Uses):
-    """While open, counts how often the weights of each layer are used, and at how many positions, for one example.
+    """While open, counts how often the weights of each layer are used, and at how many positions, over all examples.
 
     Weights that are computed from a layer's own, as those of a cosine classifier, are the layer's.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], examples: int):
+    def __init__(self, modules: Mapping[str, nn.Module]):
         owned = {name: module.weight for name, module in modules.items() if module.weight is not None}
         super().__init__(owned.values())
         self.positions, self.elsewhere_macs = dict.fromkeys(modules, 0), 0
         self.uses: Counter[str] = Counter()
-        self._owners, self._examples = {id(weight): name for name, weight in owned.items()}, examples
+        self._owners = {id(weight): name for name, weight in owned.items()}
 
     def use(self, use: Use) -> None:
         owner = self._owners.get(id(self.origin(use.weight)))
         if owner is None:
-            self.elsewhere_macs += use.multiply_adds // self._examples
+            self.elsewhere_macs += use.multiply_adds
         else:
             self.uses[owner] += 1
-            self.positions[owner] += use.positions // self._examples
+            self.positions[owner] += use.positions
 
 
 def _part(name: str, module: nn.Module, positions: int, has_units: bool) -> Part:

@@ -38,12 +38,15 @@ class Heads:
 @dataclass(frozen=True, eq=False)
 class Ties:
     """`labels`: of every channel at every end, the inputs of part i at 2i and its outputs at 2i + 1; `fixed`: those of
-    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go;
-    `heads`: of attention."""
+    the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go; `met`:
+    since products or a softmax go over all of them, as in attention of one head; `given`: since the
+    network is given or gives them, and for no other reason; `heads`: of attention."""
 
     labels: list[numpy.ndarray]
     fixed: numpy.ndarray
     lost: tuple[str, ...]
+    met: tuple[str, ...]
+    given: tuple[str, ...]
     heads: tuple[Heads, ...]
 
 
@@ -54,23 +57,40 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     starts = FIXED + 1 + numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
     channels = Channels()
     channels.pairs += _ties_inside(parts, starts)
-    ran = _followed(model, example, parts, starts, channels)
-    for number, part in enumerate(parts):
-        classifies = part.each and not part.units
-        if part.name not in ran or classifies:
-            channels.fix(_labels(starts, 2 * number + 1))
-    classes, shorter = _tie_splits(channels.splits, _classes(channels.pairs, starts[-1]))
-    lost, together = (
-        {int(label) for some in found for label in classes[numpy.unique(some)]}
-        for found in (channels.unknown, channels.together)
-    )
+    ran, logits = _followed(model, example, parts, starts, channels)
+    of_parts = [_labels(starts, 2 * number + 1) for number in range(len(parts))]
+    outside = [_of_image(starts), logits] + [
+        some
+        for part, some in zip(parts, of_parts, strict=True)
+        if part.name not in ran or (part.each and not part.units)
+    ]
+    inside = _classes(channels.pairs, starts[-1])
+    channels.fix(*outside)
+    unfixed = _classes([pairs[:, (pairs != FIXED).all(0)] for pairs in channels.pairs], starts[-1])
+    classes, shorter = _tie_splits(channels.splits, _classes(channels.pairs, starts[-1]), unfixed)
+    classes = _tie_partial(channels.partial, classes)
+    together = _among(classes, channels.together)
     labels = numpy.split(classes, starts[:-1])[1:]
     own = {part.name: numpy.unique(some) for part, some in zip(parts, labels[1::2], strict=True) if part.units}
-    names = (name for name, some in own.items() if lost.issuperset(some))
-    fixed = {classes[FIXED], *(some[0] for some in own.values() if len(some) == 1 and some[0] in together)}
+    single = {name: some[0] for name, some in own.items() if len(some) == 1 and some[0] in together - {classes[FIXED]}}
+
+    def within(numbers: numpy.ndarray, known: set[int]) -> set[str]:
+        return {part.name for part, some in zip(parts, of_parts, strict=True)
+                if part.units and known.issuperset(numbers[some.long().numpy()])}  # fmt: skip
+
+    lost = within(classes, _among(classes, channels.unknown))
+    met = within(unfixed, _among(unfixed, channels.met)) | {*single}
+    given = within(unfixed, _among(unfixed, [some.long().numpy().ravel() for some in outside]))
+    given -= within(inside, {inside[FIXED]})
     heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
     found = tuple(each for each in heads if together.issuperset(each.labels))
-    return Ties(labels, numpy.array([*fixed]), tuple(names), found)
+    named = (tuple(name for name in own if name in some) for some in (lost, met - lost, given - lost - met))
+    return Ties(labels, numpy.array([*{classes[FIXED], *single.values()}]), *named, found)
+
+
+def _among(classes: numpy.ndarray, labels: Iterable[numpy.ndarray]) -> set[int]:
+    """The classes of these labels."""
+    return {int(label) for some in labels for label in classes[numpy.unique(some)]}
 
 
 def tables(model: nn.Module, ties: Ties) -> tuple[Part, ...]:
@@ -93,11 +113,13 @@ def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:
     """Those of an axis that has been split, if the one that becomes shorter is of heads."""
     labels, others = split.labels.movedim(axis, 0), [split.labels.shape[other] for other in split.axes if other != axis]
     numbers = {math.prod(some) for count in range(len(others) + 1) for some in combinations(others, count)}
-    return Heads(split.module, classes[labels.flatten(1)[:, 0].long()], tuple(sorted(numbers)))
+    return Heads(split.module, classes[labels.flatten(1)[:, 0].long().numpy()], tuple(sorted(numbers)))
 
 
-def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels) -> set[str]:
-    """Follows the example; the names of the parts that run, among them that of the image."""
+def _followed(
+    model: nn.Module, example: Tensor, parts: Sequence[Part], starts, channels: Channels
+) -> tuple[set[str], Tensor]:
+    """Follows the example; the names of the parts that run, among them that of the image, and the logits' labels."""
     ran = {""}
 
     def begin(name: str):
@@ -142,11 +164,15 @@ def _followed(model: nn.Module, example: Tensor, parts: Sequence[Part], starts, 
             stack.callback(module.register_forward_hook(leave(number, axis)).remove)
         stack.enter_context(contexts.as_written())
         example = example.clone()
-        channels.put(example, torch.full([1] * example.ndim, FIXED, dtype=torch.float64))
+        channels.put(example, _of_image(starts).reshape([1] * example.ndim))
         stack.enter_context(channels)
         logits = model(example)
-    channels.fix(channels.of(logits))
-    return ran
+    return ran, channels.of(logits)
+
+
+def _of_image(starts: numpy.ndarray) -> Tensor:
+    """One label for all of it, which must stay, too."""
+    return _labels(starts, len(starts) - 2)[:1]
 
 
 def _along(axis: int, axes: int) -> list[int]:
@@ -174,25 +200,54 @@ def _classes(pairs: Sequence[numpy.ndarray], count: int) -> numpy.ndarray:
     return connected_components(coo_array((numpy.ones(ends.shape[1]), ends), (count, count)), directed=False)[1]
 
 
-def _tie_splits(splits: Sequence[Split], classes: numpy.ndarray) -> tuple[numpy.ndarray, list[int]]:
+def _tie_splits(
+    splits: Sequence[Split], classes: numpy.ndarray, unfixed: numpy.ndarray
+) -> tuple[numpy.ndarray, list[int]]:
     """Where one axis has been viewed as several, one of these becomes shorter: the one that costs the fewest ties, of
     several the last, as that of the channels in each group; where each head is tied in itself, that of heads. All that
-    lies at the same place along it is tied. Gives the classes with these ties, and for each split that axis."""
+    lies at the same place along it is tied. Gives the classes with these ties, and for each split that axis. Where all
+    must stay, so that no axis costs any, those `unfixed` tell, in which nothing is tied to what must stay."""
     found = []
     for split in splits:
-        own, places = numpy.unique(classes[split.labels.long().numpy()], return_inverse=True)
-        places = places.reshape(split.labels.shape)
-        ways = []
-        for shorter in split.axes:
-            first = places[
-                tuple(slice(None if axis == shorter or axis not in split.axes else 1) for axis in range(places.ndim))
-            ]
-            pairs = numpy.stack([places, numpy.broadcast_to(first, places.shape)]).reshape(2, -1)
-            ways.append(_classes([pairs], len(own)))
-        best = max(range(len(ways)), key=lambda way: (ways[way].max(), way))
-        _, first = numpy.unique(ways[best], return_index=True)
-        anew = numpy.arange(classes.max() + 1)
-        anew[own] = own[first[ways[best]]]
-        classes = anew[classes]
+        ways, otherwise = _ways(split, classes), _ways(split, unfixed)
+        lengths = [split.labels.shape[axis] for axis in split.axes]
+        costs = zip((some.max() for _, some in ways), (some.max() for _, some in otherwise), strict=True)
+        best = max(enumerate(costs), key=lambda each: (each[1], lengths[each[0]] > 1, each[0]))[0]
+        classes, unfixed = _anew(classes, *ways[best]), _anew(unfixed, *otherwise[best])
         found.append(split.axes[best])
     return classes, found
+
+
+def _ways(split: Split, classes: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    """For each axis of a split, were it the one that becomes shorter: the classes of its labels, and numbers of those
+    that these would be."""
+    own, places = numpy.unique(classes[split.labels.long().numpy()], return_inverse=True)
+    places = places.reshape(split.labels.shape)
+    found = []
+    for shorter in split.axes:
+        first = places[
+            tuple(slice(None if axis == shorter or axis not in split.axes else 1) for axis in range(places.ndim))
+        ]
+        pairs = numpy.stack([places, numpy.broadcast_to(first, places.shape)]).reshape(2, -1)
+        found.append((own, _classes([pairs], len(own))))
+    return found
+
+
+def _anew(classes: numpy.ndarray, own: numpy.ndarray, numbers: numpy.ndarray) -> numpy.ndarray:
+    """The classes, where those of `own` are one that have the same of `numbers`."""
+    _, first = numpy.unique(numbers, return_index=True)
+    anew = numpy.arange(classes.max() + 1)
+    anew[own] = own[first[numbers]]
+    return anew[classes]
+
+
+def _tie_partial(partial: Sequence[tuple[Tensor, Tensor]], classes: numpy.ndarray) -> numpy.ndarray:
+    """Where something as long as an axis, such as a parameter for each head, meets what has several channels at each
+    place, it matters only if these places may go: if the channels differ between them. Gives the classes with what is
+    tied by that."""
+    pairs = []
+    for labels, other in partial:
+        places, (one,) = classes[labels.long().numpy()], classes[other.long().numpy()]
+        differing = places[:, (places != places[0]).any(0)].ravel()
+        pairs.append(numpy.stack([differing, numpy.full_like(differing, one)]))
+    return _classes(pairs, classes.max() + 1)[classes]

@@ -1,10 +1,18 @@
 """What cannot go for a reason that nothing but trying shows, such as code that counts on the number of channels.
 
-Enters: parts of a network, and whether it is right without some of them. Leaves: the parts without which it is not.
+Enters: parts of a network, and whether it is right without some of them. Leaves: the parts without which it is not; and
+the network with weights by which mistakes show.
 """
 
 from collections.abc import Callable, Sequence
 
+import torch
+from torch import Tensor, nn
+
+from lib.network import contexts, copies, models
+
+_WEAK = 0.5  # of the size at which a layer gives numbers as large as it takes in
+_NONE = 0.1  # below which a vector, such as the scale of a branch that is new, hides what it multiplies
 _MOST = 64  # trials, each of which runs the network twice
 
 
@@ -25,3 +33,21 @@ def culprits(parts: Sequence, is_right: Callable[[Sequence], bool], most: int = 
             middle = len(places) // 2
             pending += [places[:middle], places[middle:]]
     return [parts[place] for place in sorted(wrong)]
+
+
+@torch.no_grad()
+def outspoken(model: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of a network in which small weights are drawn anew, at the size at which a layer gives numbers as large as
+    it takes in. In a new network, attention weighs all alike, and branches add next to nothing: whether its heads are
+    still those that they were is not seen in what it answers. The network itself, where the copy's answers to `images`
+    are not finite."""
+    drawn, result = torch.Generator().manual_seed(0), copies.copied(model)
+    for value in filter(torch.is_floating_point, result.parameters()):
+        if value.ndim > 1:
+            each = value[0].numel() ** -0.5
+            if value.square().mean().sqrt() < _WEAK * each:
+                value.copy_(each * torch.randn(value.shape, generator=drawn))
+        elif value.numel() and value.abs().max() < _NONE:
+            value.copy_(0.5 + torch.rand(value.shape, generator=drawn))
+    with contexts.as_written():
+        return result if models.answers(result, images).isfinite().all() else model

@@ -9,17 +9,24 @@ import torch
 from attention import (
     EACH,
     HEADS,
+    Asking,
     Attention,
     Biased,
     ByInput,
     Chunked,
     Grouped,
+    GroupedByAxis,
+    GroupedByFunction,
+    InWindows,
+    Literal,
     Normed,
     OneHead,
+    OverChannels,
     Pooled,
     Separate,
     Square,
     Torch,
+    Unsized,
     transformer,
 )
 from shrunk import noise
@@ -42,13 +49,16 @@ SHRINKING = {  # attention -> the attributes that its code needs
     partial(Separate, function=False): OF_ALL,
     Normed: OF_ALL,
     Biased: OF_ALL,
+    OverChannels: OF_ALL,
+    InWindows: OF_ALL,
     Square: {"heads": 1, "inner": 4},
     Chunked: {},
 }
 
 OF_ATTENTION = (".qkv", ".q", ".k", ".v")
+MEETING = "all of their channels meet in products or a softmax, as in attention of one head"
 OF_POOLED = ["attentions.0.q", "attentions.1.q"]  # within each head, for the layer there that takes them in
-OF_BIASED = {"biases": 1, "temperatures": 0, "slopes": 1}  # axes of heads
+TABLES = {Biased: {"biases": 1, "temperatures": 0, "slopes": 1}, OverChannels: {"temperatures": 0}}  # axes of heads
 
 
 def traced(attention):
@@ -102,7 +112,7 @@ def test_shrunk_is_masked_and_costs_what_was_planned(attention, of):
     for block, channels in enumerate(left):
         heads = channels // each
         numbers = {name: heads * count for name, count in SHRINKING[attention].items()} if heads < HEADS else {}
-        tables = {name: [axis, heads] for name, axis in OF_BIASED.items() if attention is Biased and heads < HEADS}
+        tables = {name: [axis, heads] for name, axis in TABLES.get(attention, {}).items() if heads < HEADS}
         assert resized(small).get(f"attentions.{block}", {}) == numbers | tables
         assert plan.numbers.get(f"attentions.{block}", {}) == numbers
     with plan.masked(model):
@@ -151,26 +161,51 @@ def test_a_network_can_lose_heads_twice():
     assert (twice.attentions[0].heads, twice.attentions[0].inner, twice.attentions[1].heads) == (2, 2 * EACH, 4)
 
 
+@pytest.mark.parametrize(
+    ("attention", "numbers"),
+    [
+        (Grouped, {"heads": 2, "inner": 2 * EACH, "of_keys": 1}),
+        (GroupedByFunction, {"heads": 2, "inner": 2 * EACH, "of_keys": 1}),
+        (GroupedByAxis, {"of_keys": 1}),
+    ],
+)
 @torch.no_grad()
-def test_heads_of_queries_go_with_those_of_their_keys():
-    model, made = traced(Grouped)
+def test_heads_of_queries_go_with_those_of_their_keys(attention, numbers):
+    model, made = traced(attention)
     groups = {unit.name: made.groups[unit.slice].tolist() for unit in made.layers}
     first = groups["attentions.0.q"][0]
     assert groups["attentions.0.q"] == [first] * 2 * EACH + [first + 1] * 2 * EACH
     assert groups["attentions.0.k"] == groups["attentions.0.v"] == [first] * EACH + [first + 1] * EACH
     plan = made.plan(favoured(made, "attentions.0"), budget=0.1, of="units")
     small, images = plan.apply(model), noise(5, 3, 4, 4, seed=1).double()
-    assert resized(small) == {"attentions.0": {"heads": 2, "inner": 2 * EACH, "of_keys": 1}}
+    assert resized(small) == {"attentions.0": numbers}
     with plan.masked(model):
         torch.testing.assert_close(small(images), model(images), rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def test_heads_that_ask_by_a_table_of_their_own_go_with_it():
+    model, made = traced(Asking)
+    plan = made.plan(favoured(made, "attentions.0.kv"), budget=0.1, of="units")
+    small, images = plan.apply(model), noise(5, 3, 4, 4, seed=1).double()
+    heads = small.attentions[0].heads
+    assert heads < HEADS and small.attentions[0].query.shape == (1, heads, 1, EACH)
+    with plan.masked(model):
+        torch.testing.assert_close(small(images), model(images), rtol=1e-12, atol=1e-12)
+
+
+def test_one_query_of_all_heads_in_a_row_has_them_stay():
+    _, made = traced(partial(Asking, by_head=False))
+    assert {unit.name for unit in made.layers if (made.groups[unit.slice] >= 0).any()} == {"widen.0", "widen.1"}
 
 
 @pytest.mark.parametrize(
     ("attention", "layers", "why", "goes"),
     [
         (ByInput, "attentions.0.qkv, attentions.1.qkv stay", "the network was tried without some of them", []),
-        (Pooled, "patches, attentions.0.k, attentions.0.v and 10 more stay", "they are tied to parameters", OF_POOLED),
-        (OneHead, "patches, attentions.0.qkv, attentions.0.project and 4 more stay", "they are tied to parameters", []),
+        (Pooled, "attentions.0.k, attentions.0.v, attentions.0.pool and 5 more stay", MEETING, OF_POOLED),
+        (OneHead, "attentions.0.qkv, attentions.1.qkv stay", MEETING, []),
+        (Torch, "patches, narrow.0, narrow.1 stay", "they are tied to parameters", []),
     ],
 )
 def test_heads_that_cannot_go_stay_and_are_named(attention, layers, why, goes):
@@ -180,6 +215,22 @@ def test_heads_that_cannot_go_stay_and_are_named(attention, layers, why, goes):
     assert any(text.startswith(f"all units of {layers}, since {why}") and "\n" not in text for text in said)
     free = {unit.name for unit in made.layers if (made.groups[unit.slice] >= 0).any()}
     assert free == {"widen.0", "widen.1", *goes}
+
+
+@pytest.mark.parametrize("size", [1, 0.01])
+@pytest.mark.filterwarnings("ignore:all units of")
+def test_numbers_of_heads_are_found_where_weights_are_too_small_to_tell(size):
+    """With 4 heads of 3 channels a new network answers as with 3 heads of 4, since attention weighs all alike."""
+    found = []
+    for attention in (Unsized, Literal):
+        model = transformer(attention).float()
+        for name, parameter in model.named_parameters():
+            parameter.data *= size if "attentions" in name else 1
+        made = trace(model, EXAMPLE.float())
+        plan = made.plan(favoured(made, ".qkv"), budget=0.1, of="units")
+        found.append(plan.numbers)
+        assert (plan.apply(model).attentions[0].qkv.out_features < 48) is (attention is Unsized)
+    assert found[0]["attentions.0"].keys() == {"heads"} and found[1] == {}
 
 
 def test_pytorchs_own_attention_stays_whole():

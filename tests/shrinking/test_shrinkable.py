@@ -10,7 +10,7 @@ from shrunk import Shuffled, noise
 from torch import nn
 from torch.nn import functional
 
-from lib import slim_files, structure
+from lib import cost, slim_files, structure
 from lib.structure import slim
 
 
@@ -101,9 +101,10 @@ def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(
         groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
     others = max(first) + 1
     assert groups == [*first, *range(others, others + 6)]
-    said = "all units of 0 stay, since they are tied to parameters that do not shrink, such as those of LayerNorm"
-    stay = others == 0 and any(parameter.numel() > 1 for parameter in norm.parameters())
-    assert [str(warning.message) for warning in told] == [said] * stay
+    of_parameters = "tied to parameters that do not shrink, such as those of LayerNorm"
+    why = of_parameters if [*norm.parameters()] else "normalised over, or tied to constants"
+    said = f"all units of 0 stay, since they are {why}"
+    assert [str(warning.message) for warning in told] == [said] * (others == 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = structure.plan(model, torch.arange(10.0), noise(1, 3, 4, 4), budget=0.3, of="units")
@@ -114,6 +115,53 @@ def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(
     with torch.no_grad(), made.masked(model):
         torch.testing.assert_close(smaller(images), model(images), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(again(images), smaller(images), rtol=0, atol=0)
+
+
+class OnATable(Shuffled):
+    """A layer runs on a table of the network's own, once a pass, however many examples there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", noise(5, 7))
+        self.of_table = nn.Linear(7, 4)
+
+    def forward(self, images):
+        made = self.of_table(self.table).mean(0)
+        return self.classifier(self.second(self.first(images)).relu().mean((2, 3)) * made)
+
+
+@pytest.mark.filterwarnings("ignore:of_table without units", "ignore:all units of second")
+def test_what_runs_on_a_table_counts_once_a_pass():
+    model, example = OnATable().eval(), noise(1, 3, 4, 4)
+    plan = structure.plan(model, torch.arange(8.0), example, budget=0.1, of="units")
+    assert plan.before["macs"] == cost.multiply_adds(model, example) == 16 * (12 + 16) + 8 + 5 * 28
+    assert plan.after["macs"] == cost.multiply_adds(plan.apply(model), example) < plan.before["macs"]
+
+
+class OfOneHead(nn.Module):
+    """Attention over a map, as in SAGAN, without any parameter that does not shrink."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.classifier = nn.Conv2d(3, 6, 1), nn.Linear(6, 2)
+        self.query, self.key, self.value = nn.Conv2d(6, 2, 1), nn.Conv2d(6, 2, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, images):
+        x = self.first(images).relu()
+        q, k, v = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        return self.classifier((x.flatten(2) + v @ (q.mT @ k).softmax(-1).mT).relu().mean(2))
+
+
+def test_what_attention_of_one_head_multiplies_stays_and_is_named():
+    torch.manual_seed(0)
+    model = OfOneHead().eval()
+    with pytest.warns(UserWarning) as told:
+        made = structure.trace(model, noise(1, 3, 4, 4))
+    why = "all of their channels meet in products or a softmax, as in attention of one head"
+    said = f"all units of query, key stay, since {why}"
+    assert [str(warning.message) for warning in told] == [said]
+    assert made.groups.tolist() == [*range(6), *[-1] * 4, *range(6)]
+    assert made.plan(torch.arange(16.0), budget=0.1, of="units").apply(model).value.out_channels == 5
 
 
 def test_a_table_of_positions_keeps_what_it_is_added_to():

@@ -1,8 +1,11 @@
 """lib.trials: whoever makes a network wrong is found by halves."""
 
 import pytest
+import torch
+from shrunk import noise
+from torch import nn
 
-from lib.shrinking.trials import culprits
+from lib.shrinking.trials import culprits, outspoken
 
 
 @pytest.mark.parametrize("wrong", [[], [0], [7], [3, 4], [0, 1, 2], list(range(9))])
@@ -30,3 +33,25 @@ def test_what_is_not_cleared_in_time_counts_as_wrong():
 
 def test_no_trial_of_nothing():
     assert culprits([], lambda parts: pytest.fail("tried")) == []
+
+
+def test_weights_that_are_too_small_to_tell_are_drawn_anew_in_a_copy():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    model[1].weight.data *= 0.01
+    nn.init.zeros_(model[2].weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = outspoken(model, noise(2, 3, 4, 4))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert found[1].weight.std().item() == pytest.approx(48**-0.5, rel=0.2)
+    assert found[2].weight.min() >= 0.5 and torch.equal(found[3].weight, model[3].weight)
+
+
+def test_a_network_that_gives_no_numbers_with_other_weights_is_taken_as_it_is():
+    class Picky(nn.Sequential):
+        def forward(self, images):
+            return super().forward(images) / (self[1].weight.abs().max() < 0.1)
+
+    model = Picky(nn.Flatten(), nn.Linear(48, 2))
+    nn.init.constant_(model[1].weight, 0.01)
+    assert outspoken(model, noise(2, 3, 4, 4)) is model
