@@ -3,7 +3,7 @@
 Enters: a network and unlabelled images (with labels, where there are some to fine-tune on or to test with). Leaves: a
 `Pruned`: the smaller network, what went where, and how much of the whole one's answers it gives after every step. Read
 `making`, which does it; `searching` finds budgets, `recovery` trains, `exporting` and `telling` leave files, and
-`python -m lib.prune` is the command line.
+`python -m lib.prune` is the command line, which `quickstart` runs on embedded images.
 """
 
 from lib.prune.making import Pruned, prune
