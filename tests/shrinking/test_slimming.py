@@ -115,6 +115,34 @@ def test_a_head_that_runs_for_nothing_shrinks_with_what_it_takes_in():
     assert smaller.first.out_channels == smaller.head.in_channels == 1
 
 
+class Magnifying(nn.Module):
+    """What differs by rounding alone differs in all after it."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 40, 3), nn.Linear(40, 4)
+        self.times = times
+
+    def forward(self, images):
+        x = self.second(self.first(images).relu()).mean((2, 3))
+        for _ in range(self.times):
+            x = torch.sin(9 * x)
+        return self.last(x)
+
+
+@torch.no_grad()
+def test_rounding_that_a_network_magnifies_is_not_its_fault():
+    torch.manual_seed(0)
+    model = Magnifying(times=9).eval()
+    made = trace(model, noise(1, 3, 8, 8))
+    slimming = made.plan(some_scores(len(made.groups)), budget=0.5)
+    smaller, images = slimming.apply(model), noise(3, 3, 8, 8, seed=2)
+    with slimming.masked(model):
+        assert (smaller(images) - model(images)).abs().max() > 1e-3
+    with slimming.masked(model.double()):
+        torch.testing.assert_close(smaller.double()(images.double()), model(images.double()), rtol=0, atol=1e-6)
+
+
 def test_a_full_memory_is_not_the_networks_fault():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), Full(), nn.Flatten(), nn.Linear(48, 2)).eval()
     with pytest.raises(torch.OutOfMemoryError):
