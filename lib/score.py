@@ -248,11 +248,11 @@ def _stream(asked: argparse.Namespace) -> Stream:
     classes = None if sources.own_file(asked.network) else asked.classes  # how many that has, its logits tell
     stream = options.stream(asked, asked.folder, classes=classes, **more)
     if asked.labels and ranks.place()[0] == 0:
-        print(f"labels: {_listed(stream.classes)}", file=sys.stderr)
+        print(f"labels: {listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
 
 
-def _listed(classes: Iterable[str]) -> str:
+def listed(classes: Iterable[str]) -> str:
     """The labels with the names of their classes, the first few of many."""
     named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
     return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])

@@ -9,11 +9,13 @@ Under `torch.distributed` every rank has the same stream, and `importance.score`
 each rank reads and decodes its own images alone.
 """
 
+import hashlib
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from types import ModuleType
 
@@ -122,6 +124,22 @@ class Stream:
         names = tuple(self.names[place] for place in kept.tolist())
         return replace(self, names=names, places=self.places[kept], targets=self.targets[kept])
 
+    def only(self, chosen: numpy.ndarray) -> "Stream":
+        """The same with those of its images that are `chosen` (M,), bool."""
+        names = tuple(compress(self.names, chosen))
+        return replace(self, names=names, places=self.places[chosen], targets=self.targets[chosen])
+
+    def among(self, others: Sequence["Stream"]) -> numpy.ndarray:
+        """Which of its images (M,), bool, are among those of other streams: the same files, copies of them or links to
+        them. Only files of the same size are read."""
+        theirs = [other.folder / name for other in others for name in other.names]
+        own = [self.folder / name for name in self.names]
+        sizes = {os.stat(path).st_size for path in theirs}
+        sized = [os.stat(path).st_size in sizes for path in own]
+        sizes = {os.stat(path).st_size for path in compress(own, sized)}
+        contents = {_content(path) for path in theirs if os.stat(path).st_size in sizes}
+        return numpy.array([alike and _content(path) in contents for path, alike in zip(own, sized, strict=True)], bool)
+
     def part(self, start: int, end: int) -> "Stream":
         """The same with its images from number `start` to before number `end`; none is read until one iterates."""
         part = slice(start, end)
@@ -154,6 +172,10 @@ class _Faults(_Files):
         except files.Unreadable as error:
             return error.said[0]
         return ""
+
+
+def _content(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def _arrays(examples: Sequence[tuple[Tensor, int, int]]) -> list[numpy.ndarray]:

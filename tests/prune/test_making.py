@@ -115,7 +115,11 @@ def test_as_much_goes_as_leaves_the_accuracy_asked_for(model, images):
     found = prune(model, images, target_accuracy=0.6, report=said.append, **given)
     assert (models.predict(found.model, images) == labels)[1::2].double().mean() >= 0.6  # of those that search
     reached = found.plans[-1].reached
-    assert f"budget found: {reached:.1%} of all macs" in said
+    share = f"{found.plans[0].budget:g}"
+    assert (f"budget found: {reached:.1%} of all macs; --budget {share} --of macs in place of --target-accuracy makes"
+            " the same network again") in said  # fmt: skip
+    again = prune(model, images, budget=float(share), **given)
+    assert torch.equal(again.plans[0].removed, found.plans[0].removed)
     assert prune(model, images, target_accuracy=0.2, **given).plans[-1].reached >= reached
     assert found.plans[-1].budget in [number / 128 for number in range(1, 128)]
 

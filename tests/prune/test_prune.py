@@ -70,7 +70,12 @@ def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digi
     exec(lines, space)
     assert torch.equal(space["small"](images), expected)
     assert "pruned.safetensors, pruned.pt2, pruned.onnx give logits for images (M, 3, 16, 16)" in page
-    assert "Accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
+    assert (
+        "Accuracy on 20 test images" in page
+        and "40 without labels" in page
+        and "python -m lib.prune resnet8" in page
+        and "conv1" in page
+    )
 
 
 def test_the_same_command_leaves_the_same_file(words, tmp_path):

@@ -79,7 +79,7 @@ def test_the_random_state_stays_as_it_was(whole, images):
 def test_too_few_images_and_labels_are_refused(whole, images):
     with pytest.raises(ValueError, match=r"^training on 1 image: give two or more$"):
         recovery.answers_of(whole, images[:1])
-    with pytest.raises(ValueError, match=r"^fine-tuning on 33 images with 2 labels: it takes one each$"):
+    with pytest.raises(ValueError, match=r"^labels of shape \(2,\) for 33 images: it takes one each, of shape \(M,\)$"):
         recovery.labels_of(images, torch.zeros(2))
     with pytest.raises(ValueError, match=r"^epochs=0 must be a whole number of at least 1$"):
         recovery.train(whole, recovery.answers_of(whole, images), epochs=0)
