@@ -10,6 +10,7 @@ each rank reads and decodes its own images alone.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import warnings
@@ -30,6 +31,8 @@ from lib.images.datasets import ImageSet
 from lib.images.files import SUFFIXES, shown
 from lib.network import checks
 from lib.scoring import ranks
+
+_log = logging.getLogger(__name__)
 
 LOOKED_THROUGH = 2000  # images behind one that cannot be read, for others
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
@@ -226,12 +229,24 @@ def _numbered(found: files.Listing, count: int | None) -> list[str]:
     named = datasets.named_classes(Path(found.folder))
     found.require_classes(count if named is None else None)
     if named is None:
+        if ranks.place()[0] == 0:
+            _warn_of_numbers(found)
         return list(found.classes)
     datasets.require_named(found, named)
     if count not in (None, len(named)):
         raise ValueError(f"{shown(Path(found.folder).with_name(datasets.CLASSES))} names {len(named)} classes, but the"
                          f" network has {count}: one a line, in the order of its outputs")  # fmt: skip
     return named
+
+
+def _warn_of_numbers(found: files.Listing) -> None:
+    """Says where folders that are called by numbers have others as labels, as 10, which comes before 2, has."""
+    classes = list(found.classes)
+    if all(name.isdecimal() for name in classes) and (counted := sorted(classes, key=int)) != classes:
+        place = next(place for place, pair in enumerate(zip(classes, counted, strict=True)) if pair[0] != pair[1])
+        _log.warning("%s: folders come by name, %s before %s, so that %s is label %d: if that is not the order in which"
+                     " the network counts, name all of them in a file classes.txt beside the folder, one a line",
+                     shown(found.folder), classes[place], counted[place], classes[place], place)  # fmt: skip
 
 
 def _check(**given: object) -> None:

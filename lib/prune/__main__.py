@@ -168,7 +168,8 @@ def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) 
     held = 0 if test is not None else int(making.held_out(len(learnt[0])).sum())
     said = {"images": f"{len(learnt[0]):,} without labels, of {shown(asked.images)}"}
     said["images"] += f", {held:,} of them held out" if held else ""
-    said |= {"images to fine-tune on": f"{len(labelled):,} of {shown(asked.fine_tune)}" for labelled in learnt[1:]}
+    if asked.fine_tune is not None:
+        said["images to fine-tune on"] = f"{len(learnt[1]):,} of {shown(asked.fine_tune)}"
     if test is not None:
         said["images to test on"] = f"{len(test):,} of {shown(asked.test)}"
         said["images to test on"] += ", every second one to search with" if asked.target_accuracy is not None else ""

@@ -182,6 +182,8 @@ def _check(
             raise ValueError("target_accuracy is met by as large a budget of units, parameters or macs as works: leave"
                              " budget out")  # fmt: skip
     checks.whole("steps", steps, 1)
+    if fine_tune is not None and not (isinstance(fine_tune, (tuple, list)) and len(fine_tune) == 2):
+        raise ValueError("fine_tune must be a pair of tensors: images (M, C, H, W), normalised, and labels (M,)")
     if fine_tune is not None and test is None:
         raise ValueError("fine_tune without test: images held out of `images` may be among those that are learnt from,"
                          " so give labelled images to test on")  # fmt: skip
