@@ -13,6 +13,7 @@ import onnxruntime
 import pandas
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lib import importance, slim_files
 from lib.images import folders, networks
@@ -332,3 +333,16 @@ def test_exported_networks_that_answer_otherwise_are_refused(wrong):
     exporting._compare(model, example, model, "ONNX Runtime")
     with pytest.raises(ValueError, match=r"^ONNX Runtime answers otherwise than the network, so the file would misle"):
         exporting._compare(model, example, exported, "ONNX Runtime")
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(words, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    assert main([*words, "--budget", "0.1"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(exporting.slim_files, "save", full)
+    assert main([*words, "--budget", "0.3"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("python -m lib.prune: ") and last.endswith("No space left on device (os error 28)")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
