@@ -22,7 +22,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 
@@ -115,6 +115,11 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
 
     Raises ValueError or OSError for what cannot be read or does not fit.
     """
+    with ExitStack() as held:
+        _run(asked, words, device, held)
+
+
+def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, held: ExitStack) -> None:
     with ranks.together():
         _check(asked)
         made = _made(asked, words)
@@ -125,23 +130,24 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
         learnt += [_taking(asked, asked.fine_tune, True)] if asked.fine_tune else []
         test = _test(asked, learnt) if asked.test else None
         scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
+        if ranks.place()[0] == 0 and not asked.dry_run:
+            held.enter_context(_alone(asked.out))
     if asked.dry_run:
         planned = _planned(model, images, scores, asked, limits)
         if ranks.place()[0] == 0:
             print(planned)
         return
-    with _alone(asked.out) if ranks.place()[0] == 0 else nullcontext():
-        pruned = making.prune(
-            model, images, criterion=asked.criterion, scores=scores, steps=asked.steps, repair=not asked.no_repair,
-            distil=asked.distil, fine_tune=_in_memory(learnt[1]) if asked.fine_tune else None,
-            epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip, test=test,
-            target_accuracy=asked.target_accuracy, batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell,
-            **limits,
-        )  # fmt: skip
-        if pruned is not None:  # else the first process goes on alone
-            made |= _used(asked, learnt, test)
-            made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
-            _leave(pruned, asked, made)
+    pruned = making.prune(
+        model, images, criterion=asked.criterion, scores=scores, steps=asked.steps, repair=not asked.no_repair,
+        distil=asked.distil, fine_tune=_in_memory(learnt[1]) if asked.fine_tune else None,
+        epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip, test=test,
+        target_accuracy=asked.target_accuracy, batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell,
+        **limits,
+    )  # fmt: skip
+    if pruned is not None:  # else the first process goes on alone
+        made |= _used(asked, learnt, test)
+        made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
+        _leave(pruned, asked, made)
 
 
 @contextmanager
