@@ -31,6 +31,7 @@ from pathlib import Path
 
 import pandas
 import torch
+from safetensors import SafetensorError
 from torch import distributed, nn
 from tqdm import tqdm
 
@@ -39,6 +40,7 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Scoring
+from lib.network import models
 from lib.running import interruptions
 from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
@@ -114,7 +116,7 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
     with ranks.together():
         _check(asked)
         model = sources.build(asked.network, asked.classes, asked.weights).to(device)
-        stream = _stream(asked)
+        stream = _stream(asked, model)
         example = next(iter(stream.first(1)))[0]
         scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=asked.precision)
         _add(scoring, stream, asked, _identity(asked, model, device))
@@ -243,16 +245,23 @@ def _check(asked: argparse.Namespace) -> None:
     asked.output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _stream(asked: argparse.Namespace) -> Stream:
+def _stream(asked: argparse.Namespace, model: nn.Module) -> Stream:
     more = {"batch": asked.batch, "labelled": asked.labels, "workers": asked.workers}
-    classes = None if sources.own_file(asked.network) else asked.classes  # how many that has, its logits tell
-    stream = options.stream(asked, asked.folder, classes=classes, **more)
+    own = sources.own_file(asked.network) is not None
+    stream = options.stream(asked, asked.folder, classes=None if own else asked.classes, **more)
+    if asked.labels and own:  # whose logits tell how many classes there are
+        example = next(iter(stream.first(1)))[0]
+        count = models.answers(model, models.ready(model, example)).shape[1]
+        if len(stream.classes) != count:
+            raise ValueError(f"{shown(asked.folder)} has {len(stream.classes)} classes, but the network has {count}:"
+                             " labels are the places of folders by name, so there must be one for each class, or a"
+                             " file classes.txt beside the folder that names all of them")  # fmt: skip
     if asked.labels and ranks.place()[0] == 0:
-        print(f"labels: {_listed(stream.classes)}", file=sys.stderr)
+        print(f"labels: {listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
 
 
-def _listed(classes: Iterable[str]) -> str:
+def listed(classes: Iterable[str]) -> str:
     """The labels with the names of their classes, the first few of many."""
     named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
     return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])
@@ -294,7 +303,7 @@ def main(words: Iterable[str] | None = None) -> int:
         with joined(asked.device) as device:
             run(asked, device)
         return 0
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last of a full disk
         if os.environ.get("RANK", "0") == "0":  # every rank has it
             said = str(error).strip() or type(error).__name__
             print(f"python -m lib.score: {said.splitlines()[0]}", file=sys.stderr)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lib import importance, score
 from lib.images import checkpoints, folders, networks
@@ -536,3 +537,26 @@ def test_help_shows_examples_and_every_option_says_what_it_is(capsys):
     assert "torchrun --nproc-per-node 8 -m lib.score resnet50" in said
     assert f"a checkpoint under {', '.join(checkpoints.HOLDERS)}," in " ".join(said.split())
     assert all(action.help for action in score.parser()._actions)
+
+
+def test_labels_of_fewer_classes_than_a_network_of_ones_own_has_are_refused(words, folder, tmp_path, capsys):
+    lines = ["from lib.images import networks", "def build():", "    return networks.build('resnet8', 10)"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    mine = [f"{tmp_path}/mine.py:build", str(tmp_path / "fewer"), *words[2:]]
+    shutil.copytree(folder, tmp_path / "fewer")
+    assert score.main([*mine[:1], str(folder), *words[2:]]) == 0
+    shutil.rmtree(tmp_path / "fewer/3")  # all behind it would have the labels of others
+    assert score.main([*mine, "--overwrite"]) == 1
+    assert f"{tmp_path / 'fewer'} has 9 classes, but the network has 10: labels are" in capsys.readouterr().err
+    (tmp_path / "classes.txt").write_text("\n".join("0123456789"))
+    assert score.main([*mine, "--overwrite"]) == 0
+
+
+def test_a_full_disk_is_told_in_one_line(words, monkeypatch, capsys):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(saving, "write", full)
+    assert score.main(words) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("python -m lib.score: ") and last.endswith("No space left on device (os error 28)")

@@ -9,11 +9,14 @@ Under `torch.distributed` every rank has the same stream, and `importance.score`
 each rank reads and decodes its own images alone.
 """
 
+import hashlib
+import logging
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +31,8 @@ from lib.images.datasets import ImageSet
 from lib.images.files import SUFFIXES, shown
 from lib.network import checks
 from lib.scoring import ranks
+
+_log = logging.getLogger(__name__)
 
 LOOKED_THROUGH = 2000  # images behind one that cannot be read, for others
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation that torchvision's weights expect
@@ -122,6 +127,22 @@ class Stream:
         names = tuple(self.names[place] for place in kept.tolist())
         return replace(self, names=names, places=self.places[kept], targets=self.targets[kept])
 
+    def only(self, chosen: numpy.ndarray) -> "Stream":
+        """The same with those of its images that are `chosen` (M,), bool."""
+        names = tuple(compress(self.names, chosen))
+        return replace(self, names=names, places=self.places[chosen], targets=self.targets[chosen])
+
+    def among(self, others: Sequence["Stream"]) -> numpy.ndarray:
+        """Which of its images (M,), bool, are among those of other streams: the same files, copies of them or links to
+        them. Only files of the same size are read."""
+        theirs = [other.folder / name for other in others for name in other.names]
+        own = [self.folder / name for name in self.names]
+        sizes = {os.stat(path).st_size for path in theirs}
+        sized = [os.stat(path).st_size in sizes for path in own]
+        sizes = {os.stat(path).st_size for path in compress(own, sized)}
+        contents = {_content(path) for path in theirs if os.stat(path).st_size in sizes}
+        return numpy.array([alike and _content(path) in contents for path, alike in zip(own, sized, strict=True)], bool)
+
     def part(self, start: int, end: int) -> "Stream":
         """The same with its images from number `start` to before number `end`; none is read until one iterates."""
         part = slice(start, end)
@@ -154,6 +175,10 @@ class _Faults(_Files):
         except files.Unreadable as error:
             return error.said[0]
         return ""
+
+
+def _content(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def _arrays(examples: Sequence[tuple[Tensor, int, int]]) -> list[numpy.ndarray]:
@@ -204,12 +229,24 @@ def _numbered(found: files.Listing, count: int | None) -> list[str]:
     named = datasets.named_classes(Path(found.folder))
     found.require_classes(count if named is None else None)
     if named is None:
+        if ranks.place()[0] == 0:
+            _warn_of_numbers(found)
         return list(found.classes)
     datasets.require_named(found, named)
     if count not in (None, len(named)):
         raise ValueError(f"{shown(Path(found.folder).with_name(datasets.CLASSES))} names {len(named)} classes, but the"
                          f" network has {count}: one a line, in the order of its outputs")  # fmt: skip
     return named
+
+
+def _warn_of_numbers(found: files.Listing) -> None:
+    """Says where folders that are called by numbers have others as labels, as 10, which comes before 2, has."""
+    classes = list(found.classes)
+    if all(name.isdecimal() for name in classes) and (counted := sorted(classes, key=int)) != classes:
+        place = next(place for place, pair in enumerate(zip(classes, counted, strict=True)) if pair[0] != pair[1])
+        _log.warning("%s: folders come by name, %s before %s, so that %s is label %d: if that is not the order in which"
+                     " the network counts, name all of them in a file classes.txt beside the folder, one a line",
+                     shown(found.folder), classes[place], counted[place], classes[place], place)  # fmt: skip
 
 
 def _check(**given: object) -> None:

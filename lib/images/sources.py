@@ -81,6 +81,8 @@ def _built(name: str, classes: int) -> nn.Module:
         return _from_timm(name.removeprefix("timm:"), classes)
     if file := own_file(name):
         return _from_file(file, name.rpartition(":")[2])
+    if name.endswith(".py"):
+        raise ValueError(f"{shown(name)} is a file: name the function in it, too, as in {shown(name)}:build")
     return networks.build(name, classes)
 
 
@@ -100,6 +102,7 @@ def _from_file(path: Path, function: str) -> nn.Module:
         raise FileNotFoundError(f"there is no file {shown(path)}, which should hold the function {function}")
     specification = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(specification)
+    known = sys.modules.setdefault(path.stem, module) is not module  # where dataclasses look for the module of theirs
     sys.path.insert(0, str(path.parent.resolve()))  # where it may import its neighbours from
     try:
         specification.loader.exec_module(module)
@@ -107,10 +110,15 @@ def _from_file(path: Path, function: str) -> nn.Module:
             raise ValueError(f"there is no function {function} in it")
         if not isinstance(model := builder(), nn.Module):
             raise ValueError(f"{function}() returns a {type(model).__name__}, not an nn.Module")
+    except SystemExit as error:
+        raise ValueError(f"{shown(path)} gives no network: it ends the program, as a script does that takes arguments:"
+                         " put what is not the network under if __name__ == '__main__'") from error  # fmt: skip
     except Exception as error:  # a user's code may fail in any way
         raise ValueError(f"{shown(path)} gives no network: {models.first_line(error)}") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
+        if not known:
+            sys.modules.pop(path.stem, None)
     return model
 
 

@@ -15,15 +15,20 @@ if __name__ == "__main__":  # before anything else could act
     surroundings.warn_in_lines()
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lib import importance, structure
@@ -33,12 +38,13 @@ from lib.images.folders import Stream
 from lib.network import models
 from lib.prune import exporting, making, telling
 from lib.running import interruptions
-from lib.score import joined
+from lib.score import joined, listed
 from lib.scoring import ranks
 from lib.study import devices
 
 OUT = Path("results/pruned")
 PAGE = "report.html"
+ASIDE = "files.part"  # a folder for what is not whole yet
 _EXAMPLES = """examples:
   python -m lib.prune resnet18 photos --weights resnet18.pth --budget 0.2 --distil --minutes 10
   python -m lib.prune mine.py:build photos --weights mine.pt --pixels 96 --mean .5 .5 .5 --std .25 .25 .25 --steps 3
@@ -49,7 +55,14 @@ The two lines that bring the network back, which the page has for yours:
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args=None, namespace=None):
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> None:
+        missing = message.startswith("the following arguments are required") and "images" in message
+        if missing and "--keep" in self._words:  # which takes all words up to the next option
+            message = f"{message}: put them first, since all that follows --keep is taken for layers"
         raise ValueError(f"{message} (--help says more)")
 
 
@@ -102,13 +115,23 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
 
     Raises ValueError or OSError for what cannot be read or does not fit.
     """
+    with ExitStack() as held:
+        _run(asked, words, device, held)
+
+
+def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, held: ExitStack) -> None:
     with ranks.together():
         _check(asked)
         made = _made(asked, words)
         model = sources.build(asked.network, asked.classes, asked.weights).to(device)
-        images, limits = _images(asked, asked.images)[0], _limits(asked)
+        learnt, limits = [_taking(asked, asked.images, False)], _limits(asked)
+        images = _in_memory(learnt[0])[0]
         asked.classes = models.answers(model, models.ready(model, images[:2])).shape[1]
+        learnt += [_taking(asked, asked.fine_tune, True)] if asked.fine_tune else []
+        test = _test(asked, learnt) if asked.test else None
         scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
+        if ranks.place()[0] == 0 and not asked.dry_run:
+            held.enter_context(_alone(asked.out))
     if asked.dry_run:
         planned = _planned(model, images, scores, asked, limits)
         if ranks.place()[0] == 0:
@@ -116,40 +139,93 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
         return
     pruned = making.prune(
         model, images, criterion=asked.criterion, scores=scores, steps=asked.steps, repair=not asked.no_repair,
-        distil=asked.distil, fine_tune=_images(asked, asked.fine_tune, True) if asked.fine_tune else None,
-        epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip,
-        test=_stream(asked, asked.test, True) if asked.test else None, target_accuracy=asked.target_accuracy,
-        batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell, **limits,
+        distil=asked.distil, fine_tune=_in_memory(learnt[1]) if asked.fine_tune else None,
+        epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip, test=test,
+        target_accuracy=asked.target_accuracy, batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell,
+        **limits,
     )  # fmt: skip
     if pruned is not None:  # else the first process goes on alone
-        made["images"] = f"{len(images):,} without labels"
+        made |= _used(asked, learnt, test)
         made["torch"] = f"{torch.__version__} on {device.type}, threads: {torch.get_num_threads()}"
         _leave(pruned, asked, made)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder is there, and no other command works in it as long as this is open.
+
+    Raises OSError where it cannot be made, ValueError where another does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some disks know no locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another command works in {shown(folder)}: wait for it, or name another folder by"
+                                 " --out") from None  # fmt: skip
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) -> dict[str, str]:
+    """Which images there were for what."""
+    held = 0 if test is not None else int(making.held_out(len(learnt[0])).sum())
+    said = {"images": f"{len(learnt[0]):,} without labels, of {shown(asked.images)}"}
+    said["images"] += f", {held:,} of them held out" if held else ""
+    if asked.fine_tune is not None:
+        said["images to fine-tune on"] = f"{len(learnt[1]):,} of {shown(asked.fine_tune)}"
+    if test is not None:
+        said["images to test on"] = f"{len(test):,} of {shown(asked.test)}"
+        said["images to test on"] += ", every second one to search with" if asked.target_accuracy is not None else ""
+        said["labels"] = listed(test.classes)
+    return said
 
 
 def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str]) -> None:
     """Writes the folder, whose page tells how the network was `made`, and takes what training would have gone on from
     away."""
     if pruned.epochs:
-        made["epochs"] = str(pruned.epochs)
+        made["epochs of each training"] = str(pruned.epochs)
         if asked.minutes is not None:
-            made["epochs"] += (
-                f", as many as there was time for: --epochs {pruned.epochs} in place of --minutes makes the"
-            )
-            made["epochs"] += " same network again"
+            made["epochs of each training"] += (f", as many as there was time for: --epochs {pruned.epochs} in place of"
+                                                " --minutes makes the same network again")  # fmt: skip
+    if asked.target_accuracy is not None or asked.of == "latency":
+        of = "macs" if asked.of == "latency" else asked.of
+        made["budget"] = f"found by trying: --budget {pruned.plans[0].budget:g} --of {of} makes the same network again"
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
-    files = exporting.save(pruned, asked.out, about | {"epochs": pruned.epochs}, tell=_tell)
-    said = telling.render(pruned, made, _loading(asked), _taken(asked, files))
-    (asked.out / PAGE).write_text(said, encoding="utf-8")
-    for name in (*making.STATES.values(), making.CHOSEN):
+    with _new_folder(asked.out / ASIDE) as aside:
+        made_files = exporting.save(pruned, aside, about | {"epochs": pruned.epochs}, tell=_tell)
+        said = telling.render(pruned, made, _loading(asked), _taken(asked, made_files))
+        (aside / PAGE).write_text(said, encoding="utf-8")
+        (asked.out / PAGE).unlink(missing_ok=True)  # first and last: what lies beside a page is what it tells of
+        for name in (*exporting.FILES, PAGE):
+            if (aside / name).exists():
+                os.replace(aside / name, asked.out / name)
+            else:  # of another network, since this one could not be exported so
+                (asked.out / name).unlink(missing_ok=True)
+    for name in (*making.STATES.values(), making.CHOSEN, making.QUICK):
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
 
 
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder, as long as this is open."""
+    shutil.rmtree(path, ignore_errors=True)  # that of a process that was killed
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _loading(asked: argparse.Namespace) -> str:
     """The lines of Python that bring the network back."""
-    weights = shown(asked.out / exporting.WEIGHTS)
+    weights = str(asked.out / exporting.WEIGHTS)
     built = f"sources.build({asked.network!r}, {asked.classes}, {sources.UNTRAINED!r})"
     return f"from lib import slim_files; from lib.images import sources\nsmall = slim_files.load({built}, {weights!r})"
 
@@ -206,11 +282,44 @@ def _stream(asked: argparse.Namespace, folder: Path, labelled: bool) -> Stream:
     return options.stream(asked, folder, classes=classes, labelled=labelled, batch=asked.batch)
 
 
-def _images(asked: argparse.Namespace, folder: Path, labelled: bool = False) -> tuple[Tensor, Tensor]:
-    """`--take` of the images of a folder, in memory, with their labels."""
+def _taking(asked: argparse.Namespace, folder: Path, labelled: bool) -> Stream:
+    """`--take` of the images of a folder."""
     stream = _stream(asked, folder, labelled)
-    stream = stream if asked.take >= len(stream) else stream.first(asked.take)
+    if asked.take >= len(stream):
+        return stream
+    if ranks.place()[0] == 0:
+        _tell(f"{asked.take:,} of the {len(stream):,} images of {shown(folder)} are used: --take takes more")
+    return stream.first(asked.take)
+
+
+def _in_memory(stream: Stream) -> tuple[Tensor, Tensor]:
+    """Images, and their labels."""
     return torch.cat([images for images, _, _ in stream]), torch.from_numpy(stream.targets)
+
+
+def _test(asked: argparse.Namespace, learnt: list[Stream]) -> Stream:
+    """What to test on: without those of the images that are `learnt` from, which may be there as copies or links.
+
+    Raises ValueError where its classes are others than those to fine-tune on, or no image is left.
+    """
+    stream = _stream(asked, asked.test, True)
+    for other in learnt[1:]:
+        if other.classes != stream.classes:
+            one, two = next(pair for pair in zip_longest(stream.classes, other.classes, fillvalue="none")
+                            if pair[0] != pair[1])  # fmt: skip
+            raise ValueError(f"{shown(asked.test)} and {shown(asked.fine_tune)} have other classes, such as"
+                             f" {shown(one)} and {shown(two)}: labels are their places, so give both the"
+                             " same")  # fmt: skip
+    same = stream.among(learnt)
+    if ranks.place()[0] == 0:
+        _tell(f"labels: {listed(stream.classes)}")
+        if same.any():
+            example = stream.names[int(same.argmax())]
+            _tell(f"warning: {int(same.sum()):,} of the {len(stream):,} test images are among those that are learnt"
+                  f" from and are left out, such as {shown(example)}")  # fmt: skip
+    if same.all():
+        raise ValueError(f"--test {shown(asked.test)} holds only images that are learnt from: name others")
+    return stream.only(~same)
 
 
 def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor) -> Tensor:
@@ -268,7 +377,7 @@ def main(words: Iterable[str] | None = None) -> int:
             with joined(asked.device) as device:
                 run(asked, words, device)
         return 0
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last of a full disk
         if os.environ.get("RANK", "0") == "0":  # every process has it
             said = str(error).strip() or type(error).__name__
             print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)

@@ -19,6 +19,8 @@ from lib.network import contexts, models
 from lib.prune.making import Pruned
 
 WEIGHTS, ONNX, EXPORTED = "pruned.safetensors", "pruned.onnx", "pruned.pt2"
+TABLES = ("plan.csv", "steps.csv", "costs.csv")
+FILES = (WEIGHTS, ONNX, EXPORTED, *TABLES)
 
 
 def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callable[[str], object] = print) -> list[str]:
@@ -32,8 +34,8 @@ def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callab
     """
     folder.mkdir(parents=True, exist_ok=True)
     slim_files.save(pruned.model, folder / WEIGHTS, about)
-    for name, table in {"plan": pruned.layers, "steps": pruned.quality, "costs": pruned.costs}.items():
-        with _aside(folder / f"{name}.csv") as path:
+    for name, table in zip(TABLES, (pruned.layers, pruned.quality, pruned.costs), strict=True):
+        with _aside(folder / name) as path:
             table.to_csv(path, index=False)
     model, example = pruned.model, models.ready(pruned.model, pruned.example)
     made = [WEIGHTS]
@@ -69,6 +71,7 @@ def _program(model: nn.Module, example: torch.Tensor) -> torch.export.ExportedPr
 
 def _export(model: nn.Module, example: torch.Tensor, path: Path) -> None:
     torch.export.save(_program(model, example), path)
+    _compare(model, example, torch.export.load(path).module(), "torch.export")
 
 
 def _export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
@@ -80,15 +83,21 @@ def _export_onnx(model: nn.Module, example: torch.Tensor, path: Path) -> None:
         program = torch.onnx.export(_program(model, example), dynamo=True, verbose=False)
     program.save(path, external_data=False)
     if importlib.util.find_spec("onnxruntime") is not None:
-        _compare(model, example, path)
+        _compare(model, example, _session(path), "ONNX Runtime")
 
 
-@torch.no_grad()
-def _compare(model: nn.Module, example: torch.Tensor, path: Path) -> None:
-    """Raises ValueError where ONNX Runtime answers otherwise than the network."""
+def _session(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network in a file, run by ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: example.cpu().numpy()})[0]
-    if not models.alike(torch.from_numpy(found), model(example).cpu()):
-        raise ValueError("ONNX Runtime answers otherwise than the network, so the file would mislead")
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.cpu().numpy()})[0])
+
+
+@torch.no_grad()
+def _compare(model: nn.Module, example: torch.Tensor, exported: Callable, called: str) -> None:
+    """Raises ValueError where what was exported answers otherwise than the network, on one image or on three."""
+    for images in (example, torch.cat([example, -example, example.flip(-1)])):
+        if not models.alike(exported(images).cpu(), model(images).cpu()):
+            raise ValueError(f"{called} answers otherwise than the network, so the file would mislead")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lib import cost, importance, structure
 from lib.images.folders import Stream
 from lib.network import checks, models
-from lib.prune import recovery, searching
+from lib.prune import keeping, recovery, searching
 from lib.repair import Reference, norms_of, reestimate
 from lib.scoring import ranks
 from lib.shrinking.slimming import Slimming
@@ -28,6 +28,8 @@ PATIENCE = 15  # seconds without a word
 DONE = {"distilling": "distilled", "fine-tuning": "fine-tuned"}
 STATES = {doing: f"{done}.part" for doing, done in DONE.items()}  # files that training goes on from
 CHOSEN = "epochs.part"  # likewise, how many epochs there was time for
+QUICK = "budget.part"  # and the budget that a latency has led to
+LEAST = 5  # test images that a class must have, for what most of them are answered to tell of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Pruned:
     else "agreement", how often the answer is that of the whole network on images held out; and changed, the share of
     answers that are others than in the row before. `costs` has a row for before and after: variant, parameters,
     multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
-    `scores` (N,) are those by which the first step shrank; `epochs` those of each training, 0 without any.
+    `scores` (N,) are those by which the first step shrank; `epochs` those of each training, 0 without any;
+    `tested` how many images `quality` is of; `doubts` a line for each reason to doubt what it says.
     """
 
     model: nn.Module
@@ -49,6 +52,8 @@ class Pruned:
     scores: Tensor = field(repr=False)
     example: Tensor = field(repr=False)
     epochs: int = 0
+    tested: int = 0
+    doubts: tuple[str, ...] = ()
 
     @property
     def measure(self) -> str:
@@ -112,12 +117,13 @@ def prune(
         epochs, minutes: how long to train: so many epochs (of each, if both are asked for), or as many as end in about
             so many minutes in all where this runs, which is said; `Pruned.epochs` tells how to get the same again.
         flip: whether images may be mirrored for training, as those of digits and letters may not.
-        test: batches of images with labels, to be gone through repeatedly, that are used for nothing but the accuracy
-            after everything done; every second one for the search for `target_accuracy` instead, which then is not
-            among those that tell.
+        test: batches of images with labels, to be gone through repeatedly in one order, that are used for nothing but
+            the accuracy after everything done; every second one for the search for `target_accuracy` instead, which
+            then is not among those that tell.
         batch: images at once for scores and answers; for repair, which holds less, four times as many.
         seed: of the random vectors, and of training.
-        kept: a folder where training leaves its state after every epoch, and goes on from it in a later call.
+        kept: a folder where training leaves its state after every epoch, and goes on from it in a later call; and the
+            budget that was found for a latency, which another call would find to be another.
         report: called with a line for everything that is done.
 
     Raises ValueError in one line for settings that are none, images too few, a target that cannot be met, and as
@@ -129,7 +135,7 @@ def prune(
     batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
     work = _Work(whole, checks.images(images), test, batch, repair, report, searches)
     lessons = {"distilling": recovery.answers_of(whole, work.images)} if distil else {}
-    lessons |= {"fine-tuning": recovery.labels_of(*fine_tune)} if fine_tune is not None else {}
+    lessons |= {"fine-tuning": recovery.labels_of(*fine_tune, work.classes)} if fine_tune is not None else {}
     budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
     for step in range(steps):
         scores = work.scores(small, criterion, seed) if scores is None or step else scores
@@ -138,7 +144,7 @@ def prune(
             return None
         work.refer(small)
         if target_accuracy is not None or of == "latency":
-            plan = _found(whole, scores, work, limits, budget, of, target_accuracy)
+            plan = _found(whole, scores, work, limits, budget, of, target_accuracy, kept)
         else:
             share = _share(plans, budget, of, steps - step)
             plan = structure.plan(small, scores, work.example, budget=share, of=of, **limits)
@@ -155,7 +161,8 @@ def prune(
         work.settle(small, lesson.images)
         work.measure(DONE[doing], small)
     costs = _costs(whole, small, work.example)
-    return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs)
+    return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs,
+                  work.tested, tuple(work.doubts))  # fmt: skip
 
 
 def _check(
@@ -175,6 +182,8 @@ def _check(
             raise ValueError("target_accuracy is met by as large a budget of units, parameters or macs as works: leave"
                              " budget out")  # fmt: skip
     checks.whole("steps", steps, 1)
+    if fine_tune is not None and not (isinstance(fine_tune, (tuple, list)) and len(fine_tune) == 2):
+        raise ValueError("fine_tune must be a pair of tensors: images (M, C, H, W), normalised, and labels (M,)")
     if fine_tune is not None and test is None:
         raise ValueError("fine_tune without test: images held out of `images` may be among those that are learnt from,"
                          " so give labelled images to test on")  # fmt: skip
@@ -211,9 +220,13 @@ def _share(plans: list[Slimming], budget: float, of: str, steps: int) -> float:
     return max(1 - left ** (1 / steps), 1e-9) if left < 1 else 1e-9
 
 
-def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: float, of: str, target) -> Slimming:
+def _found(
+    whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: float, of: str, target, kept: Path | None
+) -> Slimming:
     """The plan of the budget that is found by trying: for an accuracy, or for a latency."""
     traced, macs = structure.trace(whole, work.example), of if target is not None else "macs"
+    before, given = (None if kept is None or target is not None else Path(kept) / QUICK), [budget, repr(limits)]
+    identity = "" if before is None else keeping.identity(given, whole, [scores, work.example], [Path(__file__)])
 
     def plan(share: float) -> Slimming | None:
         try:
@@ -228,7 +241,10 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
     def good(share: float) -> bool:
         return (found := plan(share)) is not None and work.left(found, whole) >= target
 
-    share = searching.smallest(quick) if target is None else searching.largest(good)
+    if known := keeping.kept(before, identity):
+        share = known["share"]  # since times are never the same again, and training went on from this
+    else:
+        share = searching.smallest(quick) if target is None else searching.largest(good)
     found = plan(share or 1 / searching.STEPS) if share < 1 else None
     if found is None and target is not None:
         return traced.plan(scores, budget=1 / searching.STEPS, of=macs, **limits)  # tells why even that cannot be
@@ -238,7 +254,10 @@ def _found(whole: nn.Module, scores: Tensor, work: "_Work", limits, budget: floa
         left = work.left(found, whole)
         raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"
                          f" {found.reached:.1%} of the {macs} is gone")  # fmt: skip
-    work.tell(f"budget found: {found.reached:.1%} of all {macs}")
+    keeping.keep(before, identity, {"share": share})
+    instead = "--of latency" if target is None else "--target-accuracy"
+    work.tell(f"budget found: {found.reached:.1%} of all {macs}; --budget {found.budget:g} --of {macs} in place of"
+              f" {instead} makes the same network again")  # fmt: skip
     return found
 
 
@@ -246,10 +265,13 @@ class _Work:
     """The images that each purpose has, and what was measured so far."""
 
     def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool):
-        self.leads = ranks.place()[0] == 0
+        models.require_eval_mode(model)
+        first = models.answers(model, models.ready(model, images, 2))
+        models.require_finite(first)
+        self.classes, self.leads, self.tested, self.doubts = first.shape[1], ranks.place()[0] == 0, 0, []
         self.tell = report if self.leads else lambda line: None
         self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
-        self._searches, self._last = searches, None
+        self._searches, self._last, self._seen = searches, None, None
         self._tests = len(test) if isinstance(test, Stream) else None
         if test is None:
             held, least = held_out(len(images)), HELD_OUT * (1 + searches)
@@ -259,6 +281,9 @@ class _Work:
             self.images, self.name = images[~held], "agreement"
             self._test = [(images[held], models.predict(model, images[held], batch=batch))]
         else:
+            if iter(test) is test:
+                raise ValueError("test images come from an iterator, which is empty after the first pass: give a list"
+                                 " of batches, or what begins anew, as a DataLoader does")  # fmt: skip
             self.images, self.name, self._test = images, "accuracy", test
         self.measure("whole", model)
         self._whole = self._quality_of(model, searching=True) if searches and self.leads else None
@@ -298,7 +323,10 @@ class _Work:
         if not self.leads:
             return
         answers, labels = self._answers(model)
-        right, last = _alike(answers, labels), self._last
+        right, last, self.tested = _alike(answers, labels), self._last, len(labels)
+        if done == "whole" and (doubt := _disorder(answers, labels, self.classes)):
+            self.doubts.append(doubt)
+            self.tell(f"warning: {doubt}")
         self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
         self._rows.append((done, right, changed))
         told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
@@ -310,10 +338,12 @@ class _Work:
     def _answers(self, model: nn.Module, *, searching: bool = False) -> tuple[Tensor, Tensor]:
         """What the model answers, and what is right (both (M,)); where a budget is searched for, on every second image
         for that, and on the others for what is told."""
-        found, seen, going = [], 0, self._going("testing", self._tests)
-        for images, labels, *_ in self._test:
+        found, everything, seen, going = [], [], 0, self._going("testing", self._tests)
+        for batch in self._test:
+            images, labels = _labelled(batch, self.classes)
             asked = (torch.arange(seen, seen + len(labels)) % 2 == searching) if self._searches else slice(None)
             seen += len(labels)
+            everything.append(labels.cpu())
             images, labels = images[asked], labels[asked]
             if len(labels):
                 found.append((models.predict(model, images, batch=self.batch), labels.cpu()))
@@ -321,7 +351,16 @@ class _Work:
         if not found:
             raise ValueError("there are no images to test on: give some, with labels")
         self._tests = seen
+        self._require_order(torch.cat(everything))
         return tuple(map(torch.cat, zip(*found, strict=True)))
+
+    def _require_order(self, labels: Tensor) -> None:
+        """Raises ValueError where test images come in another order than before: some that search would then be among
+        those that tell, and answers could not be compared."""
+        if self._seen is not None and not torch.equal(self._seen, labels):
+            raise ValueError("test images come in another order each time: give batches that do not, as a DataLoader"
+                             " with shuffle=False")  # fmt: skip
+        self._seen = labels
 
     def _going(self, doing: str, total: float | None) -> Callable[[int], None]:
         """What is to be told of how many images are done, every now and then; `total` is None where it is not known."""
@@ -355,6 +394,32 @@ class _Work:
 
     def quality(self) -> pandas.DataFrame:
         return pandas.DataFrame(self._rows, columns=["done", self.name, "changed"])
+
+
+def _labelled(batch: object, classes: int) -> tuple[Tensor, Tensor]:
+    """The images and labels (M,) of a batch to test on. Raises ValueError for what is none."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or not isinstance(batch[0], Tensor):
+        raise ValueError("test must be batches of images with labels: for a single one give [(images, labels)]")
+    images = checks.images(batch[0])
+    if not images.isfinite().all():
+        raise ValueError("test images hold numbers that are not finite: leave these images out")
+    return images, recovery.checked(batch[1], len(images), classes)
+
+
+def _disorder(answers: Tensor, labels: Tensor, classes: int) -> str:
+    """Why to doubt that labels are in the order of the network's outputs: most images of several classes, of each of
+    these, are answered as one other class, nearly each as another. Else nothing."""
+    table = torch.zeros(classes, classes).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
+    counts, (most, which) = table.sum(1), table.max(1)
+    judged = (counts >= LEAST) & (2 * most > counts)
+    odd = [number for number in range(classes) if judged[number] and which[number] != number]
+    others = {which[number].item() for number in odd}
+    if len(odd) < 2 or 5 * len(others) < 4 * len(odd) or 10 * len(odd) <= int(judged.sum()):
+        return ""
+    named = ", ".join(f"{number} as {which[number].item()}" for number in odd[:3])
+    return (f"the whole network answers most test images of {len(odd)} classes as one other class (label {named}):"
+            " are the labels in the order of its outputs? A file classes.txt beside the folder, which names all classes"
+            " one a line, gives their order")  # fmt: skip
 
 
 def _alike(one: Tensor, other: Tensor) -> float:

@@ -6,10 +6,8 @@ network, trained. Without labels its logits are drawn to those of the whole netw
 Interrupted training goes on from the last finished epoch with the same result.
 """
 
-import hashlib
 import itertools
-import json
-import os
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.images import sources, training
+from lib.images import training
 from lib.images.files import shown
 from lib.images.training import Recipe, distillation, dropout_seeded, epoch_seed, one_cycle, optimizer_of
 from lib.network import checks, models
 from lib.network.copies import copied
+from lib.prune import keeping
 
 RECIPE = {"batch": 32, "learning_rate": 0.02}  # gentler than from scratch
 SHIFTED = 8  # by up to this part of their sides
@@ -60,10 +59,26 @@ def answers_of(whole: nn.Module, images: Tensor) -> Lesson:
     return Lesson(images, loss, tuple(whole.state_dict().values()))
 
 
-def labels_of(images: Tensor, labels: Tensor) -> Lesson:
-    """To give `images` (M, C, H, W) their `labels` (M,). Raises ValueError where there is not one for each image."""
-    if len(images) != len(labels):
-        raise ValueError(f"fine-tuning on {len(images)} images with {len(labels)} labels: it takes one each")
+def checked(labels: object, count: int, classes: int | None = None) -> Tensor:
+    """Labels (M,) of so many images. Raises ValueError where they are not whole numbers, one for each, from 0 to below
+    the number of classes, if that is known."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels must be a tensor (M,) of whole numbers, not a {type(labels).__name__}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels of shape {tuple(labels.shape)} for {count} images: it takes one each, of shape (M,)")
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise ValueError(f"labels are {kind}, not whole numbers: give labels.long()")
+    low, high = (labels.min().item(), labels.max().item()) if count else (0, 0)
+    if low < 0 or (classes is not None and high >= classes):
+        known = "" if classes is None else f" to {classes - 1}, since the network has {classes}"
+        raise ValueError(f"labels go from {low} to {high}, but they are numbers of classes, from 0{known}")
+    return labels.long()
+
+
+def labels_of(images: Tensor, labels: Tensor, classes: int | None = None) -> Lesson:
+    """To give `images` (M, C, H, W) their `labels` (M,). Raises ValueError as `checked` does."""
+    labels = checked(labels, len(images), classes)
 
     def loss(logits: Tensor, _: Tensor, chosen: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels[chosen.to(labels.device)].to(logits.device))
@@ -90,7 +105,7 @@ def train(
             settings and code.
         report: called after every epoch with how many are done, the mean loss, and how many seconds are to go.
 
-    Raises ValueError for epochs that are none.
+    Raises ValueError for epochs that are none, and for a loss that is no number.
     """
     recipe = Recipe(epochs=checks.whole("epochs", epochs, 1), flip=flip, **RECIPE)
     device, _ = models.place(model)
@@ -105,6 +120,9 @@ def train(
             with dropout_seeded(epoch_seed(seed, epoch), device), torch.enable_grad():
                 steps = _epoch(model, optimizer, lesson, recipe, epoch_seed(seed, epoch), epoch)
                 loss = sum(steps) / len(lesson.images)
+            if not math.isfinite(loss):
+                raise ValueError(f"training has failed in epoch {epoch + 1}: its loss is {loss}, since weights have"
+                                 " grown beyond all numbers; let less go at once, or look at the images")  # fmt: skip
             rows.append({"loss": loss})
             if state is not None:
                 training.save_state(state, model, optimizer, identity, rows)
@@ -133,24 +151,13 @@ def epochs_within(
     """
     lessons = list(lessons)
     identity = "" if state is None else _identity([minutes, flip, seed, RECIPE], model, lessons)
-    if (kept := _kept(state)).get("identity") == identity and state is not None:
+    if kept := keeping.kept(state, identity):
         return kept["epochs"], kept["seconds"]
     began, recipe = time.monotonic(), Recipe(epochs=1, flip=flip, **RECIPE)
     epoch = sum(_seconds(model, lesson, recipe, 60 * minutes * TRIED / len(lessons)) for lesson in lessons)
     found = max(1, round((60 * minutes - (time.monotonic() - began)) / epoch))
-    if state is not None:
-        state.parent.mkdir(parents=True, exist_ok=True)
-        aside = state.with_name(f"part-{state.name}")
-        aside.write_text(json.dumps({"identity": identity, "epochs": found, "seconds": epoch}))
-        os.replace(aside, state)
+    keeping.keep(state, identity, {"epochs": found, "seconds": epoch})
     return found, epoch
-
-
-def _kept(state: Path | None) -> dict[str, object]:
-    try:
-        return {} if state is None else dict(json.loads(state.read_text()))
-    except (OSError, ValueError, TypeError):  # none, or damaged: it is found anew
-        return {}
 
 
 def _seconds(model: nn.Module, lesson: Lesson, recipe: Recipe, patience: float) -> float:
@@ -213,10 +220,5 @@ def _moved(images: Tensor, flip: bool, drawn: torch.Generator) -> Tensor:
 
 def _identity(settings: list[object], model: nn.Module, lessons: Iterable[Lesson]) -> str:
     """Of everything that decides what a training gives, in one text."""
-    digest = hashlib.sha256()
-    for tensor in (*model.state_dict().values(), *(part for lesson in lessons for part in (lesson.images, *lesson.by))):
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    for path in (Path(__file__), Path(training.__file__)):
-        digest.update(path.read_bytes())
-    place = models.place(model)[0].type
-    return json.dumps([settings, place, torch.__version__, sources.code_of(model), digest.hexdigest()])
+    tensors = (part for lesson in lessons for part in (lesson.images, *lesson.by))
+    return keeping.identity(settings, model, tensors, [Path(__file__), Path(training.__file__)])

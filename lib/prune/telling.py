@@ -15,7 +15,9 @@ STYLE = (
     "td:first-child,th:first-child,.text td,.text th{text-align:left}"
     ".table{overflow-x:auto}.bar{background:#ddd;width:10em;height:.8em;margin:.4em 0}"
     ".left{background:#27639b;height:.8em}"
-    "code{overflow-wrap:anywhere}pre{background:#f4f4f4;padding:.8em;white-space:pre-wrap;overflow-wrap:anywhere}h2{margin-top:2em}"
+    "code{overflow-wrap:anywhere}pre{background:#f4f4f4;padding:.8em;white-space:pre-wrap;overflow-wrap:anywhere}"
+    "h2{margin-top:2em}"
+    ".doubt{border-left:.3em solid #b35900;padding-left:.8em}"
     "@media(max-width:40em){.bar{width:5em}td,th{padding:.2em .4em}}"
 )
 DONE = {
@@ -49,7 +51,8 @@ def render(pruned: Pruned, made: Mapping[str, object], load: str = "", takes: st
     body = [
         "<h1>A smaller network</h1>",
         f"<p>{saved:.1%} of the multiply-adds are gone, and {_time(*costs.to_dict('index').values())}. ",
-        f"{_meaning(pruned.measure)} is {last:.1%}; of the whole network it is {first:.1%}.</p>",
+        f"{_meaning(pruned)} is {last:.1%}; of the whole network it is {first:.1%}.</p>",
+        *(f'<p class="doubt">{escape(doubt)}</p>' for doubt in pruned.doubts),
         "<h2>How well it works</h2>",
         _table(["the network", pruned.measure, "", "answers that this changed"], map(_step, pruned.quality.values)),
         f"<p>{_explained(pruned.quality['done'])}</p>",
@@ -85,10 +88,11 @@ def _explained(steps: Iterable[str]) -> str:
     return "; ".join(f"<i>{name}</i>: {said}" for name, said in DONE.items() if name in there) + "."
 
 
-def _meaning(measure: str) -> str:
-    if measure == "accuracy":
-        return "Accuracy on the test images"
-    return "Agreement with the whole network on images held out"
+def _meaning(pruned: Pruned) -> str:
+    images = f"{pruned.tested:,} {{}}image{'s' * (pruned.tested != 1)}"
+    if pruned.measure == "accuracy":
+        return f"Accuracy on {images.format('test ')}"
+    return f"Agreement with the whole network on {images.format('')} held out"
 
 
 def _step(row: Iterable) -> tuple:

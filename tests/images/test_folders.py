@@ -346,3 +346,34 @@ def test_a_file_of_classes_beside_the_folder_says_their_numbers(tmp_path):
     (tmp_path / "classes.txt").write_text("dog\nape\n")
     with pytest.raises(ValueError, match=r"/val: classes that .*/classes\.txt does not name: cat; add or remove them$"):
         folders.stream(tmp_path / "val", 8, labelled=True)
+
+
+def test_images_that_are_elsewhere_too_are_told_whether_copied_linked_or_renamed(folder, tmp_path):
+    other = tmp_path / "other"
+    (other / "c").mkdir(parents=True)
+    shutil.copy(folder / "b/1.jpg", other / "c/copied.jpg")
+    (other / "linked.bmp").symlink_to(folder / "a/9.bmp")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(other / "deep.png")  # of that name, but not that image
+    stream = folders.stream(folder, 8, labelled=True)
+    found = stream.among([folders.stream(other, 8)])
+    assert [name for name, there in zip(names(stream), found, strict=True) if there] == ["9.bmp", "1.jpg"]
+    left = stream.only(~found)
+    assert names(left) == ["grey.png", "deep.png", "2.png"] and left.classes == stream.classes
+    assert left.targets.tolist() == [0, 0, 1] and left.places.tolist() == [1, 2, 4]
+    assert not stream.among([]).any() and stream.among([stream]).all()
+
+
+@pytest.mark.parametrize(("last", "line"), [
+    (9, ""), (10, "folders come by name, 10 before 2, so that 10 is label 2: if that is not the order"),
+])  # fmt: skip
+def test_numbered_folders_that_come_in_another_order_than_counted_are_told(tmp_path, caplog, last, line):
+    for number in range(last + 1):
+        (tmp_path / f"images/{number}").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"images/{number}/0.png")
+    folders.stream(tmp_path / "images", 8)
+    assert not caplog.messages  # without labels their order means nothing
+    assert folders.stream(tmp_path / "images", 8, labelled=True).classes[2] == ("10" if line else "2")
+    assert line in "".join(caplog.messages) and len(caplog.messages) == bool(line)
+    (tmp_path / "classes.txt").write_text("\n".join(map(str, range(last + 1))))
+    caplog.clear()
+    assert folders.stream(tmp_path / "images", 8, labelled=True).classes[2] == "2" and not caplog.messages

@@ -42,6 +42,21 @@ def test_a_function_of_ones_own_builds_it_with_what_lies_beside(mine, tmp_path):
     assert sources.own_file(f"{mine}:build") == mine and sources.own_file("resnet18") is None
 
 
+def test_a_file_of_ones_own_may_hold_dataclasses_with_late_annotations(mine):
+    mine.write_text("from __future__ import annotations\nfrom dataclasses import dataclass\n" + MINE
+                    + "\n@dataclass\nclass Config:\n    width: int = 3\n")  # fmt: skip
+    assert sources.build(f"{mine}:build", 4, sources.UNTRAINED)[0].out_channels == 5
+    assert "mine" not in sys.modules
+
+
+def test_a_script_that_ends_the_program_is_named(mine, monkeypatch):
+    mine.write_text(MINE + "import argparse\nargparse.ArgumentParser().parse_args()\n")
+    monkeypatch.setattr(sys, "argv", ["python", "resnet18", "photos"])
+    with pytest.raises(ValueError, match=r"mine\.py gives no network: it ends the program, as a script does"):
+        sources.build(f"{mine}:build", 4, sources.UNTRAINED)
+    assert "mine" not in sys.modules and str(mine.parent) not in sys.path
+
+
 def test_the_code_of_a_network_is_told_from_other_code(mine):
     first = networks.build("resnet8", 4)
     assert sources.code_of(first) == sources.code_of(networks.build("resnet8", 4, seed=1))
@@ -57,6 +72,7 @@ def test_the_code_of_a_network_is_told_from_other_code(mine):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("mine.py", "mine.py:build"),
         ("mine.py:number", "mine.py gives no network: number() returns a int, not an nn.Module"),
         ("mine.py:other", "mine.py gives no network: there is no function other in it"),
         ("mine.py:broken", "mine.py gives no network: a line"),

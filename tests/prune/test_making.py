@@ -115,7 +115,11 @@ def test_as_much_goes_as_leaves_the_accuracy_asked_for(model, images):
     found = prune(model, images, target_accuracy=0.6, report=said.append, **given)
     assert (models.predict(found.model, images) == labels)[1::2].double().mean() >= 0.6  # of those that search
     reached = found.plans[-1].reached
-    assert f"budget found: {reached:.1%} of all macs" in said
+    share = f"{found.plans[0].budget:g}"
+    assert (f"budget found: {reached:.1%} of all macs; --budget {share} --of macs in place of --target-accuracy makes"
+            " the same network again") in said  # fmt: skip
+    again = prune(model, images, budget=float(share), **given)
+    assert torch.equal(again.plans[0].removed, found.plans[0].removed)
     assert prune(model, images, target_accuracy=0.2, **given).plans[-1].reached >= reached
     assert found.plans[-1].budget in [number / 128 for number in range(1, 128)]
 
@@ -236,3 +240,112 @@ def test_an_accuracy_of_nothing_is_told(model, images):
         ValueError, match=r"^the whole network has an accuracy of 0, of which no share can be left: do its"
     ):
         prune(model, images, target_accuracy=0.9, test=[(images, labels)])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(60, 1, dtype=torch.long), r"labels of shape \(60, 1\) for 60 images: it takes one each"),
+        (torch.zeros(1, dtype=torch.long), r"labels of shape \(1,\) for 60 images: it takes one each"),
+        (torch.zeros(60), r"labels are float32, not whole numbers: give labels\.long\(\)"),
+        (torch.arange(60) % 10 + 1, r"labels go from 1 to 10, but they are numbers of classes, from 0 to 9, since the"),
+        (torch.arange(60) % 10 - 1, r"labels go from -1 to 8, but they are numbers of classes, from 0"),
+        (None, r"labels must be a tensor \(M,\) of whole numbers, not a NoneType"),
+    ],
+)
+def test_labels_that_are_none_are_refused_before_they_give_an_accuracy(model, images, labels, message):
+    said, right = [], [(images, torch.arange(60) % 10)]
+    with pytest.raises(ValueError, match=f"^{message}"):
+        prune(model, images, test=[(images, labels)], report=said.append)
+    assert not said
+    with pytest.raises(ValueError, match=f"^{message}"):
+        prune(model, images, test=right, fine_tune=(images, labels), epochs=1)
+
+
+def test_test_images_that_are_gone_or_others_in_a_second_pass_are_refused(model, images):
+    labels = torch.arange(60) % 10
+    batches = list(zip(images.split(20), labels.split(20), strict=True))
+    with pytest.raises(ValueError, match=r"^test images come from an iterator, which is empty after the first pass"):
+        prune(model, images, test=iter(batches))
+    with pytest.raises(ValueError, match=r"^test must be batches of images with labels: for a single one give"):
+        prune(model, images, test=(images, labels))
+    with pytest.raises(ValueError, match=r"^fine_tune must be a pair of tensors: images"):
+        prune(model, images, test=batches, fine_tune=batches, epochs=1)
+    with pytest.raises(ValueError, match=r"^test images hold numbers that are not finite"):
+        prune(model, images, test=[(images / 0, labels)])
+
+    class Shuffled:
+        def __init__(self):
+            self.turn = 0
+
+        def __iter__(self):
+            self.turn += 1
+            return iter([(images.roll(self.turn, 0), labels.roll(self.turn))])
+
+    with pytest.raises(ValueError, match=r"^test images come in another order each time: give batches that do not"):
+        prune(model, images, test=Shuffled())
+
+
+def test_a_network_in_training_mode_or_of_nan_is_refused_as_it_was_and_before_anything_is_told(model, images):
+    training, said = copied(model).train(), []
+    with pytest.raises(ValueError, match=r"is in training mode: call model\.eval\(\) first"):
+        prune(training, images, report=said.append)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in training.state_dict().items())
+    broken, count = copied(model), sum(unit.size for unit in units(model, images[:1]))
+    broken.classifier.bias.data[3] = float("nan")
+    with pytest.raises(ValueError, match=r"^logits are not finite; check the model's weights"):
+        prune(broken, images, scores=torch.arange(count), repair=False, report=said.append)
+    assert not said
+
+
+def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
+    answers = torch.arange(100) % 10
+    assert not making._disorder(answers, answers, 10)
+    assert not making._disorder(answers, torch.where(answers == 3, 5, answers), 10)  # cats that are called dogs
+    assert not making._disorder(torch.zeros(100, dtype=torch.long), answers, 10)  # a network that knows nothing
+    order = torch.tensor([0, 1, 4, 2, 3, 5, 6, 7, 8, 9])
+    doubt = making._disorder(answers, order[answers], 10)
+    assert "of 3 classes as one other class (label 2 as 3, 3 as 4, 4 as 2)" in doubt
+    weak = torch.where(torch.arange(100) % 100 < 40, 0, answers)  # right in 60 of 100
+    assert not making._disorder(weak, answers, 10) and making._disorder(weak, order[answers], 10)
+    assert not making._disorder(answers[:40], order[answers[:40]], 10)  # four images of each tell too little
+
+    def told(labels):
+        said = []
+        found = prune(model, images, test=[(many, labels)], budget=0.1, repair=False, report=said.append)
+        return found, [line for line in said if line.startswith("warning: ")]
+
+    many = torch.cat([images] * 4)
+    right = models.predict(model, many)
+    counts = right.bincount(minlength=10)
+    one, two = counts.topk(2).indices
+    assert counts[two] >= making.LEAST  # else this would test nothing
+    swapped = torch.where(right == one, two, torch.where(right == two, one, right))
+    (found, warned), (other, none) = told(swapped), told(right)
+    assert found.tested == 240 and found.doubts == (warned[0].removeprefix("warning: "),)
+    assert not none and other.doubts == ()
+
+
+def test_what_a_latency_has_led_to_is_kept_for_going_on(model, images, tmp_path, monkeypatch):
+    def stop(line):
+        said.append(line)
+        if line.startswith("distilling: epoch 1"):
+            raise KeyboardInterrupt
+
+    given = {"of": "latency", "distil": True, "epochs": 2, "kept": tmp_path}
+    said, again = [], []
+    monkeypatch.setattr(searching, "latency_left", lambda small, *_: parameters(small) / parameters(model))
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, images, budget=0.3, report=stop, **given)
+    monkeypatch.setattr(searching, "latency_left", lambda small, *_: 0.2 + parameters(small) / parameters(model))
+    found = prune(model, images, budget=0.3, report=again.append, **given)  # another program runs beside it now
+    lines = [[line for line in part if line.startswith("budget found: ")] for part in (said, again)]
+    assert lines[0] == lines[1]
+    assert [line.split(",")[0] for line in again if "epoch" in line] == ["distilling: epoch 2 of 2"]
+    share = found.plans[0].budget
+    assert f"--budget {share:g} --of macs in place of --of latency makes the same network again" in lines[0][0]
+    straight = prune(model, images, budget=share, distil=True, epochs=2)
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, straight.model.state_dict()[name])
+    other = prune(model, images, of="latency", budget=0.4, kept=tmp_path)  # of another wish it is not
+    assert other.plans[0].budget > share

@@ -4,6 +4,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +13,13 @@ import onnxruntime
 import pandas
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lib import importance, slim_files
 from lib.images import folders, networks
 from lib.network import saving
-from lib.prune import quickstart
+from lib.prune import __main__ as command
+from lib.prune import exporting, quickstart
 from lib.prune.__main__ import main
 from lib.study.paths import ROOT
 
@@ -70,7 +73,12 @@ def test_it_leaves_networks_that_answer_alike_and_says_what_was_done(words, digi
     exec(lines, space)
     assert torch.equal(space["small"](images), expected)
     assert "pruned.safetensors, pruned.pt2, pruned.onnx give logits for images (M, 3, 16, 16)" in page
-    assert "Accuracy on the test images" in page and "python -m lib.prune resnet8" in page and "conv1" in page
+    assert (
+        "Accuracy on 20 test images" in page
+        and f"40 without labels, of {digits[0]}<" in page
+        and "python -m lib.prune resnet8" in page
+        and "conv1" in page
+    )
 
 
 def test_the_same_command_leaves_the_same_file(words, tmp_path):
@@ -232,7 +240,109 @@ def test_the_quickstart_prints_a_command_and_leaves_a_network_of_half_the_work(t
     monkeypatch.setattr(quickstart, "PIXELS", 16)
     monkeypatch.setattr(sys, "argv", ["quickstart", "--out", str(tmp_path), "--device", "cpu"])
     assert quickstart.main() == 0
-    command, page = capsys.readouterr().out.splitlines()
-    assert command.startswith("python -m lib.prune resnet20 ") and page == f"{tmp_path}/report.html"
+    line, page = capsys.readouterr().out.splitlines()
+    assert line.startswith("python -m lib.prune resnet20 ") and page == f"{tmp_path}/report.html"
     costs = pandas.read_csv(tmp_path / "costs.csv")["multiply_adds"]
     assert 0.4 * costs[0] < costs[1] <= 0.5 * costs[0]
+
+
+def test_test_images_that_are_learnt_from_are_left_out_also_as_copies(words, digits, tmp_path, capsys):
+    shutil.copytree(digits[1], tmp_path / "test")
+    learnt = next((digits[0] / "3").iterdir())
+    shutil.copy(learnt, tmp_path / "test/3/again.png")
+    assert main([*words, "--budget", "0.1", "--test", str(tmp_path / "test")]) == 0
+    said, page = capsys.readouterr().err, (tmp_path / "out/report.html").read_text()
+    assert "warning: 1 of the 21 test images are among those that are learnt from and are left out, such as 3/" in said
+    assert "labels: 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, 7 7, 8 8, 9 9" in said
+    assert "Accuracy on 20 test images is " in page and f"20 of {tmp_path / 'test'}<" in page
+    shutil.copytree(digits[0], tmp_path / "copied")
+    assert main([*words, "--budget", "0.1", "--test", str(tmp_path / "copied")]) == 1
+    assert f"--test {tmp_path / 'copied'} holds only images that are learnt from" in capsys.readouterr().err
+
+
+def test_classes_that_are_called_otherwise_in_training_are_refused(words, digits, tmp_path, capsys):
+    shutil.copytree(digits[1], tmp_path / "named")
+    (tmp_path / "named/3").rename(tmp_path / "named/three")
+    more = ["--fine-tune", str(tmp_path / "named"), "--epochs", "1", "--test", str(digits[1])]
+    assert main([*words, *more]) == 1
+    said = capsys.readouterr().err
+    assert f"{digits[1]} and {tmp_path / 'named'} have other classes, such as 3 and 4: labels are their places" in said
+
+
+def test_of_many_images_it_says_how_many_are_used(words, digits, tmp_path, capsys):
+    assert main([*words, "--budget", "0.1", "--take", "30"]) == 0
+    said, page = capsys.readouterr().err, (tmp_path / "out/report.html").read_text()
+    assert f"30 of the 40 images of {digits[0]} are used: --take takes more" in said
+    assert f"30 without labels, of {digits[0]}, 3 of them held out" in page
+    assert "Agreement with the whole network on 3 images held out is" in page
+
+
+def test_layers_to_keep_that_swallow_the_images_are_told(words, capsys):
+    assert main(["--keep", "conv1", *words]) == 1
+    assert "put them first, since all that follows --keep is taken for layers" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_done(words, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*words, "--out", str(tmp_path / "file/out")]) == 1
+    said = capsys.readouterr().err
+    assert "Not a directory" in said and "whole: " not in said
+
+
+def test_two_commands_do_not_work_in_one_folder(words, tmp_path, capsys):
+    with command._alone(tmp_path / "out"):
+        assert main(words) == 1
+    said = capsys.readouterr().err
+    assert f"another command works in {tmp_path / 'out'}: wait for it, or name another folder by --out" in said
+    assert main([*words, "--budget", "0.1"]) == 0
+
+
+@pytest.mark.parametrize("failing", ["_export_onnx", "_export"])
+def test_stopped_while_it_writes_it_leaves_what_was_there_before(words, tmp_path, failing, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    assert main([*words, "--budget", "0.1"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / command.ASIDE).mkdir()  # as kill -9 leaves it
+    (tmp_path / "out" / command.ASIDE / "pruned.onnx").write_text("half")
+    monkeypatch.setattr(exporting, failing, stop)
+    assert main([*words, "--budget", "0.3"]) == 130
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_network_that_cannot_be_exported_leaves_none_of_another_beside_it(words, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no such operator")
+
+    assert main([*words, "--budget", "0.1"]) == 0
+    monkeypatch.setattr(exporting, "_export_onnx", fail)
+    assert main([*words, "--budget", "0.3"]) == 0
+    left = ["costs.csv", "plan.csv", "pruned.pt2", "pruned.safetensors", "report.html", "steps.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == left
+    assert "pruned.onnx is left out: no such operator" in capsys.readouterr().err
+    assert "pruned.safetensors, pruned.pt2 give logits" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize("wrong", [1, 3])
+def test_exported_networks_that_answer_otherwise_are_refused(wrong):
+    def exported(images):
+        return model(images) + (len(images) == wrong)
+
+    model, example = networks.build("resnet8", 10, seed=1).eval(), torch.randn(1, 3, 8, 8)
+    exporting._compare(model, example, model, "ONNX Runtime")
+    with pytest.raises(ValueError, match=r"^ONNX Runtime answers otherwise than the network, so the file would misle"):
+        exporting._compare(model, example, exported, "ONNX Runtime")
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(words, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    assert main([*words, "--budget", "0.1"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(exporting.slim_files, "save", full)
+    assert main([*words, "--budget", "0.3"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("python -m lib.prune: ") and last.endswith("No space left on device (os error 28)")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

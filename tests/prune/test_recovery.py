@@ -7,7 +7,7 @@ import torch
 
 from lib.images import networks
 from lib.network.copies import copied
-from lib.prune import recovery
+from lib.prune import keeping, recovery
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_the_random_state_stays_as_it_was(whole, images):
 def test_too_few_images_and_labels_are_refused(whole, images):
     with pytest.raises(ValueError, match=r"^training on 1 image: give two or more$"):
         recovery.answers_of(whole, images[:1])
-    with pytest.raises(ValueError, match=r"^fine-tuning on 33 images with 2 labels: it takes one each$"):
+    with pytest.raises(ValueError, match=r"^labels of shape \(2,\) for 33 images: it takes one each, of shape \(M,\)$"):
         recovery.labels_of(images, torch.zeros(2))
     with pytest.raises(ValueError, match=r"^epochs=0 must be a whole number of at least 1$"):
         recovery.train(whole, recovery.answers_of(whole, images), epochs=0)
@@ -104,3 +104,23 @@ def test_images_are_shifted_over_their_mirrored_edges_and_mirrored(images):
 def test_what_is_no_image_stays_as_it_is():
     vectors = torch.randn(3, 4)
     assert recovery._moved(vectors, True, torch.Generator()) is vectors
+
+
+def test_training_that_fails_is_told_and_leaves_no_state_to_go_on_from(tmp_path):
+    model = networks.build("resnet8", 10, seed=1).eval()
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[3] = float("inf")
+    with pytest.raises(ValueError, match=r"^training has failed in epoch 1: its loss is nan, since weights have grown"):
+        recovery.train(model, recovery.labels_of(images, torch.arange(8)), epochs=2, state=tmp_path / "state")
+    assert not (tmp_path / "state").exists() and not model.training
+
+
+def test_what_was_found_by_trying_is_kept_for_the_same_and_for_nothing_else(tmp_path):
+    path = tmp_path / "new/found.part"
+    assert keeping.kept(None, "") is None and keeping.kept(path, "one") is None
+    keeping.keep(None, "", {"a": 1})
+    keeping.keep(path, "one", {"a": 1.5})
+    assert keeping.kept(path, "one") == {"a": 1.5} and keeping.kept(path, "other") is None
+    for damaged in ("", "[1, 2]", '{"identity": "one"}', "{"):
+        path.write_text(damaged)
+        assert keeping.kept(path, "one") is None

@@ -30,10 +30,13 @@ def test_steps_are_told_with_what_they_changed_and_explained(pruned):
         {"done": ["whole", "shrunk", "repaired"], "accuracy": [0.82, 0.583, 0.583], "changed": [None, 0.356, 0.382]}
     )
     said = telling.render(replace(pruned, quality=quality), {"command": "a <b>"})
-    assert "Accuracy on the test images is 58.3%; of the whole network it is 82.0%" in said
+    assert "Accuracy on 2 test images is 58.3%; of the whole network it is 82.0%" in said
     assert said.count("<td>58.3%</td>") == 2 and "<td>35.6%</td>" in said and "<td>38.2%</td>" in said
     assert "<i>repaired</i>" in said and "<i>distilled</i>" not in said and "a &lt;b&gt;" in said
-    assert "How to use it" not in said
+    assert "How to use it" not in said and 'class="doubt"' not in said
+    doubtful = telling.render(replace(pruned, doubts=("labels < outputs?",), tested=1), {})
+    assert '<p class="doubt">labels &lt; outputs?</p>' in doubtful
+    assert "Agreement with the whole network on 1 image held out is " in doubtful
 
 
 def test_lines_that_load_it_are_shown_as_they_are(pruned):
