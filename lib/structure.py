@@ -38,6 +38,7 @@ def slim(
     keep: Iterable[str] = (),
     at_most: float = 1.0,
     multiple_of: int = 1,
+    per_cost: bool = False,
 ) -> nn.Module:
     """A smaller copy of `model`, without its least important channels; `model` is left as it was.
 
@@ -50,10 +51,13 @@ def slim(
         at_most: the largest share of any one layer's units that may go, above 0 and at most 1.
         multiple_of: layers that shrink keep a multiple of so many units, as some processors are faster with; a layer
             that has no smaller multiple stays as it is.
+        per_cost: what has the lowest score for each of `of` that goes with it goes first, instead of the lowest score.
+            For scores that add up, as the change of the output that gradients estimate does, and such as differ in
+            cost: at as many multiply-adds such networks keep more accuracy. Others, such as sizes of weights, do worse.
 
     Raises ValueError as `plan` and `Slimming.apply` do.
     """
-    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
     return plan(model, scores, example, budget=budget, of=of, **limits).apply(model)
 
 
@@ -67,13 +71,14 @@ def plan(
     keep: Iterable[str] = (),
     at_most: float = 1.0,
     multiple_of: int = 1,
+    per_cost: bool = False,
 ) -> Slimming:
     """What `slim` with the same arguments removes, without removing it; for many budgets or scores, `trace` once.
 
     Raises ValueError where the model is in training mode or has parts that cannot shrink, where scores are not one
     finite number per unit, where the budget is none or cannot be reached, and for limits that are none.
     """
-    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
     return trace(model, example).plan(scores, budget=budget, of=of, **limits)
 
 
@@ -226,6 +231,7 @@ class Structure:
         keep: Iterable[str] = (),
         at_most: float = 1.0,
         multiple_of: int = 1,
+        per_cost: bool = False,
     ) -> Slimming:
         """What goes for these `scores` (N,), this `budget` and these limits; see `slim` of this module."""
         if of not in BUDGETS:
@@ -235,7 +241,7 @@ class Structure:
         room = self._room(members, keep, at_most, multiple_of)
         before = self._totals()
         after, gone = dict(before), []
-        for offered, group in enumerate(self._order(scores), 1):
+        for offered, group in enumerate(self._order(scores, members, of if per_cost else None), 1):
             for other in (together := room.take(group)):
                 self._remove(members[other], widths, after)
             gone += together
@@ -249,12 +255,26 @@ class Structure:
         ends = {2 * number + 1: least[part.name] for number, part in enumerate(self._parts) if part.units}
         return Room([*map(len, self._ends)], ends, members, checks.whole("multiple_of", multiple_of, 1))
 
-    def _order(self, scores: Tensor) -> list[int]:
+    def _order(self, scores: Tensor, members, cost: str | None) -> list[int]:
+        """The groups, those that go first in front: by the sum of their units' scores, or by that for each of `cost`
+        that goes with them; below 0, where what saves much would be worth less for it, times that."""
         scores = checks.scores(scores, len(self.groups))
         free = self.groups >= 0
         worth = torch.zeros(self._size, dtype=torch.float64)
         worth.index_add_(0, self.groups[free], scores.detach().cpu().double()[free])
+        if cost is not None:
+            saved = self._savings(members, cost)
+            worth = torch.where(worth > 0, worth / saved, worth * saved)
         return torch.argsort(worth, stable=True).tolist()
+
+    def _savings(self, members, of: str) -> Tensor:
+        """How many of `of` (units, parameters or macs) go with each group, were it the only one; at least one."""
+        before, widths, found = self._totals(), [len(end) for end in self._ends], []
+        for ends in members:
+            after = dict(before)
+            self._remove(ends, list(widths), after)
+            found.append(before[of] - after[of])
+        return torch.tensor(found, dtype=torch.float64).clamp(min=1)
 
     @property
     def _size(self) -> int:

@@ -92,6 +92,36 @@ def test_what_goes_is_the_least_worth_and_stays_gone(name, data):
     assert len(less.removed) == len(more.removed) or less.reached < large  # it stops as soon as it may
 
 
+@pytest.mark.parametrize("of", ["macs", "parameters"])
+@pytest.mark.parametrize("name", ["resnet20", "Skip"])
+def test_per_cost_goes_what_is_worth_least_for_what_it_saves(name, of):
+    model, example, made = prepared(name)
+    scores = some_scores(len(made.groups)) - 0.01  # a few of them below 0
+    groups = range(int(made.groups.max()) + 1)
+    saved, worth = [], []
+    for group in groups:  # what goes where this group alone does
+        alone = made.plan((made.groups != group).double(), budget=1e-9, of=of)
+        saved.append(alone.before[of] - alone.after[of])
+        worth.append(scores[made.groups == group].double().sum().item())
+    order = sorted(groups, key=lambda group: worth[group] * (1 / saved[group] if worth[group] > 0 else saved[group]))
+    plan = made.plan(scores, budget=0.3, of=of, per_cost=True)
+    gone = list(dict.fromkeys(made.groups[plan.removed].tolist()))
+    assert gone == [group for group in order if group in gone] and len(gone) > 3
+    assert set(order[: len(gone)]) == set(gone) or plan.skipped
+    assert gone != list(dict.fromkeys(made.groups[made.plan(scores, budget=0.3, of=of).removed].tolist()))
+    assert slim(model, scores, example, budget=0.3, of=of, per_cost=True) is not model
+
+
+def test_per_unit_a_group_counts_its_mean():
+    _, _, made = prepared("resnet20")
+    scores = some_scores(len(made.groups))
+    sizes = torch.bincount(made.groups[made.groups >= 0]).double()
+    means = torch.zeros(len(sizes), dtype=torch.float64)
+    means.index_add_(0, made.groups[made.groups >= 0], scores.double()[made.groups >= 0])
+    gone = made.groups[made.plan(scores, budget=0.2, of="units", per_cost=True).removed]
+    assert (torch.diff((means / sizes)[gone]) >= 0).all()
+
+
 def test_scores_may_be_of_any_kind_of_number():
     scores = 2 * torch.randperm(13, generator=torch.Generator().manual_seed(0))  # a permutation would be an order
     expected = RESIDUAL.plan(scores.double()).removed.tolist()

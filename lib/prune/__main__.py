@@ -90,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--keep", nargs="+", default=[], metavar="LAYER", help="layers or modules whose units stay")
     made.add_argument("--at-most", type=float, default=1.0, metavar="SHARE", help="of any layer's units goes (1)")
     made.add_argument("--multiple-of", type=int, default=1, metavar="N", help="units stay in layers that shrink (1)")
+    made.add_argument("--per-cost", action=argparse.BooleanOptionalAction,
+                      help="what has the lowest score for the multiply-adds, or whatever the budget is of, that go "
+                      "with it goes first, instead of the lowest score (of macs or latency by gradients)")  # fmt: skip
     made.add_argument("--steps", type=int, default=1, metavar="N", help="of shrinking, ranked again for each (1)")
     made.add_argument("--no-repair", action="store_true", help="leave the statistics of BatchNorms as they are")
     made.add_argument("--distil", action="store_true", help="train on the whole network's own answers to IMAGES")
@@ -243,7 +246,7 @@ def _tell(line: str) -> None:
 
 
 def _limits(asked: argparse.Namespace) -> dict[str, object]:
-    return {name: getattr(asked, name) for name in ("budget", "of", "keep", "at_most", "multiple_of")}
+    return {name: getattr(asked, name) for name in ("budget", "of", "keep", "at_most", "multiple_of", "per_cost")}
 
 
 def _check(asked: argparse.Namespace) -> None:
@@ -267,6 +270,8 @@ def _check(asked: argparse.Namespace) -> None:
         if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
             raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
                              " name others")  # fmt: skip
+    if asked.per_cost is None:
+        asked.per_cost = making.goes_per_cost(asked.criterion, asked.of)
     files.require_utf8(asked.out)
     if asked.out.is_file():
         raise NotADirectoryError(f"--out {shown(asked.out)} is a file: name a folder")

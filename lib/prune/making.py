@@ -81,6 +81,7 @@ def prune(
     keep: Iterable[str] = (),
     at_most: float = 1.0,
     multiple_of: int = 1,
+    per_cost: bool | None = None,
     steps: int = 1,
     repair: bool = True,
     distil: bool = False,
@@ -108,6 +109,8 @@ def prune(
         target_accuracy: instead of a budget, which share of the whole network's accuracy (or, without `test`, of its
             answers) must be there once it is shrunk and repaired, before any training; as much goes as can.
         keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
+        per_cost: whether scores are set against what goes with a unit, as `structure.slim` does it; by default where
+            they are by a criterion of gradients, whose scores add up, and multiply-adds or latency are to go.
         criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
         repair: whether BatchNorms are estimated anew after each step, and after training; a network without any is left
@@ -131,7 +134,9 @@ def prune(
     """
     _check(criterion, scores, steps, distil, fine_tune, epochs, minutes, at_most, budget, of, target_accuracy, test)
     keep = (keep,) if isinstance(keep, str) or not isinstance(keep, Iterable) else tuple(keep)
-    whole, limits = models.inside(model), {"keep": keep, "at_most": at_most, "multiple_of": multiple_of}
+    per_cost = scores is None and goes_per_cost(criterion, of) if per_cost is None else per_cost
+    limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
+    whole = models.inside(model)
     batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
     work = _Work(whole, checks.images(images), test, batch, repair, report, searches)
     lessons = {"distilling": recovery.answers_of(whole, work.images)} if distil else {}
@@ -163,6 +168,12 @@ def prune(
     costs = _costs(whole, small, work.example)
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs,
                   work.tested, tuple(work.doubts))  # fmt: skip
+
+
+def goes_per_cost(criterion: str, of: str) -> bool:
+    """Whether networks keep more accuracy where scores by this criterion are set against how much of `of` goes. Raises
+    ValueError for a name that is none's."""
+    return of in ("macs", "latency") and importance.parse(criterion).adds_up
 
 
 def _check(

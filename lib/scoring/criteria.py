@@ -191,6 +191,12 @@ class Criterion:
         """Whether this criterion cannot be computed without labels."""
         return self.reduction in REDUCTIONS and self.source.needs_labels
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether scores estimate by how much the output, or the loss, changes without a unit, so that those of several
+        say what goes with all of them, and can be set against what they cost."""
+        return self.reduction in REDUCTIONS and not self.layer
+
     def __str__(self) -> str:
         """The name in the notation; `parse` of it gives the criterion back unless the cotangent is a callable."""
         cotangent = self.cotangent if isinstance(self.cotangent, str) else getattr(self.cotangent, "__name__", "custom")

@@ -39,6 +39,18 @@ def test_it_shrinks_to_the_budget_in_steps_and_says_what_was_done(model, images)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("criterion", "of", "given", "expected"),
+    [("sq:rand:norm", "macs", None, True), ("sq:rand:norm", "parameters", None, False), ("l2", "macs", None, False),
+     ("sq:rand:norm:layer", "macs", None, False), ("sq:rand:norm", "macs", False, False), ("l2", "macs", True, True)],
+)  # fmt: skip
+def test_scores_of_gradients_are_set_against_multiply_adds(model, images, criterion, of, given, expected):
+    found = prune(model, images, budget=0.3, criterion=criterion, of=of, per_cost=given, repair=False)
+    plans = {way: structure.plan(model, found.scores, images[:1], budget=0.3, of=of, per_cost=way) for way in (0, 1)}
+    assert found.plans[0].removed.equal(plans[expected].removed)
+    assert not plans[0].removed.equal(plans[1].removed)
+
+
 def test_the_same_seed_gives_the_same_network(model, images):
     labels = torch.arange(60) % 10
     given = {"fine_tune": (images, labels), "epochs": 1, "test": [(images[:20], labels[:20])], "distil": True}
@@ -139,7 +151,9 @@ def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model
     found = prune(model, images, of="latency", budget=0.3, repair=False)
     share = parameters(found.model) / parameters(model)
     assert share <= 0.7
-    less = structure.plan(model, found.scores, images[:1], budget=found.plans[0].budget - 1 / 128)
+    less = structure.plan(
+            model, found.scores, images[:1], budget=found.plans[0].budget - 1 / 128, per_cost=True
+        )
     assert parameters(less.apply(model)) / parameters(model) > 0.7
     monkeypatch.setattr(searching, "latency_left", lambda *_: 1.0)
     with pytest.raises(ValueError, match=r"^a budget of 0\.3 of the latency cannot be reached: multiply-adds hardly"):
