@@ -151,9 +151,7 @@ def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model
     found = prune(model, images, of="latency", budget=0.3, repair=False)
     share = parameters(found.model) / parameters(model)
     assert share <= 0.7
-    less = structure.plan(
-            model, found.scores, images[:1], budget=found.plans[0].budget - 1 / 128, per_cost=True
-        )
+    less = structure.plan(model, found.scores, images[:1], budget=found.plans[0].budget - 1 / 128, per_cost=True)
     assert parameters(less.apply(model)) / parameters(model) > 0.7
     monkeypatch.setattr(searching, "latency_left", lambda *_: 1.0)
     with pytest.raises(ValueError, match=r"^a budget of 0\.3 of the latency cannot be reached: multiply-adds hardly"):
