@@ -556,7 +556,7 @@ def test_a_full_disk_is_told_in_one_line(words, monkeypatch, capsys):
     def full(*_):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(saving, "write", full)
+    monkeypatch.setattr(saving, "save_file", full)
     assert score.main(words) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("python -m lib.score: ") and last.endswith("No space left on device (os error 28)")
+    assert last.startswith("python -m lib.score: ") and last.endswith("No space left on device (os error 28))")

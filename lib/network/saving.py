@@ -5,10 +5,11 @@ Enters: a network or tensors by name, and what is to be known of them. Leaves: a
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -79,12 +80,19 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Writes tensors on the CPU, contiguous, to a safetensors file with `metadata`; aside first, then renamed, so that
-    whoever is killed meanwhile leaves the file as it was."""
+    whoever is killed meanwhile leaves the file as it was. Raises OSError that names the file where it cannot be
+    written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     try:
+        aside.touch()  # with the rights that any new file has here: safetensors makes files for their owner alone
+        rights = stat.S_IMODE(aside.stat().st_mode)
         save_file(tensors, aside, metadata)
+        aside.chmod(rights)
         os.replace(aside, path)
+    except SafetensorError as error:  # as on a full disk
+        aside.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written ({error})") from error
     except BaseException:  # such as a full disk, on which half a file would only take more room
         aside.unlink(missing_ok=True)
         raise

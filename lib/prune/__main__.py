@@ -28,7 +28,6 @@ from pathlib import Path
 
 import pandas
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from lib import importance, structure
@@ -382,7 +381,7 @@ def main(words: Iterable[str] | None = None) -> int:
             with joined(asked.device) as device:
                 run(asked, words, device)
         return 0
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # the last of a full disk
+    except (OSError, ValueError, RuntimeError) as error:
         if os.environ.get("RANK", "0") == "0":  # every process has it
             said = str(error).strip() or type(error).__name__
             print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)

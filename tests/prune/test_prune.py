@@ -341,8 +341,8 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(words, tmp_pa
 
     assert main([*words, "--budget", "0.1"]) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(exporting.slim_files, "save", full)
+    monkeypatch.setattr(saving, "save_file", full)
     assert main([*words, "--budget", "0.3"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("python -m lib.prune: ") and last.endswith("No space left on device (os error 28)")
+    assert last.startswith("python -m lib.prune: ") and last.endswith("No space left on device (os error 28))")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
