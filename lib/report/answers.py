@@ -13,12 +13,16 @@ from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import RUN
-from lib.study.finetuning import DISTILLED, FRESH, TUNED, in_words
+from lib.study.finetuning import DISTILLED, FRESH, PRICED, TUNED, in_words
 from lib.study.statistics import MARGIN
 
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
-_OTHERWISE = {DISTILLED: "if distilled (without labels)", FRESH: "if trained from scratch"}
+_OTHERWISE = {
+    PRICED: "if shrunk by scores for each multiply-add",
+    DISTILLED: "if distilled (without labels)",
+    FRESH: "if trained from scratch",
+}
 _LEVEL = 0.0005  # a difference that tables round to 0
 
 
@@ -214,7 +218,7 @@ def _sizes(tuned: pandas.DataFrame) -> str:
 
 
 def _otherwise(tuned: pandas.DataFrame) -> str:
-    """How much higher or lower the recommended criterion's networks end that are trained in another way."""
+    """How much higher or lower the recommended criterion's networks end that are made in another way."""
     if not _has_recommended(tuned):
         return ""
     own = tuned[tuned["criterion"] == RECOMMENDED]
@@ -223,7 +227,7 @@ def _otherwise(tuned: pandas.DataFrame) -> str:
     if not gaps:
         return ""
     each = (f"{_points(gap)} {_OTHERWISE[how]}" for how, gap in gaps.items())
-    return f"Its networks, trained in other ways, end {listed(each)}."
+    return f"Its networks, made in other ways, end {listed(each)}."
 
 
 def _points(gap: float) -> str:

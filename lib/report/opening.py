@@ -14,7 +14,7 @@ from lib.report.words import counted, listed, of_networks, signed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import given_back, over_panels
 from lib.study.columns import RUN
-from lib.study.finetuning import SETTLED, TUNED, in_words
+from lib.study.finetuning import PRICED, SETTLED, TUNED, in_words
 from lib.study.statistics import MARGIN, TOO_FEW
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
@@ -141,7 +141,22 @@ def after(tuned: pandas.DataFrame) -> str:
     best = _best(ends)
     lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "the size of weights is ahead", "": "both end alike"}
     said = lead.get(best, "it depends on what goes which of both is ahead")
-    return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}."
+    return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}.{_per_multiply_add(tuned)}"
+
+
+def _per_multiply_add(tuned: pandas.DataFrame) -> str:
+    """How the recommended criterion's networks end that are shrunk by scores for each multiply-add."""
+    ends = _ends(tuned, PRICED)
+    each = [
+        f"{_end_of(here)} without {in_words(*budget)}" for budget, here in ends.groupby(level=BUDGET, sort=False)
+    ] if len(ends) else []  # fmt: skip
+    return f" Shrunk by score for each multiply-add `{OWN}` ends {listed(each)}." if each else ""
+
+
+def _end_of(ends: pandas.DataFrame) -> str:
+    gap, ahead = 100 * (ends[OWN] - ends[WEIGHTS]).mean(), int((ends[OWN] > ends[WEIGHTS]).sum())
+    side = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} `{WEIGHTS}`"
+    return f"{side} (ahead in {of_networks(ahead, len(ends))})"
 
 
 def _end(budget: tuple, ends: pandas.DataFrame) -> str:
@@ -156,7 +171,13 @@ def rank_by(tuned: pandas.DataFrame) -> str:
     ends = _ends(tuned)
     if ends.empty:
         return ""
-    best = _best(ends)
+    best, priced = _best(ends), _ends(tuned, PRICED)
+    if len(priced) and best != OWN and _best(priced) == OWN:
+        gaps = 100 * (priced[OWN] - priced[WEIGHTS]).groupby(level=BUDGET, sort=False).mean()
+        return (
+            f"**If you fine-tune, shrink by scores of `{OWN}` for each multiply-add**, as the tool does: it ended "
+            f"{spread(gaps, '.1f')} points above `{WEIGHTS}`, which by scores alone it did not."
+        )
     if best == "":
         return f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does."
     gaps = 100 * (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET, sort=False).mean()
@@ -178,14 +199,16 @@ def _best(ends: pandas.DataFrame) -> str:
     return OWN if (gaps >= 0).all() else WEIGHTS if (gaps <= 0).all() else "either"
 
 
-def _ends(tuned: pandas.DataFrame) -> pandas.DataFrame:
-    """Accuracy after fine-tuning, a row per trained network and budget, and a column for each of both criteria; without
-    rows where they are not there."""
+def _ends(tuned: pandas.DataFrame, how: str = TUNED) -> pandas.DataFrame:
+    """Accuracy after fine-tuning, a row per trained network and budget, and a column for each of both criteria, the
+    recommended one's of networks that are made `how`; without rows where they are not there."""
     if "criterion" not in tuned or not {OWN, WEIGHTS} <= set(tuned["criterion"]):
         return pandas.DataFrame()
-    tuned = tuned[tuned["training"] == TUNED] if "training" in tuned else tuned
-    tuned = tuned if "of" in tuned else tuned.assign(of="macs", budget=0.5)  # as all of earlier tables were
-    return tuned.pivot_table(index=[*RUN, *BUDGET], columns="criterion", values="after")[[OWN, WEIGHTS]].dropna()
+    training = tuned.get("training", TUNED)
+    own = (tuned["criterion"] == OWN) & (training == how) | (tuned["criterion"] == WEIGHTS) & (training == TUNED)
+    tuned = tuned[own] if "of" in tuned else tuned[own].assign(of="macs", budget=0.5)  # as all of earlier tables were
+    wide = tuned.pivot_table(index=[*RUN, *BUDGET], columns="criterion", values="after")
+    return wide.reindex(columns=[OWN, WEIGHTS]).dropna()
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:

@@ -9,7 +9,8 @@ equal multiply-adds some criteria keep more parameters than others, and at equal
 neither comparison alone is fair, and nothing is averaged over them. The recipe is that of the run's training, shorter
 and with a lower peak: shares of its epochs and learning rate, so that one setting suits every data set. Beside it, some
 of the shrunk networks are trained by the same recipe without labels, on the whole network's own answers to the same
-images, and some from scratch, by training's own recipe.
+images, and some from scratch, by training's own recipe; and where multiply-adds go, some networks shrink by scores for
+each multiply-add instead of by scores, which was added after a first look at other networks than the study's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,8 +35,11 @@ CRITERIA = (  # fixed before anything was measured; a profile's measuring settin
     *("taylorfo", "sq:norm", "sq:rand:norm:layer"),
 )
 TUNED, DISTILLED, FRESH = "fine-tuned", "distilled", "from scratch"  # how a shrunk network is trained
-ALSO = {DISTILLED: ("sq:rand:norm", "l2"), FRESH: ("sq:rand:norm", "l2:layer")}  # so, too, the first so many of them
-SETTINGS = {DISTILLED: "distilled", FRESH: "scratch"}  # that say how many
+PRICED = "fine-tuned, by score for each multiply-add"  # fine-tuned, but shrunk in another order
+ALSO = {  # so, too, the first so many of them
+    PRICED: ("sq:rand:norm", "l2"), DISTILLED: ("sq:rand:norm", "l2"), FRESH: ("sq:rand:norm", "l2:layer"),
+}  # fmt: skip
+SETTINGS = {PRICED: "priced", DISTILLED: "distilled", FRESH: "scratch"}  # that say how many
 NOTEBOOK = "80-cost"  # which alone reads what `measure` leaves
 RESOURCES = {"macs": "multiply-adds", "parameters": "parameters"}  # what a budget may be of
 EXAMPLES = 1000  # training images that criteria see, at most
@@ -51,7 +55,7 @@ _COLUMNS = [
 
 class Network(NamedTuple):
     """A shrunk network: without the share `budget` of all `of` ("macs" or "parameters"), the least important by a
-    criterion first, and how it is trained."""
+    criterion first, and how it is trained (or shrunk)."""
 
     of: str
     budget: float
@@ -69,6 +73,8 @@ def wanted(settings: Mapping[str, object]) -> list[Network]:
         of, share = text.split()
         found += [Network(of, float(share), name) for name in CRITERIA[: settings["tuned"]]]
         for how, criteria in ALSO.items():
+            if how == PRICED and of != "macs":
+                continue
             found += [Network(of, float(share), name, how) for name in criteria[: settings[SETTINGS[how]]]]
     return found
 
@@ -165,7 +171,8 @@ def _planned(run, model: nn.Module, sets, device) -> Iterator[tuple[Network, Sli
     whole, asked = structure.trace(model, example), wanted(run.settings["measuring"])
     scores = score(run, model, tuple(dict.fromkeys(network.criterion for network in asked)), device)
     for network in asked:
-        yield network, whole.plan(scores[network.criterion], budget=network.budget, of=network.of)
+        how = {"budget": network.budget, "of": network.of, "per_cost": network.training == PRICED}
+        yield network, whole.plan(scores[network.criterion], **how)
 
 
 def _rows_of(table: pandas.DataFrame | None, network: Network) -> pandas.DataFrame:

@@ -23,7 +23,7 @@ DECIDE = {  # which measuring settings decide what of a measurement
     "cells": ("points", "maps", "exact", "oracle", "test_images", "batch"),  # what is measured in a cell
     "plan": ("panels", "ablations", "scarcity", "draws", "chance", "reductions"),  # which cells there are
     "recipe": ("tuning_epochs", "tuning_rate", "tuning_images"),  # how networks are fine-tuned
-    "tuned": ("tuned", "budgets", "distilled", "scratch"),  # which networks are
+    "tuned": ("tuned", "budgets", "priced", "distilled", "scratch"),  # which networks are
     "repaired": ("repair",),  # curves with repair, which are always measured anew
 }
 

@@ -170,6 +170,7 @@ class Measuring(Section):
     test_images: ByData[Amount]
     tuned: ByData[Count]
     budgets: ByData[Budgets]
+    priced: ByData[Whole]
     distilled: ByData[Whole]
     scratch: ByData[Whole]
     tuning_epochs: ByData[Rate]

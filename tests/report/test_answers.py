@@ -127,7 +127,7 @@ def test_after_fine_tuning_it_is_set_beside_the_same_networks_trained_otherwise(
     row = (OWN, 0.95, 200, 50)
     tables = [tuned(row), tuned((OWN, 0.91, 200, 50), training="from scratch")]
     assert said("80-cost", tuned=pandas.concat(tables)).endswith(
-        "Its networks, trained in other ways, end 4.0 points lower if trained from scratch."
+        "Its networks, made in other ways, end 4.0 points lower if trained from scratch."
     )
     alike = [tables[0], tables[0].assign(training="from scratch")]
     assert said("80-cost", tuned=pandas.concat(alike)).endswith(" end alike if trained from scratch.")

@@ -8,6 +8,7 @@ import pytest
 
 from lib.report import opening
 from lib.study import panels
+from lib.study.finetuning import PRICED
 
 NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
 
@@ -107,6 +108,22 @@ def test_after_fine_tuning_it_may_be_another(own, weights, said, advised):
     fresh = table.assign(training="from scratch", after=0.0)
     assert opening.after(pandas.concat([table, fresh])) == f"**After fine-tuning {said}"
     assert opening.rank_by(table) == f"**If you fine-tune, {advised}"
+
+
+def test_after_fine_tuning_networks_by_score_for_each_multiply_add_are_told_beside():
+    plain = tuned(0.6, 0.7)  # .55 and .605 in the mean
+    priced = plain[plain["criterion"] == "sq:rand:norm"].assign(training=PRICED, after=[0.68, 0.6])
+    assert opening.after(pandas.concat([plain, priced])).endswith(
+        " Shrunk by score for each multiply-add `sq:rand:norm` ends 3.5 points above `l2` (ahead in 1 of 2 networks) "
+        "without 50 % of multiply-adds."
+    )
+    assert opening.rank_by(pandas.concat([plain, priced])) == (
+        "**If you fine-tune, shrink by scores of `sq:rand:norm` for each multiply-add**, as the tool does: it ended "
+        "3.5 points above `l2`, which by scores alone it did not."
+    )
+    worse = pandas.concat([plain, priced.assign(after=0.4)])
+    assert "20.5 points below `l2` (ahead in none of 2 networks)" in opening.after(worse)
+    assert opening.rank_by(worse) == opening.rank_by(plain)
 
 
 def test_after_fine_tuning_budgets_are_told_one_by_one():

@@ -22,7 +22,7 @@ def test_accuracy_after_fine_tuning_stands_over_what_the_budget_leaves_open():
         for network in "ab"
     ]
     assert [axes.get_xlabel() for axes in figure.axes[1:3]] == ["parameters left", "multiply-adds left"]
-    singles, mean, _, fresh, unpruned = figure.axes[0].lines
+    singles, mean, *_, fresh, unpruned = figure.axes[0].lines
     assert [list(singles.get_xdata()), list(singles.get_ydata())] == [[100, 300], pytest.approx([80, 90])]
     assert (mean.get_xdata()[0], mean.get_ydata()[0]) == (200, pytest.approx(85))
     assert fresh.get_marker() == "x" and fresh.get_ydata()[0] == pytest.approx(85)

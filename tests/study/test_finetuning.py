@@ -46,11 +46,13 @@ def test_every_network_has_a_row_before_and_one_after_each_epoch(run, measured):
 
 
 def test_a_profile_says_which_networks_it_wants():
-    settings = {"budgets": ["macs 0.5", "parameters 0.25"], "tuned": 2, "distilled": 2, "scratch": 1}
-    first = [("sq:rand:norm", "fine-tuned"), ("l2", "fine-tuned"), ("sq:rand:norm", "distilled"), ("l2", "distilled")]
-    first.append(("sq:rand:norm", "from scratch"))
+    settings = {"budgets": ["macs 0.5", "parameters 0.25"], "tuned": 2, "priced": 1, "distilled": 2, "scratch": 1}
+    tuned = [("sq:rand:norm", "fine-tuned"), ("l2", "fine-tuned")]
+    others = [("sq:rand:norm", "distilled"), ("l2", "distilled"), ("sq:rand:norm", "from scratch")]
+    priced = [("sq:rand:norm", finetuning.PRICED)]
     assert finetuning.wanted(settings) == [
-        (*budget, *one) for budget in (("macs", 0.5), ("parameters", 0.25)) for one in first
+        *(("macs", 0.5, *one) for one in tuned + priced + others),
+        *(("parameters", 0.25, *one) for one in tuned + others),
     ]
     assert finetuning.in_words("parameters", 0.25) == "25 % of parameters"
 
@@ -78,17 +80,24 @@ def test_each_budget_is_met_and_the_accuracies_are_those_of_the_networks(run, me
 
 def test_from_scratch_the_same_network_starts_with_other_weights_and_is_trained_by_the_whole_recipe(run, measured):
     both = measured[(measured["criterion"] == "sq:rand:norm") & (measured["epoch"] == 0) & (measured["of"] == "macs")]
-    tuned, distilled, fresh = both.to_dict("records")
+    tuned, priced, distilled, fresh = both.to_dict("records")
     assert {**tuned, "training": "distilled"} == distilled
     assert (tuned["training"], fresh["training"]) == ("fine-tuned", "from scratch")
     assert all(tuned[name] == fresh[name] for name in ("reached", "parameters", "multiply_adds"))
     assert fresh["accuracy"] != tuned["accuracy"]
+    assert priced["training"] == finetuning.PRICED and priced["parameters"] != tuned["parameters"]
     assert finetuning.recipe(run.settings, "from scratch") == training.Recipe(**run.settings["training"])
 
 
 def test_from_scratch_training_sees_all_images(run, monkeypatch):
     seen = []
-    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 1, "distilled": 0, "budgets": ["macs 0.5"]}
+    limited = run.settings["measuring"] | {
+        "tuning_images": 64,
+        "tuned": 1,
+        "priced": 0,
+        "distilled": 0,
+        "budgets": ["macs 0.5"],
+    }
     monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
     trained = training.train
     monkeypatch.setattr(training, "train", lambda *of, **how: seen.append(len(of[1])) or trained(*of, **how))
@@ -97,7 +106,13 @@ def test_from_scratch_training_sees_all_images(run, monkeypatch):
 
 
 def test_distilling_takes_no_labels(run, monkeypatch):
-    limited = run.settings["measuring"] | {"tuning_images": 64, "tuned": 0, "scratch": 0, "budgets": ["macs 0.5"]}
+    limited = run.settings["measuring"] | {
+        "tuning_images": 64,
+        "tuned": 0,
+        "priced": 0,
+        "scratch": 0,
+        "budgets": ["macs 0.5"],
+    }
     monkeypatch.setattr(Run, "settings", run.settings | {"measuring": limited})
     first, trained = finetuning.measure(run, "cpu"), training.train
     wrong = lambda model, images, *of, **how: trained(model, replace(images, labels=0 * images.labels), *of, **how)  # noqa: E731
@@ -145,7 +160,7 @@ def test_training_normalises_as_the_network_was_trained(run, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *of, **how: given.append(how["moments"]) or trained(*of, **how))
     finetuning.measure(run, "cpu")
     expected = datasets.statistics(datasets.load("digits", "train", run.data_folder).images)
-    assert len(given) == 4 and all(torch.equal(mean, expected[0]) for mean, _ in given)
+    assert len(given) == 5 and all(torch.equal(mean, expected[0]) for mean, _ in given)
 
 
 def test_nothing_is_fine_tuned_where_no_notebook_asks_for_it(run, measured, monkeypatch):
