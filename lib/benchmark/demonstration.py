@@ -19,7 +19,7 @@ import pandas
 
 from lib.images import files
 from lib.network import saving
-from lib.prune import exporting
+from lib.prune import exporting, making
 from lib.prune.__main__ import PAGE, parser
 from lib.study import records
 
@@ -31,6 +31,7 @@ _RESNET += " --mean 0.507 0.487 0.441 --std 0.267 0.256 0.276 --budget 0.5 --tak
 _RESNET += " --weights results/published/cifar/cifar100-resnet20/seed-0/checkpoint.safetensors"
 TRIALS = {
     "efficientnet-lite0": f"{_LITE} --distil --minutes 10",
+    "efficientnet-lite0-scores": f"{_LITE} --no-per-cost",
     "resnet20": f"{_RESNET} --distil --epochs 10",
     "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --epochs 10",
 }
@@ -42,9 +43,9 @@ def command(name: str) -> list[str]:
 
 
 def gathered(names: Iterable[str]) -> pandas.DataFrame:
-    """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), done,
-    accuracy, changed; multiply_adds and parameters that the smaller network has, as shares of the whole one's; epochs
-    of training, and the command."""
+    """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), per_cost
+    (whether scores are set against multiply-adds), done, accuracy, changed; multiply_adds and parameters that the
+    smaller network has, as shares of the whole one's; epochs of training, and the command."""
     return pandas.concat([_rows(name) for name in names], ignore_index=True)
 
 
@@ -58,7 +59,9 @@ def _rows(name: str) -> pandas.DataFrame:
             "epochs": about["epochs"], "command": shlex.join(["python", "-m", "lib.prune", *words])}  # fmt: skip
     images = min(asked.take, len(files.below(asked.images).images))
     steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)
-    for place, (column, value) in enumerate({"trial": name, "network": asked.network, "images": images}.items()):
+    per_cost = making.goes_per_cost(asked.criterion, asked.of) if asked.per_cost is None else asked.per_cost
+    what = {"trial": name, "network": asked.network, "images": images, "per_cost": per_cost}
+    for place, (column, value) in enumerate(what.items()):
         steps.insert(place, column, value)
     return steps
 

@@ -8,13 +8,13 @@ from lib.report import tool
 
 @pytest.fixture
 def path(tmp_path):
-    columns = ["trial", "network", "images", "done", "accuracy", "multiply_adds", "epochs", "command"]
+    columns = ["trial", "network", "images", "per_cost", "done", "accuracy", "multiply_adds", "epochs", "command"]
     rows = [
-        ("one", "a", 1300, "whole", 0.82, 0.7996, 12, "python -m lib.prune a"),
-        ("one", "a", 1300, "shrunk", 0.5, 0.7996, 12, "python -m lib.prune a"),
-        ("one", "a", 1300, "distilled", 0.7, 0.7996, 12, "python -m lib.prune a"),
-        ("two", "a", 50, "whole", 0.82, 0.5, 3, "python -m lib.prune a --more"),
-        ("two", "a", 50, "fine-tuned", 0.71, 0.5, 3, "python -m lib.prune a --more"),
+        ("one", "a", 1300, True, "whole", 0.82, 0.7996, 12, "python -m lib.prune a"),
+        ("one", "a", 1300, True, "shrunk", 0.5, 0.7996, 12, "python -m lib.prune a"),
+        ("one", "a", 1300, True, "distilled", 0.7, 0.7996, 12, "python -m lib.prune a"),
+        ("two", "a", 50, False, "whole", 0.82, 0.5, 3, "python -m lib.prune a --more"),
+        ("two", "a", 50, False, "fine-tuned", 0.71, 0.5, 3, "python -m lib.prune a --more"),
     ]
     pandas.DataFrame(rows, columns=columns).to_csv(tmp_path / "prune.csv", index=False)
     return tmp_path / "prune.csv"
@@ -22,10 +22,11 @@ def path(tmp_path):
 
 def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
     assert tool.table(path).splitlines() == [
-        "| network | unlabelled images | multiply-adds gone | whole | shrunk | distilled | fine-tuned | epochs |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| `a` | 1,300 | 20 % | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
-        "| `a` | 50 | 50 % | 82.0 % |  |  | 71.0 % | 3 |",
+        "| network | unlabelled images | multiply-adds gone | first goes the lowest | whole | shrunk | distilled "
+        "| fine-tuned | epochs |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| `a` | 1,300 | 20 % | score for each multiply-add | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
+        "| `a` | 50 | 50 % | score | 82.0 % |  |  | 71.0 % | 3 |",
     ]
 
 
