@@ -124,7 +124,7 @@ def _tell_what_stays(model: nn.Module, ties: Ties, whole: Sequence[str], wrong: 
     if any(map(stays_as_it_is, model.modules())):
         why = "they are tied to parameters that do not shrink, such as those of LayerNorm"
     else:
-        why = "they are normalised over, or tied to constants"
+        why = "they are normalised over, tied to constants, or taken in by a function with weights of a layer"
     said = {
         "they cannot be followed to where they are read": ties.lost,
         "all of their channels meet in products or a softmax, as in attention of one head": ties.met,

@@ -93,7 +93,8 @@ def _labels(scarcity: pandas.DataFrame) -> str:
         words = "Use labels where you have few images (`{}`)" if few else "If you have labels, they may help (`{}`)"
         return f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
     return (
-        f"**Do not label images for this**: on no number of images did labels add more than {WORTH:g} of relative auc."
+        f"**Do not label images for this**: whatever the number of images, labels added no more than {WORTH:g} of "
+        "relative auc."
     )
 
 
@@ -111,8 +112,8 @@ def _vectors(sources: pandas.DataFrame) -> str:
     if last > WORTH:
         return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
     many = _numbers([gain.index[-1] for gain in gains])
-    few = f", on only {fewest}, 16 vectors added {first:.2f} of relative auc" if first > WORTH else ""
-    return f"One random vector for each was enough on {many} images{few}."
+    few = f", but {first:.2f} of relative auc on only {fewest}" if first > WORTH else ""
+    return f"One random vector for each was enough on {many} images: 16 added no more than {WORTH:g}{few}."
 
 
 def _how_far(lines: pandas.DataFrame) -> str:
@@ -125,9 +126,8 @@ def _how_far(lines: pandas.DataFrame) -> str:
     ]
     own, weights = (spread(pandas.DataFrame(gone)[name], ".0f") for name in (RECOMMENDED, WEIGHTS))
     return (
-        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the accuracy was left with {own} % of "
-        f"the units "
-        f"off ({weights} % by `{WEIGHTS}`)."
+        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the whole network's accuracy was left until "
+        f"{own} % of the units were off (until {weights} % by `{WEIGHTS}`)."
     )
 
 

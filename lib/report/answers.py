@@ -239,8 +239,14 @@ def _points(gap: float) -> str:
 # ---- beside the paper ---------------------------------------------------------------------------------------------
 
 
-def beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame) -> str:
-    """Whether the paper's curves come out again, from tables as of `by_section`; "" where they say nothing of it."""
+def beside_paper(
+    agreement: pandas.DataFrame, contrasts: pandas.DataFrame, single: pandas.DataFrame, *, short: bool = False
+) -> str:
+    """Whether the paper's curves come out again, from tables as of `by_section`; "" where they say nothing of it.
+
+    Arguments:
+        short: without which signs differ, and what single runs tell.
+    """
     shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
     if shown.empty:
         return ""
@@ -248,10 +254,11 @@ def beside_paper(agreement: pandas.DataFrame, contrasts: pandas.DataFrame, singl
     word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
     said = f"**{word}: its order of criteria and ours have a rank correlation of {spread(shown['spearman'], '.2f')}**"
     more = " (depending on the number of images)" if len(shown) > 1 else ""
-    return " ".join(filter(None, [f"{said}{more}.", _signs(contrasts), _single_runs(single)]))
+    rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
+    return " ".join(filter(None, [f"{said}{more}.", *rest]))
 
 
-def _signs(contrasts: pandas.DataFrame) -> str:
+def _signs(contrasts: pandas.DataFrame, short: bool = False) -> str:
     """Which differences between criteria have the paper's sign, of those that a claim is about."""
     if contrasts.empty:
         return ""
@@ -261,6 +268,8 @@ def _signs(contrasts: pandas.DataFrame) -> str:
         return ""
     same = int((shown["effect"] * shown["paper"] > 0).sum())
     said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here."
+    if short:
+        return said
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)
     for (network, blocks), other in shown[surely].groupby(["network", "blocks"], sort=False):
         where = "; ".join(f"{row.label}, on {row.examples:,} images ({row.claim})" for row in other.itertuples())

@@ -89,20 +89,20 @@ PLAIN = {  # what a reader who knows no names is told of those that stand for al
     "sq:norm": "gradients of the loss, labels",
     "taylorfo": "signed gradients (Taylor), labels",
     "l2": "size of weights",
-    "random": "chance",
+    "random": "units in random order",
 }
 _MOST_STAMPS = 4  # of one network each; where there are more, one each is of a panel
 
 
 def opening(table: pandas.DataFrame) -> Figure:
     """The curves of `PLAIN`, of `mean_curves.along` with the column panel, two beside each other: of one network on the
-    fewest images and on all, of several on all; see `CAPTION`. The band of a few networks would cover the others."""
+    fewest images and on all, of several on all; see `caption`. The band of a few networks would cover the others."""
     table = table[table["criterion"].isin(PLAIN)]
     stamps = _stamps(table)
     figure, grid = _grid(len(stamps))
     looks = list(zip(PLAIN, style.colours(list(PLAIN)), style.MARKERS, strict=False))
     for axes, (title, here) in zip(grid.flat, stamps.items(), strict=False):
-        banded = not statistics.too_few(int(here["blocks"].min()))
+        banded = _is_banded(here)
         for criterion, colour, marker in looks:
             line = here[here["criterion"] == criterion].groupby("gone", as_index=False)[_HEIGHTS].mean()
             _line(axes, line, f"{PLAIN[criterion]} ({criterion})", banded=banded, color=colour, marker=marker)
@@ -111,10 +111,17 @@ def opening(table: pandas.DataFrame) -> Figure:
     return figure
 
 
-CAPTION = (  # of `opening`
-    "Test accuracy as units are switched off, the least important first; lines are means over trained networks, bands, "
-    "where there are six or more, their 95 % intervals."
-)
+def caption(table: pandas.DataFrame) -> str:
+    """What `opening` shows of this table."""
+    bands = [_is_banded(here) for here in _stamps(table[table["criterion"].isin(PLAIN)]).values()]
+    said = "Test accuracy as units are switched off, the least important first; lines are means over trained networks"
+    return f"{said}, bands, where there are six or more, their 95 % intervals." if any(bands) else f"{said}."
+
+
+def _is_banded(lines: pandas.DataFrame) -> bool:
+    return not statistics.too_few(int(lines["blocks"].min()))
+
+
 _HEIGHTS = ["accuracy", "low", "high"]
 
 

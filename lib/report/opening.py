@@ -20,6 +20,7 @@ from lib.study.statistics import MARGIN, TOO_FEW
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
+POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the interval lies, where they are too few
 _ALIKE = 0.05  # a ratio nearer to 1 is called the same
 THE_CLAIMS = "the-claims"  # where every report has their table
 _OF_CRITERION = re.compile(r"(?P<number>\d\.\d+)(?= by `(?P<of>[^`]+)`)")
@@ -95,8 +96,8 @@ def without_labels(measured: pandas.DataFrame) -> str:
     verdict = "Yes" if ratio >= 1 + _ALIKE else "Not better than by the size of weights"
     return (
         f"**{verdict}: ranked without labels, by random gradients, a network keeps {kept} when ranked by the size of "
-        f"its weights.** That is as units are switched off, the least important first, and nothing is retrained: "
-        f"relative auc {own:.2f} by `{OWN}` against {weights:.2f} by `{WEIGHTS}`, ahead in "
+        f"its weights**, on average while up to half of its units are switched off, the least important first, and "
+        f"nothing is retrained: relative auc {own:.2f} by `{OWN}` against {weights:.2f} by `{WEIGHTS}`, ahead in "
         f"{of_networks(ahead, len(values))}.{_by_weights(measured)}"
     )
 
@@ -116,7 +117,7 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """What labels would add (C3). Arguments: verdicts, parts: of `claims.judged` and `claims.parts`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
-    words = {"supported": f"Labels add no more than {MARGIN:g}", "contradicted": "Labels do add something"}
+    words = {"supported": "Labels add nothing that counts", "contradicted": "Labels do add something"}
     words |= {TOO_FEW: "Networks are too few to tell whether labels add anything"}
     said = words.get(row["verdict"], "Whether labels add anything is open")
     sure = (
@@ -125,6 +126,7 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
         else ""
     )
     found = f"random gradients were {_beside(row, 'label gradients of the same length')}"
+    found += f" ({MARGIN:g} behind would still count as nothing lost)" if row["verdict"] == "supported" else ""
     return f"{said}{sure}: {found}.{claim_answers.by_number(parts, 'C3')}"
 
 
@@ -154,7 +156,7 @@ def _per_multiply_add(tuned: pandas.DataFrame) -> str:
 
 
 def _end_of(ends: pandas.DataFrame) -> str:
-    gap, ahead = 100 * (ends[OWN] - ends[WEIGHTS]).mean(), int((ends[OWN] > ends[WEIGHTS]).sum())
+    gap, ahead = _gaps(ends).mean(), int((ends[OWN] > ends[WEIGHTS]).sum())
     side = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} `{WEIGHTS}`"
     return f"{side} (ahead in {of_networks(ahead, len(ends))})"
 
@@ -163,7 +165,8 @@ def _end(budget: tuple, ends: pandas.DataFrame) -> str:
     """Mean accuracies of both without a budget, and in how many networks the first is ahead."""
     own, weights = 100 * ends[OWN].mean(), 100 * ends[WEIGHTS].mean()
     ahead = of_networks(int((ends[OWN] > ends[WEIGHTS]).sum()), len(ends))
-    return f"{own:.1f} % by `{OWN}` and {weights:.1f} % by `{WEIGHTS}` without {in_words(*budget)} (ahead in {ahead})"
+    gone = f"with {in_words(*budget)} gone"
+    return f"{own:.1f} % by `{OWN}` and {weights:.1f} % by `{WEIGHTS}` {gone} (`{OWN}` ahead in {ahead})"
 
 
 def rank_by(tuned: pandas.DataFrame) -> str:
@@ -173,14 +176,14 @@ def rank_by(tuned: pandas.DataFrame) -> str:
         return ""
     best, priced = _best(ends), _ends(tuned, PRICED)
     if len(priced) and best != OWN and _best(priced) == OWN:
-        gaps = 100 * (priced[OWN] - priced[WEIGHTS]).groupby(level=BUDGET, sort=False).mean()
+        gaps = _gaps(priced)
         return (
             f"**If you fine-tune, shrink by scores of `{OWN}` for each multiply-add**, as the tool does: it ended "
             f"{spread(gaps, '.1f')} points above `{WEIGHTS}`, which by scores alone it did not."
         )
     if best == "":
         return f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does."
-    gaps = 100 * (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET, sort=False).mean()
+    gaps = _gaps(ends)
     if best not in (OWN, WEIGHTS):
         each = (f"{abs(gap):.1f} points {'for' if gap > 0 else 'against'} it without {in_words(*budget)}"
                 for budget, gap in gaps.items())  # fmt: skip
@@ -188,6 +191,12 @@ def rank_by(tuned: pandas.DataFrame) -> str:
     other = WEIGHTS if best == OWN else OWN
     gap = spread(gaps.abs(), ".1f")
     return f"**If you fine-tune, rank by `{best}`**: it ended {gap} points above `{other}`."
+
+
+def _gaps(ends: pandas.DataFrame) -> pandas.Series:
+    """By how many points the recommended criterion is ahead at every budget, of means as they are shown."""
+    means = (100 * ends.groupby(level=BUDGET, sort=False).mean()).round(1)
+    return means[OWN] - means[WEIGHTS]
 
 
 def _best(ends: pandas.DataFrame) -> str:
@@ -236,9 +245,15 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
         " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""
     )
     return (
-        f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}, unless another number is named. "
-        f"It says nothing of other data and networks.{toys}"
+        f"Measured on {counted(len(runs), 'trained network')} ({named}{_seeds(plans)}){seen}{tested}, unless another "
+        f"number is named. It says nothing of other data and networks.{toys}"
     )
+
+
+def _seeds(plans: Sequence[profiles.Profile]) -> str:
+    """How often each network was trained, where that is the same for all and more than once."""
+    count, *others = {len(plan.seeds) for plan in plans}
+    return f", each trained from {count} seeds" if not others and count > 1 else ""
 
 
 def table(verdicts: pandas.DataFrame, where: str = "") -> str:
@@ -254,9 +269,9 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
         {
             "claim": f'[{row["claim"]}]({where}#{THE_CLAIMS} "{row["claim"]}")',
             "what it says": tables.escape(row["label"].partition(" (")[0]),
-            "holds?": MARKS[row["verdict"]] + (", close" if row["close"] else ""),
+            "holds?": _mark(row),
             "effect": _effect(row),
-            "networks above 0": f"{int(row['ahead'])} of {int(row['blocks'])}{claim_answers.left_out(row)}",
+            "networks with an effect above 0": f"{int(row['ahead'])} of {int(row['blocks'])}{claim_answers.left_out(row)}",
         }
         for row in verdicts.to_dict("records")
     ]
@@ -264,7 +279,12 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-NOTE = "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1{odd}."
+NOTE = (
+    "*Effect*: the mean difference in relative auc, where a network that loses nothing has 1, with its 95 % "
+    "interval{odd}. *Open*: the interval leaves both answers possible. *Too few networks*: of fewer than six no "
+    "signed-rank test can tell, however large the effect; claims that nothing is lost ({untested}) go by the interval "
+    "alone. *Close*: other networks of the same kind may well turn it."
+)
 ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least {100 * given_back.LEAST:g} points of "
        "accuracy were lost"}  # fmt: skip
 
@@ -272,7 +292,14 @@ ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least
 def note(verdicts: pandas.DataFrame) -> str:
     """What the effects in `table` are. Arguments: verdicts: of `claims.judged`."""
     there = [words for name, words in ODD.items() if name in set(verdicts["claim"])]
-    return NOTE.format(odd="".join(f"; {words}" for words in there))
+    untested = listed(name for name, claim in claims.CLAIMS.items() if claim.kind == "non-inferiority")
+    return NOTE.format(odd="".join(f"; {words}" for words in there), untested=untested)
+
+
+def _mark(row: dict) -> str:
+    """The verdict of a claim's row with a mark, and, where networks are too few for one, which way it points."""
+    points = POINTS.get(row.get("side"), "") if row["verdict"] == TOO_FEW else ""
+    return MARKS[row["verdict"]] + points + (", close" if row["close"] else "")
 
 
 def _effect(row: dict) -> str:

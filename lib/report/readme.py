@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from lib.report import advice, curve_figures, glossary, opening, style, tool
+from lib.report import advice, answers, curve_figures, glossary, opening, style, tool
 from lib.study import claims, panels, profiles
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
@@ -51,10 +51,20 @@ def quoted(published: Path) -> list[profiles.Profile]:
 def _opening(plans: Sequence[profiles.Profile]) -> str:
     folder = Path(plans[0].folder)
     report = (folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md").as_posix()
-    verdicts = claims.judged(opening.blocks(plans))
-    parts = [opening.answer(plans, verdicts, report), f"![{curve_figures.CAPTION}]({PICTURE.as_posix()})"]
+    verdicts, lines = claims.judged(opening.blocks(plans)), panels.table(plans, "90-report-curves-units")
+    picture = f"![{curve_figures.caption(lines)}]({PICTURE.as_posix()})"
+    parts = [opening.answer(plans, verdicts, report), _paper(plans), picture]
     parts += [opening.table(verdicts, report), f"{opening.note(verdicts)} {_sources(plans)}"]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def _paper(plans: Sequence[profiles.Profile]) -> str:
+    """Whether the paper's own curves come out again, where it has the same data sets and networks."""
+    agreement, contrasts, single = (
+        panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
+    )
+    said = answers.beside_paper(agreement, contrasts, single, short=True)
+    return f"Do the paper's own curves come out again? {said}" if said else ""
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:

@@ -192,7 +192,8 @@ def test_what_only_a_function_runs_is_left_alone_and_keeps_what_it_takes_in():
         left = model.one(images).relu()
         assert (left[:, 2] == 0).all() and left.any()
         toys.close(model(images), model.three(functional.linear(left, 2 * model.two.weight).relu()))
-    with pytest.raises(ValueError, match="nothing can go"):
+    stays = pytest.warns(UserWarning, match="^all units of one stay, since .* taken in by a function with weights of a")
+    with stays, pytest.raises(ValueError, match="nothing can go"):
         pruning.slim(model, scores, images[:1], budget=0.1, of="units")
 
 
