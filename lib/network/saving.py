@@ -85,6 +85,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     try:
+        aside.unlink(missing_ok=True)  # that of a process that was killed
         aside.touch()  # with the rights that any new file has here: safetensors makes files for their owner alone
         rights = stat.S_IMODE(aside.stat().st_mode)
         save_file(tensors, aside, metadata)

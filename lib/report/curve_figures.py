@@ -70,14 +70,15 @@ def repaired(table: pandas.DataFrame, plain: pandas.DataFrame, criteria: Sequenc
     both = pandas.concat([table.assign(repair=True), plain.assign(repair=False)])
     shown = style.with_panels(both[both["criterion"].isin(criteria)])
     groups = shown.groupby(["panel", "examples"], sort=False)
+    groups = [(key, here) for key, here in groups if here["repair"].any()]  # there is none without BatchNorm
     figure, grid = _grid(len(groups))
     for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):
-        means = here.groupby(["criterion", "repair", "share"])["percent"].mean()
         for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS, strict=False):
-            if criterion in means.index:
-                with_repair, without = (means[criterion, repair] for repair in (True, False))
-                axes.plot(with_repair, color=colour, label=criterion, marker=marker, markevery=0.2, markersize=5)
-                axes.plot(without, color=colour, linestyle=":")
+            own = here[here["criterion"] == criterion]
+            for repair, look in ((True, {"marker": marker, "markevery": 0.2, "markersize": 5}), (False, {"ls": ":"})):
+                means = own[own["repair"] == repair].groupby("share")["percent"].mean()
+                if len(means):
+                    axes.plot(means, color=colour, label=criterion if repair else None, **look)
         _finish(axes, f"{panel}, {examples:,} examples", here["accuracy"].max())
     grid.flat[0].plot([], [], color="0.4", linestyle=":", label="without repair")
     _legend(figure, grid)

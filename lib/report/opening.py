@@ -21,6 +21,7 @@ OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
 POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the interval lies, where they are too few
+_EARLIER = {"of": "macs", "budget": 0.5, "training": TUNED}  # of all networks of tables without these columns
 _ALIKE = 0.05  # a ratio nearer to 1 is called the same
 THE_CLAIMS = "the-claims"  # where every report has their table
 _OF_CRITERION = re.compile(r"(?P<number>\d\.\d+)(?= by `(?P<of>[^`]+)`)")
@@ -158,6 +159,7 @@ def _per_multiply_add(tuned: pandas.DataFrame) -> str:
 def _end_of(ends: pandas.DataFrame) -> str:
     gap, ahead = _gaps(ends).mean(), int((ends[OWN] > ends[WEIGHTS]).sum())
     side = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} `{WEIGHTS}`"
+    side = f"level with `{WEIGHTS}`" if f"{abs(gap):.1f}" == "0.0" else side
     return f"{side} (ahead in {of_networks(ahead, len(ends))})"
 
 
@@ -175,11 +177,12 @@ def rank_by(tuned: pandas.DataFrame) -> str:
     if ends.empty:
         return ""
     best, priced = _best(ends), _ends(tuned, PRICED)
-    if len(priced) and best != OWN and _best(priced) == OWN:
+    if len(priced) and _best(ends.reindex(priced.index)) != OWN and _best(priced) == OWN:
         gaps = _gaps(priced)
+        budgets = listed(in_words(*budget) for budget in gaps.index)
         return (
             f"**If you fine-tune, shrink by scores of `{OWN}` for each multiply-add**, as the tool does: it ended "
-            f"{spread(gaps, '.1f')} points above `{WEIGHTS}`, which by scores alone it did not."
+            f"{spread(gaps, '.1f')} points above `{WEIGHTS}` without {budgets}, which by scores alone it did not."
         )
     if best == "":
         return f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does."
@@ -213,10 +216,10 @@ def _ends(tuned: pandas.DataFrame, how: str = TUNED) -> pandas.DataFrame:
     recommended one's of networks that are made `how`; without rows where they are not there."""
     if "criterion" not in tuned or not {OWN, WEIGHTS} <= set(tuned["criterion"]):
         return pandas.DataFrame()
-    training = tuned.get("training", TUNED)
-    own = (tuned["criterion"] == OWN) & (training == how) | (tuned["criterion"] == WEIGHTS) & (training == TUNED)
-    tuned = tuned[own] if "of" in tuned else tuned[own].assign(of="macs", budget=0.5)  # as all of earlier tables were
-    wide = tuned.pivot_table(index=[*RUN, *BUDGET], columns="criterion", values="after")
+    tuned = tuned.assign(**{name: value for name, value in _EARLIER.items() if name not in tuned}).fillna(_EARLIER)
+    own = (tuned["criterion"] == OWN) & (tuned["training"] == how)
+    own |= (tuned["criterion"] == WEIGHTS) & (tuned["training"] == TUNED)
+    wide = tuned[own].pivot_table(index=[*RUN, *BUDGET], columns="criterion", values="after")
     return wide.reindex(columns=[OWN, WEIGHTS]).dropna()
 
 
@@ -271,7 +274,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "what it says": tables.escape(row["label"].partition(" (")[0]),
             "holds?": _mark(row),
             "effect": _effect(row),
-            "networks with an effect above 0": f"{int(row['ahead'])} of {int(row['blocks'])}{claim_answers.left_out(row)}",
+            "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{claim_answers.left_out(row)}",
         }
         for row in verdicts.to_dict("records")
     ]

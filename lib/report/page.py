@@ -2,9 +2,9 @@
 
 Enters: Markdown, with pictures (PNG) and links relative to a folder. Leaves: HTML with the pictures inside it,
 headings as contents, and tables that scroll in a box of their own, which a few lines of script sort and filter. A link
-to a heading whose title is how a row of a table below that begins, `[0.1](#the-claims "C1")`, leads to that row; of the
-words that a table under the header *word* explains, the first in every section lead to it. Raw HTML in the Markdown is
-shown, not obeyed, but for what `folded` makes.
+to a heading whose title is how a row of a table below that begins, `[0.1](#the-claims "C1")`, leads to that row, where
+there is one; of the words that a table under the header *word* explains, the first in every section lead to it. Raw
+HTML in the Markdown is shown, not obeyed, but for what `folded` makes.
 """
 
 import base64
@@ -14,6 +14,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import mistune
@@ -26,7 +27,7 @@ TALL = 26  # rows, the header's among them: a table with more scrolls in a box, 
 LONG = 30  # characters: a cell with more needs room, lest it becomes a tower of words
 FOLD = re.compile(r"<details>\n<summary>[^<>]*</summary>|</details>")
 GLOSSARY = "word"  # the header of the table that explains words
-LINKED = re.compile(r"<(a|code)\b.*?</\1>|<[^>]+>")  # where no word is made a link
+LINKED = re.compile(r"<(a|code)\b(?s:.*?)</\1>|<[^>]+>")  # where no word is made a link
 REMARK = re.compile(r"<em>(Data|Files):</em>")  # how a paragraph of links begins
 
 
@@ -72,7 +73,7 @@ class _Renderer(mistune.HTMLRenderer):
     def __init__(self, folder: Path):
         super().__init__(escape=True)
         self.folder, self.headings, self.slugs = folder, [], Counter()
-        self.rows: set[str] = set()  # their anchors
+        self.rows: set[str] = set()  # their anchors, with a point, which those of headings have not
         self.words: dict[str, str] = {}  # that are explained -> where
         self.unsaid: set[str] = set()  # those that this section has not had yet
 
@@ -117,14 +118,14 @@ class _Renderer(mistune.HTMLRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if title and url.startswith("#"):
-            url = f"{url}-{_slug(title)}"
+            url = f"{url}.{_slug(title)}"
         return super().link(text, url, title)
 
     def table_row(self, text: str) -> str:
         first = re.match(r"<td[^>]*>(.*?)</td>", text)
         if not first or not self.headings:
             return f"<tr>\n{text}</tr>\n"
-        anchor = f"{self.headings[-1].anchor}-{_slug(_without_tags(first[1]))}"
+        anchor = f"{self.headings[-1].anchor}.{_slug(_without_tags(first[1]))}"
         if anchor in self.rows:
             return f"<tr>\n{text}</tr>\n"
         self.rows.add(anchor)
@@ -148,7 +149,12 @@ class _Renderer(mistune.HTMLRenderer):
 
 def _read(markdown: str, folder: Path) -> tuple[_Renderer, str]:
     renderer = _Renderer(folder)
-    return renderer, mistune.create_markdown(renderer=renderer, plugins=["table"])(markdown)
+    body = mistune.create_markdown(renderer=renderer, plugins=["table"])(markdown)
+
+    def there(link: re.Match) -> str:  # a row that no table has is looked for below its heading
+        return link[0] if unquote(f"{link['heading']}.{link['row']}") in renderer.rows else f'href="#{link["heading"]}"'
+
+    return renderer, re.sub(r'href="#(?P<heading>[^".]+)\.(?P<row>[^"]*)"', there, body)
 
 
 def _picture(folder: Path, url: str) -> bytes:

@@ -16,7 +16,7 @@ import pandas
 from matplotlib import colors, pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, Formatter
+from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator
 
 from lib import importance
 from lib.report import pictures
@@ -89,15 +89,18 @@ def save(figure: Figure, folder: Path, name: str, *, shown: bool = True, kinds: 
         pyplot.close(figure)
 
 
+_EVEN = MaxNLocator(5, steps=[1, 2, 5, 10])
+
+
 def make_logarithmic(axes: Axes, words: str | Formatter = "{x:g}") -> None:
-    """A logarithmic x axis with ticks at powers of ten, and the more between them the fewer of these it spans, written
-    as `words` says."""
+    """A logarithmic x axis with ticks at powers of ten, and the more between them the fewer of these it spans, or at
+    even distances where it spans hardly any; written as `words` says."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     powers = 10.0 ** numpy.arange(numpy.floor(numpy.log10(low)), numpy.log10(high) + 1)
     few = {10: (1, 2, 3, 5, 7), 100: (1, 2, 3, 5), 1000: (1, 2, 5)}
     between = next((few[span] for span in few if high < span * low), (1,))
-    ticks = numpy.outer(powers, between).ravel()
+    ticks = numpy.outer(powers, between).ravel() if high >= 3 * low else _EVEN.tick_values(low, high)
     axes.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)]))
     axes.xaxis.set_major_formatter(words)
     axes.minorticks_off()

@@ -15,7 +15,7 @@ def table(path: Path) -> str:
     """A row per trial: accuracy after each step."""
     rows = pandas.read_csv(path)
     done = [step for step in STEPS if step in set(rows["done"])]
-    lines = [["network", "unlabelled images", "multiply-adds gone", "first goes the lowest", *done, "epochs"]]
+    lines = [["network", "unlabelled images", "multiply-adds gone", "goes first: the lowest", *done, "epochs"]]
     lines.append(["---", "---:", "---:", "---", *["---:"] * (len(done) + 1)])
     for _, trial in rows.groupby("trial", sort=False):
         first, accuracy = trial.iloc[0], trial.set_index("done")["accuracy"]

@@ -194,8 +194,10 @@ class Criterion:
     @property
     def adds_up(self) -> bool:
         """Whether scores estimate by how much the output, or the loss, changes without a unit, so that those of several
-        say what goes with all of them, and can be set against what they cost."""
-        return self.reduction in REDUCTIONS and not self.layer
+        say what goes with all of them, and can be set against what they cost. Where each layer is brought to one length
+        they do not."""
+        by_layer = self.layer or self.normalisation == "score-layer"
+        return self.reduction in REDUCTIONS and not (by_layer or REDUCTIONS[self.reduction].layer)
 
     def __str__(self) -> str:
         """The name in the notation; `parse` of it gives the criterion back unless the cotangent is a callable."""

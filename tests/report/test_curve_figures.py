@@ -56,6 +56,15 @@ def test_curves_with_repair_are_solid_and_those_without_dotted():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sq", "without repair"]
 
 
+def test_curves_that_no_repair_changes_are_left_out():
+    points = pandas.DataFrame({"pruned": [0, 5, 10], "units": 20, "accuracy": [0.9, 0.7, 0.5]})
+    table = points.assign(dataset="digits", network="vgg8", examples=1000, criterion="sq")
+    plain = pandas.concat([table.assign(network="without-norms"), table, table.assign(criterion="l2")])
+    (axes,) = curve_figures.repaired(table, plain, ["sq", "l2"]).axes
+    assert axes.get_title() == "digits, vgg8, 1,000 examples"
+    assert [line.is_dashed() for line in axes.lines if len(line.get_xdata())] == [False, True, True]
+
+
 def test_the_papers_curves_are_dashed_in_the_same_colours():
     points = pandas.DataFrame({"pruned": [0, 5, 10], "units": 20, "accuracy": [0.6, 0.5, 0.4]})
     table = points.assign(dataset="cifar100", network="resnet20", examples=2, criterion="sq")

@@ -119,11 +119,29 @@ def test_after_fine_tuning_networks_by_score_for_each_multiply_add_are_told_besi
     )
     assert opening.rank_by(pandas.concat([plain, priced])) == (
         "**If you fine-tune, shrink by scores of `sq:rand:norm` for each multiply-add**, as the tool does: it ended "
-        "3.5 points above `l2`, which by scores alone it did not."
+        "3.5 points above `l2` without 50 % of multiply-adds, which by scores alone it did not."
     )
     worse = pandas.concat([plain, priced.assign(after=0.4)])
     assert "20.5 points below `l2` (ahead in none of 2 networks)" in opening.after(worse)
     assert opening.rank_by(worse) == opening.rank_by(plain)
+
+
+def test_scores_for_each_multiply_add_are_set_beside_scores_alone_at_the_same_budgets_and_networks():
+    ahead, behind = tuned(0.7, 0.6), tuned(0.5, 0.7).assign(of="parameters")
+    priced = ahead[ahead["criterion"] == "sq:rand:norm"].assign(training=PRICED)
+    found = opening.rank_by(pandas.concat([ahead, behind, priced]))  # by scores alone it was ahead there, too
+    assert found == opening.rank_by(pandas.concat([ahead, behind]))
+    other = tuned(0.2, 0.9).assign(network="c")
+    assert opening.rank_by(pandas.concat([ahead, other, priced])) == opening.rank_by(pandas.concat([ahead, other]))
+    level = pandas.concat([ahead, priced.assign(after=ahead[ahead["criterion"] == "l2"]["after"].tolist())])
+    assert "multiply-add `sq:rand:norm` ends level with `l2` (ahead in none of 2 networks)" in opening.after(level)
+
+
+def test_networks_of_tables_that_do_not_say_how_they_were_trained_count_beside_those_that_do():
+    old = tuned(0.6, 0.7).drop(columns=["of", "budget", "training"])
+    both = pandas.concat([old, tuned(0.6, 0.7).assign(dataset="cifar100")], ignore_index=True)
+    assert "(ahead in none of 4 networks)" in opening.after(both) and "nan" not in opening.after(both)
+    assert opening.after(old) == opening.after(tuned(0.6, 0.7))
 
 
 def test_after_fine_tuning_budgets_are_told_one_by_one():

@@ -90,10 +90,10 @@ def test_a_link_with_a_row_for_title_leads_to_that_row(tmp_path):
         tmp_path,
     ))  # fmt: skip
     addresses = re.findall(r'href="([^"]+)"', text)
-    assert addresses == ["#the-claims-c1", "#the-claims-sqrand", "#the-claims", "z.html"]
+    assert addresses == ["#the-claims.c1", "#the-claims.sqrand", "#the-claims", "z.html"]
     rows = [tuple(found) for found in re.findall(r'<tr id="([^"]+)">\n<td class="">(.*?)</td>', text)]
     assert rows == [
-        ("the-claims-c1", "C1"), ("the-claims-sqrand", "<code>sq:rand</code>"), ("others-c1", "C1"),
+        ("the-claims.c1", "C1"), ("the-claims.sqrand", "<code>sq:rand</code>"), ("others.c1", "C1"),
     ]  # fmt: skip
     assert 'class="long"' not in main(render('| a |\n| --- |\n| [C1](report.md#the-claims-of-all "C1") |', tmp_path))
     assert text.count("<tr>") == 3  # two headers, and the second row that begins with C1
@@ -103,10 +103,27 @@ def test_words_that_a_table_explains_lead_there_the_first_time_in_a_section(tmp_
     words = "| word | what it means |\n| --- | --- |\n| unit | a channel |\n| relative auc | a mean |"
     sections = "## A\n\n`unit`, [unit](x), units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit"
     text = main(render(f"# R\n\nunit\n\n{words}\n\n{sections}", tmp_path))
-    word = '<a class="word" href="#r-unit">unit</a>'
+    word = '<a class="word" href="#r.unit">unit</a>'
     assert f'<p><code>unit</code>, <a href="x">unit</a>, {word}s and <em>unit</em>, community.</p>' in text
-    assert '<a class="word" href="#r-relative-auc">relative auc</a>' in text
+    assert '<a class="word" href="#r.relative-auc">relative auc</a>' in text
     assert text.endswith(f"<p>{word}</p>") and text.count('class="word"') == 3
+
+
+def test_a_link_to_a_row_that_is_not_there_leads_to_its_heading(tmp_path):
+    text = main(render('# R\n\n[0.1](#a-b "C2") [0.2](#a-b "C1")\n\n## A. b\n\n| c |\n| --- |\n| C1 |', tmp_path))
+    assert re.findall(r'href="([^"]+)"', text) == ["#a-b", "#a-b.c1"]
+
+
+def test_no_row_has_the_address_of_a_heading(tmp_path):
+    table = "| number |\n| --- |\n| 1 |"
+    text = main(render(f"# R\n\n## A\n\n{table}\n\n## A\n\n{table}", tmp_path))
+    assert re.findall(r' id="([^"]+)"', text) == ["r", "a", "a.1", "a-1", "a-1.1"]
+
+
+def test_no_word_is_a_link_within_a_link_of_two_lines(tmp_path):
+    words = "| word | what it means |\n| --- | --- |\n| unit | a channel |"
+    text = main(render(f"# R\n\n{words}\n\n## A\n\nSee [a unit\nof it](x), [some\nunit](y) and a unit.", tmp_path))
+    assert '<a href="x">a unit\nof it</a>, <a href="y">some\nunit</a> and a <a class="word"' in text
 
 
 def test_a_page_of_nothing_is_a_page(tmp_path):

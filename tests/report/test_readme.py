@@ -20,7 +20,7 @@ ROOT = paths.ROOT
 TEXT = (ROOT / "README.md").read_text()
 
 
-def test_the_snippet_of_a_network_of_your_own_halves_it_and_keeps_it(capsys, tmp_path, monkeypatch):
+def test_the_snippet_of_a_network_of_your_own_shrinks_it_and_keeps_it(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (snippet,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     torch.manual_seed(0)
@@ -32,7 +32,7 @@ def test_the_snippet_of_a_network_of_your_own_halves_it_and_keeps_it(capsys, tmp
     assert capsys.readouterr().out.splitlines()[-1] == f"11,689,512 parameters, shrunk {parameters:,} parameters"
     example = made["images"][:1]
     before, after = (cost.multiply_adds(made[name], example) for name in ("model", "small"))
-    assert 0.4 * before < after <= 0.5 * before
+    assert 0.65 * before < after <= 0.7 * before
 
 
 def test_the_line_that_reads_scores_shows_the_least_important(tmp_path):

@@ -22,7 +22,7 @@ def path(tmp_path):
 
 def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
     assert tool.table(path).splitlines() == [
-        "| network | unlabelled images | multiply-adds gone | first goes the lowest | whole | shrunk | distilled "
+        "| network | unlabelled images | multiply-adds gone | goes first: the lowest | whole | shrunk | distilled "
         "| fine-tuned | epochs |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
         "| `a` | 1,300 | 20 % | score for each multiply-add | 82.0 % | 50.0 % | 70.0 % |  | 12 |",

@@ -119,6 +119,15 @@ def test_only_these_need_labels():
     assert not any(parse(name).needs_labels for name in RIVALS)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sq:rand:norm", True), ("signed:mas", True), ("sq:rand:score", True), ("sq:rand:norm:layer", False),
+     ("sq:rand:score-layer", False), ("molchanov2017:rand", False), ("l2", False)],
+)  # fmt: skip
+def test_scores_of_layers_that_have_one_length_each_do_not_add_up(name, expected):
+    assert parse(name).adds_up is expected
+
+
 def test_every_entry_cites_its_source():
     assert all(entry.source for entry in [*REDUCTIONS.values(), *COTANGENTS.values()])
 

@@ -102,7 +102,11 @@ def test_what_parameters_are_tied_to_that_do_not_shrink_stays_and_the_rest_goes(
     others = max(first) + 1
     assert groups == [*first, *range(others, others + 6)]
     of_parameters = "tied to parameters that do not shrink, such as those of LayerNorm"
-    why = of_parameters if [*norm.parameters()] else "normalised over, tied to constants, or taken in by a function with weights of a layer"
+    why = (
+        of_parameters
+        if [*norm.parameters()]
+        else "normalised over, tied to constants, or taken in by a function with weights of a layer"
+    )
     said = f"all units of 0 stay, since they are {why}"
     assert [str(warning.message) for warning in told] == [said] * (others == 0)
     with warnings.catch_warnings():
