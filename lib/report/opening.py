@@ -127,7 +127,7 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
         else ""
     )
     found = f"random gradients were {_beside(row, 'label gradients of the same length')}"
-    found += f" ({MARGIN:g} behind would still count as nothing lost)" if row["verdict"] == "supported" else ""
+    found += f" (a loss of up to {MARGIN:g} would count as none)" if row["verdict"] == "supported" else ""
     return f"{said}{sure}: {found}.{claim_answers.by_number(parts, 'C3')}"
 
 

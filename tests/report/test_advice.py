@@ -50,8 +50,8 @@ def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
          "0.10 of relative auc."),
         ((0.5, 0.75), "2. **If you have labels, they may help (`sq:norm`)**: on 10 and 1,000 images they added up to "
          "0.10 of relative auc."),
-        ((0.4, 0.7), "2. **Do not label images for this**: on no number of images did labels add more than 0.01 of "
-         "relative auc."),
+        ((0.4, 0.7), "2. **Do not label images for this**: whatever the number of images, labels added no more than "
+         "0.01 of relative auc."),
     ],
 )  # fmt: skip
 def test_labels_are_worth_it_where_they_add_something(labelled, words):
@@ -64,11 +64,13 @@ def test_labels_are_worth_it_where_they_add_something(labelled, words):
 @pytest.mark.parametrize(
     ("few", "many", "words"),
     [
-        (0.5, 0.6, "1. One random vector for each was enough on 10 images."),
+        (0.5, 0.6, "1. One random vector for each was enough on 10 images: 16 added no more than 0.01."),
         (
             0.6,
             0.6,
-            "1. One random vector for each was enough on 10 images, on only 2, 16 vectors added 0.10 of relative auc.",
+            "1. One random vector for each was enough on 10 images: 16 added no more than 0.01, but 0.10 of "
+            "relative auc "
+            "on only 2.",
         ),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.10 of relative auc."),
     ],
@@ -88,11 +90,11 @@ def test_one_can_go_until_the_accuracy_first_falls_below_most_of_it():
     lines = pandas.DataFrame(rows, columns=["dataset", "network", "examples", "criterion", "gone", "accuracy"])
     few = lines.assign(examples=2, accuracy=0.1)
     assert said(lines=pandas.concat([few, lines])) == (
-        "1. **Without any training do not go far**: 95 % of the accuracy was left with 5 % of the units off (1 % by "
-        "`l2`)."
+        "1. **Without any training do not go far**: 95 % of the whole network's accuracy was left until 5 % "
+        "of the units were off (until 1 % by `l2`)."
     )  # straight between two points: 5.1 and 0.5, which rounds to 1
     both = pandas.concat([lines, lines.assign(network="resnet8", accuracy=1.0)])
-    assert "with 5 to 8 % of the units off (1 to 8 % by `l2`)." in said(lines=both)
+    assert "until 5 to 8 % of the units were off (until 1 to 8 % by `l2`)." in said(lines=both)
 
 
 def test_a_repair_is_set_beside_none_on_the_most_examples():

@@ -116,8 +116,9 @@ def test_after_fine_tuning_it_is_said_that_networks_are_not_alike_in_size():
     other = tuned(("l2", 0.9, 80, 30), (OWN, 0.7, 80, 60), of="parameters", budget=0.25)
     assert said("80-cost", tuned=pandas.concat([tuned(*rows), other])) == (
         "**After fine-tuning the size of weights is ahead**: mean accuracy 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
-        "without 50 % of multiply-adds (ahead in none of 1 network); 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
-        "without 25 % of parameters (ahead in none of 1 network). Their networks are not "
+        "with 50 % of multiply-adds gone (`sq:rand:norm` ahead in none of 1 network); 70.0 % by `sq:rand:norm` "
+        "and 90.0 % by `l2` "
+        "with 25 % of parameters gone (`sq:rand:norm` ahead in none of 1 network). Their networks are not "
         "alike in size: without 50 % of multiply-adds `l2` keeps 1.50 and `random` keeps 0.50 times as many parameters "
         "as `sq:rand:norm`; without 25 % of parameters `l2` keeps 0.50 times as many multiply-adds as `sq:rand:norm`."
     )

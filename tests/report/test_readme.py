@@ -94,7 +94,10 @@ def test_it_quotes_what_is_published():
 def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(published):
     text = readme.filled(BARE, published)
     assert "outdated" not in text and text.endswith("end\n") and "\nmiddle\n" in text
-    assert "Measured on 3 trained networks (cifar100: resnet20)" in text and "digits" not in text
+    assert (
+        "Measured on 3 trained networks (cifar100: resnet20, each trained from 3 seeds)" in text
+        and "digits" not in text
+    )
     assert "![Test accuracy" in text and "](docs/answer.png)" in text
     assert '| [C10](results/published/one/report.md#the-claims "C10") | Squares rank better' in text
     assert readme.filled(text, published) == text
