@@ -41,7 +41,7 @@ def test_what_is_published_agrees_and_stays_as_it_is(published, capsys):
     assert 2 <= len(lines) <= 4 and all(line.endswith(" found: agrees") for line in lines + otherwise)
     assert [", with repair: " in line for line in otherwise] == [True, True, False, False]
     assert [", silenced in front of BatchNorm: " in line for line in otherwise] == [False, False, True, True]
-    assert tuning == "  fine-tuning: 10 networks, one of them trained again, agree"
+    assert tuning == "  fine-tuning: 11 networks, one of them trained again, agree"
     assert state(published) == before
 
 

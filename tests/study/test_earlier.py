@@ -114,7 +114,7 @@ def test_who_measured_first_is_told_after_many_edits(run):
         (
             "finetuning",
             lambda table: table.assign(accuracy=table["accuracy"].where(table["epoch"] == 0, 0.0)),
-            " and fine-tuned: accuracy after epoch ",
+            ": accuracy after epoch ",
         ),
     ],
 )
