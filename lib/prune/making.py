@@ -267,7 +267,7 @@ def _found(
                          f" {found.reached:.1%} of the {macs} is gone")  # fmt: skip
     keeping.keep(before, identity, {"share": share})
     instead = "--of latency" if target is None else "--target-accuracy"
-    work.tell(f"budget found: {found.reached:.1%} of all {macs}; --budget {found.budget:g} --of {macs} in place of"
+    work.tell(f"budget found: {found.reached:.1%} of all {macs}; --budget {found.budget:.7g} --of {macs} in place of"
               f" {instead} makes the same network again")  # fmt: skip
     return found
 

@@ -296,7 +296,9 @@ def note(verdicts: pandas.DataFrame) -> str:
     """What the effects in `table` are. Arguments: verdicts: of `claims.judged`."""
     there = [words for name, words in ODD.items() if name in set(verdicts["claim"])]
     untested = listed(name for name, claim in claims.CLAIMS.items() if claim.kind == "non-inferiority")
-    return NOTE.format(odd="".join(f"; {words}" for words in there), untested=untested)
+    unknown = [name for name in claims.names() if name not in set(verdicts["claim"])]
+    more = f" Not measured here: {listed(unknown)}." if unknown else ""
+    return NOTE.format(odd="".join(f"; {words}" for words in there), untested=untested) + more
 
 
 def _mark(row: dict) -> str:

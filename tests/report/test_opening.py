@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from lib.report import opening
-from lib.study import panels
+from lib.study import claims, panels
 from lib.study.finetuning import PRICED
 
 NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
@@ -213,3 +213,9 @@ def test_how_much_faster_is_said_of_every_network():
         "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one) and 50 % of the "
         "parameters, on the processor that the report names."
     )
+
+
+def test_claims_that_were_not_measured_are_named():
+    there = [name for name in claims.names() if name not in ("C8", "C11")]
+    assert opening.note(verdicts(*({"claim": name} for name in there))).endswith(" Not measured here: C8 and C11.")
+    assert "Not measured" not in opening.note(verdicts(*({"claim": name} for name in claims.names())))
