@@ -196,7 +196,9 @@ def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str
                                                 " --minutes makes the same network again")  # fmt: skip
     if asked.target_accuracy is not None or asked.of == "latency":
         of = "macs" if asked.of == "latency" else asked.of
-        made["budget"] = f"found by trying: --budget {pruned.plans[0].budget:.7g} --of {of} makes the same network again"
+        made["budget"] = (
+            f"found by trying: --budget {pruned.plans[0].budget:.7g} --of {of} makes the same network again"
+        )
     moments = [list(asked.mean), list(asked.std)]
     about = {"network": asked.network, "classes": asked.classes, "moments": moments, "pixels": asked.pixels}
     with _new_folder(asked.out / ASIDE) as aside:
