@@ -355,7 +355,7 @@ def test_what_a_latency_has_led_to_is_kept_for_going_on(model, images, tmp_path,
     assert lines[0] == lines[1]
     assert [line.split(",")[0] for line in again if "epoch" in line] == ["distilling: epoch 2 of 2"]
     share = found.plans[0].budget
-    assert f"--budget {share:g} --of macs in place of --of latency makes the same network again" in lines[0][0]
+    assert f"--budget {share:.7g} --of macs in place of --of latency makes the same network again" in lines[0][0]
     straight = prune(model, images, budget=share, distil=True, epochs=2)
     for name, value in found.model.state_dict().items():
         assert torch.equal(value, straight.model.state_dict()[name])
