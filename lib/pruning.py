@@ -7,8 +7,7 @@ All units are ranked together, the least important first, and exactly the first 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, nullcontext
 
 import numpy
 import pandas
@@ -32,6 +31,7 @@ QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at hal
 _PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
 _FEWEST_IMAGES = 16  # at once
 _CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
+_STORED = 2**29  # bytes of weights of such networks at once
 
 
 def order(scores: Tensor) -> Tensor:
@@ -204,8 +204,8 @@ def _right(pruned: "_Pruned | None", order: Tensor, points: int, labels: Tensor,
     """How many of the images in each of the groups (G, M) are answered with their labels (M,): (points, G) float64."""
     if not len(labels):  # a rank without a share
         return members.new_zeros(points, len(members))
-    answers = (pruned.predict(order, k) for k in steps(len(order), points))
-    return torch.stack([members @ (found == labels).double() for found in answers])
+    right = pruned.classes(order, steps(len(order), points)) == labels
+    return torch.stack([members @ point.double() for point in right])
 
 
 def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
@@ -217,8 +217,8 @@ def _off(order: Tensor, numbers: Iterable[int]) -> Iterator[Tensor]:
 
 
 class _Pruned:
-    """The model's answers with the first k units off, repaired where there are images to repair it on; what is zero
-    then is not computed, where that can be had."""
+    """The model's answers with units off, repaired where there are images to repair it on; what is zero then is not
+    computed, where that can be had."""
 
     def __init__(
         self, model: nn.Module, layers: Sequence[Unit], images: Tensor, batch: int | None, repair_on: Tensor | None
@@ -234,34 +234,47 @@ class _Pruned:
         with attempted():  # tracing runs the model's own code on stand-ins
             self._compact = Compact(model, layers, self._few[:1])
 
-    def predict(self, order: Tensor, k: int) -> Tensor:
-        """The classes (M,) of the images without the first `k` units of `order`."""
-        if k:
-            return self._predict(order, k)
+    def classes(self, order: Tensor, numbers: Sequence[int]) -> Tensor:
+        """The classes (P, M) of the images without the first k units of `order`, for each k of `numbers`, of which the
+        first is 0."""
         if self._whole is None:
-            self._whole = self._predict(order, 0)
-        return self._whole
+            self._whole = self._classes(order, numbers[:1])
+        together = max(1, _STORED // sum(parameter.nbytes for parameter in self._model.parameters()))
+        parts = [numbers[start : start + together] for start in range(1, len(numbers), together)]
+        return torch.cat([self._whole, *(self._classes(order, part) for part in parts)])
 
-    def _predict(self, order: Tensor, k: int) -> Tensor:
-        mask = partial(masked, self._model, order, k, self._layers)
-        if k and self._repair_on is not None:
-            with mask(), reestimated(self._model, self._repair_on):
-                return predict(self._model, self._images, batch=self._batch)
-        with torch.no_grad(), contexts.full_precision(), mask():
-            truth = self._model(self._few)
-        if self._switches_off(order, k, truth):
-            return predict(self._compact, self._images, batch=self._batch)
-        with mask():
+    def _classes(self, order: Tensor, numbers: Sequence[int]) -> Tensor:
+        right = self._switches_off(order, numbers) if self._compact else [False] * len(numbers)
+        if not right:  # one of them is to blame
+            return torch.cat([self._classes(order, [k]) for k in numbers])
+        compact = self._compactly() if any(right) else numbers
+        each = zip(numbers, right, compact, strict=True)
+        return torch.stack([classes if is_right else self._by_masks(order, k) for k, is_right, classes in each])
+
+    def _switches_off(self, order: Tensor, numbers: Sequence[int]) -> list[bool]:
+        """For each k of `numbers`, whether the compact network without the first k units gives a few images the logits
+        of a masked one; nothing where several of them fail."""
+        truth = []
+        with torch.no_grad(), contexts.full_precision():
+            for k in numbers:
+                with masked(self._model, order, k, self._layers):
+                    truth.append(self._model(self._few))
+            with attempted():
+                self._compact.switch_off(*_off(order, numbers))
+                return [alike(*both) for both in zip(self._compact(self._few), truth, strict=True)]
+        return [] if len(numbers) > 1 else [False]
+
+    @torch.no_grad()
+    def _compactly(self) -> Tensor:
+        """The classes (P, M) by the compact network."""
+        parts = [models.ready(self._model, part) for part in self._images.split(self._batch)]
+        return torch.cat([models.run(self._compact, part).argmax(2).cpu() for part in parts], 1)
+
+    def _by_masks(self, order: Tensor, k: int) -> Tensor:
+        """The classes (M,) of a masked network, repaired where that is asked for."""
+        repaired = nullcontext() if not k or self._repair_on is None else reestimated(self._model, self._repair_on)
+        with masked(self._model, order, k, self._layers), repaired:
             return predict(self._model, self._images, batch=self._batch)
-
-    def _switches_off(self, order: Tensor, k: int, truth: Tensor) -> bool:
-        """Whether the compact network then gives a few images the logits `truth` (., K) of the masked one."""
-        if self._compact is None:
-            return False
-        with attempted(), torch.no_grad(), contexts.full_precision():
-            self._compact.switch_off(*_off(order, [k]))
-            return alike(self._compact(self._few), truth)
-        return False
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:

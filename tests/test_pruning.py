@@ -307,11 +307,13 @@ def test_summary_by_hand():
 @pytest.mark.parametrize("compact", [True, False])
 def test_curves_are_those_of_each_order_and_ask_the_whole_model_once(compact, monkeypatch):
     model, layers, images, labels = toy()
-    total, asked, original = sum(unit.size for unit in layers), [], pruning._Pruned._predict
+    total, asked, original = sum(unit.size for unit in layers), [], pruning._Pruned._classes
     if not compact:
         monkeypatch.setattr(pruning, "Compact", None)
     expected = [curve(model, each, images, labels, 4) for each in (torch.arange(total), torch.arange(total).flip(0))]
-    monkeypatch.setattr(pruning._Pruned, "_predict", lambda self, order, k: asked.append(k) or original(self, order, k))
+    monkeypatch.setattr(
+        pruning._Pruned, "_classes", lambda self, order, ks: asked.extend(ks) or original(self, order, ks)
+    )
     found = curves(model, [torch.arange(total), torch.arange(total).flip(0)], images, labels, 4)
     for one, other in zip(found, expected, strict=True):
         pandas.testing.assert_frame_equal(one, other)

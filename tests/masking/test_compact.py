@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lib import pruning
 from lib.images import networks
+from lib.masking import compact
 from lib.masking.compact import Compact
 from lib.network.units import units
 from lib.pruning import curve, masked
@@ -28,13 +29,12 @@ def drawn_off(total, share, seed=0):
 def both_ways(model, images, order, k):
     """The logits without the first k units: of a masked pass, and of the compact network."""
     layers = units(model, images[:1])
-    compact, off = Compact(model, layers, images[:1]), torch.zeros(len(order), dtype=torch.bool)
-    off[order[:k]] = True
+    made = Compact(model, layers, images[:1])
     with torch.no_grad():
-        compact.switch_off(off)
+        made.switch_off(*pruning._off(order, [k]))
         with masked(model, order, k, layers):
             expected = model(images)
-        return expected, compact(images)
+        return expected, *made(images)
 
 
 def count(model, images):
@@ -49,6 +49,25 @@ def test_equals_a_masked_pass_whatever_is_off(network, data):
     order = torch.tensor(data.draw(st.permutations(range(count(model, images)))))
     expected, found = both_ways(model, images, order, data.draw(st.integers(0, len(order))))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("network", toys.NETWORKS)
+@given(st.data())
+@steady
+def test_several_sets_of_units_equal_a_masked_pass_each(network, data):
+    model, (images, _) = toys.make(network), toys.examples(network, 5)
+    total, layers = count(model, images), units(model, images[:1])
+    order = torch.tensor(data.draw(st.permutations(range(total))))
+    numbers = data.draw(st.lists(st.integers(0, total), min_size=2, max_size=5))  # up and down, and twice the same
+    with torch.no_grad():
+        made = Compact(model, layers, images[:1])
+        made.switch_off(*pruning._off(order, numbers))
+        found = made(images)
+        for k, logits in zip(numbers, found, strict=True):
+            with masked(model, order, k, layers):
+                torch.testing.assert_close(logits, model(images), rtol=1e-12, atol=1e-12)
+        made.switch_off(*pruning._off(order, numbers[:1]))
+        assert torch.equal(made(images), found[:1])  # nothing of the others is left
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
@@ -95,7 +114,7 @@ def shapes(monkeypatch, run):
 def compact_without(model, images, off):
     made = Compact(model, units(model, images[:1]), images[:1])
     made.switch_off(off)
-    return lambda: made(images)
+    return lambda: made(images)[0]
 
 
 def test_a_chain_has_only_the_channels_that_are_on(monkeypatch):
@@ -117,6 +136,37 @@ def test_an_emptied_layer_keeps_one_channel_of_zeros(monkeypatch):
     off = torch.tensor([True] * 5 + [False] * 4)
     images = pictures(2, 2, 4, 4, dtype=torch.float32)
     assert shapes(monkeypatch, compact_without(model, images, off)) == [(1, 2), (4, 1)]
+
+
+def test_what_is_as_in_the_network_before_is_not_computed_again(monkeypatch):
+    offs = torch.zeros(4, 96, dtype=torch.bool)
+    offs[1:, 64 + 20] = offs[2:, 32 + 3] = offs[3, :] = True  # of the outer convolution, the inner one, then all
+    images, model = pictures(2, 3, 6, 6, dtype=torch.float32), block(32)
+    made = Compact(model, units(model, images[:1]), images[:1])
+    made.switch_off(*offs)
+    assert shapes(monkeypatch, lambda: made(images)) == [
+        *[(32, 3), (32, 32), (32, 32)],
+        (32, 32),
+        *[(31, 32), (32, 31)],
+        *[(1, 3), (1, 1), (1, 1)],
+    ]
+
+
+def test_values_are_dropped_as_soon_as_nothing_needs_them():
+    offs = torch.zeros(3, 96, dtype=torch.bool)
+    offs[1:, 64 + 20] = offs[2, 32 + 3] = True
+    images, model = pictures(2, 3, 6, 6, dtype=torch.float32), block(32)
+    made = Compact(model, units(model, images[:1]), images[:1])
+    made.switch_off(*offs)
+    there, most = set(), []
+    for network, freed in zip(made._networks, made._freed, strict=True):
+        for node in network.anew:
+            there.add(node)
+            assert there.issuperset(freed[node])
+            there.difference_update(freed[node])
+        most.append({node.name for node in there})
+    # the stem's output and the inner convolution's, which the next network takes in; in the end the logits
+    assert most == [{"relu", "relu_1", "output"}, {"relu", "output"}, {"output"}]
 
 
 def block(width):
@@ -164,9 +214,11 @@ def slow_curve(model, order, images, labels, points):
 
 
 def watched(monkeypatch):
-    """Whether each point of later curves is of the compact network."""
-    points, original = [], pruning._Pruned._switches_off
-    monkeypatch.setattr(pruning._Pruned, "_switches_off", lambda *args: points.append(original(*args)) or points[-1])
+    """How many units are off at the points of later curves that are of a masked network."""
+    points, original = [], pruning._Pruned._by_masks
+    monkeypatch.setattr(
+        pruning._Pruned, "_by_masks", lambda self, order, k: points.append(k) or original(self, order, k)
+    )
     return points
 
 
@@ -177,7 +229,7 @@ def test_a_curve_takes_the_compact_network_and_is_that_of_masks(monkeypatch):
     order, _ = drawn_off(count(model, images), 0)
     points = watched(monkeypatch)
     found = curve(model, order, images, labels, 5, batch=70)
-    assert points == [True] * 5
+    assert not points
     expected = slow_curve(model, order, images, labels, 5)
     assert expected["accuracy"].nunique() > 3
     pandas.testing.assert_frame_equal(found[["pruned", "accuracy"]], expected)
@@ -190,7 +242,7 @@ def test_a_curve_takes_masks_where_the_network_cannot_be_traced(network, monkeyp
     images, labels = pictures(50, 3, 1, 1), torch.arange(50) % 2
     points, order = watched(monkeypatch), torch.tensor([2, 0, 3, 1])
     found = curve(model, order, images, labels, 3)
-    assert points == [False] * 3
+    assert points == pruning.steps(len(order), 3)
     pandas.testing.assert_frame_equal(found[["pruned", "accuracy"]], slow_curve(model, order, images, labels, 3))
 
 
@@ -200,8 +252,30 @@ def test_a_compact_network_that_is_wrong_is_not_believed(monkeypatch):
     points, forward = watched(monkeypatch), Compact.forward
     monkeypatch.setattr(Compact, "forward", lambda self, x: forward(self, x) * 1.001)
     found = curve(model, order, images, labels, 3)
-    assert points == [False] * 3
+    assert points == pruning.steps(len(order), 3)
     pandas.testing.assert_frame_equal(found[["pruned", "accuracy"]], slow_curve(model, order, images, labels, 3))
+
+
+def test_a_compact_network_that_fails_takes_no_other_with_it(monkeypatch):
+    model, images = randomised(networks.build("resnet8", 10, 1)), pictures(30, 1, 8, 8, dtype=torch.float32)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    points, (order, _), original = watched(monkeypatch), drawn_off(336, 0), compact.Trimmed
+    monkeypatch.setattr(compact, "Trimmed", lambda *args: 1 / (int(args[2].sum()) - 42) and original(*args))
+    found = curve(model, order, images, labels, 9)
+    assert points == [42]
+    pandas.testing.assert_frame_equal(found[["pruned", "accuracy"]], slow_curve(model, order, images, labels, 9))
+
+
+@pytest.mark.parametrize("stored", [1, 10**6])
+def test_curves_do_not_depend_on_how_many_networks_are_held_at_once(stored, monkeypatch):
+    model, images = randomised(networks.build("resnet8", 10, 1)), pictures(30, 1, 8, 8, dtype=torch.float32)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    order, _ = drawn_off(336, 0)
+    expected = curve(model, order, images, labels, 9)
+    monkeypatch.setattr(pruning, "_STORED", stored)
+    pandas.testing.assert_frame_equal(curve(model, order, images, labels, 9), expected)
 
 
 def test_a_curve_leaves_the_model_as_it_was():
