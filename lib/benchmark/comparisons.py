@@ -20,7 +20,7 @@ from lib.network.taps import units_in
 from lib.network.units import units
 
 WORKERS = 2  # of the DataLoader
-FLOOR = "convolutions and linear layers alone"
+FLOOR = "its products alone"
 IN_THE_LONG_RUN = ("one cotangent", "label and random")
 RANKED = ("sq:rand:norm", "taylorfo", "l2")  # by what units go in the curves that are timed
 
@@ -36,7 +36,7 @@ def scoring(effort: Effort) -> pandas.DataFrame:
         large = name != "resnet20"
         count = effort.choose(2, 4 if large else 8)
         model, batches = subjects.network(name, effort.device), subjects.batches(pixels[name], count, effort.device)
-        alone = floors.layers_alone(model, batches[0][0])
+        alone = floors.products(model, batches[0][0], RANDOM[0])
         calls = {"plain pass": partial(obvious.each, batches, partial(obvious.plain_pass, model))}
         calls[FLOOR] = partial(obvious.each, batches, lambda *_, alone=alone: alone())
         for task, criteria in SETS.items() if name in PIXELS else ():

@@ -1,8 +1,8 @@
-"""The least that scoring takes: a network's convolutions and linear layers alone.
+"""The least that scoring takes: its convolutions and products of matrices alone.
 
-Enters: a network in eval mode and one of its batches. Leaves: a call that runs these layers forward and back to what
-they take in, with each BatchNorm merged into its convolution, on values that are made before, and each in the layout in
-which it is quicker. What scoring takes beyond that are activations, sums over space, and Python.
+Enters: a network in eval mode and one of its batches. Leaves: a call that does the products of a scoring pass and of
+one back to every unit once more, with what they took in then, convolutions in the layout in which they are quicker.
+What scoring takes beyond that are activations, sums over space, and Python.
 """
 
 import time
@@ -10,57 +10,53 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib.network.folding import folded
-from lib.network.models import channels_last
-from lib.network.units import units
+from lib.importance import Scoring
 
 LAYOUTS = (torch.channels_last, torch.contiguous_format)
 TRIED = 3  # times, of which the quickest counts
+PRODUCTS = (
+    "convolution",
+    "mm",
+    "bmm",
+    "scaled_dot_product",
+)  # in names of PyTorch's operations, of their backward, too
 
 
-@torch.no_grad()
-def layers_alone(model: nn.Module, images: Tensor) -> Callable[[], None]:
-    """A call that does once what these layers do in a pass of `images` (M, C, H, W) and in one back from its logits."""
-    copy, _ = folded(model, units(model, images[:1]), images[:1])
-    taken, handles = [], []
-    for module in copy.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            handles.append(module.register_forward_hook(lambda *seen: taken.append((seen[0], seen[1][0], seen[2]))))
-    copy(channels_last(images))
-    for handle in handles:
-        handle.remove()
-    calls = []
-    for position, (module, values, made) in enumerate(taken):
-        make = _convolution if isinstance(module, nn.Conv2d) else _linear
-        ways = [make(module, values, made, layout, bool(position)) for layout in LAYOUTS]
-        calls.append(min(ways, key=_seconds))
+def products(model: nn.Module, images: Tensor, criterion: str) -> Callable[[], None]:
+    """A call that does the products of scoring `images` (M, C, H, W) by `criterion`, which takes one cotangent without
+    labels, and nothing else."""
+    scoring = Scoring(model, images[:1], [criterion])
+    with _Recording() as recording:
+        scoring.add([(images, None)])
+    calls = [min(_ways(*product), key=_seconds) for product in recording.products]
     return lambda: [call() for call in calls] and None
 
 
-def _convolution(module: nn.Conv2d, taken: Tensor, made: Tensor, layout: torch.memory_format, back: bool):
-    taken, weight = (value.detach().contiguous(memory_format=layout) for value in (taken, module.weight))
-    delta, bias = torch.randn_like(made).contiguous(memory_format=layout), module.bias
-    settings = list(module.stride), list(module.padding), list(module.dilation)
-    only_input = None, *settings, False, [0, 0], module.groups, [True, False, False]
+class _Recording(TorchDispatchMode):
+    """While open, keeps the products that are done, and what they take in."""
 
-    def run() -> None:
-        torch.conv2d(taken, weight, bias, *settings, module.groups)
-        if back:
-            torch.ops.aten.convolution_backward(delta, taken, weight, *only_input)
+    def __init__(self):
+        self.products: list[tuple[Callable, tuple, dict]] = []
+        super().__init__()
 
-    return torch.no_grad()(run)
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if any(name in function.overloadpacket.__name__ for name in PRODUCTS):
+            self.products.append((function, args, kwargs or {}))
+        return function(*args, **(kwargs or {}))
 
 
-def _linear(module: nn.Linear, taken: Tensor, made: Tensor, _: torch.memory_format, back: bool):
-    taken, weight, delta = taken.detach(), module.weight.detach(), torch.randn_like(made)
+def _ways(function: Callable, args: tuple, kwargs: dict) -> list[Callable[[], None]]:
+    """The product, with maps in either layout."""
+    if not any(isinstance(value, Tensor) and value.ndim == 4 for value in args) or "dot" in str(function):
+        return [lambda: function(*args, **kwargs)]
+    laid_out = [tuple(_in(layout, value) for value in args) for layout in LAYOUTS]
+    return [lambda args=args: function(*args, **kwargs) for args in laid_out]
 
-    def run() -> None:
-        nn.functional.linear(taken, weight, module.bias)
-        if back:
-            delta @ weight
 
-    return torch.no_grad()(run)
+def _in(layout: torch.memory_format, value: object) -> object:
+    return value.contiguous(memory_format=layout) if isinstance(value, Tensor) and value.ndim == 4 else value
 
 
 def _seconds(call: Callable[[], None]) -> float:
