@@ -110,7 +110,7 @@ class _Renderer(mistune.HTMLRenderer):
         if not self.unsaid:
             return text
         longest_first = "|".join(map(re.escape, sorted(self.words, key=len, reverse=True)))
-        words = re.compile(rf"{LINKED.pattern}|\b(?P<word>{longest_first})(?=s?\b)")
+        words = re.compile(rf"{LINKED.pattern}|(?<![\w-])(?P<word>{longest_first})(?=s?\b)")
 
         def link(found: re.Match) -> str:
             if (word := found["word"]) not in self.unsaid:

@@ -105,10 +105,10 @@ def test_a_link_with_a_row_for_title_leads_to_that_row(tmp_path):
 
 def test_words_that_a_table_explains_lead_there_the_first_time_in_a_section(tmp_path):
     words = "| word | what it means |\n| --- | --- |\n| unit | a channel |\n| relative auc | a mean |"
-    sections = "## A\n\n`unit`, [unit](x), units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit"
+    sections = "## A\n\n`unit`, [unit](x), 65-unit, units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit"
     text = main(render(f"# R\n\nunit\n\n{words}\n\n{sections}", tmp_path))
     word = '<a class="word" href="#r.unit">unit</a>'
-    assert f'<p><code>unit</code>, <a href="x">unit</a>, {word}s and <em>unit</em>, community.</p>' in text
+    assert f'<p><code>unit</code>, <a href="x">unit</a>, 65-unit, {word}s and <em>unit</em>, community.</p>' in text
     assert '<a class="word" href="#r.relative-auc">relative auc</a>' in text
     assert text.endswith(f"<p>{word}</p>") and text.count('class="word"') == 3
     assert text.count('class="table words"') == 1
