@@ -90,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--at-most", type=float, default=1.0, metavar="SHARE", help="of any layer's units goes (1)")
     made.add_argument("--multiple-of", type=int, default=1, metavar="N", help="units stay in layers that shrink (1)")
     made.add_argument("--per-cost", action=argparse.BooleanOptionalAction,
-                      help="what has the lowest score for the multiply-adds, or whatever the budget is of, that go "
-                      "with it goes first, instead of the lowest score (of macs or latency by gradients)")  # fmt: skip
+                      help="rank by score per multiply-add (with --of parameters or units: per one of these), or by "
+                      "score alone (the first for criteria of gradients with --of macs or latency)")  # fmt: skip
     made.add_argument("--steps", type=int, default=1, metavar="N", help="of shrinking, ranked again for each (1)")
     made.add_argument("--no-repair", action="store_true", help="leave the statistics of BatchNorms as they are")
     made.add_argument("--distil", action="store_true", help="train on the whole network's own answers to IMAGES")

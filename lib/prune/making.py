@@ -109,8 +109,9 @@ def prune(
         target_accuracy: instead of a budget, which share of the whole network's accuracy (or, without `test`, of its
             answers) must be there once it is shrunk and repaired, before any training; as much goes as can.
         keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
-        per_cost: whether scores are set against what goes with a unit, as `structure.slim` does it; by default where
-            they are by a criterion of gradients, whose scores add up, and multiply-adds or latency are to go.
+        per_cost: whether units are ranked by score per multiply-add (or per one of whatever the budget is of) that goes
+            with them, as `structure.slim` does it, or by score alone; by default the first where they are by a
+            criterion of gradients, whose scores add up, and multiply-adds or latency are to go.
         criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
         repair: whether BatchNorms are estimated anew after each step, and after training; a network without any is left
