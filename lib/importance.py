@@ -215,9 +215,10 @@ class Scoring:
         self._sums = Sums(demands, units_in(self.layers), self._device, self._activations.sums)
 
     def _tried(self, batch: Batch) -> Choice:
-        found = {criterion for group in self._demands.by_contributions for criterion in group}
-        wanted = {name: criterion for name, criterion in self._wanted.items()
-                  if replace(criterion, layer=False) in found or criterion.reduction in self._activations.names}  # fmt: skip
+        found, seen = {c for group in self._demands.by_contributions for c in group}, self._activations.names
+        wanted = {
+            name: c for name, c in self._wanted.items() if replace(c, layer=False) in found or c.reduction in seen
+        }
         if not found:
             return Choice("float32", "as none of these criteria has passes that would be in bfloat16")
         if self._dtype != torch.float32:

@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", choices=devices.NAMES, help="(auto: a GPU where there is one)")
     made.add_argument("--precision", default="float32", choices=PRECISIONS,
                       help="of the passes (float32); auto: bfloat16 where the device multiplies it, orders units as "
-                      "float32 does on a batch of these images (rank correlation .999) and is faster there")  # fmt: skip
+                      "float32 does on some of these images (rank correlation .999) and is faster")  # fmt: skip
     made.add_argument("--seed", type=int, default=0, help="of the random vectors (0)")
     made.add_argument("--shard", type=int, default=8192, metavar="S",
                       help=f"images of each process between savings, a multiple of {MINIBATCH} (8192)")  # fmt: skip

@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scores", type=Path, metavar="FILE", help="by lib.score: column --criterion ranks")
     made.add_argument("--precision", default="float32", choices=PRECISIONS,
                       help="to rank in (float32); auto: bfloat16 where the device multiplies it, orders units as "
-                      "float32 does on the first images (rank correlation .999) and is faster there")  # fmt: skip
+                      "float32 does on the first images (rank correlation .999) and is faster")  # fmt: skip
     made.add_argument("--budget", type=float, metavar="SHARE", help="that goes (0.5)")
     made.add_argument("--of", default="macs", choices=making.BUDGETS,
                       help="what it is a share of (macs); latency is that of one image, on this machine")  # fmt: skip
