@@ -4,10 +4,10 @@ Enters: a device, and what scores a batch in one of them. Leaves: a `Choice`, wi
 
 bfloat16 is chosen where the device multiplies it, every criterion orders the units of the batch as in float32 (a rank
 correlation of `ALIKE`) and it is `QUICKER` there, by the clock. Without the clock a rule would be simpler, and the same
-on the next run, but there is none that holds. On a CPU with avx512_bf16 and torch 2.14, passes of most networks are 1.1
-to 2.9 times as fast in bfloat16; not those that have a depthwise convolution with a stride, through which oneDNN takes
-some 40 times as long back (0.4 to 0.7 for MobileNet-v2, MnasNet and EfficientNet-B0 at 96 to 128 pixels, 1.3 for
-MobileNet-v2 at 224), nor those of a vision transformer with 197 tokens (0.3; 1.2 with 17).
+on the next run, but there is none that holds. On a CPU with avx512_bf16, torch 2.14 and one thread, passes of most
+networks were 1.1 to 2.9 times as fast in bfloat16; not those with depthwise convolutions that have a stride, through
+which oneDNN takes some 40 times as long back (0.5 to 0.7 for MobileNet-v2, MnasNet and EfficientNet-B0 at 96 to 128
+pixels, 1.3 for MobileNet-v2 at 224), nor those of a vision transformer with 197 tokens (0.3; 1.2 with 17).
 """
 
 import math
