@@ -148,8 +148,8 @@ def prune(
     limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
     whole = models.inside(model)
     batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
-    choice = Choice("" if scores is not None else precision)
-    work = _Work(whole, checks.images(images), test, batch, repair, report, searches, choice)
+    precision = "" if scores is not None else precision
+    work = _Work(whole, checks.images(images), test, batch, repair, report, searches, precision)
     lessons = {"distilling": recovery.answers_of(whole, work.images)} if distil else {}
     lessons |= {"fine-tuning": recovery.labels_of(*fine_tune, work.classes)} if fine_tune is not None else {}
     budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
@@ -287,14 +287,16 @@ class _Work:
     """The images that each purpose has, and what was measured so far."""
 
     def __init__(
-        self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool, choice: Choice
-    ):
+        self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool,
+        precision: str = "float32",
+    ):  # fmt: skip
         models.require_eval_mode(model)
         first = models.answers(model, models.ready(model, images, 2))
         models.require_finite(first)
         self.classes, self.leads, self.tested, self.doubts = first.shape[1], ranks.place()[0] == 0, 0, []
         self.tell = report if self.leads else lambda line: None
-        self.batch, self.example, self.choice, self._repair, self._rows = batch, images[:1], choice, repair, []
+        self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
+        self.choice = Choice(precision)
         self._searches, self._last, self._seen = searches, None, None
         self._tests = len(test) if isinstance(test, Stream) else None
         if test is None:
