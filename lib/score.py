@@ -39,7 +39,6 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Scoring
-from lib.network import models
 from lib.running import interruptions
 from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
@@ -114,9 +113,10 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
     """
     with ranks.together():
         _check(asked)
-        model = sources.build(asked.network, asked.classes, asked.weights).to(device)
+        model = sources.build(asked.network, asked.classes, asked.weights, options.channels(asked)).to(device)
         stream = _stream(asked, model)
         example = next(iter(stream.first(1)))[0]
+        options.answers(asked, model, example)
         scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=asked.precision)
         _add(scoring, stream, asked, _identity(asked, model, device))
     scores = scoring.results()
@@ -250,7 +250,7 @@ def _stream(asked: argparse.Namespace, model: nn.Module) -> Stream:
     stream = options.stream(asked, asked.folder, classes=None if own else asked.classes, **more)
     if asked.labels and own:  # whose logits tell how many classes there are
         example = next(iter(stream.first(1)))[0]
-        count = models.answers(model, models.ready(model, example)).shape[1]
+        count = options.answers(asked, model, example).shape[1]
         if len(stream.classes) != count:
             raise ValueError(f"{shown(asked.folder)} has {len(stream.classes)} classes, but the network has {count}:"
                              " labels are the places of folders by name, so there must be one for each class, or a"
