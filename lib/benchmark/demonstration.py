@@ -93,9 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
             status = subprocess.run([sys.executable, "-m", "lib.prune", *command(name)]).returncode
             if status:
                 return status
-    records.save_table(
-        gathered(pandas.read_csv(TABLE, float_precision="round_trip") if TABLE.exists() else None), TABLE
-    )
+    records.save_table(gathered(pandas.read_csv(TABLE) if TABLE.exists() else None), TABLE)
     print(TABLE)
     return 0
 

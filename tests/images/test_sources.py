@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib.images import networks, sources
+from lib.images import networks, public, sources
+from lib.network import saving
+from lib.study.paths import ROOT
 
 MINE = """
 from torch import nn
@@ -45,6 +47,25 @@ def test_a_function_of_ones_own_builds_it_with_what_lies_beside(mine, tmp_path):
     again = sources.build(f"{mine}:build", 1000, tmp_path / "mine.pt")
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
     assert sources.own_file(f"{mine}:build") == mine and sources.own_file("resnet18") is None
+
+
+def test_the_example_in_docs_is_the_network_that_the_public_weights_are_of():
+    example = sources.build(f"{ROOT}/docs/examples/mine.py:resnet56", 3, sources.UNTRAINED)  # has 10 classes of its own
+    ours = networks.build("resnet56a", 10, seed=1)
+    saving.load(ours, ours.state_dict() | public.named_here("resnet56a", ours.state_dict(), _moved(example)))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(example(images), ours.eval()(images), rtol=1e-5, atol=1e-5)
+
+
+def _moved(model):
+    """Its weights, after statistics of BatchNorms have left where they begin; without counters, as old files are."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                values.data += 0.1 * torch.rand(values.shape, generator=generator)
+    return {name: value for name, value in model.state_dict().items() if not name.endswith(public.COUNTER)}
 
 
 def test_a_file_of_ones_own_may_hold_dataclasses_with_late_annotations(mine):
