@@ -8,13 +8,12 @@ arXiv 1906.10771).
 
 On the way: `batches` gives examples their indices, `demands` says what all criteria want together, `passes` goes
 forward and back, `cotangents` draws what is sent back, `contribution_criteria` and `weight_criteria` add up what comes
-of it (`rivals` what needs no gradient), and `normalising` divides.
+of it (`rivals` what needs no gradient), and `normalising` divides. `precision` tells in which numbers.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from lib.network.detached import refuse_cut_gradients
 from lib.network.taps import Unit, units_in
 from lib.network.units import units
 from lib.scoring import contribution_criteria, ranks, weight_criteria
-from lib.scoring.batches import Batch, minibatches, peeked, shared
+from lib.scoring.batches import Batch, indexed, minibatches, peeked, shared
 from lib.scoring.cotangents import Answered
 from lib.scoring.criteria import REDUCTIONS, Criterion, parse
 from lib.scoring.demands import Demands, by_name
@@ -32,12 +31,11 @@ from lib.scoring.derivatives import frozen
 from lib.scoring.noise import MOST_SEED
 from lib.scoring.normalising import within_layers
 from lib.scoring.passes import Pass, quickest
+from lib.scoring.precision import MOST, PRECISIONS, Choice, choose
 from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.scoring.sums import Sums
 
-__all__ = ["Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
-
-PRECISIONS = ("float32", "bfloat16")
+__all__ = ["Choice", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
 
 def score(
@@ -48,6 +46,7 @@ def score(
     seed: int = 0,
     precision: str = "float32",
     report: Callable[[int], object] = lambda examples: None,
+    chosen: Callable[[Choice], object] = lambda choice: None,
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
@@ -69,7 +68,10 @@ def score(
         seed: of all random vectors; the one for the example of index i depends on `seed` and i alone.
         precision: "bfloat16" has passes compute in it where autocast thinks it safe, with sums in float32 or more, as a
             GPU or CPU may be faster then; not those of `molchanov-group`. "float32" leaves the model's own as it is.
+            "auto" is one of them, as `Scoring.choose` finds on the first batch, and the scores are what that one gives.
+            How fast each is counts, so that "auto" may be another next time.
         report: called after every batch with how many examples have been seen, under `torch.distributed` by this rank.
+        chosen: called with the `Choice` of "auto", which says what was chosen and why.
 
     Raises ValueError for no criteria or an unknown one, an unknown precision or a seed that is none, batches of another
     form, images that the model does not take, missing or wrong labels, a model in training mode or without units, no
@@ -79,8 +81,13 @@ def score(
     if not callable(report):
         raise ValueError(f"report={report!r} must be a function of how many examples have been seen")
     with ranks.together():
-        example, batches = peeked(batches)
-        scoring = Scoring(model, example, criteria, seed=seed, precision=precision)
+        tried = precision == "auto" and ranks.place()[0] == 0
+        first, batches = peeked(batches, MOST if tried else 1)
+        scoring = Scoring(model, first[0][:1], criteria, seed=seed, precision=precision)
+    choice = scoring.choose(first) if precision == "auto" else None
+    with ranks.together():
+        if choice is not None:
+            chosen(choice)
         scoring.add(batches, lambda examples: report(scoring.count))
     return scoring.results()
 
@@ -107,6 +114,8 @@ class Scoring:
 
     Accumulates, in float64 on the device, the sums over examples behind every criterion asked for.
 
+    `precision` is the one that passes compute in; it is "auto" until `choose` has been called.
+
     Arguments:
         example: one input, (1, C, H, W), that shows which units there are: the first one, and the same on every rank.
 
@@ -124,11 +133,10 @@ class Scoring:
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        self.precision = precision
         self.seed, self._wanted = checks.whole("seed", seed, 0, MOST_SEED), by_name(criteria)
         self.model, self._demands = models.inside(model), Demands(self._wanted.values())
-        self._device, _ = models.place(self.model)
-        low = partial(torch.autocast, self._device.type, torch.bfloat16)
-        self._casting = low if precision == "bfloat16" else nullcontext
+        self._device, self._dtype = models.place(self.model)
         with frozen(self.model), contexts.random_state_kept() as is_untouched:
             self._prepare(example)
             self._drawing = nullcontext if is_untouched() else contexts.random_state_kept
@@ -143,6 +151,21 @@ class Scoring:
         """Whether any criterion looks at more than weights."""
         return self._demands.needs_examples
 
+    def choose(self, batch: Batch) -> Choice:
+        """Takes the precision that suits these examples, of which the first 128 count, and says why; nothing is added.
+
+        bfloat16 is taken where the device multiplies it, all criteria whose passes it would change order the units as
+        in float32 (a rank correlation of at least .999) and it is at least 1.1 times as fast; else float32. Under
+        `torch.distributed` every rank is to call this, and takes what the first one finds on its batch.
+
+        Raises ValueError as `add` does, on every rank.
+        """
+        with ranks.together():
+            choice = self._tried(batch) if ranks.place()[0] == 0 else None
+        choice = ranks.told(choice)
+        self.precision = choice.precision
+        return choice
+
     def add(self, batches: Iterable[Batch], report: Callable[[int], object] = lambda examples: None) -> None:
         """Adds the examples of `batches`, as `score` takes them; under `torch.distributed` this rank's share.
 
@@ -151,6 +174,8 @@ class Scoring:
         Arguments:
             report: called with the number of examples after every batch.
         """
+        if self.precision == "auto":
+            raise ValueError("precision='auto' is yet to be chosen: call choose(batch) with the first batch")
         if not self.needs_examples:
             return
         with frozen(self.model):
@@ -164,7 +189,8 @@ class Scoring:
         return self._sums.state()
 
     def load(self, state: Tensor) -> None:
-        """Goes on from a `state` of the same model, example and criteria. Raises ValueError where it cannot be one."""
+        """Goes on from a `state` of the same model, example and criteria, made in the same `precision`, which it does
+        not tell. Raises ValueError where it cannot be one."""
         self._sums.load(state)
 
     def results(self) -> dict[str, Tensor]:
@@ -188,9 +214,42 @@ class Scoring:
         self._activations = Activations(self._way.model, self._way.layers, pair, demands.activations)
         self._sums = Sums(demands, units_in(self.layers), self._device, self._activations.sums)
 
+    def _tried(self, batch: Batch) -> Choice:
+        found, seen = {c for group in self._demands.by_contributions for c in group}, self._activations.names
+        wanted = {
+            name: c for name, c in self._wanted.items() if replace(c, layer=False) in found or c.reduction in seen
+        }
+        if not found:
+            return Choice("float32", "as none of these criteria has passes that would be in bfloat16")
+        if self._dtype != torch.float32:
+            return Choice("float32", f"which leaves this network in its own {str(self._dtype).removeprefix('torch.')}")
+        given = [None if part is None else part[:MOST] for part in next(indexed([batch]))]
+        own, before = self.state(), self.precision
+
+        def score(precision: str) -> dict[str, Tensor]:
+            self.precision = precision
+            self.load(torch.zeros_like(own))
+            self._sums.count += len(given[0])
+            self._add_by_passes(models.ready(self.model, given[0]), *given[1:])
+            return {name: self._result(criterion) for name, criterion in wanted.items()}
+
+        try:
+            with frozen(self.model), contexts.memory_told(len(given[0])):
+                return choose(self._device, score, len(given[0]))
+        finally:
+            self.precision = before
+            self.load(own)
+
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self._sums.count += len(images)
         images = models.ready(self.model, images)
+        self._add_by_passes(images, labels, indices)
+        if self._demands.by_weights:
+            parts = [None] * len(images) if labels is None else minibatches(labels)
+            for given in zip(minibatches(images), parts, minibatches(indices), strict=False):
+                self._add_by_weights(*given)
+
+    def _add_by_passes(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self._activations.watching():
             if self._demands.by_contributions:
                 self._add_by_contributions(images, labels, indices)
@@ -198,13 +257,10 @@ class Scoring:
                 with self._drawing():
                     logits = self._way.answers(images)
                 self._answered(logits, labels, indices)
-        if self._demands.by_weights:
-            parts = [None] * len(images) if labels is None else minibatches(labels)
-            for given in zip(minibatches(images), parts, minibatches(indices), strict=False):
-                self._add_by_weights(*given)
 
     def _add_by_contributions(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        with self._casting(), self._drawing():
+        low = self.precision == "bfloat16"
+        with torch.autocast(self._device.type, torch.bfloat16) if low else nullcontext(), self._drawing():
             passed = self._way.forward(images)
         batch = self._answered(passed.logits, labels, indices)
         contribution_criteria.add(self._sums, self._demands.by_contributions, passed, batch)

@@ -10,6 +10,7 @@ within the budget.
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy
 import torch
@@ -174,7 +175,7 @@ class Structure:
         """The same, but that those groups stay without some of which `model` does not run, or answers otherwise than
         with them off, whatever attributes of its modules count heads."""
         blocks: dict[int, list[int]] = {}
-        of_groups = self._room(self._members()).blocks
+        of_groups = self._room(self._members).blocks
         for group, block in enumerate(of_groups):
             blocks.setdefault(block, []).append(group)
         heads = {block: [each for each in self._heads if of_groups[each.labels[0]] == block] for block in blocks}
@@ -197,7 +198,7 @@ class Structure:
     def _without_some(self, blocks: Sequence[Sequence[int]]) -> Slimming:
         """What goes where a quarter of the groups of each of these blocks do, but for layers' last channels. So many
         that an odd number is left, which code that counts on halves does not stand."""
-        drawn, members = torch.Generator().manual_seed(0), self._members()
+        drawn, members = torch.Generator().manual_seed(0), self._members
         room, widths = self._room(members), [len(end) for end in self._ends]
         before, after, gone = self._totals(), self._totals(), []
         for block in blocks:
@@ -237,7 +238,7 @@ class Structure:
         if of not in BUDGETS:
             raise ValueError(f"a budget of {of!r} is not known: use one of {', '.join(BUDGETS)}")
         budget = checks.share("budget", budget)
-        members, widths = self._members(), [len(end) for end in self._ends]
+        members, widths = self._members, [len(end) for end in self._ends]
         room = self._room(members, keep, at_most, multiple_of)
         before = self._totals()
         after, gone = dict(before), []
@@ -280,6 +281,7 @@ class Structure:
     def _size(self) -> int:
         return int(self.groups.max()) + 1
 
+    @cached_property
     def _members(self) -> list[list[tuple[int, int]]]:
         """For each group, the ends at which it has channels, and how many."""
         found = [[] for _ in range(self._size)]

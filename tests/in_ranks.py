@@ -5,6 +5,7 @@ torchrun --nproc-per-node 3 tests/in_ranks.py FOLDER OUTPUT
 
 import os
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import distributed
 import lib.scoring.batches
 from lib import importance, pruning
 from lib.images import datasets, folders, networks
-from lib.scoring import ranks
+from lib.scoring import precision, ranks
 from lib.study import larger
 
 KINDS = ["abs", "sq:rand:norm", "molchanov-bn", "molchanov-group", "sq:sampled:batch", "abs:exact", "sq:orth@2"]
@@ -112,6 +113,27 @@ def _said(call):
     return "nothing"
 
 
+def choices(folder):
+    """What was chosen for precision="auto", and whether scores are those of that; where the first rank finds bfloat16
+    faster, the others slower; and what is said where its first batch is wrong."""
+    images, labels = digits()
+    images, network, found = images.float(), model().float(), []
+    seconds = cycle((0, 2, 0, 1) if ranks.place()[0] == 0 else (0, 1, 0, 2))
+    precision.multiplies, precision.perf_counter = lambda device: True, lambda: next(seconds)
+    # one minibatch, of which all but one rank have nothing; several; a stream
+    for net, batches in ((network, [(images[:20], labels[:20])]), (network, [(images, labels)]),
+                         (Grey().float(), stream(folder))):  # fmt: skip
+        said = []
+        auto = importance.score(net, batches, FEW, seed=5, precision="auto", chosen=said.append)
+        for name in precision.COMPUTED:
+            expected = importance.score(net, batches, FEW, seed=5, precision=name)
+            if all(torch.equal(auto[kind], expected[kind]) for kind in FEW):
+                said.append(name)
+        found.append((said[0].precision, *map(str, said[1:])))
+    said = _said(lambda: importance.score(network, [(images, None)], ["abs"], precision="auto"))
+    return found, said
+
+
 def reads(folder):
     """How many images this rank decodes to score a folder."""
     seen, pixels = [], folders._pixels
@@ -131,7 +153,7 @@ def main(folder, output):
         meeting = f"file://{output.with_name(f'meeting-{count}')}"
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
         everything[count] = [None] * count
-        distributed.all_gather_object(everything[count], (results(folder), failures(), reads(folder)))
+        distributed.all_gather_object(everything[count], (results(folder), failures(), reads(folder), choices(folder)))
         distributed.destroy_process_group()
     if rank == 0:
         torch.save(everything, output)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import cycle
 
 import pytest
 import torch
@@ -13,13 +14,35 @@ from torch.nn import functional
 from unchanged import EVERYTHING, same, state_of
 
 from lib import importance
-from lib.importance import contributions, score
+from lib.importance import Scoring, contributions, score
+from lib.scoring import precision
 from lib.scoring.criteria import Criterion
 
 SOURCES = [*((name, 1) for name in COTANGENTS), ("rand", 3), ("sign", 2), ("sampled", 2), ("orth", 2)]  # @P
 
 
 pytestmark = pytest.mark.usefixtures("small_minibatches")
+
+
+@pytest.fixture
+def bfloat16_takes(monkeypatch):
+    """Sets how long passes in bfloat16 take, where those in float32 take 1."""
+
+    def set_to(seconds):
+        clock = cycle((0, 1, 0, seconds))
+        monkeypatch.setattr(precision, "multiplies", lambda device: True)
+        monkeypatch.setattr(precision, "perf_counter", lambda: next(clock))
+
+    return set_to
+
+
+def trained():
+    """A network whose units differ more than bfloat16 rounds, and 80 images."""
+    model, _ = calibrated("resnet8")
+    with torch.no_grad():
+        for tensor in (module.weight for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            tensor *= 1.3 ** torch.arange(len(tensor)).remainder(16)
+    return model, torch.randn(80, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
 
 # Exact values, worked out by hand
@@ -163,8 +186,75 @@ def test_bfloat16_ranks_units_as_float32_does(device):
         ranks = torch.stack([exact[name], rough[name]]).argsort(1).argsort(1).double()
         assert torch.corrcoef(ranks)[0, 1] >= 0.999
         assert not torch.equal(exact[name], rough[name])
-    with pytest.raises(ValueError, match="precision 'int8' is none of float32, bfloat16"):
+    with pytest.raises(ValueError, match="precision 'int8' is none of float32, bfloat16, auto"):
         score(model, batches, names, precision="int8")
+
+
+@pytest.mark.parametrize(("faster", "expected"), [(2, "bfloat16"), (0.5, "float32")])
+@pytest.mark.parametrize("kind", [list, iter])
+def test_auto_gives_what_the_precision_that_it_chooses_gives(kind, faster, expected, bfloat16_takes, monkeypatch):
+    bfloat16_takes(1 / faster)
+    monkeypatch.setattr(precision, "ALIKE", 0.9)  # molchanov-bn, of few examples, is a square of what nearly cancels
+    model, images = trained()
+    names = ["sq:rand:norm", "abs", "molchanov-bn:layer", "molchanov-group", "act-std", "l2"]
+    batches, said = split(images, torch.arange(80) % 10, 32), []
+    found = score(model, kind(batches), names, precision="auto", chosen=said.append)
+    assert [choice.precision for choice in said] == [expected]
+    wanted, other = (
+        score(model, batches, names, precision=name) for name in sorted(precision.COMPUTED, key=expected.__ne__)
+    )
+    assert all(torch.equal(found[name], wanted[name]) for name in names)
+    assert {name for name in names if torch.equal(found[name], other[name])} == {"molchanov-group", "l2"}
+
+
+def test_auto_takes_bfloat16_only_where_every_criterion_orders_units_alike(bfloat16_takes, monkeypatch):
+    model, images = trained()
+    result = Scoring._result
+
+    def spoilt(self, criterion):
+        found = result(self, criterion)
+        return found.flip(0) if self.precision == "bfloat16" and str(criterion) == "abs-pixel:rand" else found
+
+    bfloat16_takes(0.5)
+    monkeypatch.setattr(Scoring, "_result", spoilt)
+    for names, expected in ((["sq:rand:norm"], "bfloat16"), (["sq:rand:norm", "abs-pixel:rand"], "float32")):
+        said = []
+        score(model, whole(images), names, precision="auto", chosen=said.append)
+        assert said[0].precision == expected
+    assert said[0].why.startswith("as bfloat16 orders units otherwise: on 80 images by abs-pixel:rand to ")
+
+
+def test_auto_is_float32_where_bfloat16_is_not_multiplied_or_nothing_would_be_in_it(monkeypatch):
+    model, images = trained()
+    monkeypatch.setattr(precision, "multiplies", lambda device: False)
+    said = []
+    for net, name in ((model, "sq:rand"), (model, "l2"), (model, "apoz"), (model, "molchanov-group:rand")):
+        found = score(net, whole(images), name, precision="auto", chosen=said.append)
+        assert torch.equal(found[name], score(net, whole(images), name)[name])
+    score(copy.deepcopy(model).double(), whole(images), "sq:rand", precision="auto", chosen=said.append)
+    none = "float32, as none of these criteria has passes that would be in bfloat16"
+    assert [str(choice) for choice in said] == [
+        "float32, as this processor does not multiply bfloat16", none, none, none,
+        "float32, which leaves this network in its own float64",
+    ]  # fmt: skip
+
+
+def test_a_choice_adds_nothing_and_looks_at_few_images(bfloat16_takes, monkeypatch):
+    bfloat16_takes(0.5)
+    model, images = trained()
+    scoring = Scoring(model, images[:1], ["sq:rand", "act-std"], precision="auto")
+    with pytest.raises(ValueError, match="precision='auto' is yet to be chosen: call choose"):
+        scoring.add(whole(images))
+    earlier = Scoring(model, images[:1], ["sq:rand", "act-std"])
+    earlier.add(whole(images[:5]))
+    scoring.load(earlier.state())
+    monkeypatch.setattr("lib.importance.MOST", 7)
+    before = state_of(model)
+    assert " on 7 images " in scoring.choose((images, None)).why and scoring.precision == "bfloat16"
+    assert torch.equal(scoring.state(), earlier.state()) and same(before, state_of(model))
+    with pytest.raises(ValueError, match="SmallResNet does not take images of shape"):
+        scoring.choose((images[0, 0, 0], None))
+    assert scoring.precision == "bfloat16" and torch.equal(scoring.state(), earlier.state())
 
 
 # Reproducible

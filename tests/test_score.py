@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 
 import pandas
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from lib import importance, score
 from lib.images import checkpoints, folders, networks
 from lib.network import saving
+from lib.scoring import precision
 from lib.study.paths import ROOT
 
 NAMES = ["sq:rand:norm", "abs", "molchanov-group:norm", "act-std", "random"]
@@ -143,6 +145,11 @@ class Stop(Exception):
 @pytest.fixture
 def stopped(words, monkeypatch):
     """A run that ends after its second shard."""
+    stop_after_two_shards(words, monkeypatch)
+    return words
+
+
+def stop_after_two_shards(words, monkeypatch):
     write, times = saving.write, []
 
     def stop(*given):
@@ -155,7 +162,6 @@ def stopped(words, monkeypatch):
         patched.setattr(saving, "write", stop)
         with pytest.raises(Stop):
             score.main(words)
-    return words
 
 
 @pytest.mark.parametrize(
@@ -171,6 +177,67 @@ def test_what_other_arguments_left_is_not_gone_on_from(stopped, changed, capsys,
     again = table(stopped)
     assert score.main([*stopped, *changed, "--overwrite"]) == 0
     pandas.testing.assert_frame_equal(table(stopped), again, check_exact=True)
+
+
+@pytest.fixture
+def bfloat16_takes(monkeypatch):
+    """Sets how long passes in bfloat16 take, where those in float32 take 1, and has any order do for a random network
+    on few images."""
+
+    def set_to(seconds):
+        clock = cycle((0, 1, 0, seconds))
+        monkeypatch.setattr(precision, "multiplies", lambda device: True)
+        monkeypatch.setattr(precision, "ALIKE", 0.9)
+        monkeypatch.setattr(precision, "perf_counter", lambda: next(clock))
+
+    return set_to
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, "bfloat16"), (2, "float32")])
+def test_a_stopped_run_goes_on_in_the_precision_that_it_chose(
+    words, seconds, chosen, bfloat16_takes, tmp_path, capsys, monkeypatch
+):
+    assert score.main([*words, "--precision", chosen]) == 0
+    expected = table(words)
+    assert expected.attrs == {"precision": chosen}
+    (tmp_path / "out/scores.parquet").unlink()
+    capsys.readouterr()
+    words += ["--precision", "auto"]
+    bfloat16_takes(seconds)
+    stop_after_two_shards(words, monkeypatch)
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("precision: "))
+    assert line.startswith(f"precision: {chosen}, ")
+    bfloat16_takes(1 / seconds)  # another would be chosen now
+    read, decode = [], folders._pixels
+    monkeypatch.setattr(folders, "_pixels", lambda path, *how: read.append(path) or decode(path, *how))
+    assert score.main(words) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert line in said and "Going on after 256 of 300 images" in said
+    assert len(read) == 300 - 256 + 1  # nothing is tried again
+    pandas.testing.assert_frame_equal(table(words), expected, check_exact=True)
+    assert f"precision: {table(words).attrs['precision']}" == line and left(tmp_path) == ["scores.parquet"]
+
+
+@pytest.mark.parametrize("damage", ["damaged", "other"])
+def test_where_nothing_can_be_gone_on_from_the_precision_is_chosen_anew(
+    words, damage, bfloat16_takes, tmp_path, capsys, monkeypatch
+):
+    words += ["--precision", "auto"]
+    bfloat16_takes(0.5)
+    stop_after_two_shards(words, monkeypatch)
+    saved = tmp_path / "out/scores.parquet.rank-0-of-1"
+    if damage == "damaged":
+        saved.write_bytes(saved.read_bytes()[:-9])
+    more = ["--seed", "8"] if damage == "other" else []
+    bfloat16_takes(2)
+    capsys.readouterr()
+    assert score.main([*words, *more]) == 0
+    said = capsys.readouterr().err
+    assert "precision: float32, as bfloat16 is only 0.5 times as fast here" in said and "Going on" not in said
+    assert "scoring starts anew" in said
+    found = table(words)
+    assert score.main([*words, *more, "--precision", "float32", "--overwrite"]) == 0
+    pandas.testing.assert_frame_equal(found, table(words), check_exact=True)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ BENCHMARKS = {
     "scoring": comparisons.scoring,
     "curves": comparisons.curves,
     "oracle": comparisons.oracles,
+    "whole-job": comparisons.whole_jobs,
     "training": comparisons.trainings,
     "memory": comparisons.memory,
     "growth-images": growth.by_images,

@@ -12,52 +12,63 @@ import numpy
 import pandas
 
 from lib import importance, oracle, pruning
-from lib.benchmark import obvious, peers, subjects
+from lib.benchmark import floors, obvious, peers, subjects
 from lib.benchmark.measuring import Effort, measure, peak
-from lib.benchmark.subjects import CLASSES, PIXELS, RANDOM, SETS
+from lib.benchmark.subjects import CLASSES, MORE, PIXELS, RANDOM, SETS
 from lib.images import networks, training
 from lib.network.taps import units_in
 from lib.network.units import units
 
 WORKERS = 2  # of the DataLoader
+FLOOR = "its products alone"
+IN_THE_LONG_RUN = ("one cotangent", "label and random")
+RANKED = ("sq:rand:norm", "taylorfo", "l2")  # by what units go in the curves that are timed
 
 
 def scoring(effort: Effort) -> pandas.DataFrame:
     """Sets of criteria in one call, and other tools for one criterion, on batches of random images.
 
-    The copy that scoring makes of the model is within its time.
+    What comes once, such as the copy that scoring makes of the model, is within the time of a call, and not within that
+    "in the long run".
     """
-    tables = []
-    for name in effort.choose(["resnet20"], PIXELS):
+    tables, pixels = [], PIXELS | MORE
+    for name in effort.choose(["resnet20"], pixels):
         large = name != "resnet20"
         count = effort.choose(2, 4 if large else 8)
-        model, batches = subjects.network(name, effort.device), subjects.batches(PIXELS[name], count, effort.device)
+        model, batches = subjects.network(name, effort.device), subjects.batches(pixels[name], count, effort.device)
+        alone = floors.products(model, batches[0][0], RANDOM[0])
         calls = {"plain pass": partial(obvious.each, batches, partial(obvious.plain_pass, model))}
-        for task, criteria in SETS.items():
+        calls[FLOOR] = partial(obvious.each, batches, lambda *_, alone=alone: alone())
+        for task, criteria in SETS.items() if name in PIXELS else ():
             calls[task] = partial(importance.score, model, batches, criteria)
-        calls |= peers.installed(model, batches)
-        criteria = {task: len(SETS.get(task, [task])) for task in calls}
+        for task in IN_THE_LONG_RUN:
+            begun = importance.Scoring(model, batches[0][0][:1], SETS[task])
+            calls[f"{task}, in the long run"] = partial(begun.add, batches)
+        if name in PIXELS:
+            calls |= peers.installed(model, batches)
+        criteria = {task: len(SETS.get(task.split(", ")[0], [task])) for task in calls}
         table = measure(calls, effort, rounds=min(effort.rounds, 3) if large else None)
         table = table.assign(network=name, batch=subjects.BATCH, examples=subjects.BATCH * len(batches))
-        table["criteria"] = table["task"].map(criteria).where(table["task"] != "plain pass", 0)
+        table["criteria"] = table["task"].map(criteria).where(~table["task"].isin(["plain pass", FLOOR]), 0)
         tables.append(table)
     return pandas.concat(tables)
 
 
 def curves(effort: Effort) -> pandas.DataFrame:
-    """A pruning curve; as many masked passes over all images; and as many plain ones, the yardstick."""
+    """Pruning curves; as many masked passes over all images; and as many plain ones, the yardstick."""
     tables, points = [], effort.choose(7, 31)
-    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 1000, "vgg19": 500}).items():
+    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 1000, "vgg19": 256}).items():
         model = subjects.network(name, effort.device)
         ((images, labels),) = subjects.batches(PIXELS[name], 1, effort.device, count)
         few = [(images[: subjects.BATCH], labels[: subjects.BATCH])]
-        usual = importance.score(model, few, ["sq:rand:norm"])["sq:rand:norm"]
-        order, layers = pruning.order(usual), units(model, images[:1])
+        scores = subjects.rankings(name, RANKED) or importance.score(model, few, RANKED)
+        orders, layers = {by: pruning.order(scores[by]) for by in RANKED}, units(model, images[:1])
         calls = {
             "plain evaluations": partial(obvious.evaluate, model, images, points),
-            "masked evaluations": partial(obvious.masked_curve, model, order, layers, images, points),
-            "pruning curve": partial(pruning.curve, model, order, images, labels, points),
+            "masked evaluations": partial(obvious.masked_curve, model, orders[RANKED[0]], layers, images, points),
         }
+        for by, order in orders.items():
+            calls[f"pruning curve, {by}"] = partial(pruning.curve, model, order, images, labels, points)
         table = measure(calls, effort, rounds=effort.choose(2, 3))
         table = table.assign(network=name, weights=subjects.weights(name), points=points)
         tables.append(table.assign(examples=count, batch=subjects.BATCH))
@@ -66,18 +77,37 @@ def curves(effort: Effort) -> pandas.DataFrame:
 
 def oracles(effort: Effort) -> pandas.DataFrame:
     """The oracle of every unit; the yardstick is a masked pass for each, which some of the units stand for."""
-    model = subjects.network("resnet20", effort.device)
-    batches = subjects.batches(32, 1, effort.device, effort.choose(16, 64))
-    images = batches[0][0]
-    layers = units(model, images[:1])
-    every = effort.choose(56, 28)
-    total = units_in(layers)
-    calls = {
-        "a masked pass per unit": partial(obvious.masked_passes, model, layers, images, range(0, total, every)),
-        "oracle": partial(oracle.score, model, batches),
-    }
-    table = measure(calls, effort, rounds=effort.choose(1, 3), times={"a masked pass per unit": every})
-    return table.assign(network="resnet20", units=total, examples=len(images))
+    tables = []
+    for name, every in effort.choose({"resnet20": 56}, {"resnet20": 28, "resnet56": 76}).items():
+        model = subjects.network(name, effort.device)
+        batches = subjects.batches(32, 1, effort.device, effort.choose(16, 64 if name == "resnet20" else 32))
+        images = batches[0][0]
+        layers = units(model, images[:1])
+        total = units_in(layers)
+        calls = {
+            "a masked pass per unit": partial(obvious.masked_passes, model, layers, images, range(0, total, every)),
+            "oracle": partial(oracle.score, model, batches),
+        }
+        times = {"a masked pass per unit": every}
+        table = measure(calls, effort, rounds=effort.choose(1, 3), times=times)
+        tables.append(table.assign(network=name, units=total, examples=len(images)))
+    return pandas.concat(tables)
+
+
+def whole_jobs(effort: Effort) -> pandas.DataFrame:
+    """From a ResNet-50 to one without half of its units, ranked on 32 images of 64 pixels; the yardstick is
+    torch-pruning by its own loop, where it is installed, which does not compare the answers."""
+    name = effort.choose("resnet18", "resnet50")
+    model = networks.build(name, CLASSES).to(effort.device).eval()
+    ((images, labels),) = subjects.batches(64, 1, effort.device, 32)
+    calls = peers.shrinking(model, images, labels) | {"score and slim": partial(_shrunk, model, images)}
+    table = measure(calls, effort, rounds=effort.choose(1, 3))
+    return table.assign(network=name, units=subjects.size(model), examples=len(images))
+
+
+def _shrunk(model, images):
+    scores = importance.score(model, [(images, None)], RANDOM[:1])[RANDOM[0]]
+    return pruning.slim(model, scores, images[:1], budget=0.5, of="units")
 
 
 def trainings(effort: Effort) -> pandas.DataFrame:

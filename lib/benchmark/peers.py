@@ -6,6 +6,7 @@ tests to compare. torch-pruning and captum are imported where they are used; whe
 
 import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -77,6 +78,35 @@ def captum(model: nn.Module, images: Tensor, labels: Tensor) -> Score:
     return score
 
 
+def shrinking(model: nn.Module, images: Tensor, labels: Tensor) -> Calls:
+    """torch-pruning's own loop, by name, where it is installed: rank by GroupTaylorImportance, and take half of the
+    channels out of a copy, which is made within."""
+    try:
+        import torch_pruning
+    except ImportError:
+        _left_out("torch-pruning")
+        return {}
+
+    def shrink() -> nn.Module:
+        copy = deepcopy(model)
+        classifier = [module for module in copy.modules() if isinstance(module, nn.Linear)][-1:]
+        pruner = torch_pruning.pruner.BasePruner(
+            copy, images[:1], torch_pruning.importance.GroupTaylorImportance(), pruning_ratio=0.5,
+            global_pruning=True, ignored_layers=classifier,
+        )  # fmt: skip
+        plain_pass(copy, images, labels)
+        pruner.step()
+        return copy
+
+    return {"torch-pruning": shrink}
+
+
+def _left_out(name: str) -> None:
+    python = Path(sys.executable)
+    python = python.relative_to(paths.ROOT) if python.is_relative_to(paths.ROOT) else python
+    print(f"{name} is left out: it is not installed ({python} -m pip install '.[bench]')", file=sys.stderr)
+
+
 def _modules(layers: Sequence[Unit]) -> list[str]:
     """The modules at whose output the units are tapped, none of which may run twice."""
     return [unit.taps[0].module for unit in layers]
@@ -92,9 +122,7 @@ def installed(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> Cal
         try:
             scores = [peer(model, images, labels) for images, labels in batches]
         except ImportError:
-            python = Path(sys.executable)
-            python = python.relative_to(paths.ROOT) if python.is_relative_to(paths.ROOT) else python
-            print(f"{name} is left out: it is not installed ({python} -m pip install '.[bench]')", file=sys.stderr)
+            _left_out(name)
             continue
         calls[name] = lambda scores=scores: [score() for score in scores]
     return calls

@@ -3,10 +3,11 @@
 Enters: names and sizes. Leaves: networks in eval mode; batches, a stream and files of random images; sets of criteria.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from lib.scoring import ranks
 from lib.study import paths
 
 PIXELS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # sizes of the images
+MORE = {"mobilenet_v2": 96, "efficientnet-lite0": 96, "vit-small-images": 32}  # whose scoring is timed, too
 CLASSES, BATCH = 100, 64
 
 
@@ -50,6 +52,18 @@ def network(name: str, device: str) -> nn.Module:
     if (checkpoint := weights(name)) != "random":
         saving.restore(model, paths.ROOT / checkpoint)
     return model.to(device).eval()
+
+
+def rankings(network: str, criteria: Iterable[str]) -> dict[str, Tensor]:
+    """The published scores (N,) of the trained network by these criteria, each on as many images as there are; none of
+    a network that is not trained."""
+    file = (paths.ROOT / weights(network)).with_name("scores.parquet")
+    if not file.exists():
+        return {}
+    table = pandas.read_parquet(file).query("draw == 0").sort_values(["examples", "unit"])
+    last = {name: table[table["criterion"] == name] for name in criteria}
+    last = {name: rows[rows["examples"] == rows["examples"].max()] for name, rows in last.items()}
+    return {name: torch.tensor(rows["score"].to_numpy()) for name, rows in last.items()}
 
 
 def size(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ stream.
 
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,7 +27,11 @@ _KEEPS_ZEROS = {
     *(torch.relu, torch.tanh, "relu", "tanh", "contiguous"),
 }
 _MEANS, _FLATTENS = {torch.mean, "mean"}, {nn.Flatten, torch.flatten, "flatten"}
-_ADDS, _RELUS = {torch.add, operator.add, "add"}, {nn.ReLU, functional.relu, torch.relu, "relu"}
+_ADDS = {torch.add, operator.add, "add"}
+_OVERWRITING = {  # the same, in place
+    **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, "relu"), Tensor.relu_),
+    **dict.fromkeys((nn.ReLU6, functional.relu6), partial(functional.relu6, inplace=True)),
+}
 _BLOCK = 16  # output channels that a convolution makes at once: fewer take as long
 
 Step = Callable[[Mapping[fx.Node, Tensor]], Tensor]
@@ -58,23 +63,23 @@ class Trimmed:
 
     def _is_as(self, before: "Trimmed", node: fx.Node) -> bool:
         """Whether the operation does the same as before with the same channels."""
-        unit, _ = self._taps.get(node, (None, 1))
-        same = unit is None or torch.equal(self.off[unit.slice], before.off[unit.slice])
+        asked = [self._taps[each][0].slice for each in (node, self._taker(node)) if each in self._taps]
+        same = all(torch.equal(self.off[here], before.off[here]) for here in asked)
         return same and all(self.kept.get(source) is before.kept.get(source) for source in node.all_input_nodes)
 
     def _step(self, node: fx.Node) -> Step:
         unit, axis = self._taps.get(node, (None, 1))
-        if self._graph.takes_channels(node):
-            return self._layer(node, None if unit is None else ~self.off[unit.slice])
+        if self._graph.takes_channels(node) or (unit is not None and self._is_cut_already(node)):
+            return self._layer(node)
         if unit is None and self._may_overwrite(node):
-            return self._relu_in_place(node)
+            return self._in_place(node)
         cut = self.kept.keys() & node.all_input_nodes
         if unit is None and cut and self._channels_stay(node):
             return self._channelwise(node)
         if unit is None and cut and self._adds(node):
             return self._sum(node)
         whole = [(source, self._widening(source)) for source in cut]
-        on = None if unit is None else ~self.off[unit.slice]
+        on = None if unit is None else self._on(node)
         keep = None if on is None or on.all() else on.to(self._graph.seen[node])
 
         def run(values):
@@ -83,31 +88,56 @@ class Trimmed:
 
         return run
 
-    def _layer(self, node: fx.Node, on: Tensor | None) -> Step:
+    def _on(self, node: fx.Node) -> Tensor:
+        """Which of the channels (C,) of a tapped value, or a layer's, are on."""
+        if node in self._taps:
+            return ~self.off[self._taps[node][0].slice]
+        return torch.ones(len(self._graph.module(node).weight), dtype=torch.bool)
+
+    def _layer(self, node: fx.Node) -> Step:
         """A convolution or linear layer of the channels that there are, to those that are worth making."""
-        layer, (source,) = self._graph.module(node), node.all_input_nodes
+        layer, (source,), on = self._graph.module(node), node.all_input_nodes, self._on(node)
         weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
-        if on is not None and not on.all():
-            kept = self._worth_making(node, on).to(weight.device)
+        made = self._worth_making(node, on)
+        if len(made) < len(on) or not on.all():
+            kept = made.to(weight.device)
             alive = on.to(weight.device)[kept].to(weight.dtype)  # what is off may be made, but is zero
             weight = weight[kept] * along(alive, 0, weight)
             bias = None if bias is None else bias[kept] * alive
-            if len(kept) < len(on):
-                self.kept[node] = kept
-        if source in self.kept:
+        if len(made) < len(on):
+            self.kept[node] = kept
+        if source in self.kept and self._graph.takes_channels(node):
             weight = weight[:, self.kept[source]]
         if isinstance(layer, nn.Linear):
             return lambda values: functional.linear(values[source], weight, bias)
-        liked, rest = layout(self._graph.seen[node].shape, weight.device), (layer.stride, layer.padding, layer.dilation)
+        liked, rest = layout(self._graph.seen[node].shape, weight.device), [layer.stride, layer.padding, layer.dilation]
         weight = weight.contiguous(memory_format=liked)
+        rest.append(1 if self._graph.takes_channels(node) else len(made))
         return lambda values: functional.conv2d(values[source].contiguous(memory_format=liked), weight, bias, *rest)
+
+    def _taker(self, node: fx.Node) -> fx.Node | None:
+        """The depthwise convolution with units that alone takes in what this layer makes, channel by channel, if one
+        does: of what it does not give on nothing need be made."""
+        users = list(node.users) if self._graph.takes_channels(node) else []
+        while len(users) == 1 and users[0] not in self._taps and self._channels_stay(users[0]):
+            users = list(users[0].users)
+        return users[0] if len(users) == 1 and users[0] in self._taps and self._graph.is_depthwise(users[0]) else None
+
+    def _is_cut_already(self, node: fx.Node) -> bool:
+        """Whether it is a depthwise convolution that takes in just the channels that it is to make."""
+        there = self.kept.get(node.all_input_nodes[0]) if self._graph.is_depthwise(node) else None
+        return there is not None and torch.equal(there.cpu(), _numbers(self._on(node)))
 
     def _worth_making(self, node: fx.Node, on: Tensor) -> Tensor:
         """The channels to make: what is on, but at least one; or all, where zeros would be put back for no gain."""
+        if self._graph.is_depthwise(node):
+            return _numbers(on)
+        if (taker := self._taker(node)) is not None:
+            return _numbers(self._on(taker))
         count = int(on.sum())
         if not self._stays_narrow(node) and -(-count // _BLOCK) == -(-len(on) // _BLOCK):
             return torch.arange(len(on))
-        return on.nonzero().flatten() if count else torch.arange(1)
+        return _numbers(on)
 
     def _stays_narrow(self, node: fx.Node) -> bool:
         return all(
@@ -130,17 +160,19 @@ class Trimmed:
         return kind in _KEEPS_ZEROS and taken.ndim in (2, 4) and value.shape[:2] == taken.shape[:2]
 
     def _may_overwrite(self, node: fx.Node) -> bool:
-        """Whether it is a ReLU of a value that was made anew and that nothing else takes in."""
-        if self._graph.kind(node) not in _RELUS:
+        """Whether it can overwrite what it takes in: a value that was made anew and that nothing else takes in."""
+        if self._graph.kind(node) not in _OVERWRITING:
             return False
         source = node.all_input_nodes[0]
-        return len(source.users) == 1 and (self._graph.takes_channels(source) or self._adds(source))
+        is_layer = self._graph.takes_channels(source) or self._graph.is_depthwise(source)
+        return len(source.users) == 1 and (is_layer or self._adds(source))
 
-    def _relu_in_place(self, node: fx.Node) -> Step:
+    def _in_place(self, node: fx.Node) -> Step:
         (source,) = node.all_input_nodes
         if source in self.kept:
             self.kept[node] = self.kept[source]
-        return lambda values: values[source].relu_()
+        overwrite = _OVERWRITING[self._graph.kind(node)]
+        return lambda values: overwrite(values[source])
 
     def _channelwise(self, node: fx.Node) -> Step:
         (source,) = node.all_input_nodes
@@ -176,3 +208,8 @@ class Trimmed:
             spread[place, torch.arange(len(kept))] = 1.0
             return lambda value: functional.conv2d(value, spread)
         return lambda value: value.new_zeros(len(value), count, *value.shape[2:]).index_copy_(1, place, value)
+
+
+def _numbers(on: Tensor) -> Tensor:
+    """The channels that are on, but at least one."""
+    return on.nonzero().flatten() if on.any() else torch.arange(1)

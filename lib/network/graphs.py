@@ -72,6 +72,12 @@ class Graph:
             return module.groups == 1 and module.padding_mode == "zeros"
         return type(module) is nn.Linear and self.seen[node.all_input_nodes[0]].ndim == 2
 
+    def is_depthwise(self, node: fx.Node) -> bool:
+        """Whether it is a convolution each of whose outputs takes in the channel of its own number."""
+        module = self.module(node)
+        alone = type(module) is nn.Conv2d and module.groups == module.in_channels == module.out_channels
+        return alone and module.groups > 1 and module.padding_mode == "zeros"
+
     def in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """The nodes in the order in which they run."""
         return sorted(nodes, key=self.position.__getitem__)

@@ -6,7 +6,7 @@ Enters: a trained network, unlabelled images, a budget. Leaves: a `Pruned`.
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lib import cost, importance, structure
 from lib.images.folders import Stream
+from lib.importance import Choice
 from lib.network import checks, models
 from lib.prune import keeping, recovery, searching
 from lib.repair import Reference, norms_of, reestimate
@@ -29,6 +30,7 @@ DONE = {"distilling": "distilled", "fine-tuning": "fine-tuned"}
 STATES = {doing: f"{done}.part" for doing, done in DONE.items()}  # files that training goes on from
 CHOSEN = "epochs.part"  # likewise, how many epochs there was time for
 QUICK = "budget.part"  # and the budget that a latency has led to
+PRECISION = "precision.part"  # and what was chosen to rank in
 LEAST = 5  # test images that a class must have, for what most of them are answered to tell of it
 
 
@@ -42,7 +44,8 @@ class Pruned:
     answers that are others than in the row before. `costs` has a row for before and after: variant, parameters,
     multiply_adds, disk_mb, memory_mb and latency_ms of one image, with its quartiles.
     `scores` (N,) are those by which the first step shrank; `epochs` those of each training, 0 without any;
-    `tested` how many images `quality` is of; `doubts` a line for each reason to doubt what it says.
+    `tested` how many images `quality` is of; `doubts` a line for each reason to doubt what it says; `precision` what
+    scores were computed in, and why if that was chosen, or nothing where they were given.
     """
 
     model: nn.Module
@@ -54,6 +57,7 @@ class Pruned:
     epochs: int = 0
     tested: int = 0
     doubts: tuple[str, ...] = ()
+    precision: str = ""
 
     @property
     def measure(self) -> str:
@@ -78,6 +82,7 @@ def prune(
     target_accuracy: float | None = None,
     criterion: str = "sq:rand:norm",
     scores: Tensor | None = None,
+    precision: str = "float32",
     keep: Iterable[str] = (),
     at_most: float = 1.0,
     multiple_of: int = 1,
@@ -109,9 +114,12 @@ def prune(
         target_accuracy: instead of a budget, which share of the whole network's accuracy (or, without `test`, of its
             answers) must be there once it is shrunk and repaired, before any training; as much goes as can.
         keep, at_most, multiple_of: what may not go, as `structure.slim` takes them.
-        per_cost: whether scores are set against what goes with a unit, as `structure.slim` does it; by default where
-            they are by a criterion of gradients, whose scores add up, and multiply-adds or latency are to go.
+        per_cost: whether units are ranked by score per multiply-add (or per one of whatever the budget is of) that goes
+            with them, as `structure.slim` does it, or by score alone; by default the first where they are by a
+            criterion of gradients, whose scores add up, and multiply-adds or latency are to go.
         criterion, scores: what units are ranked by: a criterion that needs no labels, or scores (N,) that are there.
+        precision: what units are ranked in, as `importance.score` takes it; "auto" is what the first step chooses, for
+            all of them, and `Pruned.precision` tells what that was.
         steps: in how many the network shrinks, to the same budget; units are ranked again for each.
         repair: whether BatchNorms are estimated anew after each step, and after training; a network without any is left
             as it is.
@@ -126,24 +134,28 @@ def prune(
         batch: images at once for scores and answers; for repair, which holds less, four times as many.
         seed: of the random vectors, and of training.
         kept: a folder where training leaves its state after every epoch, and goes on from it in a later call; and the
-            budget that was found for a latency, which another call would find to be another.
+            budget that was found for a latency, and the precision that was chosen, which another call might find to be
+            others.
         report: called with a line for everything that is done.
 
     Raises ValueError in one line for settings that are none, images too few, a target that cannot be met, and as
     `structure.slim` and `importance.score` do.
     """
+    if scores is not None and precision != "float32":
+        raise ValueError(f"precision={precision!r} is of ranking: leave it out where there are scores already")
     _check(criterion, scores, steps, distil, fine_tune, epochs, minutes, at_most, budget, of, target_accuracy, test)
     keep = (keep,) if isinstance(keep, str) or not isinstance(keep, Iterable) else tuple(keep)
     per_cost = scores is None and goes_per_cost(criterion, of) if per_cost is None else per_cost
     limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
     whole = models.inside(model)
     batch, searches = checks.whole("batch", batch, 1), target_accuracy is not None
-    work = _Work(whole, checks.images(images), test, batch, repair, report, searches)
+    precision = "" if scores is not None else precision
+    work = _Work(whole, checks.images(images), test, batch, repair, report, searches, precision)
     lessons = {"distilling": recovery.answers_of(whole, work.images)} if distil else {}
     lessons |= {"fine-tuning": recovery.labels_of(*fine_tune, work.classes)} if fine_tune is not None else {}
     budget, plans, small, first = 0.5 if budget is None else budget, [], whole, scores
     for step in range(steps):
-        scores = work.scores(small, criterion, seed) if scores is None or step else scores
+        scores = work.scores(small, criterion, seed, kept) if scores is None or step else scores
         first = scores if first is None else first
         if not work.leads and step == steps - 1:
             return None
@@ -167,7 +179,7 @@ def prune(
         work.measure(DONE[doing], small)
     costs = _costs(whole, small, work.example)
     return Pruned(small, tuple(plans), work.quality(), costs, first.detach().cpu(), work.example, epochs,
-                  work.tested, tuple(work.doubts))  # fmt: skip
+                  work.tested, tuple(work.doubts), str(work.choice))  # fmt: skip
 
 
 def goes_per_cost(criterion: str, of: str) -> bool:
@@ -275,13 +287,17 @@ def _found(
 class _Work:
     """The images that each purpose has, and what was measured so far."""
 
-    def __init__(self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool):
+    def __init__(
+        self, model: nn.Module, images: Tensor, test, batch: int, repair: bool, report, searches: bool,
+        precision: str = "float32",
+    ):  # fmt: skip
         models.require_eval_mode(model)
         first = models.answers(model, models.ready(model, images, 2))
         models.require_finite(first)
         self.classes, self.leads, self.tested, self.doubts = first.shape[1], ranks.place()[0] == 0, 0, []
         self.tell = report if self.leads else lambda line: None
         self.batch, self.example, self._repair, self._rows = batch, images[:1], repair, []
+        self.choice = Choice(precision)
         self._searches, self._last, self._seen = searches, None, None
         self._tests = len(test) if isinstance(test, Stream) else None
         if test is None:
@@ -299,10 +315,24 @@ class _Work:
         self.measure("whole", model)
         self._whole = self._quality_of(model, searching=True) if searches and self.leads else None
 
-    def scores(self, model: nn.Module, criterion: str, seed: int) -> Tensor:
-        """Of all units of `model` by its images."""
+    def scores(self, model: nn.Module, criterion: str, seed: int, kept: Path | None) -> Tensor:
+        """Of all units of `model` by its images, in the precision of `choice`, which is made once."""
         batches, own = [(part, None) for part in self.images.split(self.batch)], len(self.images) / ranks.place()[1]
-        return importance.score(model, batches, criterion, seed=seed, report=self._going("ranking", own))[criterion]
+        auto, path = self.choice.precision == "auto", None if kept is None else Path(kept) / PRECISION
+        identity = (
+            keeping.identity([criterion, seed], model, batches[0][:1], [Path(importance.__file__)]) if auto else ""
+        )
+
+        def chosen(choice: Choice) -> None:
+            self.choice = choice
+            self.tell(f"precision: {choice}")
+            if self.leads:
+                keeping.keep(path, identity, asdict(choice))
+
+        if auto and (known := ranks.told(keeping.kept(path, identity) if self.leads else None)):
+            chosen(Choice(**known))
+        how = {"seed": seed, "precision": self.choice.precision, "report": self._going("ranking", own)}
+        return importance.score(model, batches, criterion, **how, chosen=chosen)[criterion]
 
     def refer(self, model: nn.Module) -> None:
         """What is to shrink next is this network, which `repaired` compares with."""

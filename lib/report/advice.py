@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy
 import pandas
 
-from lib.report import opening
+from lib.report import opening, provenance
 from lib.report.words import on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses.scoring_time import SCORED
@@ -29,12 +29,14 @@ TABLES = {  # argument of `advice` -> table of the notebooks
     "repaired": "65-repair-means",
     "seconds": "60-rivals-seconds",
 }
+TIMED = "60-rivals"  # the notebook that leaves `seconds`
 NOTHING = pandas.DataFrame()
 
 
 def of(plans: Sequence[profiles.Profile]) -> str:
     """`advice` by the tables that these profiles have saved."""
-    return advice(**{part: panels.table(plans, name) for part, name in TABLES.items()})
+    found = {part: panels.table(plans, name) for part, name in TABLES.items()}
+    return advice(**found, machine=provenance.machines(plans, TIMED) if len(found["seconds"]) else "")
 
 
 def advice(
@@ -45,6 +47,7 @@ def advice(
     tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
+    machine: str = "",
 ) -> str:
     """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels
     add, how far one can go and what a repair gives, what to do where networks are trained on, and what ranking costs.
@@ -56,9 +59,10 @@ def advice(
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
+        machine: what these are of, as `provenance.machine` says it; nothing is said of seconds without it.
     """
     pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_how_far(lines), _repair(repaired))]
-    pairs += [(opening.rank_by(tuned),), (_cost(seconds),)]
+    pairs += [(opening.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
@@ -158,14 +162,13 @@ def _repair(repaired: pandas.DataFrame) -> str:
     )
 
 
-def _cost(seconds: pandas.DataFrame) -> str:
+def _cost(seconds: pandas.DataFrame, machine: str) -> str:
     means = seconds.groupby("criterion")["seconds"].mean() if len(seconds) else pandas.Series(dtype=float)
-    if not {RECOMMENDED, WEIGHTS} <= set(means.index):
+    if not machine or not {RECOMMENDED, WEIGHTS} <= set(means.index):
         return ""
     return (
         f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} "
-        f"images on "
-        f"this study's machine, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
+        f"images on {machine}, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
     )
 
 

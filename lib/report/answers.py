@@ -19,7 +19,7 @@ from lib.study.statistics import MARGIN
 BASELINES = {"l2": "the size of weights", "random": "chance"}
 NOTHING = pandas.DataFrame()
 _OTHERWISE = {
-    PRICED: "if shrunk by scores for each multiply-add",
+    PRICED: "if ranked by score per multiply-add",
     DISTILLED: "if distilled (without labels)",
     FRESH: "if trained from scratch",
 }

@@ -148,12 +148,12 @@ def after(tuned: pandas.DataFrame) -> str:
 
 
 def _per_multiply_add(tuned: pandas.DataFrame) -> str:
-    """How the recommended criterion's networks end that are shrunk by scores for each multiply-add."""
+    """How the recommended criterion's networks end that are ranked by score per multiply-add."""
     ends = _ends(tuned, PRICED)
     each = [
         f"{_end_of(here)} without {in_words(*budget)}" for budget, here in ends.groupby(level=BUDGET, sort=False)
     ] if len(ends) else []  # fmt: skip
-    return f" Shrunk by score for each multiply-add `{OWN}` ends {listed(each)}." if each else ""
+    return f" Ranked by score per multiply-add `{OWN}` ends {listed(each)}." if each else ""
 
 
 def _end_of(ends: pandas.DataFrame) -> str:
@@ -181,8 +181,8 @@ def rank_by(tuned: pandas.DataFrame) -> str:
         gaps = _gaps(priced)
         budgets = listed(in_words(*budget) for budget in gaps.index)
         return (
-            f"**If you fine-tune, shrink by scores of `{OWN}` for each multiply-add**, as the tool does: it ended "
-            f"{spread(gaps, '.1f')} points above `{WEIGHTS}` without {budgets}, which by scores alone it did not."
+            f"**If you fine-tune, rank by score per multiply-add, of `{OWN}`**, as the tool does: it ended "
+            f"{spread(gaps, '.1f')} points above `{WEIGHTS}` without {budgets}, which by score alone it did not."
         )
     if best == "":
         return f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does."
@@ -327,9 +327,13 @@ def _beside(row: dict, other: str) -> str:
     return f"{-row['effect']:.3f} behind {other}, ahead in {ahead}"
 
 
-def speed(costs: pandas.DataFrame) -> str:
-    """What is left of the time where half of the multiply-adds go, as one sentence. Arguments: costs: of
-    `shrinking.costs`."""
+def speed(costs: pandas.DataFrame, machine: str) -> str:
+    """What is left of the time where half of the multiply-adds go, as one sentence.
+
+    Arguments:
+        costs: of `shrinking.costs`.
+        machine: what its times are of, as `provenance.machine` says it.
+    """
     if "latency_64_ms" not in costs:
         return ""
     keys = ["panel", *RUN]
@@ -343,4 +347,4 @@ def speed(costs: pandas.DataFrame) -> str:
         f"and {row['parameters']:.0f} % of the parameters"
         for name, row in left.iterrows()
     )
-    return f"Without half of its multiply-adds {listed(each)}, on the processor that the report names."
+    return f"Without half of its multiply-adds {listed(each)}, on {machine}."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 
-from lib.report import tables
+from lib.report import provenance, tables
 
 TITLE = "All of ImageNet, on paper"
 IMAGES = 1_281_167  # training images of ImageNet-1k (Russakovsky et al. 2015, arXiv 1409.0575)
@@ -32,9 +32,10 @@ def imagenet(folder: Path) -> str:
         for name, words in (("seconds", "time"), ("peak_mb", "memory"))
     )
     hours = IMAGES / scoring["images_per_second"] / 3600
-    said = f"""All {IMAGES:,} training images of 224 pixels, ResNet-50, one criterion without labels. On this machine
-({here["device_name"].iloc[0]}, {here["threads"].iloc[0]} threads) {scoring["images_per_second"]:.1f} images are scored
-a second, in {scoring["share"]:.2f} of the time of a plain pass: {hours:.0f} hours in all, since from
+    machine = provenance.in_words(*here[["device_name", "device", "threads"]].iloc[0])
+    said = f"""All {IMAGES:,} training images of 224 pixels, ResNet-50, one criterion without labels. On
+{machine} {scoring["images_per_second"]:.1f} images are scored a second,
+in {scoring["share"]:.2f} of the time of a plain pass: {hours:.0f} hours in all, since from
 {images["size"].min():,} to {images["size"].max():,} images (of 32 pixels, ResNet-20) the exponents are {exponents}.
 {most} processes are {speed_up:.2f} times as fast as {fewest}, and exchange
 {8 * scoring["units"] / 1000:.0f} kB per criterion once, at the end.

@@ -93,11 +93,15 @@ class _Renderer(mistune.HTMLRenderer):
         png = _picture(self.folder, url)
         width, height = (round(pixels / DENSITY) for pixels in struct.unpack(">II", png[16:24]))
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        return f'<img src="{source}" width="{width}" height="{height}" alt="{_without_tags(text, quote=True)}">'
+        shape = 'class="upright" ' if height > width else ""
+        alt = _without_tags(text, quote=True)
+        return f'<img {shape}src="{source}" width="{width}" height="{height}" alt="{alt}">'
 
     def paragraph(self, text: str) -> str:
         if text.startswith("<img "):
             picture, _, caption = text.partition("<br />\n")
+            said, end, files = caption.partition("</em> ")
+            caption = f'{said}{end}<span class="files">{files}</span>' if files else caption
             return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>\n"
         return f'<p class="remark">{text}</p>\n' if REMARK.match(text) else f"<p>{self._explained(text)}</p>\n"
 
@@ -106,7 +110,7 @@ class _Renderer(mistune.HTMLRenderer):
         if not self.unsaid:
             return text
         longest_first = "|".join(map(re.escape, sorted(self.words, key=len, reverse=True)))
-        words = re.compile(rf"{LINKED.pattern}|\b(?P<word>{longest_first})(?=s?\b)")
+        words = re.compile(rf"{LINKED.pattern}|(?<![\w-])(?P<word>{longest_first})(?=s?\b)")
 
         def link(found: re.Match) -> str:
             if (word := found["word"]) not in self.unsaid:
@@ -132,10 +136,11 @@ class _Renderer(mistune.HTMLRenderer):
         return f'<tr id="{anchor}">\n{text}</tr>\n'
 
     def table(self, text: str) -> str:
+        kind = "table tall" if text.count("<tr") > TALL else "table"
         if f'class="">{GLOSSARY}</th>' in text:
             anchors = re.findall(r'<tr id="([^"]+)">\n<td[^>]*>(.*?)</td>', text)
             self.words |= {word: anchor for anchor, word in anchors}
-        kind = "table tall" if text.count("<tr") > TALL else "table"
+            kind += " words"
         return f'<div class="{kind}" tabindex="0" role="region" aria-label="Table"><table>\n{text}</table></div>\n'
 
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:

@@ -1,22 +1,25 @@
 """What was run on what, as the run records tell it, and whether it belongs together.
 
 Enters: a profile with run records and training logs. Leaves: a table with a row per run, and one of what else differs
-between them; an error where they are not fit for one report.
+between them; an error where they are not fit for one report; what a notebook's times are of, in words.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import pandas
 
 from lib.report import results
+from lib.report.words import listed
 from lib.study import profiles
 from lib.study.analyses import tested
 from lib.study.columns import read_own
 from lib.study.records import devices_of
 
+SERVERS = re.compile(r"\b(EPYC|Xeon)\b")  # as processors of servers call themselves
 FIELDS = ("parameters", "settings", "code", "git", "versions", "lock", "device", "threads", "begun", "seconds")
 
 
@@ -82,6 +85,27 @@ def read_record(path: Path) -> dict:
     except (ValueError, KeyError, TypeError) as error:
         problem = f"{path} is no whole record ({type(error).__name__}: {error})"
         raise ValueError(f"{problem}: delete it and the notebook beside it, then run make again") from error
+
+
+def machine(record: Mapping) -> str:
+    """What a record's notebook computed on, for those who do not know the machine: "one core of a server processor (AMD
+    EPYC)", "a GPU (NVIDIA H200)"."""
+    return " and ".join(in_words(name, record["device"]["type"], record["threads"]) for name in devices_of(record))
+
+
+def machines(plans: Sequence[profiles.Profile], notebook: str) -> str:
+    """`machine`, of a notebook of several profiles, leaving out those that do not run it; "" where none does."""
+    told = [machine(read_record(plan.record(notebook))) for plan in plans if notebook in plan.notebooks]
+    return listed(dict.fromkeys(told)) if told else ""
+
+
+def in_words(name: str, kind: str, threads: int) -> str:
+    """A processor or GPU as `machine` says it. Arguments: kind: torch's type of it, "cpu" or "cuda"."""
+    name = re.sub(r"\((R|TM|tm)\)", "", name).strip()
+    if kind != "cpu":
+        return f"a GPU ({name})"
+    cores = "one core" if threads == 1 else f"{threads} cores"
+    return f"{cores} of a {'server ' if SERVERS.search(name) else ''}processor ({name})"
 
 
 def _require_one(profile: profiles.Profile, what: str, values: Mapping[str, object]) -> None:

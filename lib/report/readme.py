@@ -13,11 +13,12 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from lib.report import advice, answers, curve_figures, glossary, opening, style, tool
+from lib.report import advice, answers, curve_figures, glossary, opening, provenance, style, tool
 from lib.study import claims, panels, profiles
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
+TIMED = "80-cost"  # the notebook that times networks
 PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md")]
 
 
@@ -68,7 +69,8 @@ def _paper(plans: Sequence[profiles.Profile]) -> str:
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:
-    return opening.speed(panels.table(plans, "80-cost-costs"))
+    costs = panels.table(plans, f"{TIMED}-costs")
+    return opening.speed(costs, provenance.machines(plans, TIMED)) if len(costs) else ""
 
 
 def _sources(plans: Sequence[profiles.Profile]) -> str:

@@ -18,6 +18,7 @@ A *plain pass* is a forward and a backward pass of the network over the same ima
 default layout. *One cotangent* scores criteria that share what is sent back from the logits, the label gradient; *label
 and random* as many again with a random vector, and so with two cotangents."""
 TITLES = {  # file -> what it is about
+    "coverage": "Which networks can be scored and shrunk",
     "curves": "Pruning curves, against as many plain evaluations",
     "growth-images": "How scoring grows with the number of images",
     "growth-units": "How scoring grows with the number of units",
@@ -36,7 +37,7 @@ WORDS = {  # column of a benchmark -> header
     "peak_mb_exponent": "its exponent",
     "share": "relative", "share_low": "from", "share_high": "up to", "target": "target", "within": "within the target",
     "device": "device", "device_name": "processor", "threads": "threads", "torch": "PyTorch",
-    "date": "measured on", "commit": "code",
+    "date": "date", "commit": "code",
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas
 
+from lib.study import finetuning
+
 WORDS = {  # column -> header; what is not here only loses its underscores
     "dataset": "data set",
     "draw": "draw of examples",
@@ -142,6 +144,10 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "peak_cuda_memory_mb": "peak GPU memory (MB)",
     "torch": "PyTorch",
 }
+SAID = {  # column -> value -> how it is said
+    "of": finetuning.RESOURCES,
+    "training": {finetuning.PRICED: "fine-tuned, ranked by score per multiply-add"},
+}
 CODE = ("criterion", "best")  # columns whose values are set as code
 SHARES = ("before", "after", "late_gain", "rise", "disagree", "disagree_paper")  # in percent, as is every accuracy...
 SHARES += ("oracle:loss", "oracle:output", "greedy", "furthest", "least", "spread")
@@ -212,7 +218,8 @@ def _cells(name: object, column: pandas.Series, digits: int) -> Sequence[str]:
     if _is_numeric(column):
         in_percent = name in SHARES or str(name).startswith("accuracy")
         return _numbers(100 * column if in_percent else column, digits, exact_near_0=name in CHANCES)
-    values = ["" if pandas.isna(value) else _plain(value) for value in column]
+    said = SAID.get(str(name), {})
+    values = ["" if pandas.isna(value) else _plain(said.get(value, value)) for value in column]
     if name in CODE:
         return [f"`{value}`".replace("|", r"\|") if value else "" for value in values]
     return [escape(value) for value in values]

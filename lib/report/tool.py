@@ -21,7 +21,7 @@ def table(path: Path) -> str:
         first, accuracy = trial.iloc[0], trial.set_index("done")["accuracy"]
         gone = f"{100 * (1 - first['multiply_adds']):.0f} %"
         cells = [f"{100 * accuracy[step]:.1f} %" if step in accuracy else "" for step in done]
-        order = "score for each multiply-add" if first["per_cost"] else "score"
+        order = "score per multiply-add" if first["per_cost"] else "score"
         lines.append([f"`{first['network']}`", f"{first['images']:,}", gone, order, *cells, f"{first['epochs']}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -35,7 +35,7 @@ def training(log: pandas.DataFrame) -> Figure:
 def recovery(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
     """Accuracy after fine-tuning, of the rows of `finetuning.summary`, over what the budget leaves open (parameters, or
     multiply-adds): a small plot per network and budget, a point per criterion (mean over runs) over paler ones of the
-    runs, a diamond where shrunk by scores for each multiply-add, open where trained without labels, a cross where from
+    runs, a diamond where ranked by score per multiply-add, open where trained without labels, a cross where from
     scratch; the dashed line is the unpruned network's."""
     shown = style.with_panels(summary[summary["criterion"].isin(criteria)])
     groups = shown.groupby(["of", "budget", "panel"], sort=False)
@@ -59,7 +59,7 @@ def recovery(summary: pandas.DataFrame, criteria: Sequence[str]) -> Figure:
 _KEPT = {"macs": ("parameters", "parameters left"), "parameters": ("multiply_adds", "multiply-adds left")}
 _LOOKS = {  # how trained -> how drawn, and in which words
     finetuning.TUNED: ({"marker": "o", "markersize": 8}, "fine-tuned, mean"),
-    finetuning.PRICED: ({"marker": "D", "markersize": 7}, "the same, by score for each multiply-add"),
+    finetuning.PRICED: ({"marker": "D", "markersize": 7}, "the same, ranked by score per multiply-add"),
     finetuning.DISTILLED: ({"marker": "o", "markersize": 8, "fillstyle": "none"}, "the same without labels"),
     finetuning.FRESH: ({"marker": "x", "markersize": 8, "markeredgewidth": 2}, "the same from scratch"),
 }

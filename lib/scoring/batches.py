@@ -20,19 +20,20 @@ Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 Indexed = tuple[Tensor, Tensor | None, Tensor]
 
 
-def peeked(batches: Iterable[Batch]) -> tuple[Tensor, Iterable[Batch]]:
-    """The first example, (1, ...), the same on every rank, and all batches, that one included.
+def peeked(batches: Iterable[Batch], most: int = 1) -> tuple[Batch, Iterable[Batch]]:
+    """The first batch that has examples, and all batches, that one included.
 
-    Raises ValueError where there are no examples.
+    Of a stream that ranks share, the batch has at most so many of its examples, and its first one is the same whatever
+    their number. Raises ValueError where there are no examples.
     """
     if ranks.place()[1] > 1 and hasattr(batches, "share"):
-        return next(iter(batches.first(1)))[0], batches
+        return next(iter(batches.first(1 if most == 1 else min(most, len(batches))))), batches
     rest, held = checks.batches(batches), []
     for batch in rest:
         held.append(batch)
         if len(batch[0]):
             whole = batches if isinstance(batches, Sequence) else chain(held, rest)
-            return batch[0][:1], whole
+            return batch, whole
     raise checks.none_in(batches)
 
 

@@ -68,6 +68,14 @@ def total(values: Tensor) -> Tensor:
     return found.to(values.device)
 
 
+def told(value: object) -> object:
+    """What the first rank has, on all of them."""
+    found = [value]
+    if place()[1] > 1:
+        distributed.broadcast_object_list(found)
+    return found[0]
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Ranks wait for each other at the end of what is done while this is open; where one has failed, all of them raise.

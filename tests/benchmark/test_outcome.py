@@ -6,6 +6,7 @@ import pandas
 
 from lib.benchmark import outcome
 from lib.benchmark.command import BENCHMARKS
+from lib.benchmark.comparisons import FLOOR
 
 
 def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
@@ -23,11 +24,19 @@ def test_shares_name_tasks_with_their_numbers_of_criteria(tmp_path):
 
 
 def test_targets_stand_beside_what_they_are_for():
-    table = pandas.DataFrame(
-        {"network": ["resnet20", "resnet20", "vgg19"], "task": ["plain pass", *["one cotangent"] * 2]}
-    )
-    found = outcome.with_targets("scoring", table)["target"]
-    assert found.isna().tolist() == [True, False, False] and found[1:].tolist() == [0.65, 0.55]
+    tasks = [
+        "plain pass",
+        FLOOR,
+        "one cotangent",
+        "one cotangent, in the long run",
+        "label and random, in the long run",
+    ]
+    table = pandas.DataFrame({"network": ["a"] * 5 + ["b"] * 5, "task": tasks * 2, "share": [1, 0.5] * 5})
+    table.loc[6, "share"] = 0.4  # of its floor
+    found = outcome.with_targets("scoring", table)["target"].fillna(0)
+    assert found.tolist() == [0, 0, 0, 1.15 * 0.5, 1.75 * 0.5, 0, 0, 0, 1.15 * 0.4, 1.75 * 0.4]
+    curves = pandas.DataFrame({"network": "vgg19", "task": ["plain evaluations", "pruning curve, l2"], "share": 1.0})
+    assert outcome.with_targets("curves", curves)["target"].fillna(0).tolist() == [0, 0.45]
     memory = pandas.DataFrame({"network": "resnet18", "task": ["plain pass", "sq, 64 examples", "sq, 256 examples"]})
     assert outcome.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
     assert "target" not in outcome.with_targets("growth-images", table)

@@ -36,3 +36,12 @@ def test_a_missing_peer_is_left_out_with_a_message(small, monkeypatch, capsys):
     calls = peers.installed(model, [(images, labels)])
     assert list(calls) == ["hooks and loss.backward()", "torch-pruning"]
     assert "captum is left out: it is not installed (" in capsys.readouterr().err
+
+
+def test_torch_pruning_shrinks_a_copy_by_half(small):
+    model, images, labels = small
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = peers.shrinking(model, images, labels)["torch-pruning"]()
+    assert sum(p.numel() for p in found.parameters()) < 0.5 * sum(p.numel() for p in model.parameters())
+    assert found(images).shape == (8, 10)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -138,6 +138,34 @@ def test_an_emptied_layer_keeps_one_channel_of_zeros(monkeypatch):
     assert shapes(monkeypatch, compact_without(model, images, off)) == [(1, 2), (4, 1)]
 
 
+def inverted(width=6):
+    """A block of MobileNets: made wider, convolved channel by channel, made narrower; then a head."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width), nn.ReLU6()),
+        *(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.BatchNorm2d(width), nn.ReLU6()),
+        *(nn.Conv2d(width, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+    )
+    return randomised(model)
+
+
+def test_depthwise_convolutions_are_cut_and_so_is_what_is_made_for_them(monkeypatch):
+    off = torch.zeros(16, dtype=torch.bool)
+    off[[0, 1, 7, 8]] = True  # of the wider layer 0 and 1, of the depthwise one 1 and 2: that one's 0 is a constant
+    run = compact_without(inverted(), pictures(2, 3, 5, 5, dtype=torch.float32), off)
+    assert shapes(monkeypatch, run) == [(4, 3), (4, 1), (4, 4)]
+
+
+@given(st.data())
+@steady
+def test_equals_a_masked_pass_with_depthwise_convolutions(data):
+    model, images = inverted().double(), pictures(4, 3, 5, 5)
+    order = torch.tensor(data.draw(st.permutations(range(16))))
+    for k in data.draw(st.lists(st.integers(0, 16), min_size=2, max_size=3)):
+        expected, found = both_ways(model, images, order, k)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_as_in_the_network_before_is_not_computed_again(monkeypatch):
     offs = torch.zeros(4, 96, dtype=torch.bool)
     offs[1:, 64 + 20] = offs[2:, 32 + 3] = offs[3, :] = True  # of the outer convolution, the inner one, then all

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import cycle
 
 import onnxruntime
 import pandas
@@ -22,6 +23,7 @@ from lib.network import saving
 from lib.prune import __main__ as command
 from lib.prune import exporting, quickstart
 from lib.prune.__main__ import main
+from lib.scoring import precision
 from lib.study.paths import ROOT
 
 MINE = """
@@ -202,6 +204,8 @@ def test_scores_of_a_table_rank_and_those_of_another_network_are_refused(words, 
     assert main([*words, *more]) == 0
     plan = pandas.read_csv(tmp_path / "out/plan.csv")
     assert plan["lowest"][0] == 0 and plan["highest"].max() == len(places) - 1
+    assert main([*words, *more, "--precision", "auto"]) == 1
+    assert "precision='auto' is of ranking: leave it out where there are scores already" in capsys.readouterr().err
     assert main([*words, *more[:2]]) == 1
     assert f"{path} has no scores by sq:rand:norm: it has mine" in capsys.readouterr().err
     table[1:].to_parquet(path)
@@ -225,6 +229,37 @@ def test_processes_of_torchrun_leave_what_one_does(words, digits, tmp_path, more
     assert main(words) == 0
     for name, table in found.items():  # scores to rounding
         pandas.testing.assert_frame_equal(table, pandas.read_csv(tmp_path / f"out/{name}.csv"), rtol=1e-5)
+
+
+def test_the_precision_that_is_chosen_is_on_the_page_and_gone_on_with(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "multiplies", lambda device: True)
+    monkeypatch.setattr(precision, "ALIKE", 0.9)  # of a random network on few images
+    files, page = {}, tmp_path / "out/report.html"
+    for given, seconds in (("bfloat16", None), ("auto", 0.5), ("auto", 2)):
+        clock = cycle((0, 1, 0, seconds))
+        monkeypatch.setattr(precision, "perf_counter", lambda clock=clock: next(clock))
+        stopped = given == "auto" and seconds < 1
+        with monkeypatch.context() as patched:
+            if stopped:
+                patched.setattr(exporting, "save", lambda *of, **how: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    main([*words, "--precision", given])
+                assert (tmp_path / "out/precision.part").exists()
+            else:
+                assert main([*words, "--precision", given]) == 0
+                files[given] = (tmp_path / "out/pruned.safetensors").read_bytes()
+        said = capsys.readouterr().err
+        assert said.count("precision: bfloat16, 2.0 times as fast here; order of units on 32 images agrees to ") == (
+            given == "auto"
+        )
+        cell = re.search(r"<td>precision to rank in</td><td><code>(.*?)</code>", page.read_text())[1]
+        if given == "bfloat16":
+            assert cell == "bfloat16"
+    assert cell.startswith("bfloat16, 2.0 times as fast here; order of units on 32 images agrees to 0.9")
+    assert cell.endswith(": --precision bfloat16 in place of auto makes the same network again")
+    assert files["auto"] == files["bfloat16"] and not list((tmp_path / "out").glob("*.part"))
+    assert main([*words, "--precision", "auto", "--dry-run"]) == 0
+    assert "precision: float32, as bfloat16 is only 0.5 times as fast here" in capsys.readouterr().err
 
 
 def test_processes_of_torchrun_are_told_once_what_is_wrong(words):

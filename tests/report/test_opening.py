@@ -65,7 +65,7 @@ def test_without_both_criteria_there_is_no_answer():
     assert opening.without_labels(measured(0.5, 0.4)[lambda rows: rows["criterion"] == "l2"]) == ""
     assert opening.labels(pandas.DataFrame(), pandas.DataFrame()) == opening.after(pandas.DataFrame()) == ""
     assert opening.repaired(pandas.DataFrame()) == opening.rank_by(pandas.DataFrame()) == ""
-    assert opening.table(pandas.DataFrame()) == opening.speed(pandas.DataFrame()) == ""
+    assert opening.table(pandas.DataFrame()) == opening.speed(pandas.DataFrame(), "") == ""
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_after_fine_tuning_it_may_be_another(own, weights, said, advised):
     assert opening.rank_by(table) == f"**If you fine-tune, {advised}"
 
 
-def test_after_fine_tuning_networks_by_score_for_each_multiply_add_are_told_beside():
+def test_after_fine_tuning_networks_ranked_by_score_per_multiply_add_are_told_beside():
     plain = tuned(0.6, 0.7)  # .55 and .605 in the mean
     priced = plain[plain["criterion"] == "sq:rand:norm"].assign(training=PRICED, after=[0.68, 0.6])
     assert opening.after(pandas.concat([plain, priced])).endswith(
-        " Shrunk by score for each multiply-add `sq:rand:norm` ends 3.5 points above `l2` (ahead in 1 of 2 networks) "
+        " Ranked by score per multiply-add `sq:rand:norm` ends 3.5 points above `l2` (ahead in 1 of 2 networks) "
         "without 50 % of multiply-adds."
     )
     assert opening.rank_by(pandas.concat([plain, priced])) == (
-        "**If you fine-tune, shrink by scores of `sq:rand:norm` for each multiply-add**, as the tool does: it ended "
-        "3.5 points above `l2` without 50 % of multiply-adds, which by scores alone it did not."
+        "**If you fine-tune, rank by score per multiply-add, of `sq:rand:norm`**, as the tool does: it ended "
+        "3.5 points above `l2` without 50 % of multiply-adds, which by score alone it did not."
     )
     worse = pandas.concat([plain, priced.assign(after=0.4)])
     assert "20.5 points below `l2` (ahead in none of 2 networks)" in opening.after(worse)
     assert opening.rank_by(worse) == opening.rank_by(plain)
 
 
-def test_scores_for_each_multiply_add_are_set_beside_scores_alone_at_the_same_budgets_and_networks():
+def test_scores_per_multiply_add_are_set_beside_scores_alone_at_the_same_budgets_and_networks():
     ahead, behind = tuned(0.7, 0.6), tuned(0.5, 0.7).assign(of="parameters")
     priced = ahead[ahead["criterion"] == "sq:rand:norm"].assign(training=PRICED)
     found = opening.rank_by(pandas.concat([ahead, behind, priced]))  # by scores alone it was ahead there, too
@@ -209,9 +209,9 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
 def test_how_much_faster_is_said_of_every_network():
     rows = [(0, 0.0, 10.0, 100.0, 200), (0, 0.5, 9.0, 60.0, 100), (0, 0.75, 1.0, 1.0, 1)]
     costs = pandas.DataFrame(rows, columns=["seed", "budget", "latency_1_ms", "latency_64_ms", "parameters"])
-    assert opening.speed(costs.assign(panel="p", dataset="digits", network="vgg8")) == (
+    assert opening.speed(costs.assign(panel="p", dataset="digits", network="vgg8"), "a GPU (one)") == (
         "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one) and 50 % of the "
-        "parameters, on the processor that the report names."
+        "parameters, on a GPU (one)."
     )
 
 

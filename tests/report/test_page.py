@@ -30,8 +30,12 @@ def test_pictures_are_inside_the_page_with_size_caption_and_words_for_those_who_
     source = f"data:image/png;base64,{base64.b64encode(png((300, 150))).decode()}"
     assert text == (
         f'<figure><img src="{source}" width="192" height="96" alt="What &quot;a&quot; &lt;shows&gt;">'
-        '<figcaption><em>Figure 1. A.</em> <a href="figures/a.svg">SVG</a></figcaption></figure>'
+        '<figcaption><em>Figure 1. A.</em> <span class="files"><a href="figures/a.svg">SVG</a></span></figcaption>'
+        "</figure>"
     )
+    (tmp_path / "figures/a.png").write_bytes(png((150, 151)))
+    text = main(render("![a](figures/a.png)\\\n*Figure 1. A.*", tmp_path))
+    assert text.startswith('<figure><img class="upright" src=') and "files" not in text
 
 
 @pytest.mark.parametrize("url", ["figures/missing.png", "https://example.org/a.png", "notes.txt"])
@@ -101,12 +105,13 @@ def test_a_link_with_a_row_for_title_leads_to_that_row(tmp_path):
 
 def test_words_that_a_table_explains_lead_there_the_first_time_in_a_section(tmp_path):
     words = "| word | what it means |\n| --- | --- |\n| unit | a channel |\n| relative auc | a mean |"
-    sections = "## A\n\n`unit`, [unit](x), units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit"
+    sections = "## A\n\n`unit`, [unit](x), 65-unit, units and *unit*, community.\n\nrelative auc\n\n## B\n\nunit"
     text = main(render(f"# R\n\nunit\n\n{words}\n\n{sections}", tmp_path))
     word = '<a class="word" href="#r.unit">unit</a>'
-    assert f'<p><code>unit</code>, <a href="x">unit</a>, {word}s and <em>unit</em>, community.</p>' in text
+    assert f'<p><code>unit</code>, <a href="x">unit</a>, 65-unit, {word}s and <em>unit</em>, community.</p>' in text
     assert '<a class="word" href="#r.relative-auc">relative auc</a>' in text
     assert text.endswith(f"<p>{word}</p>") and text.count('class="word"') == 3
+    assert text.count('class="table words"') == 1
 
 
 def test_a_link_to_a_row_that_is_not_there_leads_to_its_heading(tmp_path):

@@ -116,3 +116,25 @@ def test_a_damaged_record_is_named(plan, content):
     plan.runs[0].record("00-train").write_text(content)
     with pytest.raises(ValueError, match=r"seed-0/00-train\.json is no whole record"):
         provenance.runs(plan)
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "said"),
+    [
+        (("cpu", "AMD EPYC"), 1, "one core of a server processor (AMD EPYC)"),
+        (("cpu", "Intel(R) Xeon(R) CPU @ 2.20GHz"), 8, "8 cores of a server processor (Intel Xeon CPU @ 2.20GHz)"),
+        (("cpu", "Apple M2"), 1, "one core of a processor (Apple M2)"),
+        (("cuda", "NVIDIA H200"), 1, "a GPU (NVIDIA H200)"),
+    ],
+)
+def test_a_machine_is_told_to_those_who_do_not_know_it(device, threads, said):
+    kind, name = device
+    assert provenance.machine({"device": {"type": kind, "name": name}, "threads": threads}) == said
+
+
+def test_machines_of_several_profiles_are_named_once_each(plan):
+    assert provenance.machines([plan, plan], "30-sign") == "one core of a processor (A Processor)"
+    assert provenance.machines([plan], "unknown") == provenance.machines([], "30-sign") == ""
+    made_up.change(plan.record("30-sign"), devices=["A", "B"])
+    said = "one core of a processor (A) and one core of a processor (B)"
+    assert provenance.machines([plan], "30-sign") == said

@@ -5,6 +5,7 @@ import pandas
 import pytest
 
 from lib.report import tables
+from lib.study.finetuning import PRICED
 
 
 def test_a_table_in_markdown():
@@ -84,3 +85,12 @@ def test_accuracies_are_in_percent_and_shares_of_other_things_are_not():
 def test_every_header_of_the_study_is_in_plain_words():
     assert all("_" not in word for word in tables.WORDS.values())
     assert tables.header("unheard_of") == "unheard of"
+
+
+def test_values_that_data_name_in_short_are_said_in_plain_words():
+    lines = tables.markdown(pandas.DataFrame({"of": ["macs", "parameters"], "training": [PRICED, "distilled"]}))
+    assert lines.splitlines()[2:] == [
+        "| multiply-adds | fine-tuned, ranked by score per multiply-add |",
+        "| parameters | distilled |",
+    ]
+    assert tables.markdown(pandas.DataFrame({"task": ["macs"]})).endswith("| macs |")

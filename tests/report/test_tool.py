@@ -25,7 +25,7 @@ def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
         "| network | unlabelled images | multiply-adds gone | goes first: the lowest | whole | shrunk | distilled "
         "| fine-tuned | epochs |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-        "| `a` | 1,300 | 20 % | score for each multiply-add | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
+        "| `a` | 1,300 | 20 % | score per multiply-add | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
         "| `a` | 50 | 50 % | score | 82.0 % |  |  | 71.0 % | 3 |",
     ]
 

@@ -56,7 +56,7 @@ def flat(results):
 
 def test_every_rank_returns_what_one_process_does_to_rounding(found, alone):
     expected = flat(alone)
-    for results, _, _ in found:
+    for results, *_ in found:
         mine = flat(results)
         assert mine.keys() == expected.keys()
         for name, values in expected.items():
@@ -65,13 +65,13 @@ def test_every_rank_returns_what_one_process_does_to_rounding(found, alone):
 
 
 def test_all_ranks_return_the_same_bits(found):
-    first, *others = (flat(results) for results, _, _ in found)
+    first, *others = (flat(results) for results, *_ in found)
     assert all(torch.equal(other[name], first[name]) for other in others for name in first)
 
 
 def test_an_error_on_one_rank_is_one_on_all(found):
     count = len(found)
-    for rank, (_, said, _) in enumerate(found):
+    for rank, (_, said, *_) in enumerate(found):
         other = f"rank 1 of {count}: " if count > 1 and rank != 1 else ""
         kind = "RuntimeError" if other else "KeyError"
         assert said == {
@@ -88,8 +88,15 @@ def test_an_error_on_one_rank_is_one_on_all(found):
         assert "whole numbers from 0 to 9, one per image" in said["labels out of range"]
 
 
+def test_all_ranks_compute_in_the_precision_that_the_first_one_chooses(found):
+    for rank, (*_, (chosen, said)) in enumerate(found):
+        assert chosen == 3 * [("bfloat16", "bfloat16")]
+        other = f"rank 0 of {len(found)}: " if rank else ""
+        assert said == f"ValueError: {other}criterion abs needs labels, but a batch comes without them"
+
+
 def test_each_image_is_decoded_once_but_for_the_example_that_all_share(found):
-    read, count = [read for _, _, read in found], len(found)
+    read, count = [read for _, _, read, _ in found], len(found)
     assert read == {1: [70], 2: [33, 39], 3: [33, 33, 7]}[count]  # minibatches of 32, 32 and 6
 
 
