@@ -41,7 +41,6 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Choice, Scoring
-from lib.network import models
 from lib.running import interruptions
 from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
@@ -119,7 +118,7 @@ def run(asked: argparse.Namespace, device: torch.device) -> None:
     """
     with ranks.together():
         _check(asked)
-        model = sources.build(asked.network, asked.classes, asked.weights).to(device)
+        model = sources.build(asked.network, asked.classes, asked.weights, options.channels(asked)).to(device)
         stream = _stream(asked, model)
         before = _before(asked, model, device) if ranks.place()[0] == 0 else None
     scoring, choice = _scoring(asked, model, stream, ranks.told(before))
@@ -151,6 +150,7 @@ def _scoring(
     auto, leads, batch = asked.precision == "auto", ranks.place()[0] == 0, None
     with ranks.together():
         example, choice = next(iter(stream.first(1)))[0], before or Choice(asked.precision)
+        options.answers(asked, model, example)
         scoring = Scoring(model, example, asked.criteria, seed=asked.seed, precision=choice.precision)
         if choice.precision == "auto" and scoring.needs_examples and leads:
             batch = next(iter(stream.first(min(asked.batch, MOST, len(stream)))))
@@ -295,7 +295,7 @@ def _stream(asked: argparse.Namespace, model: nn.Module) -> Stream:
     stream = options.stream(asked, asked.folder, classes=None if own else asked.classes, **more)
     if asked.labels and own:  # whose logits tell how many classes there are
         example = next(iter(stream.first(1)))[0]
-        count = models.answers(model, models.ready(model, example)).shape[1]
+        count = options.answers(asked, model, example).shape[1]
         if len(stream.classes) != count:
             raise ValueError(f"{shown(asked.folder)} has {len(stream.classes)} classes, but the network has {count}:"
                              " labels are the places of folders by name, so there must be one for each class, or a"

@@ -471,10 +471,17 @@ def test_a_network_that_differs_in_more_than_classes_is_another(words, tmp_path,
 
 
 def test_a_network_of_grey_images_is_called_one(words, tmp_path, capsys):
+    colours = words[words.index("--weights") + 1]
     torch.save(networks.build("resnet8", 10, 1).state_dict(), tmp_path / "grey.pth")
     words[words.index("--weights") + 1] = str(tmp_path / "grey.pth")
     assert score.main(words) == 1
-    assert "it takes images of 1 channel, but they are read in colour here" in capsys.readouterr().err
+    assert "it takes images of 1 channel, not of 3: --grey MEAN STD reads them so" in capsys.readouterr().err
+    place = words.index("--mean")
+    words[place : place + 8] = ["--grey", "0.5", "0.25"]
+    assert score.main([*words, "--criteria", "abs"]) == 0 and len(table(words)) > 0
+    words[words.index("--weights") + 1] = colours
+    assert score.main([*words, "--overwrite"]) == 1
+    assert "it takes images of 3 channels, not of 1: leave --grey out" in capsys.readouterr().err
 
 
 def test_heads_for_training_alone_are_left_out(words, tmp_path):

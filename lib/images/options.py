@@ -7,15 +7,18 @@ ImageNet's habits.
 import argparse
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from lib.images import files, folders, networks, public
 from lib.images.files import shown
 from lib.images.folders import Stream
+from lib.network import models
 
 SIZE = 224  # of torchvision's networks
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The options --pixels, --stretch, --mean and --std."""
+    """The options --pixels, --stretch, --mean, --std and --grey."""
     usual = "for networks of torchvision's as for ImageNet, for public weights theirs"
     parser.add_argument("--pixels", type=int, metavar="P",
                         help="sides of the images: the shorter is scaled to 8/7 of it, then the centre cut out, unless "
@@ -25,13 +28,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     triple = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
     parser.add_argument("--mean", **triple, help=f"that channels had subtracted ({usual})")
     parser.add_argument("--std", **triple, help="that they were then divided by (likewise)")
+    parser.add_argument("--grey", nargs=2, type=float, metavar=("MEAN", "STD"),
+                        help="instead of --mean and --std: images of one channel, and what that has subtracted and is "
+                        "divided by")  # fmt: skip
 
 
 def fill(asked: argparse.Namespace) -> None:
     """Fills in what has not been said of images for `asked.network`.
 
-    Raises ValueError where it cannot be known, and for a size that is none.
+    Raises ValueError where it cannot be known, or is said twice, and for a size that is none.
     """
+    if asked.grey is not None:
+        if asked.mean is not None or asked.std is not None:
+            raise ValueError("--grey says what the one channel of grey images has subtracted and is divided by: leave"
+                             " --mean and --std out")  # fmt: skip
+        asked.mean, asked.std = asked.grey[:1], asked.grey[1:]
     known = _known(asked)
     for name in ("pixels", "mean", "std"):
         if getattr(asked, name) is None:
@@ -60,6 +71,29 @@ def _remedy(network: str) -> str:
     return (f"say how the images that {shown(network)} was trained on were made: their size, and what was subtracted"
             f" from their channels, from 0 to 1, and what these were divided by (with ImageNet's moments: --pixels"
             f" {SIZE} --mean {mean} --std {std})")  # fmt: skip
+
+
+def answers(asked: argparse.Namespace, model: nn.Module, images: Tensor) -> Tensor:
+    """The logits (M, K) of images as `stream` gives them.
+
+    Raises ValueError as `models.answers` does, with the option to look at where the network does not take them.
+    """
+    try:
+        output = models.run(model, models.ready(model, images))
+    except ValueError as error:
+        grey = channels(asked) == 1
+        try:
+            models.run(model, models.ready(model, images.expand(-1, 3, -1, -1) if grey else images[:, :1]))
+        except ValueError:
+            raise ValueError(f"{error}: are its images of --pixels {asked.pixels}?") from error
+        remedy = "of three channels: leave --grey out" if grey else "of one channel: --grey MEAN STD reads them so"
+        raise ValueError(f"{shown(asked.network)} takes images {remedy}") from error
+    return models.logits(output, len(images))
+
+
+def channels(asked: argparse.Namespace) -> int:
+    """How many the images have, once `fill` has been."""
+    return len(asked.mean)
 
 
 def stream(asked: argparse.Namespace, folder: Path, **more: object) -> Stream:

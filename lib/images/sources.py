@@ -6,10 +6,13 @@ weights. Leaves: the network in eval mode with these weights; or, in one line, w
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor, nn
 
@@ -27,15 +30,17 @@ WEIGHTS = (
 _FOR_TRAINING = ("aux1.", "aux2.", "AuxLogits.")  # heads in torchvision's files, which networks here do without
 
 
-def build(name: str, classes: int, path: str | os.PathLike) -> nn.Module:
-    """The network called `name`, in eval mode, with the weights in `path`, or as built where that is `UNTRAINED`.
+def build(name: str, classes: int, path: str | os.PathLike, channels: int = 3) -> nn.Module:
+    """The network called `name` for images of so many channels, in eval mode, with the weights in `path`, or as built
+    where that is `UNTRAINED`.
 
-    A function of the user's own is called without arguments; what it returns has its own number of classes.
+    A function of the user's own is called without arguments; what it returns has its own number of classes, and takes
+    its own number of channels.
 
     Raises ValueError or OSError, in one line that names the culprit, where there is no such network or file, or weights
     do not fit.
     """
-    model = models.inside(_built(name, classes))
+    model = models.inside(_built(name, classes, channels))
     if str(path) == UNTRAINED:
         return model.eval()
     own = model.state_dict()
@@ -48,7 +53,8 @@ def build(name: str, classes: int, path: str | os.PathLike) -> nn.Module:
     except ValueError as error:
         network = shown(name) if own_file(name) else f"{name} with {classes} classes"
         found = None if own_file(name) else _classes(own, counters | tensors, classes)
-        why = f"it has {found}, so pass --classes {found}" if found else _of_other_colours(own, tensors) or error
+        colours = _of_other_colours(own, tensors, channels)
+        why = f"it has {found}, so pass --classes {found}" if found else colours or error
         raise ValueError(f"{shown(path)} does not fit {network}: {why}") from error
     return model.eval()
 
@@ -76,23 +82,26 @@ def own_file(name: str) -> Path | None:
     return Path(file) if colon and file.endswith(".py") else None
 
 
-def _built(name: str, classes: int) -> nn.Module:
+def _built(name: str, classes: int, channels: int) -> nn.Module:
     if name.startswith("timm:"):
-        return _from_timm(name.removeprefix("timm:"), classes)
+        return _from_timm(name.removeprefix("timm:"), classes, channels)
     if file := own_file(name):
         return _from_file(file, name.rpartition(":")[2])
     if name.endswith(".py"):
         raise ValueError(f"{shown(name)} is a file: name the function in it, too, as in {shown(name)}:build")
-    return networks.build(name, classes)
+    if ":" in name:
+        raise ValueError(f"{shown(name)} is no network: one of your own is FILE.py:FUNCTION, such as mine.py:build")
+    return networks.build(name, classes, channels)
 
 
-def _from_timm(name: str, classes: int) -> nn.Module:
+def _from_timm(name: str, classes: int, channels: int) -> nn.Module:
     try:
         import timm
     except ImportError:
         raise ValueError(f"timm:{name} needs the package timm, which is not installed: pip install timm") from None
+    grey = {} if channels == 3 else {"in_chans": channels}
     try:
-        return timm.create_model(name, pretrained=False, num_classes=classes)
+        return timm.create_model(name, pretrained=False, num_classes=classes, **grey)
     except Exception as error:  # whatever it raises for a name that it does not know
         raise ValueError(f"timm:{name} cannot be built: {models.first_line(error)}") from error
 
@@ -106,9 +115,8 @@ def _from_file(path: Path, function: str) -> nn.Module:
     sys.path.insert(0, str(path.parent.resolve()))  # where it may import its neighbours from
     try:
         specification.loader.exec_module(module)
-        if not callable(builder := getattr(module, function, None)):
-            raise ValueError(f"there is no function {function} in it")
-        if not isinstance(model := builder(), nn.Module):
+        _require_builder(module, function)
+        if not isinstance(model := getattr(module, function)(), nn.Module):
             raise ValueError(f"{function}() returns a {type(model).__name__}, not an nn.Module")
     except SystemExit as error:
         raise ValueError(f"{shown(path)} gives no network: it ends the program, as a script does that takes arguments:"
@@ -122,6 +130,25 @@ def _from_file(path: Path, function: str) -> nn.Module:
     return model
 
 
+def _require_builder(module: ModuleType, function: str) -> None:
+    """Raises ValueError where there is no such function in a file of the user's own, or it cannot be called without
+    arguments."""
+    builder = getattr(module, function, None)
+    if isinstance(builder, nn.Module):
+        raise ValueError(f"{function} is a network already: name a function that builds it")
+    if not callable(builder):
+        there = [name for name, value in vars(module).items()
+                 if callable(value) and getattr(value, "__module__", None) == module.__name__]  # fmt: skip
+        raise ValueError(f"there is no function {function} in it, but {', '.join(there) or 'none at all'}")
+    try:
+        with suppress(ValueError):  # of callables that tell nothing of their arguments
+            inspect.signature(builder).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"{function}() is called without arguments ({error}): name a function that gives them"
+        ) from None
+
+
 def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: int) -> int | None:
     """How many classes the network `found` has, if it is `own` in all but their number."""
     mine, theirs = ({name: tuple(value.shape) for name, value in part.items()} for part in (own, found))
@@ -131,10 +158,11 @@ def _classes(own: Mapping[str, Tensor], found: Mapping[str, Tensor], classes: in
     return number if widened == theirs else None
 
 
-def _of_other_colours(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """What is to be said of a network that takes no colour images."""
+def _of_other_colours(own: Mapping[str, Tensor], found: Mapping[str, Tensor], channels: int) -> str:
+    """What is to be said of a network that takes images of other than so many channels."""
     for name in own.keys() & found.keys():
-        colours, others = own[name].shape[1:2], found[name].shape[1:2]
-        if own[name].ndim == 4 and colours == (3,) and others != colours:
-            return f"it takes images of {others[0]} channel{'s' * (others[0] != 1)}, but they are read in colour here"
+        meant, others = own[name].shape[1:2], found[name].shape[1:2]
+        if own[name].ndim == 4 and meant == (channels,) and others != meant:
+            remedy = {1: ": --grey MEAN STD reads them so", 3: ": leave --grey out"}.get(others[0], "")
+            return f"it takes images of {others[0]} channel{'s' * (others[0] != 1)}, not of {channels}{remedy}"
     return ""

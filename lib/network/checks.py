@@ -67,12 +67,12 @@ def path(given: object) -> Path:
 
 
 def moments(given: object) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the deviation of the three channels, if they are that."""
+    """The mean and the deviation of the three channels, or of the one of grey images, if they are that."""
     parts = given.tolist() if isinstance(given, Tensor) else given
     parts = [part.tolist() if isinstance(part, Tensor) else part for part in _listed(parts)]
-    if [len(_listed(part)) for part in parts] != [3, 3]:
+    if [len(_listed(part)) for part in parts] not in ([3, 3], [1, 1]):
         raise ValueError(f"moments={given!r} must be the means of the 3 channels and their deviations, such as"
-                         " ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))")  # fmt: skip
+                         " ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), or those of 1 channel")  # fmt: skip
     mean, std = map(tuple, parts)
     for value in mean:
         if not isinstance(value, Real) or not 0 <= value <= 1:

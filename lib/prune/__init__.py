@@ -6,6 +6,13 @@ Enters: a network and unlabelled images (with labels, where there are some to fi
 `python -m lib.prune` is the command line, which `quickstart` runs on embedded images.
 """
 
-from lib.prune.making import Pruned, prune
-
 __all__ = ["Pruned", "prune"]
+
+
+def __getattr__(name: str) -> object:
+    """Of `making`, once it is asked for: Python imports this before the command line can say what Ctrl-C is to do."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lib.prune import making
+
+    return getattr(making, name)

@@ -10,6 +10,7 @@ that test are used for nothing else; with --target-accuracy half of them search,
 from lib.study import surroundings
 
 if __name__ == "__main__":  # before anything else could act
+    surroundings.end_silently()
     surroundings.speak_utf8()
     surroundings.keep_freed_memory()
     surroundings.warn_in_lines()
@@ -105,7 +106,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=int, metavar="E", help="of --distil and of --fine-tune, instead of --minutes")
     made.add_argument("--test", type=Path, metavar="LABELLED", help="a folder of <class>/<image> to tell accuracy on")
     made.add_argument("--no-flip", action="store_true", help="never mirror images in training, as digits and letters")
-    made.add_argument("--dry-run", action="store_true", help="print what would go of every layer, and write nothing")
+    made.add_argument("--dry-run", action="store_true",
+                      help="print what would go of every layer for a budget of macs, parameters or units, in one step, "
+                      "and write nothing")  # fmt: skip
     made.add_argument("--take", type=int, default=2000, metavar="M",
                       help="only so many of IMAGES and of those to fine-tune on, evenly spread, since memory holds "
                       "them (2000)")  # fmt: skip
@@ -129,10 +132,10 @@ def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, 
     with ranks.together():
         _check(asked)
         made = _made(asked, words)
-        model = sources.build(asked.network, asked.classes, asked.weights).to(device)
+        model = sources.build(asked.network, asked.classes, asked.weights, options.channels(asked)).to(device)
         learnt, limits = [_taking(asked, asked.images, False)], _limits(asked)
         images = _in_memory(learnt[0])[0]
-        asked.classes = models.answers(model, models.ready(model, images[:2])).shape[1]
+        asked.classes = options.answers(asked, model, images[:2]).shape[1]
         learnt += [_taking(asked, asked.fine_tune, True)] if asked.fine_tune else []
         test = _test(asked, learnt) if asked.test else None
         scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
@@ -239,7 +242,8 @@ def _new_folder(path: Path) -> Iterator[Path]:
 def _loading(asked: argparse.Namespace) -> str:
     """The lines of Python that bring the network back."""
     weights = str(asked.out / exporting.WEIGHTS)
-    built = f"sources.build({asked.network!r}, {asked.classes}, {sources.UNTRAINED!r})"
+    grey = ", channels=1" if options.channels(asked) == 1 else ""
+    built = f"sources.build({asked.network!r}, {asked.classes}, {sources.UNTRAINED!r}{grey})"
     return f"from lib import slim_files; from lib.images import sources\nsmall = slim_files.load({built}, {weights!r})"
 
 
@@ -247,8 +251,9 @@ def _taken(asked: argparse.Namespace, files: list[str]) -> str:
     """Which images the network's files take."""
     how = "stretched to" if asked.stretch else "scaled and cropped to"
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (asked.mean, asked.std))
-    return (f"{', '.join(files)} give logits for images (M, 3, {asked.pixels}, {asked.pixels}), {how} this size, whose"
-            f" channels from 0 to 1 have had {mean} subtracted and were then divided by {std}.")  # fmt: skip
+    shape = f"(M, {options.channels(asked)}, {asked.pixels}, {asked.pixels})"
+    return (f"{', '.join(files)} give logits for images {shape}, {how} this size, whose channels from 0 to 1"
+            f" have had {mean} subtracted and were then divided by {std}.")  # fmt: skip
 
 
 def _tell(line: str) -> None:
@@ -273,6 +278,10 @@ def _check(asked: argparse.Namespace) -> None:
         )
     if said and not trained:
         raise ValueError(f"--{said[0]} is of training: add --distil, or --fine-tune with a folder of labelled images")
+    if asked.dry_run and (asked.target_accuracy is not None or asked.of == "latency"):
+        raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
+    if asked.dry_run and asked.steps > 1:
+        raise ValueError("--dry-run shows a plan of one step: units are ranked again for the next")
     for name in ("take", "batch"):
         if getattr(asked, name) < 1:
             raise ValueError(f"--{name} {getattr(asked, name)} must be 1 or more")
@@ -354,10 +363,6 @@ def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor)
 
 def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, asked, limits: dict[str, object]) -> str:
     """A line per layer that shrinks, of the plan in one step."""
-    if asked.target_accuracy is not None or asked.of == "latency":
-        raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
-    if asked.steps > 1:
-        raise ValueError("--dry-run shows a plan of one step: units are ranked again for the next")
     if scores is None:
         ranked = images if asked.test else images[~making.held_out(len(images))]
         batches = [(part, None) for part in ranked.split(asked.batch)]

@@ -365,13 +365,19 @@ class _Work:
             return
         answers, labels = self._answers(model)
         right, last, self.tested = _alike(answers, labels), self._last, len(labels)
-        if done == "whole" and (doubt := _disorder(answers, labels, self.classes)):
-            self.doubts.append(doubt)
-            self.tell(f"warning: {doubt}")
         self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
         self._rows.append((done, right, changed))
         told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
         self.tell(f"{done}: {self.name} {right:.1%}{told}")
+        if done == "whole":
+            self._doubt(_disorder(answers, labels, self.classes))
+        elif done in DONE.values():
+            self._doubt(_loss(self.name, self._rows[-2][1], right))
+
+    def _doubt(self, why: str) -> None:
+        if why:
+            self.doubts.append(why)
+            self.tell(f"warning: {why}")
 
     def _quality_of(self, model: nn.Module, *, searching: bool = False) -> float:
         return _alike(*self._answers(model, searching=searching))
@@ -461,6 +467,14 @@ def _disorder(answers: Tensor, labels: Tensor, classes: int) -> str:
     return (f"the whole network answers most test images of {len(odd)} classes as one other class (label {named}):"
             " are the labels in the order of its outputs? A file classes.txt beside the folder, which names all classes"
             " one a line, gives their order")  # fmt: skip
+
+
+def _loss(name: str, before: float, after: float) -> str:
+    """Why to doubt that training was of use: it has left less than there was. Else nothing."""
+    if after >= before:
+        return ""
+    return (f"training has not helped: {name} is {after:.1%} after it and was {before:.1%} before; leave it out, or"
+            " train longer or on more images")  # fmt: skip
 
 
 def _alike(one: Tensor, other: Tensor) -> float:

@@ -16,6 +16,7 @@ from __future__ import annotations  # read by whatever python3 there is, to say 
 import ctypes
 import os
 import resource
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
@@ -138,6 +139,13 @@ def keep_freed_memory() -> bool:
     numbers = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2}
     done = [mallopt(number, int(SET[name][0])) for name, number in numbers.items()]
     return all(done)
+
+
+def end_silently() -> None:
+    """Has Ctrl-C end this process without a word until something else is asked for: while it still imports what it
+    needs it has done nothing of which it could tell."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as a shell script may have it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def warn_in_lines() -> None:

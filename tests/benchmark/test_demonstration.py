@@ -42,6 +42,15 @@ def test_a_finished_trial_is_gathered_and_not_run_again(folder, monkeypatch, cap
     assert last["command"] == "python -m lib.prune resnet8 digits/train --weights w.pt --out results/trials/one"
 
 
+def test_trials_that_are_not_here_keep_their_rows_in_their_place_unless_the_command_is_another(folder, monkeypatch):
+    monkeypatch.setattr(demonstration, "TRIALS", {"none": "a b", "other": "c d"} | demonstration.TRIALS)
+    there = {"trial": ["one", "none", "other"], "accuracy": [0.125, 0.25, 0.75]}
+    there |= {"command": ["", "python -m lib.prune a b --out results/trials/none", "python -m lib.prune c"]}
+    table = demonstration.gathered(pandas.DataFrame(there))
+    assert list(table["trial"]) == ["none", "one", "one"] and list(table["accuracy"]) == [0.25, 1.0, 0.5]
+    pandas.testing.assert_frame_equal(demonstration.gathered(table), table)
+
+
 def test_one_that_fails_ends_it(folder, monkeypatch):
     class Failed:
         returncode = 3

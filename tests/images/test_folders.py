@@ -44,6 +44,23 @@ def test_images_come_in_the_order_of_their_paths_in_batches_of_one_size(folder):
     assert images[0][1].mean((1, 2)).tolist() == [1, 1, 1]  # grey becomes three equal channels
 
 
+@pytest.mark.parametrize("stretched", [False, True])
+def test_by_moments_of_one_channel_images_are_grey(folder, stretched):
+    stream = folders.stream(folder, 8, batch=9, moments=((0.5,), (0.25,)), stretched=stretched)
+    ((images, _, _),) = stream
+    assert images.shape == (5, 1, 8, 8)
+    luma = round(0.299 * 255 + 0.114 * 51)  # of ITU-R BT.601, which Pillow documents for "L"
+    assert images[0].flatten().tolist() == pytest.approx([(luma / 255 - 0.5) / 0.25] * 64)
+    assert images[1].flatten().tolist() == [2] * 64  # white stays white
+
+
+def test_grey_files_have_the_levels_that_they_have(tmp_path):
+    levels = numpy.arange(256, dtype=numpy.uint8).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "levels.png")
+    found = next(folders.stream(tmp_path, 16, moments=((0,), (1,))).raw())[0]
+    assert torch.equal(found, torch.from_numpy(levels)[None, None])
+
+
 def test_what_is_left_out_is_said_once_and_not_for_every_batch(folder, caplog):
     list(folders.stream(folder, 14, batch=2))
     (line,) = caplog.messages
@@ -275,7 +292,8 @@ def test_an_odd_name_is_told_in_one_line(folder, workers):
         ({"batch": "3"}, "batch='3' must be a whole number of at least 1"),
         ({"workers": -1}, "workers=-1 must be a whole number of at least 0"),
         ({"classes": "10", "labelled": True}, "classes='10' must be a whole number of at least 1"),
-        ({"moments": ((0.5,), (0.5,))}, "moments=((0.5,), (0.5,)) must be the means of the 3 channels and their"),
+        ({"moments": ((0.5, 0.5), (0.5, 0.5))}, "moments=((0.5, 0.5), (0.5, 0.5)) must be the means of the 3 channels"),
+        ({"moments": ((0.5,), (0.5, 0.5, 0.5))}, "moments=((0.5,), (0.5, 0.5, 0.5)) must be the means of the 3"),
         ({"moments": (0.5, 0.5)}, "moments=(0.5, 0.5) must be the means of the 3 channels and their deviations, such"),
         ({"moments": None}, "moments=None must be the means of the 3 channels and their deviations, such as ((0.5,"),
         ({"moments": ("rgb", (1, 1, 1))}, "moments=('rgb', (1, 1, 1)) must be the means"),

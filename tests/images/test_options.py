@@ -6,6 +6,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from lib.images import datasets, options, public
 from lib.images.folders import IMAGENET
@@ -36,6 +37,30 @@ def test_public_weights_get_what_they_were_trained_with():
 def test_what_is_said_stays():
     asked = filled("resnet18", "--pixels", "64", "--stretch", "--mean", "0", ".1", ".2", "--std", "1", "2", "3")
     assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (64, True, [0, 0.1, 0.2], [1, 2, 3])
+
+
+def test_grey_images_have_the_moments_of_one_channel_and_no_others():
+    asked = filled("mine.py:build", "--pixels", "28", "--grey", ".13", ".31")
+    assert (asked.mean, asked.std, options.channels(asked)) == ([0.13], [0.31], 1)
+    assert options.channels(filled("resnet18")) == 3
+    with pytest.raises(ValueError, match=r"^--grey says what the one channel .*: leave --mean and --std out$"):
+        filled("resnet18", "--grey", ".13", ".31", "--std", "1", "1", "1")
+
+
+def test_a_network_of_other_channels_is_told_with_the_remedy():
+    grey, colours = filled("mine.py:build", "--pixels", "4", "--grey", "0", "1"), filled("resnet18", "--pixels", "4")
+    one, three = (nn.Sequential(nn.Flatten(), nn.Linear(16 * channels, 2)).eval() for channels in (1, 3))
+    images = {1: torch.zeros(2, 1, 4, 4), 3: torch.zeros(2, 3, 4, 4)}
+    assert options.answers(grey, one, images[1]).shape == options.answers(colours, three, images[3]).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"^resnet18 takes images of one channel: --grey MEAN STD reads them so$"):
+        options.answers(colours, one, images[3])
+    with pytest.raises(ValueError, match=r"^mine.py:build takes images of three channels: leave --grey out$"):
+        options.answers(grey, three, images[1])
+    with pytest.raises(
+        ValueError,
+        match=r"^Sequential does not take images of shape \(3, 2, 2\) each .*: are its images of --pixels 4\?$",
+    ):
+        options.answers(colours, three, images[3][:, :, :2, :2])
 
 
 def test_what_networks_of_timm_want_must_be_said():

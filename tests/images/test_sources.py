@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib.images import networks, sources
+from lib.images import networks, public, sources
+from lib.network import saving
+from lib.study.paths import ROOT
 
 MINE = """
 from torch import nn
@@ -21,6 +23,11 @@ def number():
 
 def broken():
     raise RuntimeError("a line\\nand another")
+
+def taking(width, depth=2):
+    return nn.Linear(width, depth)
+
+MADE = nn.Identity()
 """
 
 
@@ -40,6 +47,25 @@ def test_a_function_of_ones_own_builds_it_with_what_lies_beside(mine, tmp_path):
     again = sources.build(f"{mine}:build", 1000, tmp_path / "mine.pt")
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in again.state_dict().items())
     assert sources.own_file(f"{mine}:build") == mine and sources.own_file("resnet18") is None
+
+
+def test_the_example_in_docs_is_the_network_that_the_public_weights_are_of():
+    example = sources.build(f"{ROOT}/docs/examples/mine.py:resnet56", 3, sources.UNTRAINED)  # has 10 classes of its own
+    ours = networks.build("resnet56a", 10, seed=1)
+    saving.load(ours, ours.state_dict() | public.named_here("resnet56a", ours.state_dict(), _moved(example)))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(example(images), ours.eval()(images), rtol=1e-5, atol=1e-5)
+
+
+def _moved(model):
+    """Its weights, after statistics of BatchNorms have left where they begin; without counters, as old files are."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                values.data += 0.1 * torch.rand(values.shape, generator=generator)
+    return {name: value for name, value in model.state_dict().items() if not name.endswith(public.COUNTER)}
 
 
 def test_a_file_of_ones_own_may_hold_dataclasses_with_late_annotations(mine):
@@ -74,7 +100,12 @@ def test_the_code_of_a_network_is_told_from_other_code(mine):
     [
         ("mine.py", "mine.py:build"),
         ("mine.py:number", "mine.py gives no network: number() returns a int, not an nn.Module"),
-        ("mine.py:other", "mine.py gives no network: there is no function other in it"),
+        (
+            "mine.py:other",
+            "mine.py gives no network: there is no function other in it, but build, number, broken, taking",
+        ),
+        ("mine.py:MADE", "mine.py gives no network: MADE is a network already: name a function that builds it"),
+        ("mine.py:taking", "(missing a required argument: 'width'): name a function that gives them"),
         ("mine.py:broken", "mine.py gives no network: a line"),
         ("none.py:build", "none.py, which should hold the function build"),
     ],
@@ -83,6 +114,13 @@ def test_what_gives_no_network_is_told_in_one_line(mine, tmp_path, name, message
     with pytest.raises((ValueError, OSError)) as caught:
         sources.build(f"{tmp_path}/{name}", 4, sources.UNTRAINED)
     assert str(caught.value).endswith(message)
+
+
+def test_python_s_own_way_to_name_a_function_is_told_how_it_is_here(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"^mine:build is no network: one of your own is FILE\.py:FUNCTION, such as mi"
+    ):
+        sources.build("mine:build", 4, sources.UNTRAINED)
 
 
 def test_weights_of_another_network_are_refused(mine, tmp_path):
@@ -96,14 +134,18 @@ def test_weights_of_another_network_are_refused(mine, tmp_path):
 def test_timm_builds_networks_where_it_is_installed(monkeypatch):
     timm = types.ModuleType("timm")
 
-    def create_model(name, pretrained, num_classes):
+    def create_model(name, pretrained, num_classes, in_chans=3):
         if name != "little":
             raise RuntimeError(f"Unknown model ({name})")
-        return nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))
+        return nn.Sequential(nn.Flatten(), nn.Linear(4 * in_chans, num_classes))
 
     timm.create_model = create_model
     monkeypatch.setitem(sys.modules, "timm", timm)
     assert sources.build("timm:little", 7, sources.UNTRAINED)[1].out_features == 7
+    assert [sources.build("timm:little", 7, sources.UNTRAINED, channels)[1].in_features for channels in (1, 3)] == [
+        4,
+        12,
+    ]
     with pytest.raises(ValueError, match=r"^timm:large cannot be built: Unknown model \(large\)$"):
         sources.build("timm:large", 7, sources.UNTRAINED)
     monkeypatch.setitem(sys.modules, "timm", None)

@@ -338,6 +338,27 @@ def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
     assert not none and other.doubts == ()
 
 
+def test_training_that_has_not_helped_is_doubted(model, images, monkeypatch):
+    def spoil(small, *_, **__):
+        small.classifier.bias.data[:] = torch.arange(10) * 1e6  # it answers 9 whatever it sees
+
+    assert making._loss("accuracy", 0.8536, 0.8498) == (
+        "training has not helped: accuracy is 85.0% after it and was 85.4% before; leave it out, or train longer or on"
+        " more images"
+    )
+    assert making._loss("accuracy", 0.5, 0.5) == ""
+    labels = models.predict(model, images)
+    assert (labels != 9).any()
+    given = {"budget": 0.05, "repair": False, "distil": True, "epochs": 1, "test": [(images, labels)]}
+    said = []
+    monkeypatch.setattr(making.recovery, "train", lambda *_, **__: None)
+    assert prune(model, images, **given).doubts == ()
+    monkeypatch.setattr(making.recovery, "train", spoil)
+    found = prune(model, images, **given, report=said.append)
+    (doubt,) = found.doubts
+    assert doubt.startswith("training has not helped: accuracy is ") and said[-1] == f"warning: {doubt}"
+
+
 def test_what_a_latency_has_led_to_is_kept_for_going_on(model, images, tmp_path, monkeypatch):
     def stop(line):
         said.append(line)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -127,6 +128,28 @@ def test_a_network_from_a_file_of_ones_own(words, tmp_path, capsys):
     ]:
         assert main([f"{tmp_path}/{name}", *words[1:]]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_network_of_grey_images_gets_them_and_its_page_brings_it_back(words, tmp_path, capsys):
+    place = words.index("--mean")
+    words[place : place + 8] = ["--grey", "0.3", "0.25"]
+    saving.save(networks.build("resnet8", 10, 1, seed=1), tmp_path / "weights.safetensors", {})
+    assert main([*words, "--budget", "0.3", "--distil", "--epochs", "1", "--no-flip"]) == 0
+    page, space = (tmp_path / "out/report.html").read_text(), {}
+    exec(html.unescape(re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)[1]), space)
+    images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    exported = torch.export.load(tmp_path / "out/pruned.pt2").module()
+    assert torch.allclose(exported(images), space["small"](images), atol=1e-4)
+    assert "images (M, 1, 16, 16)" in page and "left out" not in capsys.readouterr().err
+
+
+def test_interrupted_while_it_still_imports_it_ends_without_a_word(tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's & has ignored
+    done = subprocess.run([sys.executable, "-m", "lib.prune", "--help"], **given)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
