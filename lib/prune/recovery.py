@@ -26,7 +26,7 @@ from lib.network import checks, models
 from lib.network.copies import copied
 from lib.prune import keeping
 
-RECIPE = {"batch": 32, "learning_rate": 0.02}  # gentler than from scratch
+RECIPE = {"batch": 32, "learning_rate": 0.005}  # 0.02 left ResNet-20 and ResNet-56 0.3 to 3.3 points less accurate
 SHIFTED = 8  # by up to this part of their sides
 TRIED = 0.02  # of the time that training may take goes into finding out how long an epoch takes
 LEAST = 3  # steps, after a first that is slower, for the same
