@@ -102,7 +102,7 @@ def opening(table: pandas.DataFrame) -> Figure:
     stamps = _stamps(table)
     figure, grid = _grid(len(stamps))
     looks = list(zip(PLAIN, style.colours(list(PLAIN)), style.MARKERS, strict=False))
-    for axes, (title, here) in zip(grid.flat, stamps.items(), strict=False):
+    for axes, (title, here) in zip(grid.flat, stamps, strict=False):
         banded = _is_banded(here)
         for criterion, colour, marker in looks:
             line = here[here["criterion"] == criterion].groupby("gone", as_index=False)[_HEIGHTS].mean()
@@ -114,7 +114,7 @@ def opening(table: pandas.DataFrame) -> Figure:
 
 def caption(table: pandas.DataFrame) -> str:
     """What `opening` shows of this table."""
-    bands = [_is_banded(here) for here in _stamps(table[table["criterion"].isin(PLAIN)]).values()]
+    bands = [_is_banded(here) for _, here in _stamps(table[table["criterion"].isin(PLAIN)])]
     said = "Test accuracy as units are switched off, the least important first; lines are means over trained networks"
     return f"{said}, bands, where there are six or more, their 95 % intervals." if any(bands) else f"{said}."
 
@@ -126,20 +126,26 @@ def _is_banded(lines: pandas.DataFrame) -> bool:
 _HEIGHTS = ["accuracy", "low", "high"]
 
 
-def _stamps(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+def _stamps(table: pandas.DataFrame) -> list[tuple[str, pandas.DataFrame]]:
     """Title and curves of each small plot of `opening`."""
     where = ["panel", "dataset", "network"]
     if len(table[where].drop_duplicates()) == 1:
         numbers = table["examples"].agg(["min", "max"]).unique()
         (dataset, network) = table[where[1:]].iloc[0]
-        return {
-            f"{dataset}, {network}, ranked on {number:,} images": table[table["examples"] == number]
+        return [
+            (f"{dataset}, {network}, ranked on {number:,} images", table[table["examples"] == number])
             for number in numbers
-        }
+        ]
     most = table[table["examples"] == table.groupby(where)["examples"].transform("max")]
     several = len(most[where].drop_duplicates()) > _MOST_STAMPS
     groups = most.groupby("panel" if several else where, sort=False)
-    return {key if several else ", ".join(key[1:]): here for key, here in groups}
+    return [(_named(here), here) for _, here in groups]
+
+
+def _named(lines: pandas.DataFrame) -> str:
+    """The data set and the networks that lines are of, or how many of these there are."""
+    datasets, networks = lines["dataset"].unique(), lines["network"].unique()
+    return ", ".join([*datasets, *networks] if len(networks) < 3 else [*datasets, f"{len(networks)} networks"])
 
 
 def _line(axes: Axes, line: pandas.DataFrame, label: str, *, banded: bool = True, **look: object) -> None:

@@ -94,4 +94,4 @@ def test_the_opening_has_few_images_and_all_beside_each_other_or_network_beside_
     several = pandas.concat([lines(examples=2), lines(examples=1000)])
     assert [len(axes.collections) for axes in opened(several.assign(blocks=6)).axes] == [5, 5]
     many = opened(*(lines(network=name) for name in "abcde"))
-    assert [axes.get_title() for axes in many.axes] == ["p"]
+    assert [axes.get_title() for axes in many.axes] == ["digits, 5 networks"]

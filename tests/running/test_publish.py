@@ -100,9 +100,9 @@ def test_scores_are_published_in_single_precision(plan):
 def test_too_much_is_refused_with_the_largest_named_and_the_old_one_stays(plan):
     folder, *_ = publish.publish(plan)
     before = {name: (folder / name).read_bytes() for name in names(folder)}
-    (plan.tables / "30-sign-large.csv").write_bytes(bytes(10 * publish.MIB))
+    (plan.tables / "30-sign-large.csv").write_bytes(bytes(publish.LIMIT))
     with pytest.raises(
-        ValueError, match=r"^10\.\d MiB to publish, 10 MiB at most: .*: \S*30-sign-large\.csv \(10\.0 MiB\), "
+        ValueError, match=r"^12\.\d MiB to publish, 12 MiB at most: .*: \S*30-sign-large\.csv \(12\.0 MiB\), "
     ):
         publish.publish(plan)
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
