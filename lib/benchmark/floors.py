@@ -16,12 +16,7 @@ from lib.importance import Scoring
 
 LAYOUTS = (torch.channels_last, torch.contiguous_format)
 TRIED = 3  # times, of which the quickest counts
-PRODUCTS = (
-    "convolution",
-    "mm",
-    "bmm",
-    "scaled_dot_product",
-)  # in names of PyTorch's operations, of their backward, too
+PRODUCTS = ("convolution", "mm", "scaled_dot_product")  # in names of PyTorch's operations and of their backward
 
 
 def products(model: nn.Module, images: Tensor, criterion: str) -> Callable[[], None]:
