@@ -23,7 +23,7 @@ from lib.network.detached import refuse_cut_gradients
 from lib.network.taps import Unit, units_in
 from lib.network.units import units
 from lib.scoring import contribution_criteria, ranks, weight_criteria
-from lib.scoring.batches import Batch, indexed, minibatches, peeked, shared
+from lib.scoring.batches import FEWEST, MINIBATCH, Batch, indexed, minibatches, parted, peeked, shared
 from lib.scoring.cotangents import Answered
 from lib.scoring.criteria import REDUCTIONS, Criterion, parse
 from lib.scoring.demands import Demands, by_name
@@ -243,11 +243,20 @@ class Scoring:
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self._sums.count += len(images)
         images = models.ready(self.model, images)
-        self._add_by_passes(images, labels, indices)
+        for part in parted((images, labels, indices), self._parts(len(images))):
+            self._add_by_passes(*part)
         if self._demands.by_weights:
             parts = [None] * len(images) if labels is None else minibatches(labels)
             for given in zip(minibatches(images), parts, minibatches(indices), strict=False):
                 self._add_by_weights(*given)
+
+    def _parts(self, count: int) -> int:
+        """In how many examples at a time a batch of `count` passes: half of them on a CPU, which is as quick by halves,
+        where several cotangents are sent back, since but for the last what a pass holds stays."""
+        if self._device.type != "cpu" or not self._demands.several or count < 2 * FEWEST:
+            return count
+        half = -(-count // 2)
+        return -(-half // MINIBATCH) * MINIBATCH if self._demands.by_minibatch else half
 
     def _add_by_passes(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         with self._activations.watching():

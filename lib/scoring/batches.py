@@ -16,6 +16,8 @@ from lib.scoring import ranks
 
 MINIBATCH = 128  # examples, for the criteria that average gradients over a minibatch first (see data/README.md)
 
+FEWEST = 8  # examples at once with which passes take no longer for each than with many
+
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 Indexed = tuple[Tensor, Tensor | None, Tensor]
 
@@ -54,6 +56,12 @@ def shared(batches: Iterable[Batch], *, by_minibatch: bool) -> Iterable[Indexed]
     Raises ValueError as `indexed` and `in_minibatches` do.
     """
     return ranks.mine(batches, MINIBATCH, in_minibatches if by_minibatch else indexed)
+
+
+def parted(batch: Indexed, size: int) -> Iterator[Indexed]:
+    """The same examples, at most `size` of them at a time."""
+    for start in range(0, len(batch[0]), size):
+        yield tuple(None if part is None else part[start : start + size] for part in batch)
 
 
 def minibatches(values: Tensor) -> tuple[Tensor, ...]:

@@ -34,8 +34,8 @@ class Demands:
 
     `gradients` are those that need gradients, each once, without `:layer`. `by_contributions` and `by_weights` are the
     same in groups that share a cotangent, by what is summed up for them; `kinds` are the forms in which contributions
-    are wanted, as `criteria.Reduction.rows` names them. `activations` names those that look at activations. `labelled`
-    is the first that needs labels, if any does.
+    are wanted, as `criteria.Reduction.rows` names them; `several` says whether more than one cotangent is sent back for
+    them. `activations` names those that look at activations. `labelled` is the first that needs labels, if any does.
     """
 
     def __init__(self, criteria: Iterable[Criterion]):
@@ -44,6 +44,8 @@ class Demands:
         self.by_contributions = _by_cotangent(c for c in self.gradients if _kind(c) != "weights")
         self.by_weights = _by_cotangent(c for c in self.gradients if _kind(c) == "weights")
         self.kinds = {_kind(c) for group in self.by_contributions for c in group} | {"sum"}
+        first = [c for group in self.by_contributions[:1] for c in group]
+        self.several = len(self.by_contributions) > 1 or any(c.probes > 1 or c.source.joint for c in first)
         seen = [c.reduction for c in criteria if c.reduction in RIVALS]
         self.activations = [name for name in seen if name not in WEIGHT_RIVALS]
         self.labelled = next((c for c in self.gradients if c.needs_labels), None)
