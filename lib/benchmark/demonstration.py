@@ -37,7 +37,9 @@ TRIALS = {
     "efficientnet-lite0": f"{_LITE} --distil --minutes 10",
     "efficientnet-lite0-scores": f"{_LITE} --no-per-cost",
     "resnet20": f"{_RESNET} --distil --epochs 10",
+    "resnet20-weights": f"{_RESNET} --distil --epochs 10 --criterion l2",
     "resnet20-labels": f"{_RESNET} --fine-tune data/cifar100/train --epochs 10",
+    "resnet20-labels-weights": f"{_RESNET} --fine-tune data/cifar100/train --epochs 10 --criterion l2",
     "mine": f"{_MINE} --distil --epochs 10",
 }
 
@@ -48,9 +50,10 @@ def command(name: str) -> list[str]:
 
 
 def gathered(before: pandas.DataFrame | None = None) -> pandas.DataFrame:
-    """A row for every network of finished trials after each thing done: trial, network, images (unlabelled), per_cost
-    (whether scores are set against multiply-adds), done, accuracy, changed; multiply_adds and parameters that the
-    smaller network has, as shares of the whole one's; epochs of training, and the command.
+    """A row for every network of finished trials after each thing done: trial, network, data (the images' folder),
+    images (unlabelled), tested (images that accuracy is on), criterion, per_cost (whether scores are set against
+    multiply-adds), done, accuracy, changed; multiply_adds and parameters that the smaller network has, as shares of the
+    whole one's; epochs of training, and the command.
 
     Arguments:
         before: such a table, whose rows of trials that are not here are kept, but for those of another command.
@@ -78,7 +81,8 @@ def _rows(name: str) -> pandas.DataFrame:
     images = min(asked.take, len(files.below(asked.images).images))
     steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)
     per_cost = making.goes_per_cost(asked.criterion, asked.of) if asked.per_cost is None else asked.per_cost
-    what = {"trial": name, "network": asked.network, "images": images, "per_cost": per_cost}
+    what = {"trial": name, "network": asked.network, "data": asked.images.parent.name, "images": images}
+    what |= {"tested": len(files.below(asked.test).images), "criterion": asked.criterion, "per_cost": per_cost}
     for place, (column, value) in enumerate(what.items()):
         steps.insert(place, column, value)
     return steps

@@ -7,18 +7,16 @@ images; nothing here is tested.
 
 from collections.abc import Sequence
 
-import numpy
 import pandas
 
-from lib.report import opening, provenance
-from lib.report.words import on_images, spread
+from lib.report import provenance, reach, tuning_answers
+from lib.report.words import listed, on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
-from lib.study.columns import PANEL, RUN
+from lib.study.columns import RUN
 
 ENOUGH = 0.99  # of what all images give counts as all of it
-KEPT = 0.95  # of the accuracy: as far as one would go
 LABELS, MORE_VECTORS, WEIGHTS = "sq:norm", "sq:rand@16:norm", "l2"
 WORTH = 0.01  # in relative auc: a gain that would be worth having
 TABLES = {  # argument of `advice` -> table of the notebooks
@@ -62,7 +60,7 @@ def advice(
         machine: what these are of, as `provenance.machine` says it; nothing is said of seconds without it.
     """
     pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_how_far(lines), _repair(repaired))]
-    pairs += [(opening.rank_by(tuned),), (_cost(seconds, machine),)]
+    pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
@@ -117,49 +115,51 @@ def _vectors(sources: pandas.DataFrame) -> str:
         return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
     many = _numbers([gain.index[-1] for gain in gains])
     few = f", but {first:.2f} of relative auc on only {fewest}" if first > WORTH else ""
-    return f"One random vector for each was enough on {many} images: 16 added no more than {WORTH:g}{few}."
-
-
-def _how_far(lines: pandas.DataFrame) -> str:
-    if "criterion" not in lines or not {RECOMMENDED, WEIGHTS} <= set(lines["criterion"]):
-        return ""
-    most = lines[lines["examples"] == lines.groupby(PANEL)["examples"].transform("max")]
-    gone = [
-        {name: _kept_until(part[part["criterion"] == name]) for name in (RECOMMENDED, WEIGHTS)}
-        for _, part in most.groupby(PANEL, sort=False)
-    ]
-    own, weights = (spread(pandas.DataFrame(gone)[name], ".0f") for name in (RECOMMENDED, WEIGHTS))
     return (
-        f"**Without any training do not go far**: {100 * KEPT:.0f} % of the whole network's accuracy was left until "
-        f"{own} % of the units were off (until {weights} % by `{WEIGHTS}`)."
+        f"One random vector for each was enough on {many} images: 16 for each added no more than {WORTH:g}{few}; "
+        "C6 averages over fewer, too."
     )
 
 
-def _kept_until(line: pandas.DataFrame) -> float:
-    """How much (%) can go before the accuracy first falls below `KEPT` of what it was; straight between two points."""
-    gone, accuracy = line.sort_values("gone")[["gone", "accuracy"]].to_numpy().T
-    least = KEPT * accuracy[0]
-    below = accuracy < least
-    if not below.any():
-        return float(gone[-1])
-    first = below.argmax()
-    return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
+def _how_far(lines: pandas.DataFrame) -> str:
+    shown = reach.on_most(lines)
+    if shown.empty:
+        return ""
+    each = []
+    for dataset, here in shown.groupby("dataset", sort=False):
+        until = {
+            name: spread(pandas.Series([reach.kept_until(line) for _, line in own.groupby("network")]), ".0f")
+            for name, own in here.groupby("criterion")
+        }
+        each.append(f"{until[RECOMMENDED]} % ({until[WEIGHTS]} % by `{WEIGHTS}`) on {dataset}")
+    return (
+        f"**Without any training do not go far**: {100 * reach.KEPT:.0f} % of the whole network's accuracy was left "
+        f"until so many units were off: {listed(each)}."
+    )
 
 
 def _repair(repaired: pandas.DataFrame) -> str:
     if repaired.empty or RECOMMENDED not in set(repaired["criterion"]):
         return ""
     own = measurements.on_most_examples(repaired[repaired["criterion"] == RECOMMENDED])
-    kept, unkept = ((100 * own[f"accuracy_25pct{end}"] / own["accuracy_unpruned"]).mean() for end in ("_repaired", ""))
-    words = (
-        "Estimate BatchNorms anew afterwards, which takes no labels"
-        if kept > unkept
-        else "Leave BatchNorms as they are"
-    )
-    return (
-        f"{words}: with a quarter of the units off networks kept {kept:.1f} % of their accuracy with such a repair, "
-        f"{unkept:.1f} % without."
-    )
+    ends = ("", "_repaired")
+    kept = own[[f"accuracy_25pct{end}" for end in ends]].mul(100 / own["accuracy_unpruned"], axis=0)
+    by_dataset = kept.set_axis(["without", "with"], axis=1).groupby(own["dataset"], sort=False).mean()
+    said = f"with a quarter of the units off networks kept {listed(_by_repair(by_dataset))}"
+    better, worse = ((sign * (by_dataset["with"] - by_dataset["without"]) > 0).all() for sign in (1, -1))
+    if better or worse:
+        what = (
+            "Estimate BatchNorms anew afterwards, which takes no labels" if better else "Leave BatchNorms as they are"
+        )
+        return f"{what}: {said}."
+    return f"Try whether BatchNorms estimated anew, which takes no labels, help: {said}."
+
+
+def _by_repair(kept: pandas.DataFrame) -> list[str]:
+    return [
+        f"{row['with']:.0f} % of their accuracy with such a repair and {row['without']:.0f} % without on {dataset}"
+        for dataset, row in kept.iterrows()
+    ]
 
 
 def _cost(seconds: pandas.DataFrame, machine: str) -> str:

@@ -7,7 +7,7 @@ which sign. The answer comes first, then its evidence, then its limit.
 
 import pandas
 
-from lib.report import claim_answers, opening, tables
+from lib.report import claim_answers, opening, tables, tuning_answers
 from lib.report.words import listed, of_networks, spread
 from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
@@ -64,10 +64,16 @@ def by_section(
         "30-sign": [claim_answers.one(verdicts, "C2"), claim_answers.one(verdicts, "C10")],
         "40-label-scarcity": [claim_answers.one(verdicts, "C4")],
         "50-gradient-source": [claim_answers.one_vector(verdicts, parts)],
-        "60-rivals": [_anything_better(free)],
+        "60-rivals": [claim_answers.one(verdicts, "C13"), _anything_better(free)],
         "65-repair": [opening.repaired(verdicts), claim_answers.one(verdicts, "C11")],
         "70-oracle": [_left_to_gain(headroom), _alarm(together)],
-        "80-cost": [opening.after(tuned), _sizes(tuned), _otherwise(tuned), claim_answers.one(verdicts, "C8")],
+        "80-cost": [
+            claim_answers.one(verdicts, "C14"),
+            tuning_answers.after(tuned),
+            _sizes(tuned),
+            _otherwise(tuned),
+            claim_answers.one(verdicts, "C8"),
+        ],
     }
     whole = {section: " ".join(filter(None, sentences)) for section, sentences in said.items()}
     return {section: words for section, words in whole.items() if words}
@@ -252,8 +258,9 @@ def beside_paper(
         return ""
     mean = shown["spearman"].mean()
     word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
-    said = f"**{word}: its order of criteria and ours have a rank correlation of {spread(shown['spearman'], '.2f')}**"
-    more = " (depending on the number of images)" if len(shown) > 1 else ""
+    said = f"**{word}: its order of criteria and ours have a rank correlation of {mean:.2f}**"
+    more = f" in the mean ({spread(shown['spearman'], '.2f')}, depending on the number of images)"
+    more = more if len(shown) > 1 else ""
     rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
     return " ".join(filter(None, [f"{said}{more}.", *rest]))
 

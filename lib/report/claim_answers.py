@@ -71,11 +71,20 @@ def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
     return found.iloc[0] if len(found) else None
 
 
-def _effect(claim: pandas.Series, unit: str = " in relative auc") -> str:
+def _effect(claim: Mapping[str, object], unit: str = " in relative auc") -> str:
+    return f"{evidence(claim, unit)}{', close' if claim['close'] else ''})."
+
+
+def evidence(claim: Mapping[str, object], unit: str = " in relative auc", on: str = "") -> str:
+    """The effect of a row of `claims.verdicts`, its interval, in how many networks it is above 0, and the claim's name,
+    behind which the bracket is left open: "+0.010 in relative auc (95 % interval ...; above 0 in ...; C1".
+
+    Arguments:
+        on: of which networks, as they follow their number: ", all on digits".
+    """
     ends = f"95 % interval {signed(claim['low'])} to {signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
-    close = ", close" if claim["close"] else ""
-    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}{left_out(claim)}"
-    return f"{signed(claim['effect'])}{unit} ({ends}{ahead}; {claim['claim']}{close})."
+    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}{on}{left_out(claim)}"
+    return f"{signed(claim['effect'])}{unit} ({ends}{ahead}; {claim['claim']}"
 
 
 def left_out(claim: Mapping[str, object]) -> str:

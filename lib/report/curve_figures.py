@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.report import style
+from lib.report.words import alike
 from lib.study import statistics
 
 
@@ -143,9 +144,11 @@ def _stamps(table: pandas.DataFrame) -> list[tuple[str, pandas.DataFrame]]:
 
 
 def _named(lines: pandas.DataFrame) -> str:
-    """The data set and the networks that lines are of, or how many of these there are."""
-    datasets, networks = lines["dataset"].unique(), lines["network"].unique()
-    return ", ".join([*datasets, *networks] if len(networks) < 3 else [*datasets, f"{len(networks)} networks"])
+    """The data sets, and the networks that lines are means of."""
+    networks = lines.drop_duplicates(["dataset", "network"])
+    return (
+        f"{', '.join(lines['dataset'].unique())}: {alike(networks['network'].tolist(), int(networks['blocks'].sum()))}"
+    )
 
 
 def _line(axes: Axes, line: pandas.DataFrame, label: str, *, banded: bool = True, **look: object) -> None:

@@ -1,9 +1,10 @@
 """The README's answers, made of what is published, so that none is typed by hand.
 
 Enters: README.md and pages of docs/ with places marked for them, and results/. Leaves: the same with each place filled,
-`<!-- opening -->` with the answer, a picture and the claims, `<!-- advice -->` with what to do, `<!-- speed -->` with
-how much faster networks get, `<!-- trials -->` and `<!-- commands -->` with what the tool makes of real networks,
-`<!-- words -->` with the words of the reports; and the picture.
+`<!-- opening -->` with the answer, `<!-- claims -->` with a picture, how far one can go and the claims,
+`<!-- advice -->` with what to do, `<!-- speed -->` with how much faster networks get, `<!-- trials -->` and
+`<!-- commands -->` with what the tool makes of real networks, `<!-- words -->` with the words of the reports; and the
+picture.
 """
 
 import os
@@ -11,10 +12,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas
 from matplotlib import pyplot
 
-from lib.report import advice, answers, curve_figures, glossary, opening, provenance, style, tool
+from lib.report import advice, answers, curve_figures, glossary, opening, provenance, reach, style, tool, verdict_table
+from lib.report.words import listed
 from lib.study import claims, panels, profiles
+from lib.study.columns import RUN
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
@@ -29,9 +33,11 @@ def filled(readme: str, published: Path) -> str:
     """
     plans = quoted(published)
     measured = published.parent / tool.TABLE
-    places = {"opening": lambda: _opening(plans), "advice": lambda: advice.of(plans), "speed": lambda: _speed(plans),
-              "trials": lambda: tool.table(measured), "commands": lambda: tool.commands(measured),
-              "words": glossary.words}  # fmt: skip
+    places = {
+        "opening": lambda: _opening(plans), "claims": lambda: _claims(plans), "advice": lambda: advice.of(plans),
+        "speed": lambda: _speed(plans), "trials": lambda: tool.table(measured),
+        "commands": lambda: tool.commands(measured), "words": glossary.words,
+    }  # fmt: skip
     for name, make in places.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?( *<!-- /{name} -->)", re.DOTALL)
         if marked.search(readme):
@@ -50,13 +56,20 @@ def quoted(published: Path) -> list[profiles.Profile]:
 
 
 def _opening(plans: Sequence[profiles.Profile]) -> str:
-    folder = Path(plans[0].folder)
-    report = (folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md").as_posix()
+    verdicts = claims.judged(opening.blocks(plans))
+    return "\n\n".join(filter(None, [opening.answer(plans, verdicts, _report(plans)), _paper(plans)]))
+
+
+def _claims(plans: Sequence[profiles.Profile]) -> str:
     verdicts, lines = claims.judged(opening.blocks(plans)), panels.table(plans, "90-report-curves-units")
-    picture = f"![{curve_figures.caption(lines)}]({PICTURE.as_posix()})"
-    parts = [opening.answer(plans, verdicts, report), _paper(plans), picture]
-    parts += [opening.table(verdicts, report), f"{opening.note(verdicts)} {_sources(plans)}"]
-    return "\n\n".join(filter(None, parts))
+    parts = [f"![{curve_figures.caption(lines)}]({PICTURE.as_posix()})"]
+    parts += [reach.table(lines, panels.table(plans, "65-repair-means")), verdict_table.table(verdicts, _report(plans))]
+    return "\n\n".join(filter(None, [*parts, f"{verdict_table.note(verdicts)} {_sources(plans)}"]))
+
+
+def _report(plans: Sequence[profiles.Profile]) -> str:
+    folder = Path(plans[0].folder)
+    return (folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md").as_posix()
 
 
 def _paper(plans: Sequence[profiles.Profile]) -> str:
@@ -70,7 +83,30 @@ def _paper(plans: Sequence[profiles.Profile]) -> str:
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:
     costs = panels.table(plans, f"{TIMED}-costs")
-    return opening.speed(costs, provenance.machines(plans, TIMED)) if len(costs) else ""
+    return speed(costs, provenance.machines(plans, TIMED)) if len(costs) else ""
+
+
+def speed(costs: pandas.DataFrame, machine: str) -> str:
+    """What is left of the time where half of the multiply-adds go, as one sentence.
+
+    Arguments:
+        costs: of `shrinking.costs`.
+        machine: what its times are of, as `provenance.machine` says it.
+    """
+    if "latency_64_ms" not in costs:
+        return ""
+    keys = ["panel", *RUN]
+    whole, half = (
+        costs[costs["budget"] == budget].groupby(keys)[["latency_1_ms", "latency_64_ms", "parameters"]].mean()
+        for budget in (0.0, 0.5)
+    )
+    left = (100 * half / whole).groupby("network", sort=False).mean()
+    each = (
+        f"`{name}` takes {row['latency_64_ms']:.0f} % of the time for 64 images ({row['latency_1_ms']:.0f} % for one) "
+        f"and {row['parameters']:.0f} % of the parameters"
+        for name, row in left.iterrows()
+    )
+    return f"Without half of its multiply-adds {listed(each)}, on {machine}."
 
 
 def _sources(plans: Sequence[profiles.Profile]) -> str:

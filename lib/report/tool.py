@@ -15,14 +15,15 @@ def table(path: Path) -> str:
     """A row per trial: accuracy after each step."""
     rows = pandas.read_csv(path)
     done = [step for step in STEPS if step in set(rows["done"])]
-    lines = [["network", "unlabelled images", "multiply-adds gone", "goes first: the lowest", *done, "epochs"]]
-    lines.append(["---", "---:", "---:", "---", *["---:"] * (len(done) + 1)])
+    head = ["network", "unlabelled images", "multiply-adds gone", "goes first: the lowest"]
+    lines = [[*head, *done, "epochs"], ["---", "---:", "---:", "---", *["---:"] * (len(done) + 1)]]
     for _, trial in rows.groupby("trial", sort=False):
         first, accuracy = trial.iloc[0], trial.set_index("done")["accuracy"]
         gone = f"{100 * (1 - first['multiply_adds']):.0f} %"
         cells = [f"{100 * accuracy[step]:.1f} %" if step in accuracy else "" for step in done]
-        order = "score per multiply-add" if first["per_cost"] else "score"
-        lines.append([f"`{first['network']}`", f"{first['images']:,}", gone, order, *cells, f"{first['epochs']}"])
+        order = f"`{first['criterion']}`{' per multiply-add' if first['per_cost'] else ''}"
+        images = f"{first['images']:,} of {first['data']}"
+        lines.append([f"`{first['network']}`", images, gone, order, *cells, f"{first['epochs']}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

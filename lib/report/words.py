@@ -3,7 +3,7 @@
 Enters: values. Leaves: text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas
 
@@ -45,3 +45,8 @@ def of_networks(count: int, of: int) -> str:
     if count == of > 1:
         return f"all {of} networks"
     return f"{count or 'none'} of {counted(of, 'network')}"
+
+
+def alike(names: Sequence[str], count: int) -> str:
+    """So many trained networks of these architectures: "3 x resnet20", "4 networks"."""
+    return f"{count} x {names[0]}" if len(names) == 1 < count else names[0] if count == 1 else f"{count} networks"

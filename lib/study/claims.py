@@ -3,9 +3,10 @@
 Enters: the tables of summaries that the ablation notebooks save. Leaves: the claims table, one row a claim, its parts,
 by number of examples and by pair of criteria, the secondary rows behind it, one a pair and number of examples, and the
 contrasts beside those of the paper's own curves. The contrasts are those of the study's design, fixed before anything
-was measured, but for four: it leaves C7 to estimates and ranks, and the contrast here, settled after a first look at
+was measured, but for six: it leaves C7 to estimates and ranks, and the contrast here, settled after a first look at
 the digits, is exploratory; it gives C8 no threshold, and "above 0" was chosen for this study; C11 and C12 were settled
-after a look at one network, which has no part in them. The rules of the verdicts are in `lib.study.statistics`.
+after a look at one network, which has no part in them; C13 and C14, which say by the same rules what a reader asks
+first, after the first seven networks, and are exploratory. The rules of the verdicts are in `lib.study.statistics`.
 
 One value per block: differences are averaged over numbers of examples first, pair by pair, then over pairs, so that
 every pair of criteria weighs the same. Where a pair lacks a number the other order gives another mean; the claims table
@@ -19,7 +20,7 @@ from itertools import product
 
 import pandas
 
-from lib.study import contrasts, paper, profiles, statistics
+from lib.study import contrasts, finetuning, paper, profiles, statistics
 from lib.study.ablations import NO_GRADIENT
 from lib.study.columns import PANEL, RUN, Cell
 
@@ -36,7 +37,8 @@ class Claim:
 
     Two criteria meet where they have the same `pair_by`. `more` names further tables whose rows count, too; `apart`,
     pairs of criteria that are reported beside the secondary rows, but have no part in the contrast (`short_apart`: in
-    few words). `seen`: blocks that had been looked at before the claim was fixed, and have no part in it.
+    few words). `seen`: blocks that had been looked at before the claim was fixed, and have no part in it. `most`: it is
+    about the most examples alone.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Claim:
     apart: tuple[tuple[str, str], ...] = ()
     short_apart: str = ""
     seen: tuple[tuple[str, str, int], ...] = ()
+    most: bool = False
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -133,18 +136,28 @@ CLAIMS: dict[str, Claim] = {
         table="65-repair-summary",
         seen=_SEEN,
     ),
+    "C13": Claim(
+        f"Where nothing is trained or repaired, {RECOMMENDED} beats the size of weights (exploratory)",
+        "recommended, against l2",
+        (RECOMMENDED,),
+        ("l2",),
+        most=True,
+    ),
 }
 
-ORDER_KEPT, GIVEN_BACK = "C8", "C11"  # whose tables have one value per block already
-ORDER_BUDGET = ("macs", 0.5)  # of C8; other budgets are in 80-cost, and no kinds of budget are averaged
+ORDER_KEPT, GIVEN_BACK, AFTER_TUNING = "C8", "C11", "C14"  # whose tables have one value per block already
+BUDGET = ("macs", 0.5)  # of C8 and C14; other budgets are in 80-cost, and no kinds of budget are averaged
 WORTH = 0.25  # of C11: of what is lost
-CORRELATION, SHARE = "rank correlation", "share"  # their kinds
+CORRELATION, SHARE, ACCURACY = "rank correlation", "share", "accuracy"  # their kinds
 _WORDS = {
     ORDER_KEPT: "The criteria's orders before and after fine-tuning are positively correlated (the effect is the mean "
     "correlation)",
     GIVEN_BACK: f"A repair without labels gives back at least a quarter of the accuracy lost with 25 % of the units "
     f"off by {RECOMMENDED} (the effect is the mean share)",
+    AFTER_TUNING: f"After fine-tuning, too, {RECOMMENDED} beats the size of weights (exploratory; the effect is in "
+    f"accuracy)",
 }
+_KINDS = {ORDER_KEPT: CORRELATION, GIVEN_BACK: SHARE, AFTER_TUNING: ACCURACY}
 UNTESTED = ("non-inferiority", SHARE)  # kinds of claims that rest on the interval alone
 NOTHING = pandas.DataFrame()
 
@@ -179,8 +192,13 @@ def label(name: str) -> str:
 
 
 def kind(name: str) -> str:
-    """Of a claim: one of `statistics.KINDS`, `CORRELATION` or `SHARE`."""
-    return CLAIMS[name].kind if name in CLAIMS else {ORDER_KEPT: CORRELATION, GIVEN_BACK: SHARE}[name]
+    """Of a claim: one of `statistics.KINDS`, `CORRELATION`, `SHARE` or `ACCURACY`."""
+    return CLAIMS[name].kind if name in CLAIMS else _KINDS[name]
+
+
+def is_on_most(name: str) -> bool:
+    """Whether a claim is about the most examples alone."""
+    return name in CLAIMS and CLAIMS[name].most
 
 
 def _verdict(name: str, blocks: pandas.DataFrame) -> dict[str, object]:
@@ -196,8 +214,8 @@ def _verdict(name: str, blocks: pandas.DataFrame) -> dict[str, object]:
 def judge(name: str, values: Sequence[float], groups: Sequence[str]) -> dict[str, object]:
     """What `statistics.paired` says of one value of a claim per block, or per whatever else counts as independent."""
     if kind(name) != SHARE:
-        found = statistics.paired(values, groups, kind="difference" if kind(name) == CORRELATION else kind(name))
-        return found | {"kind": kind(name)}
+        test = kind(name) if kind(name) in statistics.KINDS else "difference"
+        return statistics.paired(values, groups, kind=test) | {"kind": kind(name)}
     found = statistics.paired([value - WORTH for value in values], groups, kind="non-inferiority", margin=0)
     ahead = statistics.paired(values, groups, kind="difference")["ahead"]  # of 0, as of all claims
     found |= {column: found[column] + WORTH for column in ("effect", "low", "high")}
@@ -231,8 +249,8 @@ def by_block(plan: profiles.Profile, *, strict: bool = True) -> pandas.DataFrame
 
 
 def _blocks_of(name: str, plan: profiles.Profile) -> pandas.DataFrame:
-    if name in (ORDER_KEPT, GIVEN_BACK):
-        return {ORDER_KEPT: _order_kept, GIVEN_BACK: _given_back}[name](plan)
+    if name in _KINDS:
+        return {ORDER_KEPT: _order_kept, GIVEN_BACK: _given_back, AFTER_TUNING: _after_tuning}[name](plan)
     claim = CLAIMS[name]
     if not _is_run(plan, claim.table) or not len(summary := _read(plan, claim)):
         return NOTHING
@@ -306,8 +324,22 @@ def _order_kept(plan: profiles.Profile) -> pandas.DataFrame:
     if not _is_run(plan, "80-cost-orders"):
         return NOTHING
     table = _table(plan, "80-cost-orders", "of", "budget")
-    table = table[(table["of"] == ORDER_BUDGET[0]) & (table["budget"] == ORDER_BUDGET[1])]
-    return table[[*RUN, "spearman"]].rename(columns={"spearman": "difference"})
+    return _at_budget(table)[[*RUN, "spearman"]].rename(columns={"spearman": "difference"})
+
+
+def _after_tuning(plan: profiles.Profile) -> pandas.DataFrame:
+    """Of C14, where the profile fine-tunes at its budget: by how much the network shrunk by the recommended criterion
+    ends above the one shrunk by the size of weights, in accuracy, one value per block."""
+    if not _is_run(plan, "80-cost-summary"):
+        return NOTHING
+    table = _at_budget(finetuning.as_now(_table(plan, "80-cost-summary", "after")))
+    ends = finetuning.ends(table, RECOMMENDED, "l2")
+    found = (ends[RECOMMENDED] - ends["l2"]).rename("difference").reset_index()
+    return table[list(RUN)].drop_duplicates().merge(found[[*RUN, "difference"]], how="left", on=list(RUN))
+
+
+def _at_budget(table: pandas.DataFrame) -> pandas.DataFrame:
+    return table[(table["of"] == BUDGET[0]) & (table["budget"] == BUDGET[1])]
 
 
 def _given_back(plan: profiles.Profile) -> pandas.DataFrame:
@@ -420,6 +452,8 @@ def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
     names = (claim.table, *(name for name in claim.more if _is_run(plan, name)))
     tables = [_table(plan, name) for name in names]
     summary = pandas.concat(tables, ignore_index=True).drop_duplicates([*RUN, *Cell._fields])
+    if claim.most:
+        summary = summary[summary["examples"] == summary.groupby(PANEL)["examples"].transform("max")]
     return _unseen(summary[summary["sample"] != "stratified"], claim.seen)  # which takes labels to draw
 
 

@@ -46,6 +46,7 @@ EXAMPLES = 1000  # training images that criteria see, at most
 RECOVERED = 0.99  # of the unpruned accuracy
 SETTLED = 0.005  # in accuracy: a network that gains less in the last third of its epochs
 _NETWORK = ["of", "budget", "criterion", "training"]
+_BEFORE = {"of": "macs", "budget": 0.5, "training": TUNED}  # of all networks, before tables said so
 _KEYS = [*RUN, *_NETWORK]
 _COLUMNS = [
     *(*_KEYS, "reached", "parameters", "multiply_adds", "accuracy_unpruned"),
@@ -297,6 +298,22 @@ def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
         found = {"spearman": _agreement(run, "before"), "spearman_size": _agreement(run, open_size)}
         rows.append(named | {"criteria": len(run)} | found)
     return pandas.DataFrame(rows)
+
+
+def ends(summary: pandas.DataFrame, own: str, other: str, how: str = TUNED) -> pandas.DataFrame:
+    """Accuracy after fine-tuning by two criteria: a row per run, `of` and budget at which there are both, and a column
+    for each of them, of `own`'s networks that are made `how` and of `other`'s that are `TUNED`."""
+    if "criterion" not in summary or not {own, other} <= set(summary["criterion"]):
+        return pandas.DataFrame()
+    chosen = (summary["criterion"] == own) & (summary["training"] == how)
+    chosen |= (summary["criterion"] == other) & (summary["training"] == TUNED)
+    wide = summary[chosen].pivot_table(index=[*RUN, "of", "budget"], columns="criterion", values="after")
+    return wide.reindex(columns=[own, other]).dropna()
+
+
+def as_now(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """A `summary` with the columns of today, where it is from before budgets and ways of training could differ."""
+    return summary.assign(**{name: value for name, value in _BEFORE.items() if name not in summary}).fillna(_BEFORE)
 
 
 def _agreement(run: pandas.DataFrame, column: str) -> float:

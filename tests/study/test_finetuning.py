@@ -178,7 +178,7 @@ def test_all_criteria_are_different_and_known():
         settings = profiles.load(name).measuring
         assert settings["tuned"] <= len(finetuning.CRITERIA)
         assert all(settings[name] <= len(finetuning.ALSO[how]) for how, name in finetuning.SETTINGS.items())
-        assert "{} {}".format(*claims.ORDER_BUDGET) in settings["budgets"]
+        assert "{} {}".format(*claims.BUDGET) in settings["budgets"]
 
 
 def epochs(criterion, accuracies, seed=0, network="resnet8", **more):

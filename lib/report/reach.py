@@ -1,0 +1,88 @@
+"""How far one can go: what networks keep of their accuracy with a tenth or a quarter of the units off, by data set.
+
+Enters: tables that notebooks save, of one profile or of several. Leaves: a Markdown table, a row per data set; and from
+where on a curve falls below a share of its accuracy.
+"""
+
+import numpy
+import pandas
+
+from lib.report.words import alike, spread
+from lib.study import measurements
+from lib.study.claims import RECOMMENDED
+from lib.study.columns import PANEL
+
+KEPT = 0.95  # of the accuracy: as far as one would go
+WEIGHTS = "l2"
+BOTH = [RECOMMENDED, WEIGHTS]
+_SHARES = (10, 25)  # percent of all units
+_REPAIRED = 25  # where `given_back.by_criterion` has a repair
+
+
+def on_most(lines: pandas.DataFrame) -> pandas.DataFrame:
+    """The curves of `mean_curves.along`, over units, of both criteria on the most examples; no rows where one lacks."""
+    if "criterion" not in lines or not set(BOTH) <= set(lines["criterion"]):
+        return pandas.DataFrame()
+    shown = lines[lines["criterion"].isin(BOTH)]
+    return shown[shown["examples"] == shown.groupby(PANEL)["examples"].transform("max")]
+
+
+def kept_until(line: pandas.DataFrame) -> float:
+    """How much (%) can go before the accuracy first falls below `KEPT` of what it was; straight between two points."""
+    gone, accuracy = line.sort_values("gone")[["gone", "accuracy"]].to_numpy().T
+    least = KEPT * accuracy[0]
+    below = accuracy < least
+    if not below.any():
+        return float(gone[-1])
+    first = below.argmax()
+    return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
+
+
+def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
+    """A row per data set: accuracy (%) with all units, with shares of them off, and with a repair after that, means
+    over networks, and until how much (%) is off `KEPT` of it is left; by both criteria. "" where there are no curves.
+
+    Arguments:
+        lines: of `mean_curves.along`, over units.
+        repaired: of `given_back.by_criterion`.
+    """
+    shown = on_most(lines)
+    if shown.empty:
+        return ""
+    head = ["images", "networks", "accuracy, whole", *(f"{share} % of units off" for share in _SHARES)]
+    head += [f"{_REPAIRED} % off, repaired", f"{100 * KEPT:.0f} % of it is left until"]
+    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    where = ["panel", "dataset"] if "panel" in shown else ["dataset"]
+    for key, here in shown.groupby(where, sort=False):
+        found = pandas.DataFrame([_of(line) for _, line in here.groupby(["network", "criterion"], sort=False)])
+        means = found.loc[found.index.repeat(found["blocks"])].groupby("criterion").mean(numeric_only=True)
+        until = {name: spread(found["until"][found["criterion"] == name], ".0f") for name in BOTH}
+        count = int(found["blocks"][found["criterion"] == RECOMMENDED].sum())
+        cells = [key[-1], alike(here["network"].unique(), count), f"{means['whole'].mean():.1f}"]
+        cells += [_pair(means[share]) for share in _SHARES]
+        cells += [_after_repair(repaired, here), f"{until[RECOMMENDED]} % / {until[WEIGHTS]} % off"]
+        rows.append(cells)
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{body}\n\n*Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`.*"
+
+
+def _of(line: pandas.DataFrame) -> dict[str, object]:
+    """Of one curve: criterion, blocks, until, and accuracy (%) with nothing and with shares off."""
+    line = line.sort_values("gone")
+    height = {share: 100 * numpy.interp(share, line["gone"], line["accuracy"]) for share in (0, *_SHARES)}
+    first = line.iloc[0]
+    found = {"criterion": first["criterion"], "blocks": int(first["blocks"]), "until": kept_until(line)}
+    return found | {"whole": height.pop(0)} | height
+
+
+def _pair(values: pandas.Series) -> str:
+    return " / ".join(f"{values[name]:.1f}" for name in BOTH)
+
+
+def _after_repair(repaired: pandas.DataFrame, curves: pandas.DataFrame) -> str:
+    """Of the networks that these curves are of; "" where nothing of theirs was repaired."""
+    if "criterion" not in repaired:
+        return ""
+    own = repaired[repaired["criterion"].isin(BOTH)].merge(curves[PANEL].drop_duplicates(), on=PANEL)
+    means = measurements.on_most_examples(own).groupby("criterion")[f"accuracy_{_REPAIRED}pct_repaired"].mean()
+    return _pair(100 * means) if len(means) else ""

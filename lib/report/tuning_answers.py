@@ -1,0 +1,109 @@
+"""Which of two criteria is ahead once shrunk networks are trained a little more, and what to rank by there.
+
+Enters: the table of `finetuning.summary`. Leaves: sentences, in which every number comes from it.
+"""
+
+import pandas
+
+from lib.report.words import counted, listed, of_networks, spread
+from lib.study import claims, finetuning
+from lib.study.finetuning import PRICED, SETTLED, TUNED, in_words
+from lib.study.statistics import too_few
+
+OWN, WEIGHTS = claims.RECOMMENDED, "l2"
+BUDGET = ["of", "budget"]  # levels of the tables of `of_both`
+
+
+def after(tuned: pandas.DataFrame) -> str:
+    """Which of both is ahead once the shrunk networks are trained a little more.
+
+    Arguments:
+        tuned: of `finetuning.summary`.
+    """
+    ends = of_both(tuned)
+    if ends.empty:
+        return ""
+    each = [_end(budget, here) for budget, here in ends.groupby(level=BUDGET, sort=False)]
+    best = _best(ends)
+    lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "the size of weights is ahead", "": "both end alike"}
+    said = lead.get(best, "it depends on what goes which of both is ahead")
+    return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}.{_per_multiply_add(tuned)}"
+
+
+def _per_multiply_add(tuned: pandas.DataFrame) -> str:
+    """How the recommended criterion's networks end that are ranked by score per multiply-add."""
+    ends = of_both(tuned, PRICED)
+    each = [
+        f"{_end_of(here)} without {in_words(*budget)}" for budget, here in ends.groupby(level=BUDGET, sort=False)
+    ] if len(ends) else []  # fmt: skip
+    return f" Ranked by score per multiply-add `{OWN}` ends {listed(each)}." if each else ""
+
+
+def _end_of(ends: pandas.DataFrame) -> str:
+    gap, ahead = _gaps(ends).mean(), int((ends[OWN] > ends[WEIGHTS]).sum())
+    side = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} `{WEIGHTS}`"
+    side = f"level with `{WEIGHTS}`" if f"{abs(gap):.1f}" == "0.0" else side
+    return f"{side} (ahead in {of_networks(ahead, len(ends))})"
+
+
+def _end(budget: tuple, ends: pandas.DataFrame) -> str:
+    """Mean accuracies of both without a budget, and in how many networks the first is ahead."""
+    own, weights = 100 * ends[OWN].mean(), 100 * ends[WEIGHTS].mean()
+    ahead = of_networks(int((ends[OWN] > ends[WEIGHTS]).sum()), len(ends))
+    gone = f"with {in_words(*budget)} gone"
+    return f"{own:.1f} % by `{OWN}` and {weights:.1f} % by `{WEIGHTS}` {gone} (`{OWN}` ahead in {ahead})"
+
+
+def rank_by(tuned: pandas.DataFrame) -> str:
+    """What to rank by where networks are fine-tuned. Arguments: tuned: of `finetuning.summary`."""
+    ends = of_both(tuned)
+    if ends.empty:
+        return ""
+    best, priced = _best(ends), of_both(tuned, PRICED)
+    if len(priced) and _best(ends.reindex(priced.index)) != OWN and _best(priced) == OWN:
+        gaps = _gaps(priced)
+        budgets = listed(in_words(*budget) for budget in gaps.index)
+        return (
+            f"**If you fine-tune, rank by score per multiply-add, of `{OWN}`**, as the tool does: it ended "
+            f"{spread(gaps, '.1f')} points above `{WEIGHTS}` without {budgets}, which by score alone it did not"
+            f"{_in_how_many(priced)}."
+        )
+    if best == "":
+        return (
+            f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does"
+            f"{_in_how_many(ends)}."
+        )
+    gaps = _gaps(ends)
+    if best not in (OWN, WEIGHTS):
+        each = (f"{abs(gap):.1f} points {'for' if gap > 0 else 'against'} it without {in_words(*budget)}"
+                for budget, gap in gaps.items())  # fmt: skip
+        return f"**If you fine-tune, `{OWN}` may lead or not**: {listed(each)}, beside `{WEIGHTS}`{_in_how_many(ends)}."
+    other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
+    return f"**If you fine-tune, rank by `{best}`**: it ended {gap} points above `{other}`{_in_how_many(ends)}."
+
+
+def _in_how_many(ends: pandas.DataFrame) -> str:
+    """How many networks that was seen in, where they are too few to be sure."""
+    count = len(ends.index.droplevel(BUDGET).unique())
+    return f" (in {counted(count, 'network')}: too few to be sure)" if too_few(count) else ""
+
+
+def _gaps(ends: pandas.DataFrame) -> pandas.Series:
+    """By how many points the recommended criterion is ahead at every budget, of means as they are shown."""
+    means = (100 * ends.groupby(level=BUDGET, sort=False).mean()).round(1)
+    return means[OWN] - means[WEIGHTS]
+
+
+def _best(ends: pandas.DataFrame) -> str:
+    """Which of both is ahead at every budget, on average over networks; "" where no lead is worth speaking of, and
+    "either" where one leads here and the other there."""
+    gaps = (ends[OWN] - ends[WEIGHTS]).groupby(level=BUDGET).mean()
+    if (gaps.abs() < SETTLED).all():
+        return ""
+    return OWN if (gaps >= 0).all() else WEIGHTS if (gaps <= 0).all() else "either"
+
+
+def of_both(tuned: pandas.DataFrame, how: str = TUNED) -> pandas.DataFrame:
+    """Accuracy after fine-tuning by both criteria, as `finetuning.ends` says; the recommended one's networks are made
+    `how`."""
+    return finetuning.ends(finetuning.as_now(tuned), OWN, WEIGHTS, how)

@@ -1,0 +1,93 @@
+"""The claims as the README and every report show them first: a mark, an effect, in how many networks.
+
+Enters: the table of `claims.judged`. Leaves: Markdown: a table, and a line that says what its columns mean.
+"""
+
+import re
+
+import pandas
+
+from lib.report import claim_answers, tables
+from lib.report.words import listed, signed
+from lib.study import claims
+from lib.study.analyses import given_back
+from lib.study.statistics import LEVEL, TOO_FEW
+
+MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
+POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the interval lies, where they are too few
+ANCHOR = "the-claims"  # where every report has their table
+
+
+def table(verdicts: pandas.DataFrame, where: str = "") -> str:
+    """The claims as a table: claim, verdict with a mark, effect, and in how many networks it is above 0.
+
+    Arguments:
+        verdicts: of `claims.judged`.
+        where: the report that the claims' names link into; by default the one that holds this table.
+    """
+    if verdicts.empty:
+        return ""
+    rows = [
+        {
+            "claim": f'[{row["claim"]}]({where}#{ANCHOR} "{row["claim"]}")',
+            "what it says": tables.escape(_plain(row["label"])),
+            "holds?": mark(row),
+            "effect": _effect(row),
+            "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{_only(row, verdicts)}",
+        }
+        for row in verdicts.to_dict("records")
+    ]
+    lines = [list(rows[0]), ["---", "---", "---", "---:", "---"], *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+NOTE = (
+    "*Effect*: the mean difference in relative auc, averaged over the numbers of images that criteria see ({most} on "
+    "the most of them), with its 95 % interval{odd}. *Yes* and *no* take an interval clear of 0 and a signed-rank test "
+    "at the level of {level} %, which fewer than six networks cannot reach, however large the effect: *too few "
+    "networks*. Claims that nothing is lost, or more than a share given back ({untested}), go by the interval alone. "
+    "*Open*: the interval leaves both answers possible. *Close*: as many other networks of the same kind would say "
+    "otherwise more often than once in ten times. Chosen after a first look at data: {late}."
+)
+ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least {100 * given_back.LEAST:g} points of "
+       "accuracy were lost", "C14": "of C14 accuracy"}  # fmt: skip
+LATE = ("C7", "C11", "C12", "C13", "C14")  # see `claims`
+
+
+def note(verdicts: pandas.DataFrame) -> str:
+    """What the effects in `table` are. Arguments: verdicts: of `claims.judged`."""
+    there = [words for name, words in ODD.items() if name in set(verdicts["claim"])]
+    untested = listed(name for name in claims.names() if claims.kind(name) in claims.UNTESTED)
+    most = listed(name for name in claims.names() if name == claims.GIVEN_BACK or claims.is_on_most(name))
+    unknown = [name for name in claims.names() if name not in set(verdicts["claim"])]
+    words = listed(f'{name} ("{_plain(claims.label(name))}")' for name in unknown) if unknown else ""
+    odd = "".join(f"; {words}" for words in there)
+    said = NOTE.format(odd=odd, untested=untested, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}")
+    return said + (f" Not measured here: {words}." if unknown else "")
+
+
+def _plain(label: str) -> str:
+    return label.partition(" (")[0]
+
+
+def _only(row: dict, verdicts: pandas.DataFrame) -> str:
+    """On which data sets, where others were measured, too, and how many networks are left out."""
+    own = datasets(verdicts[verdicts["claim"] == row["claim"]])
+    return (f" ({listed(own)})" if own != datasets(verdicts) else "") + claim_answers.left_out(row)
+
+
+def mark(row: dict) -> str:
+    """The verdict of a claim's row with a mark, and, where networks are too few for one, which way it points."""
+    points = POINTS.get(row.get("side"), "") if row["verdict"] == TOO_FEW else ""
+    return MARKS[row["verdict"]] + points + (", close" if row["close"] else "")
+
+
+def _effect(row: dict) -> str:
+    ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ""
+    return f"{signed(row['effect'])}{ends}"
+
+
+def datasets(verdicts: pandas.DataFrame) -> list[str]:
+    """Those of which there are networks in these rows of `claims.judged`."""
+    signs = ", ".join(verdicts["signs"]) if "signs" in verdicts else ""
+    return sorted(set(re.findall(r"(?:^|, )([^/,]+)/", signs)))
