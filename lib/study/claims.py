@@ -92,7 +92,7 @@ CLAIMS: dict[str, Claim] = {
         table="40-label-scarcity-summary",
     ),
     "C5": Claim(
-        "Random, normalised gradients improve earlier methods",
+        "Random, normalised gradients improve the two criteria of Molchanov et al.",
         "molchanov, random against labels",
         ("molchanov-bn:rand:norm", "molchanov-group:rand:norm"),
         ("molchanov-bn", "molchanov-group"),
