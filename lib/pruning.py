@@ -28,6 +28,7 @@ from lib.structure import slim as slim  # for whoever prunes
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
 QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
+_SAME = 1e-12  # shares that differ by less are one: 1 - .9 is not quite .1
 _PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
 _FEWEST_IMAGES = 16  # at once
 _CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
@@ -283,6 +284,23 @@ def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
     return float(numpy.trapezoid(accuracy, pruned) / (pruned[-1] - pruned[0]))
 
 
+def accuracy_at(
+    gone: Sequence[float], accuracy: Sequence[float], wanted: Sequence[float], beyond: float | None = None
+) -> numpy.ndarray:
+    """The accuracy of a curve where as much as `wanted` (W,) is gone: (W,), in a line between two points, and of
+    several points where the same is gone that of the first.
+
+    Arguments:
+        gone: at every point, in the unit of `wanted`, never falling; the same where units go that cost nothing any
+            more.
+        beyond: what is said where the curve has ended; without it the accuracy at its end.
+    """
+    gone, accuracy, wanted = (numpy.asarray(values, float) for values in (gone, accuracy, wanted))
+    same = abs(wanted[:, None] - gone) < _SAME
+    between = numpy.interp(wanted, gone, accuracy, right=beyond)
+    return numpy.where(same.any(1), accuracy[same.argmax(1)], between)
+
+
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     """A curve of `curve` in numbers: auc, auc_relative (to the unpruned accuracy), and accuracy_10pct, _25pct, _50pct.
 
@@ -311,10 +329,10 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     at = {}
     for what, gone in paths.items():
         beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
-        found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
+        found = accuracy_at(gone, points["accuracy"], SHARES, beyond)
         at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
         if what and unpruned:
-            steps_taken = numpy.append(gone[gone < QUARTER], QUARTER)
-            path = numpy.interp(steps_taken, gone, points["accuracy"], right=numpy.nan)
-            relative[f"auc_relative_{what[:-1]}"] = auc(steps_taken, path) / unpruned
+            before, end = gone < QUARTER, accuracy_at(gone, points["accuracy"], [QUARTER], beyond)
+            path = numpy.append(points["accuracy"][before], end)
+            relative[f"auc_relative_{what[:-1]}"] = auc(numpy.append(gone[before], QUARTER), path) / unpruned
     return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}

@@ -338,6 +338,15 @@ def test_summary_at_matched_multiply_adds_and_parameters_by_hand():
     assert math.isnan(found["auc_relative_parameters"])
 
 
+def test_summary_where_units_go_that_cost_nothing_any_more_by_hand():
+    accuracy = {"pruned": [0, 1, 2, 3, 5], "accuracy": [1, 0.9, 0.3, 0.2, 0.1]}
+    found = summarise(pandas.DataFrame(accuracy | {"macs": [1, 0.9, 0.9, 0.7, 0.5], "parameters": [1] * 4 + [0.9]}), 10)
+    assert [found[f"accuracy_macs_{share}pct"] for share in (10, 25, 50)] == pytest.approx([0.9, 0.225, 0.1])
+    areas = (0.1 * (1 + 0.9) / 2, 0.15 * (0.3 + 0.225) / 2)  # until 25 % are gone, three quarters of the way to .2
+    assert found["auc_relative_macs"] == pytest.approx(sum(areas) / 0.25)
+    assert found["accuracy_parameters_10pct"] == 0.1  # the curve's end, though 1 - .9 is a little less than .1
+
+
 def test_summary_of_a_network_that_never_was_right():
     points = pandas.DataFrame({"pruned": [0, 2], "accuracy": [0.0, 0.5]})
     assert math.isnan(summarise(points, 4)["auc_relative"])
