@@ -107,6 +107,25 @@ def steps(total: int, points: int) -> list[int]:
     return [int(k) for k in numpy.linspace(0, total / 2, points)]
 
 
+def predicted(
+    model: nn.Module,
+    order: Tensor,
+    k: int,
+    images: Tensor,
+    layers: Sequence[Unit],
+    *,
+    batch: int,
+    repair_on: Tensor | None = None,
+) -> Tensor:
+    """The classes (M,) that a model gives images (M, ...) without the first `k` units of `order`, on the CPU.
+
+    The arguments and errors are those of `curve`, with `layers` as for `masked`; nothing is repaired with nothing off.
+    """
+    repaired = nullcontext() if not k or repair_on is None else reestimated(model, repair_on)
+    with masked(model, order, k, layers), repaired:
+        return predict(model, images, batch=batch, when=f"with {k} unit{'s' * (k != 1)} off" if k else "")
+
+
 def curve(
     model: nn.Module,
     order: Tensor,
@@ -139,8 +158,8 @@ def curve(
         `lib.masking.footprint`).
 
     Raises ValueError where images and labels are not as many, or none, where the model does not take the images, where
-    `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with
-    `repair_on` what `repair.reestimate` raises.
+    `order` is not a permutation of the units, where groups are not of bool, for fewer than 2 points, or for logits that
+    are not finite at one of them; and with `repair_on` what `repair.reestimate` raises.
     """
     how = {"groups": groups, "batch": batch, "repair_on": repair_on, "in_front": in_front}
     (table,) = curves(model, [order], images, labels, points, **how)
@@ -175,8 +194,8 @@ def curves(
         raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
     for order in orders:
         checks.order(order, units_in(layers))
-    with torch.no_grad(), contexts.as_written():
-        labels = checks.labels(labels, count, models.answers(model, example.repeat_interleave(2, 0)).shape[1])
+    with contexts.as_written():
+        labels = checks.labels(labels, count, models.classes(model, example))
     parts |= {f"accuracy_{name}": group for name, group in groups.items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
@@ -250,7 +269,10 @@ class _Pruned:
             return torch.cat([self._classes(order, [k]) for k in numbers])
         compact = self._compactly() if any(right) else numbers
         each = zip(numbers, right, compact, strict=True)
-        return torch.stack([classes if is_right else self._by_masks(order, k) for k, is_right, classes in each])
+        # What is not finite here need not be so by masks; if it is, that is said there.
+        return torch.stack(
+            [found if is_right and (found >= 0).all() else self._by_masks(order, k) for k, is_right, found in each]
+        )
 
     def _switches_off(self, order: Tensor, numbers: Sequence[int]) -> list[bool]:
         """For each k of `numbers`, whether the compact network without the first k units gives a few images the logits
@@ -267,15 +289,14 @@ class _Pruned:
 
     @torch.no_grad()
     def _compactly(self) -> Tensor:
-        """The classes (P, M) by the compact network."""
+        """The classes (P, M) by the compact network, as `models.largest`."""
         parts = [models.ready(self._model, part) for part in self._images.split(self._batch)]
-        return torch.cat([models.run(self._compact, part).argmax(2).cpu() for part in parts], 1)
+        return torch.cat([models.largest(models.run(self._compact, part)).cpu() for part in parts], 1)
 
     def _by_masks(self, order: Tensor, k: int) -> Tensor:
         """The classes (M,) of a masked network, repaired where that is asked for."""
-        repaired = nullcontext() if not k or self._repair_on is None else reestimated(self._model, self._repair_on)
-        with masked(self._model, order, k, self._layers), repaired:
-            return predict(self._model, self._images, batch=self._batch)
+        how = {"batch": self._batch, "repair_on": self._repair_on}
+        return predicted(self._model, order, k, self._images, self._layers, **how)
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:

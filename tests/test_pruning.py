@@ -287,6 +287,33 @@ def test_curve_refuses_images_without_labels(images, labels):
         curve(model, torch.arange(2), some[:images], torch.zeros(labels).long(), points=2)
 
 
+class Inverse(nn.Module):
+    """Two units, whose outputs and what an image adds to them are divided by."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.classifier = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        self.hidden.weight.data[:] = self.classifier.weight.data[:] = torch.eye(2)
+
+    def forward(self, x):
+        return self.classifier(1 / (self.hidden(x[:, :2]).relu() + x[:, 2:]))
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize(
+    ("at", "value", "when"),
+    [(0, 0.0, " with 1 unit off"), (5, 0.0, " with 1 unit off"), (0, -1.0, ""), (5, -1.0, "")],
+)
+def test_curve_refuses_logits_that_are_not_finite_and_says_where(compact, at, value, when, monkeypatch):
+    if not compact:
+        monkeypatch.setattr(pruning, "Compact", None)
+    images, labels = torch.ones(6, 3), torch.zeros(6).long()
+    assert curve(Inverse().eval(), torch.arange(2), images, labels, points=2)["accuracy"].tolist() == [1, 1]
+    images[at, 2] = value
+    with pytest.raises(ValueError, match=rf"^logits are not finite{when}; check the model's weights and its inputs$"):
+        curve(Inverse().eval(), torch.arange(2), images, labels, points=2)
+
+
 def test_auc_by_hand():
     assert auc([0, 1, 2], [1.0, 0.5, 0.0]) == 0.5
     assert auc([0, 1, 4], [0.8, 0.6, 0.2]) == pytest.approx((0.7 + 3 * 0.4) / 4)  # steps need not be even

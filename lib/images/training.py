@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.images import datasets
-from lib.network import saving
-from lib.network.models import answers, predict
+from lib.network import checks, saving
+from lib.network.models import answers, classes, predict
 
 _log = logging.getLogger(__name__)
 
@@ -132,13 +132,15 @@ def train(
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 500) -> float:
     """The share of `images` (M, C, H, W), normalised, whose largest logit is at `labels` (M,).
 
-    Raises ValueError where there are no images, or not one label for each.
+    Raises ValueError where there are no images, not one label for each, which is the number of a class, or where logits
+    are not finite.
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(
             f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, and at least one"
         )
-    return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
+    labels = checks.labels(labels, len(images), classes(model, images)).cpu()
+    return (predict(model, images, batch=batch) == labels).sum().item() / len(labels)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
