@@ -103,6 +103,8 @@ def train(
 
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
         seconds.
+
+    Raises ValueError for a teacher beside a state, a loss that is no number, and as `evaluate` does.
     """
     if teacher is not None and state is not None:
         raise ValueError("what a teacher gives is not kept between epochs: leave `state` out")
@@ -119,6 +121,7 @@ def train(
         with dropout_seeded(epoch_seed(seed, epoch), device):
             loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, seed=seed, epoch=epoch)
         model.eval()
+        require_finite(loss, epoch + 1, "give a smaller learning_rate")
         accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
         row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
         rows.append(row | {"seconds": time.perf_counter() - started})
@@ -207,6 +210,13 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, *, 
         optimizer.step()
         total += loss.detach() * len(chosen)
     return total.item() / count
+
+
+def require_finite(loss: float, epoch: int, remedy: str) -> None:
+    """Raises ValueError, in one line, where the mean loss of this epoch, counted from 1, is no number."""
+    if not math.isfinite(loss):
+        raise ValueError(f"training has failed in epoch {epoch}: its loss is {loss}, since weights have grown beyond"
+                         f" all numbers; {remedy}, or look at the images")  # fmt: skip
 
 
 def distillation(logits: Tensor, wanted: Tensor) -> Tensor:
