@@ -31,14 +31,14 @@ def score(model: nn.Module, batches: Iterable[Batch], *, only: Tensor | None = N
     Arguments:
         model: in eval mode, from images (M, C, H, W) to logits (M, K); left as it was found.
         batches: tuples (images, labels (M,) or None); further entries are ignored. They are gone through one by one.
-
-        only: (k,) numbers of the units to judge; those of the others are 0. Without it, all.
+        only: (k,) numbers of the units to judge, from 0 to N - 1; what is said of the others is 0. Without it, all.
 
     Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
     absolute change of the mean cross-entropy.
 
-    Raises ValueError for labels that are out of range or missing in some batches only, images that the model does not
-    take, no examples, logits that are not finite, or a model that is in training mode or has no units.
+    Raises ValueError for labels that are out of range or missing in some batches only, `only` of other than numbers of
+    units, images that the model does not take, no examples, logits that are not finite, or a model that is in training
+    mode or has no units.
     """
     model, singles = models.inside(model), None
     for images, labels in with_examples(batches):
@@ -136,7 +136,7 @@ class _Singles:
         total = units_in(self.layers)
         self._wanted = torch.ones(total, dtype=torch.bool)
         if wanted is not None:
-            self._wanted = torch.isin(torch.arange(total), wanted.cpu())
+            self._wanted = torch.isin(torch.arange(total), checks.some("only", wanted, total).cpu())
         self._passes = _replay(model, self.layers, images[:2]) or _OneByOne(model, self.layers)
         self._output = torch.zeros(total, dtype=torch.float64, device=images.device)
         self._loss = torch.zeros_like(self._output)
