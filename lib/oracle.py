@@ -11,6 +11,7 @@ control flow depends on data, takes one masked pass per unit.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy
 import pandas
 import torch
 from torch import Tensor, nn
@@ -57,8 +58,8 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
         batches: as for `score`; labels are ignored.
 
     Returns one row per k: pruned (k), joint (the mean over examples of |f(x) - f(x; all k off)|^2), single (the sum of
-    the same for each of the k off alone) and ratio (joint / single: above 1 where the units' effects add up or each
-    stood in for the others, below 1 where they cancel, NaN where there is no change at all).
+    the same for each of the k off alone) and ratio (of both, see `ratio`: above 1 where the units' effects add up or
+    each stood in for the others, below 1 where they cancel).
 
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
@@ -75,8 +76,15 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     table = pandas.DataFrame({"pruned": [int(k) for k in counts], "joint": joint})
     table["joint"] /= singles.count
     table["single"] = [change[:k].sum().item() for k in counts]
-    table["ratio"] = table["joint"] / table["single"]
+    table["ratio"] = ratio(table["joint"], table["single"])
     return table
+
+
+def ratio(joint: float | pandas.Series, single: float | pandas.Series) -> float | pandas.Series:
+    """How much more units change together than one by one, joint / single: infinite where none changes anything alone,
+    but all of them do; NaN where nothing changes at all."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        return numpy.divide(joint, single)
 
 
 def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[Batch]) -> list[float]:
