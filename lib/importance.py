@@ -133,7 +133,7 @@ class Scoring:
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        self.precision = precision
+        self.precision, self._begun = precision, False
         self.seed, self._wanted = checks.whole("seed", seed, 0, MOST_SEED), by_name(criteria)
         self.model, self._demands = models.inside(model), Demands(self._wanted.values())
         self._device, self._dtype = models.place(self.model)
@@ -170,6 +170,9 @@ class Scoring:
         """Adds the examples of `batches`, as `score` takes them; under `torch.distributed` this rank's share.
 
         Where batches are added in several calls, all but the last are to be of whole minibatches, on every rank.
+        Examples without indices are counted on from those added before, so that several calls give what one does; but
+        among several ranks, none of which knows how many all have added, all calls but the first take indices. Raises
+        ValueError where there are none then, and as `score` does.
 
         Arguments:
             report: called with the number of examples after every batch.
@@ -179,7 +182,9 @@ class Scoring:
         if not self.needs_examples:
             return
         with frozen(self.model):
-            for images, labels, indices in shared(batches, by_minibatch=self._demands.by_minibatch):
+            start = None if self._begun and ranks.place()[1] > 1 else self.count
+            self._begun = True
+            for images, labels, indices in shared(batches, by_minibatch=self._demands.by_minibatch, start=start):
                 with contexts.memory_told(len(images)):
                     self._add(images, labels, indices)
                 report(len(images))
@@ -192,17 +197,18 @@ class Scoring:
         """Goes on from a `state` of the same model, example and criteria, made in the same `precision`, which it does
         not tell. Raises ValueError where it cannot be one."""
         self._sums.load(state)
+        self._begun = True
 
     def results(self) -> dict[str, Tensor]:
         """What `score` returns, of the examples that all ranks have added; every rank is to call it."""
         own = self.state()
-        self.load(ranks.total(own))
+        self._sums.load(ranks.total(own))
         try:
             if self.needs_examples and not self._sums.count:
                 raise checks.none_in()
             return {name: self._result(criterion) for name, criterion in self._wanted.items()}
         finally:
-            self.load(own)
+            self._sums.load(own)
 
     def _prepare(self, example: Tensor) -> None:
         """Finds the units, and the quickest passes that give what the criteria ask for."""
@@ -228,7 +234,7 @@ class Scoring:
 
         def score(precision: str) -> dict[str, Tensor]:
             self.precision = precision
-            self.load(torch.zeros_like(own))
+            self._sums.load(torch.zeros_like(own))
             self._sums.count += len(given[0])
             self._add_by_passes(models.ready(self.model, given[0]), *given[1:])
             return {name: self._result(criterion) for name, criterion in wanted.items()}
@@ -238,7 +244,7 @@ class Scoring:
                 return choose(self._device, score, len(given[0]))
         finally:
             self.precision = before
-            self.load(own)
+            self._sums.load(own)
 
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self._sums.count += len(images)
