@@ -11,7 +11,7 @@ forward and back, `cotangents` draws what is sent back, `contribution_criteria` 
 of it (`rivals` what needs no gradient), and `normalising` divides. `precision` tells in which numbers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -23,7 +23,8 @@ from lib.network.detached import refuse_cut_gradients
 from lib.network.taps import Unit, units_in
 from lib.network.units import units
 from lib.scoring import contribution_criteria, ranks, weight_criteria
-from lib.scoring.batches import FEWEST, MINIBATCH, Batch, indexed, minibatches, parted, peeked, shared
+from lib.scoring.batches import Batch, Indexed, in_wholes, indexed, parted, peeked, shared
+from lib.scoring.contribution_criteria import SentBack
 from lib.scoring.cotangents import Answered
 from lib.scoring.criteria import REDUCTIONS, Criterion, parse
 from lib.scoring.demands import Demands, by_name
@@ -34,6 +35,9 @@ from lib.scoring.passes import Pass, quickest
 from lib.scoring.precision import MOST, PRECISIONS, Choice, choose
 from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.scoring.sums import Sums
+
+_PIXELS = {"cpu": 2**16, "cuda": 2**23}  # of all images of a pass: what caches hold, or what keeps a GPU busy
+_FEWEST = 8  # examples of a pass: with so many it takes no longer for each than with many
 
 __all__ = ["Choice", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
@@ -50,9 +54,10 @@ def score(
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
-    One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria;
-    `molchanov-group` adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without
-    gradient look at the same forward pass, or at weights and the first example alone. The model is left exactly as it
+    One forward pass and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
+    adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without gradient look at the same
+    forward pass, or at weights and the first example alone. A pass takes a part of a large batch, so that memory does
+    not grow with it. The model is left exactly as it
     was found, and so is global random state. Derivatives are those that the model's functions give: a straight-through
     one, say, is scored by the gradient that it pretends to have.
 
@@ -236,7 +241,7 @@ class Scoring:
             self.precision = precision
             self._sums.load(torch.zeros_like(own))
             self._sums.count += len(given[0])
-            self._add_by_passes(models.ready(self.model, given[0]), *given[1:])
+            self._add_by_passes((models.ready(self.model, given[0]), *given[1:]))
             return {name: self._result(criterion) for name, criterion in wanted.items()}
 
         try:
@@ -249,41 +254,43 @@ class Scoring:
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self._sums.count += len(images)
         images = models.ready(self.model, images)
-        for part in parted((images, labels, indices), self._parts(len(images))):
-            self._add_by_passes(*part)
+        self._add_by_passes((images, labels, indices))
         if self._demands.by_weights:
-            parts = [None] * len(images) if labels is None else minibatches(labels)
-            for given in zip(minibatches(images), parts, minibatches(indices), strict=False):
-                self._add_by_weights(*given)
+            for minibatch in in_wholes((images, labels, indices), 1):
+                self._add_by_weights(*minibatch)
 
-    def _parts(self, count: int) -> int:
-        """In how many examples at a time a batch of `count` passes: half of them on a CPU, which is as quick by halves,
-        where several cotangents are sent back, since but for the last what a pass holds stays."""
-        if self._device.type != "cpu" or not self._demands.several or count < 2 * FEWEST:
-            return count
-        half = -(-count // 2)
-        return -(-half // MINIBATCH) * MINIBATCH if self._demands.by_minibatch else half
+    def _at_once(self, images: Tensor) -> int:
+        """How many of these examples a pass takes: enough to be quick, and half as many where several cotangents are
+        sent back, since but for the last what a pass holds stays."""
+        pixels = _PIXELS.get(self._device.type, _PIXELS["cuda"]) // (1 + self._demands.several)
+        return max(_FEWEST, pixels // images.shape[2:].numel())
 
-    def _add_by_passes(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+    def _add_by_passes(self, batch: Indexed) -> None:
+        at_once = self._at_once(batch[0])
         with self._activations.watching():
             if self._demands.by_contributions:
-                self._add_by_contributions(images, labels, indices)
+                for some in (in_wholes if self._demands.by_minibatch else parted)(batch, at_once):
+                    parts = [self._sent_back(*part) for part in parted(some, at_once)]
+                    contribution_criteria.add(self._sums, self.layers, parts)
             elif self._activations.names:
-                with self._drawing():
-                    logits = self._way.answers(images)
-                self._answered(logits, labels, indices)
+                for part in parted(batch, at_once):
+                    self._add_by_activations(*part)
 
-    def _add_by_contributions(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+    def _add_by_activations(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+        with self._drawing():
+            logits = self._way.answers(images)
+        self._answered(logits, labels, indices)
+
+    def _sent_back(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> Iterator[SentBack]:
         low = self.precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16) if low else nullcontext(), self._drawing():
             passed = self._way.forward(images)
-        batch = self._answered(passed.logits, labels, indices)
-        contribution_criteria.add(self._sums, self._demands.by_contributions, passed, batch)
+        answered = self._answered(passed.logits, labels, indices)
+        yield from contribution_criteria.sent_back(self._demands.by_contributions, passed, answered)
 
     def _add_by_weights(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        with weight_criteria.watched(self._plain, self.layers):
-            with self._drawing():
-                passed = weight_criteria.WeightPass(self._plain, self.layers, images)
+        with weight_criteria.watched(self._plain, self.layers), self._drawing():
+            passed = weight_criteria.WeightPass(self._plain, self.layers, images, self._at_once(images))
             batch = self._answered(passed.logits, labels, indices)
             weight_criteria.add(self._sums, self._demands.by_weights, passed, batch)
 

@@ -17,8 +17,6 @@ from lib.scoring import ranks
 
 MINIBATCH = 128  # examples, for the criteria that average gradients over a minibatch first (see data/README.md)
 
-FEWEST = 8  # examples at once with which passes take no longer for each than with many
-
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 Indexed = tuple[Tensor, Tensor | None, Tensor]
 
@@ -63,6 +61,12 @@ def parted(batch: Indexed, size: int) -> Iterator[Indexed]:
     """The same examples, at most `size` of them at a time."""
     for start in range(0, len(batch[0]), size):
         yield tuple(None if part is None else part[start : start + size] for part in batch)
+
+
+def in_wholes(batch: Indexed, size: int) -> Iterator[Indexed]:
+    """The same examples, which begin with a whole minibatch: as many minibatches at a time as have at most `size` of
+    them, or one."""
+    return parted(batch, max(1, size // MINIBATCH) * MINIBATCH)
 
 
 def minibatches(values: Tensor) -> tuple[Tensor, ...]:
