@@ -37,7 +37,7 @@ from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.scoring.sums import Sums
 
 _PIXELS = {"cpu": 2**16, "cuda": 2**23}  # of all images of a pass: what caches hold, or what keeps a GPU busy
-_FEWEST = 8  # examples of a pass: with so many it takes no longer for each than with many
+_FEWEST = 24  # examples of a pass, however large: with so many it takes no longer for each than with more
 
 __all__ = ["Choice", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
