@@ -36,7 +36,7 @@ from lib.scoring.precision import MOST, PRECISIONS, Choice, choose
 from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.scoring.sums import Sums
 
-_PIXELS = {"cpu": 2**16, "cuda": 2**23}  # of all images of a pass: what caches hold, or what keeps a GPU busy
+_PIXELS = {"cpu": 2**17, "cuda": 2**24}  # of all images of a pass, at most: more is not quicker
 _FEWEST = 24  # examples of a pass, however large: with so many it takes no longer for each than with more
 
 __all__ = ["Choice", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
@@ -259,14 +259,13 @@ class Scoring:
             for minibatch in in_wholes((images, labels, indices), 1):
                 self._add_by_weights(*minibatch)
 
-    def _at_once(self, images: Tensor) -> int:
-        """How many of these examples a pass takes: enough to be quick, and half as many where several cotangents are
-        sent back, since but for the last what a pass holds stays."""
-        pixels = _PIXELS.get(self._device.type, _PIXELS["cuda"]) // (1 + self._demands.several)
+    def _at_once(self, images: Tensor, share: int = 1) -> int:
+        """How many of these examples a pass takes, where it is to hold a `share` of what it could."""
+        pixels = _PIXELS.get(self._device.type, _PIXELS["cuda"]) // share
         return max(_FEWEST, pixels // images.shape[2:].numel())
 
     def _add_by_passes(self, batch: Indexed) -> None:
-        at_once = self._at_once(batch[0])
+        at_once = self._at_once(batch[0], 4 if self._demands.several else 2)  # which hold all, but for the last one
         with self._activations.watching():
             if self._demands.by_contributions:
                 for some in (in_wholes if self._demands.by_minibatch else parted)(batch, at_once):

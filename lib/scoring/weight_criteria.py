@@ -40,20 +40,31 @@ class WeightPass:
     def send_back(self, vectors: Sequence[Tensor], terms: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:
         """For every unit (N,) the sum, over its weights, of a term of weight x gradient, for each of the cotangents,
         (M, K), and its term."""
+        if self._graph is not None:
+            return [
+                self._row(self._gradients(self._graph, *of), term) for *of, term in zip(vectors, terms, strict=True)
+            ]
+        totals: list[list[Tensor] | None] = [None] * len(vectors)
+        start = 0
+        for part in self._parts:
+            graph, end = differentiable(models.answers(self._model, part)), start + len(part)
+            for number, vector in enumerate(vectors):
+                found, before = self._gradients(graph, vector[start:end]), totals[number]
+                totals[number] = found if before is None else [a.add_(b) for a, b in zip(before, found, strict=True)]
+            del graph  # or the next part's would be held beside it
+            start = end
+        return [self._row(total, term) for total, term in zip(totals, terms, strict=True)]
+
+    def _gradients(self, graph: Tensor, vector: Tensor) -> list[Tensor]:
+        """Of the weights of all layers, by the logits in `graph`."""
         parameters = _parameters(self._modules)
-        totals = [[torch.zeros_like(parameter) for parameter in parameters] for _ in vectors]
-        rows = zip(*(vector.split([len(part) for part in self._parts]) for vector in vectors), strict=True)
-        for part, of_part in zip(self._parts, rows, strict=True):
-            graph = self._graph if self._graph is not None else differentiable(models.answers(self._model, part))
-            for total, vector in zip(totals, of_part, strict=True):
-                found = derivatives(self._model, graph, parameters, vector.to(graph.dtype), retain_graph=True)
-                for so_far, gradient in zip(total, found, strict=True):
-                    so_far += 0 if gradient is None else gradient
-        gradients = [dict(zip(parameters, total, strict=True)) for total in totals]
-        return [
-            torch.cat([_sum_over_weights(module, own, term) for module in self._modules])
-            for own, term in zip(gradients, terms, strict=True)
-        ]
+        found = derivatives(self._model, graph, parameters, vector.to(graph.dtype), retain_graph=True)
+        pairs = zip(parameters, found, strict=True)
+        return [torch.zeros_like(parameter) if gradient is None else gradient for parameter, gradient in pairs]
+
+    def _row(self, gradients: Sequence[Tensor], term: Callable[[Tensor], Tensor]) -> Tensor:
+        by_parameter = dict(zip(_parameters(self._modules), gradients, strict=True))
+        return torch.cat([_sum_over_weights(module, by_parameter, term) for module in self._modules])
 
 
 @contextmanager

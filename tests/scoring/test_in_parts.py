@@ -5,7 +5,7 @@ import torch
 from scored import toy
 
 from lib import importance
-from lib.scoring import weight_criteria
+from lib.scoring import passes, weight_criteria
 from lib.scoring.batches import in_wholes, parted
 
 NAMES = [
@@ -54,16 +54,22 @@ def test_weights_have_the_gradient_of_the_whole_minibatch(monkeypatch):
         assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-7) and whole.abs().max() > 0
 
 
-def test_several_cotangents_take_half_as_many_at_once_and_large_images_few():
-    model, images, _ = toy()
+def test_several_cotangents_take_half_as_many_at_once_and_large_images_few(monkeypatch):
+    model, images, labels = toy(count=150)
+    made, kept = [], passes.Pass.__init__
+    monkeypatch.setattr(passes.Pass, "__init__", lambda *of, **how: made.append(len(of[3])) or kept(*of, **how))
+    monkeypatch.setattr(importance, "_PIXELS", dict.fromkeys(["cpu", "cuda"], 128 * images[0, 0].numel()))
 
-    def at_once(names, side):
-        scoring = importance.Scoring(model, images[:1], names)
-        return scoring._at_once(torch.empty(3, 3, side, side))
+    def at_once(*names):
+        made.clear()
+        importance.score(model, [(images, labels)], names)
+        return made[-3:]
 
-    assert [at_once(["sq"], side) for side in (32, 64, 224)] == [64, 24, 24]
+    assert at_once("sq") == [64, 64, 22]
     for several in (["sq", "sq:rand"], ["sq:rand@2"], ["sq:exact"]):
-        assert [at_once(several, side) for side in (32, 64, 224)] == [32, 24, 24]
+        assert at_once(*several) == [32, 32, 22]
+    monkeypatch.setattr(importance, "_PIXELS", {"cuda": 1})
+    assert at_once("sq") == [24, 24, 6]
 
 
 def test_parts_are_in_order_and_of_whole_minibatches():
