@@ -265,7 +265,7 @@ class Scoring:
         return max(_FEWEST, pixels // images.shape[2:].numel())
 
     def _add_by_passes(self, batch: Indexed) -> None:
-        at_once = self._at_once(batch[0], 4 if self._demands.several else 2)  # which hold all, but for the last one
+        at_once = self._at_once(batch[0], 4 if self._demands.several else 2)  # it holds on until the last is back
         with self._activations.watching():
             if self._demands.by_contributions:
                 for some in (in_wholes if self._demands.by_minibatch else parted)(batch, at_once):
