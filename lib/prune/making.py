@@ -254,8 +254,8 @@ def _found(
     def plan(share: float) -> Slimming | None:
         try:
             return traced.plan(scores, budget=share, of=macs, **limits)
-        except ValueError:
-            return None  # out of reach
+        except structure.OutOfReach:
+            return None
 
     def quick(share: float) -> bool:
         found = plan(share)
@@ -269,10 +269,11 @@ def _found(
     else:
         share = searching.smallest(quick) if target is None else searching.largest(good)
     found = plan(share or 1 / searching.STEPS) if share < 1 else None
-    if found is None and target is not None:
-        return traced.plan(scores, budget=1 / searching.STEPS, of=macs, **limits)  # tells why even that cannot be
     if found is None:
-        raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it")
+        traced.plan(scores, budget=1 / searching.STEPS, of=macs, **limits)  # tells why even that cannot be
+        limited = limits["keep"] or limits["at_most"] != 1 or limits["multiple_of"] != 1
+        more = ", or keep, at_most and multiple_of let too little go" if limited else ""
+        raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it{more}")
     if target is not None and not share:
         left = work.left(found, whole)
         raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"

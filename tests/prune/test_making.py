@@ -158,6 +158,28 @@ def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model
         prune(model, images, of="latency", budget=0.3)
 
 
+@pytest.mark.parametrize("aim", [{"of": "latency", "budget": 0.3}, {"target_accuracy": 0.9}])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": ["nonexistent"]}, "keep names 'nonexistent', which is no layer with units"),
+        ({"scores": torch.rand(7)}, "scores must be a vector, one for each of the 336 units, not of shape"),
+        ({"at_most": 2}, "at_most=2 must be a fraction to remove, above 0 and below 1"),
+        ({"multiple_of": 64}, "a budget of 0.0078125 of all macs cannot be reached: nothing can go by keep, at_most"),
+    ],
+)
+def test_a_search_for_a_budget_tells_what_is_wrong_with_other_settings(model, images, aim, given, message):
+    with pytest.raises(ValueError) as caught:
+        prune(model, images, **aim, **given)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_latency_that_limits_keep_out_of_reach_says_so(model, images, monkeypatch):
+    monkeypatch.setattr(searching, "latency_left", lambda *_: 1.0)
+    with pytest.raises(ValueError, match=r"latency cannot be reached: .*, or keep, at_most and multiple_of let too li"):
+        prune(model, images, of="latency", budget=0.3, at_most=0.5)
+
+
 def test_an_accuracy_that_nothing_leaves_is_told(model, images, monkeypatch):
     monkeypatch.setattr(making._Work, "left", lambda *_: 0.5)
     with pytest.raises(ValueError, match=r"^target_accuracy=0\.9 cannot be met: 0\.500 of the agreement is left when"):
