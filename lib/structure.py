@@ -212,7 +212,7 @@ class Structure:
                 for group in room.take(block[place]):
                     self._remove(members[group], widths, after)
                     gone.append(group)
-        return self._slimming(0.0, "units", gone, before, after, 0)
+        return self._slimming(0.0, "units", False, gone, before, after, 0)
 
     def _keeping(self, stay: Sequence[int]) -> "Structure":
         """The same without these groups, whose channels stay."""
@@ -252,7 +252,7 @@ class Structure:
                 self._remove(members[other], widths, after)
             gone += together
             if _fraction(before, after, of) >= budget:
-                return self._slimming(budget, of, gone, before, after, offered - len(gone))
+                return self._slimming(budget, of, bool(per_cost), gone, before, after, offered - len(gone))
         limited = keep or at_most != 1 or multiple_of != 1
         raise OutOfReach(_out_of_reach(budget, of, _fraction(before, after, of) if gone else None, bool(limited)))
 
@@ -311,7 +311,7 @@ class Structure:
             counts["parameters"] += fewer[0] - parameters
             counts["macs"] += fewer[1] - macs
 
-    def _slimming(self, budget, of, gone: list[int], before, after, skipped: int) -> Slimming:
+    def _slimming(self, budget, of, per_cost: bool, gone: list[int], before, after, skipped: int) -> Slimming:
         rank = torch.full((self._size + 1,), len(gone))  # the last is of channels that must stay
         rank[gone] = torch.arange(len(gone))
         when = rank[self.groups]
@@ -334,6 +334,7 @@ class Structure:
         return Slimming(
             budget,
             of,
+            per_cost,
             reached,
             removed,
             kept,

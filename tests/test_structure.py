@@ -105,6 +105,7 @@ def test_per_cost_goes_what_is_worth_least_for_what_it_saves(name, of):
         worth.append(scores[made.groups == group].double().sum().item())
     order = sorted(groups, key=lambda group: worth[group] * (1 / saved[group] if worth[group] > 0 else saved[group]))
     plan = made.plan(scores, budget=0.3, of=of, per_cost=True)
+    assert plan.per_cost and not made.plan(scores, budget=0.3, of=of).per_cost
     gone = list(dict.fromkeys(made.groups[plan.removed].tolist()))
     assert gone == [group for group in order if group in gone] and len(gone) > 3
     assert set(order[: len(gone)]) == set(gone) or plan.skipped

@@ -273,7 +273,9 @@ def _found(
         traced.plan(scores, budget=1 / searching.STEPS, of=macs, **limits)  # tells why even that cannot be
         limited = limits["keep"] or limits["at_most"] != 1 or limits["multiple_of"] != 1
         more = ", or keep, at_most and multiple_of let too little go" if limited else ""
-        raise ValueError(f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it{more}")
+        raise ValueError(
+            f"a budget of {budget:g} of the latency cannot be reached: multiply-adds hardly change it{more}"
+        )
     if target is not None and not share:
         left = work.left(found, whole)
         raise ValueError(f"target_accuracy={target:g} cannot be met: {left:.3f} of the {work.name} is left when"
