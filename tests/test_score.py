@@ -14,6 +14,7 @@ import pandas
 import pytest
 import torch
 from safetensors import SafetensorError
+from waiting import until
 
 from lib import importance, score
 from lib.images import checkpoints, folders, networks
@@ -29,7 +30,7 @@ from lib.network import saving
 torch.set_num_threads(int(sys.argv[1]))
 write = saving.write
 saving.write = lambda *given: (write(*given), time.sleep(1))
-score.main(sys.argv[2:])
+sys.exit(score.main(sys.argv[2:]))
 """
 
 
@@ -136,6 +137,32 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
     assert len(read) == 300 - 128 * done + 1  # the example that shows which units there are
     pandas.testing.assert_frame_equal(table(words), undisturbed, check_exact=True)
     assert left(tmp_path) == ["scores.parquet"]
+
+
+def test_interrupted_it_says_that_it_goes_on_and_does(words, tmp_path, capsys):
+    """Ctrl-C, which all processes hear, also those that read images."""
+    saved = tmp_path / "out/scores.parquet.rank-0-of-1"
+    command = [sys.executable, "-c", SLOW, str(torch.get_num_threads()), *words, "--workers", "1"]
+    given = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **given) as running:
+        until(lambda: saved.exists() or running.poll() is not None)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate()[1]
+    assert running.returncode == 130
+    assert said.splitlines()[1:] == ["stopped; the same command goes on from the last shard"]
+    assert score.main(words) == 0
+    assert "Going on after " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["lib.score", "lib.prune", "lib.prune.quickstart"])
+def test_interrupted_while_it_still_imports_it_ends_without_a_word(module, tmp_path):
+    for name in ("torch", "numpy", "pandas"):  # whichever it imports first
+        (tmp_path / f"{name}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's & has ignored
+    done = subprocess.run([sys.executable, "-m", module, "--help"], **given)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 class Stop(Exception):

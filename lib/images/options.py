@@ -1,10 +1,11 @@
 """How images become what a network takes, as a command line says it: their size, and the moments of their channels.
 
 Enters: what was said. Leaves: what goes without saying filled in: what a publisher's weights were trained with, else
-ImageNet's habits.
+ImageNet's habits; and what is said of images in turn.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from lib.images.folders import Stream
 from lib.network import models
 
 SIZE = 224  # of torchvision's networks
+_NAMED = 10  # of the classes
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -106,3 +108,9 @@ def stream(asked: argparse.Namespace, folder: Path, **more: object) -> Stream:
         raise FileNotFoundError(f"there is no folder {shown(folder)}")
     moments = tuple(asked.mean), tuple(asked.std)
     return folders.stream(folder, asked.pixels, moments=moments, stretched=asked.stretch, **more)
+
+
+def listed(classes: Iterable[str]) -> str:
+    """The labels with the names of their classes, the first few of many."""
+    named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
+    return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])

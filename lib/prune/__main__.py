@@ -37,12 +37,13 @@ from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
 from lib.prune import exporting, making, telling
-from lib.running import interruptions
-from lib.score import joined, listed
 from lib.scoring import ranks
 from lib.scoring.precision import PRECISIONS
 from lib.study import devices
+from lib.system import commands, interruptions
+from lib.system.commands import Parser
 
+NAME = "python -m lib.prune"
 OUT = Path("results/pruned")
 PAGE = "report.html"
 ASIDE = "files.part"  # a folder for what is not whole yet
@@ -55,25 +56,13 @@ The two lines that bring the network back, which the page has for yours:
   small = slim_files.load(the_network_at_its_full_width, "results/pruned/pruned.safetensors")"""
 
 
-class _Parser(argparse.ArgumentParser):
-    def parse_known_args(self, args=None, namespace=None):
-        self._words = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> None:
-        missing = message.startswith("the following arguments are required") and "images" in message
-        if missing and "--keep" in self._words:  # which takes all words up to the next option
-            message = f"{message}: put them first, since all that follows --keep is taken for layers"
-        raise ValueError(f"{message} (--help says more)")
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = _Parser(
-        prog="python -m lib.prune",
+    made = Parser(
+        {"--keep": "layers"},
+        prog=NAME,
         description="Make a trained network smaller, without labels: rank, shrink, repair, recover.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("network", help=sources.NETWORK)
     made.add_argument("images", type=Path, help="a folder of images without labels, at any depth")
@@ -189,7 +178,7 @@ def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) 
     if test is not None:
         said["images to test on"] = f"{len(test):,} of {shown(asked.test)}"
         said["images to test on"] += ", every second one to search with" if asked.target_accuracy is not None else ""
-        said["labels"] = listed(test.classes)
+        said["labels"] = options.listed(test.classes)
     return said
 
 
@@ -336,7 +325,7 @@ def _test(asked: argparse.Namespace, learnt: list[Stream]) -> Stream:
                              " same")  # fmt: skip
     same = stream.among(learnt)
     if ranks.place()[0] == 0:
-        _tell(f"labels: {listed(stream.classes)}")
+        _tell(f"labels: {options.listed(stream.classes)}")
         if same.any():
             example = stream.names[int(same.argmax())]
             _tell(f"warning: {int(same.sum()):,} of the {len(stream):,} test images are among those that are learnt"
@@ -377,7 +366,7 @@ def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, aske
 
 def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
     return {
-        "command": shlex.join(["python", "-m", "lib.prune", *words]),
+        "command": shlex.join([*NAME.split(), *words]),
         "weights": f"SHA-256 {_digest(asked.weights)}" if str(asked.weights) != sources.UNTRAINED else "none",
     }
 
@@ -392,20 +381,13 @@ def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     words = list(sys.argv[1:] if words is None else words)
     torch.backends.cudnn.deterministic = True  # so that the same command leaves the same network
-    try:
-        with interruptions.heard():
-            asked = parser().parse_args(words)
-            with joined(asked.device) as device:
-                run(asked, words, device)
-        return 0
-    except (OSError, ValueError, RuntimeError) as error:
-        if os.environ.get("RANK", "0") == "0":  # every process has it
-            said = str(error).strip() or type(error).__name__
-            print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last epoch of training", file=sys.stderr)
-        return 130
+
+    def work() -> None:
+        asked = parser().parse_args(words)
+        with ranks.joined(devices.pick(asked.device)) as device:
+            run(asked, words, device)
+
+    return commands.status(NAME, work, "stopped; the same command goes on after the last epoch of training")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,15 +140,6 @@ def test_a_network_of_grey_images_gets_them_and_its_page_brings_it_back(words, t
     exported = torch.export.load(tmp_path / "out/pruned.pt2").module()
     assert torch.allclose(exported(images), space["small"](images), atol=1e-4)
     assert "images (M, 1, 16, 16)" in page and "left out" not in capsys.readouterr().err
-
-
-def test_interrupted_while_it_still_imports_it_ends_without_a_word(tmp_path):
-    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's & has ignored
-    done = subprocess.run([sys.executable, "-m", "lib.prune", "--help"], **given)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,7 @@ SUM = "the sum of the scores of all their units"
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (
-            {},
-            f"score per multiply-add, which is {SUM}, divided by the multiply-adds that go with them, the lowest first.",
-        ),
+        ({}, f"score per multiply-add, which is {SUM}, divided by the multiply-adds that go with them, the lowest"),
         ({"of": "latency"}, f"score per multiply-add, which is {SUM}, divided by the multiply-adds"),
         (
             {"of": "parameters", "per_cost": True},
