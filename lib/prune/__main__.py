@@ -36,7 +36,7 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
-from lib.prune import exporting, making, telling
+from lib.prune import asking, exporting, making, telling, testing
 from lib.scoring import ranks
 from lib.scoring.precision import PRECISIONS
 from lib.study import devices
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
                       help="to rank in (float32); auto: bfloat16 where the device multiplies it, orders units as "
                       "float32 does on the first images (rank correlation .999) and is faster")  # fmt: skip
     made.add_argument("--budget", type=float, metavar="SHARE", help="that goes (0.5)")
-    made.add_argument("--of", default="macs", choices=making.BUDGETS,
+    made.add_argument("--of", default="macs", choices=asking.BUDGETS,
                       help="what it is a share of (macs); latency is that of one image, on this machine")  # fmt: skip
     made.add_argument("--target-accuracy", type=float, metavar="SHARE",
                       help="instead of a budget: as much goes as leaves, repaired but not trained, this share of the "
@@ -170,7 +170,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) -> dict[str, str]:
     """Which images there were for what."""
-    held = 0 if test is not None else int(making.held_out(len(learnt[0])).sum())
+    held = 0 if test is not None else int(testing.held_out(len(learnt[0])).sum())
     said = {"images": f"{len(learnt[0]):,} without labels, of {shown(asked.images)}"}
     said["images"] += f", {held:,} of them held out" if held else ""
     if asked.fine_tune is not None:
@@ -212,7 +212,7 @@ def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str
                 os.replace(aside / name, asked.out / name)
             else:  # of another network, since this one could not be exported so
                 (asked.out / name).unlink(missing_ok=True)
-    for name in (*making.STATES.values(), making.CHOSEN, making.QUICK, making.PRECISION):
+    for name in making.LEFT:
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
 
@@ -353,7 +353,7 @@ def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor)
 def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, asked, limits: dict[str, object]) -> str:
     """A line per layer that shrinks, of the plan in one step."""
     if scores is None:
-        ranked = images if asked.test else images[~making.held_out(len(images))]
+        ranked = images if asked.test else images[~testing.held_out(len(images))]
         batches = [(part, None) for part in ranked.split(asked.batch)]
         how = {"seed": asked.seed, "precision": asked.precision, "chosen": lambda choice: _tell(f"precision: {choice}")}
         scores = importance.score(model, batches, asked.criterion, **how)[asked.criterion]
