@@ -41,6 +41,7 @@ from lib.importance import Choice, Scoring
 from lib.network import saving
 from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
+from lib.scoring.noise import MOST_SEED
 from lib.scoring.precision import MOST, PRECISIONS
 from lib.study import devices, records
 from lib.system import commands, interruptions
@@ -256,15 +257,20 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
 
 def _check(asked: argparse.Namespace) -> None:
     options.fill(asked)
-    least = {"classes": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
+    least = {"classes": 1, "images": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
     for name, value in least.items():
-        if getattr(asked, name) < value:
-            raise ValueError(f"--{name} {getattr(asked, name)} must be {value} or more")
+        if (given := getattr(asked, name)) is not None and given < value:
+            raise ValueError(f"--{name} {given} must be {value} or more")
+    if asked.seed > MOST_SEED:
+        raise ValueError(f"--seed {asked.seed} must be below 2**64")
+    options.require_folder(asked.folder)
     if asked.shard % MINIBATCH:
         raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
     if asked.output.suffix != ".parquet":
         raise ValueError(f"--output {shown(asked.output)} must end in .parquet")
     files.require_utf8(asked.output)
+    if asked.output.is_dir():
+        raise IsADirectoryError(f"--output {shown(asked.output)} is a folder: name a file in it")
     if asked.output.exists() and not asked.overwrite:
         raise ValueError(f"{shown(asked.output)} is there already: give --overwrite, or another --output")
     needing = [name for name in asked.criteria if importance.parse(name).needs_labels]

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from waiting import until
 
 from lib import importance, score
-from lib.images import checkpoints, folders, networks
+from lib.images import checkpoints, folders, networks, sources
 from lib.network import saving
 from lib.scoring import precision
 from lib.study.paths import ROOT
@@ -458,6 +458,31 @@ def test_bad_input_ends_in_one_clear_line(words, changed, message, capsys, monke
     assert score.main([*words, *changed]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("python -m lib.score: ") and message in said
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--images 0", "--images 0 must be 1 or more"),
+        ("--images -3", "--images -3 must be 1 or more"),
+        ("--seed 18446744073709551616", "--seed 18446744073709551616 must be below 2**64"),
+        ("--mean 2 0 0", "a mean of the channels must be a number from 0 to 1, not 2.0"),
+        ("--std 0 1 1", "a deviation of the channels must be a number above 0, at most 1, not 0.0"),
+        ("--output {folder}.parquet --overwrite", "is a folder: name a file in it"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(words, tmp_path, more, message, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(folders, "_pixels", fail)
+    monkeypatch.setattr(sources, "build", fail)
+    (tmp_path / "made.parquet").mkdir()
+    assert score.main([*words, *more.format(folder=tmp_path / "made").split()]) == 1
+    assert message in capsys.readouterr().err
+    words[1] = str(tmp_path / "nowhere")
+    assert score.main(words) == 1
+    assert f"there is no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

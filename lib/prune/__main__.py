@@ -36,9 +36,13 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
-from lib.prune import asking, exporting, making, telling, testing
+from lib.prune import exporting, making, telling, testing
+from lib.prune.asking import BUDGETS, HALF, Aim, Recovery
 from lib.scoring import ranks
+from lib.scoring.cotangents import Answered
+from lib.scoring.criteria import REDUCTIONS
 from lib.scoring.precision import PRECISIONS
+from lib.shrinking.room import fewest
 from lib.study import devices
 from lib.system import commands, interruptions
 from lib.system.commands import Parser
@@ -75,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
                       help="to rank in (float32); auto: bfloat16 where the device multiplies it, orders units as "
                       "float32 does on the first images (rank correlation .999) and is faster")  # fmt: skip
     made.add_argument("--budget", type=float, metavar="SHARE", help="that goes (0.5)")
-    made.add_argument("--of", default="macs", choices=asking.BUDGETS,
+    made.add_argument("--of", default="macs", choices=BUDGETS,
                       help="what it is a share of (macs); latency is that of one image, on this machine")  # fmt: skip
     made.add_argument("--target-accuracy", type=float, metavar="SHARE",
                       help="instead of a budget: as much goes as leaves, repaired but not trained, this share of the "
@@ -120,16 +124,17 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
 def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, held: ExitStack) -> None:
     with ranks.together():
         _check(asked)
-        made = _made(asked, words)
+        made, table = _made(asked, words), None if asked.scores is None else _table(asked.scores, asked.criterion)
         model = sources.build(asked.network, asked.classes, asked.weights, options.channels(asked)).to(device)
         learnt, limits = [_taking(asked, asked.images, False)], _limits(asked)
-        images = _in_memory(learnt[0])[0]
-        asked.classes = options.answers(asked, model, images[:2]).shape[1]
+        example = next(iter(learnt[0].first(min(2, len(learnt[0])))))[0]
+        scores = _fitting(asked, model, example, table)
         learnt += [_taking(asked, asked.fine_tune, True)] if asked.fine_tune else []
         test = _test(asked, learnt) if asked.test else None
-        scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
         if ranks.place()[0] == 0 and not asked.dry_run:
             held.enter_context(_alone(asked.out))
+        images, *labelled = map(_in_memory, learnt)  # after all that may be wrong with what is asked for
+        images = images[0]
     if asked.dry_run:
         planned = _planned(model, images, scores, asked, limits)
         if ranks.place()[0] == 0:
@@ -137,7 +142,7 @@ def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, 
         return
     pruned = making.prune(
         model, images, criterion=asked.criterion, scores=scores, precision=asked.precision, steps=asked.steps,
-        repair=not asked.no_repair, distil=asked.distil, fine_tune=_in_memory(learnt[1]) if asked.fine_tune else None,
+        repair=not asked.no_repair, distil=asked.distil, fine_tune=labelled[0] if labelled else None,
         epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip, test=test,
         target_accuracy=asked.target_accuracy, batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell,
         **limits,
@@ -254,6 +259,7 @@ def _limits(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def _check(asked: argparse.Namespace) -> None:
+    """Fills in what goes without saying. Raises ValueError or OSError for what no network and no images could do."""
     options.fill(asked)
     trained = asked.distil or asked.fine_tune is not None
     said = [name for name in ("minutes", "epochs") if getattr(asked, name) is not None]
@@ -271,15 +277,20 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
     if asked.dry_run and asked.steps > 1:
         raise ValueError("--dry-run shows a plan of one step: units are ranked again for the next")
-    for name in ("take", "batch"):
+    for name in ("classes", "take", "batch"):
         if getattr(asked, name) < 1:
             raise ValueError(f"--{name} {getattr(asked, name)} must be 1 or more")
+    for folder in filter(None, (asked.images, asked.fine_tune, asked.test)):
+        options.require_folder(folder)
     for folder in filter(None, (asked.images, asked.fine_tune)):
         if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
             raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
                              " name others")  # fmt: skip
     if asked.per_cost is None:
         asked.per_cost = making.goes_per_cost(asked.criterion, asked.of)
+    Aim(criterion=asked.criterion, scored=asked.scores is not None, precision=asked.precision, steps=asked.steps,
+        target_accuracy=asked.target_accuracy, **_limits(asked))  # fmt: skip
+    Recovery(distil=trained, epochs=asked.epochs, minutes=asked.minutes, seed=asked.seed)
     files.require_utf8(asked.out)
     if asked.out.is_file():
         raise NotADirectoryError(f"--out {shown(asked.out)} is a file: name a folder")
@@ -335,19 +346,40 @@ def _test(asked: argparse.Namespace, learnt: list[Stream]) -> Stream:
     return stream.only(~same)
 
 
-def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor) -> Tensor:
-    """A column of a table by lib.score. Raises ValueError where it is none, or of another network than `model`."""
+def _table(path: Path, criterion: str) -> pandas.DataFrame:
+    """A table by lib.score. Raises ValueError where it is none, or has no column `criterion`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {shown(path)}")
     try:
         table = pandas.read_parquet(path)
-        places = list(zip(table["layer"], table["unit"], strict=True))
+        table[["layer", "unit"]]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{shown(path)} is no table by lib.score ({models.first_line(error)})") from error
-    if places != [(unit.name, number) for unit in importance.units(model, example) for number in range(unit.size)]:
-        raise ValueError(f"{shown(path)} is of another network: it has other layers or units")
     if criterion not in table:
         has = ", ".join(name for name in table if name not in ("layer", "unit"))
         raise ValueError(f"{shown(path)} has no scores by {criterion}: it has {has or 'none'}")
-    return torch.from_numpy(table[criterion].to_numpy(float).copy())
+    return table
+
+
+def _fitting(
+    asked: argparse.Namespace, model: torch.nn.Module, example: Tensor, table: pandas.DataFrame | None
+) -> Tensor | None:
+    """The scores in a table by lib.score, if there is one; fills in how many classes the network has.
+
+    Raises ValueError where what is asked for does not fit the network: images of the wrong size, layers to keep that
+    are none of it, a criterion for more classes, a table of another network.
+    """
+    logits, layers = options.answers(asked, model, example), importance.units(model, example[:1])
+    asked.classes = logits.shape[1]
+    fewest(layers, asked.keep, asked.at_most)
+    if table is None:
+        if (criterion := importance.parse(asked.criterion)).reduction in REDUCTIONS:
+            list(Answered(logits.double(), None, torch.arange(len(logits)), asked.seed).cotangents([criterion]))
+        return None
+    places = [(unit.name, number) for unit in layers for number in range(unit.size)]
+    if list(zip(table["layer"], table["unit"], strict=True)) != places:
+        raise ValueError(f"{shown(asked.scores)} is of another network: it has other layers or units")
+    return torch.from_numpy(table[asked.criterion].to_numpy(float).copy())
 
 
 def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, asked, limits: dict[str, object]) -> str:
@@ -358,7 +390,7 @@ def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, aske
         how = {"seed": asked.seed, "precision": asked.precision, "chosen": lambda choice: _tell(f"precision: {choice}")}
         scores = importance.score(model, batches, asked.criterion, **how)[asked.criterion]
     plan = structure.plan(
-        model, scores, images[:1], **{**limits, "budget": 0.5 if asked.budget is None else asked.budget}
+        model, scores, images[:1], **{**limits, "budget": HALF if asked.budget is None else asked.budget}
     )
     lines = [f"{name}: {before} to {after} units" for name, (before, after) in plan.widths.items() if after < before]
     return "\n".join([*lines, f"{plan.reached:.1%} of all {plan.of} would go"])
