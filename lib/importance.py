@@ -11,7 +11,7 @@ forward and back, `cotangents` draws what is sent back, `contribution_criteria` 
 of it (`rivals` what needs no gradient), and `normalising` divides. `precision` tells in which numbers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -23,7 +23,8 @@ from lib.network.detached import refuse_cut_gradients
 from lib.network.taps import Unit, units_in
 from lib.network.units import units
 from lib.scoring import contribution_criteria, ranks, weight_criteria
-from lib.scoring.batches import FEWEST, MINIBATCH, Batch, indexed, minibatches, parted, peeked, shared
+from lib.scoring.batches import Batch, Indexed, in_wholes, indexed, parted, peeked, shared
+from lib.scoring.contribution_criteria import SentBack
 from lib.scoring.cotangents import Answered
 from lib.scoring.criteria import REDUCTIONS, Criterion, parse
 from lib.scoring.demands import Demands, by_name
@@ -34,6 +35,9 @@ from lib.scoring.passes import Pass, quickest
 from lib.scoring.precision import MOST, PRECISIONS, Choice, choose
 from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS, Activations
 from lib.scoring.sums import Sums
+
+_PIXELS = {"cpu": 2**16, "cuda": 2**23}  # of all images of a pass: what caches hold, or what keeps a GPU busy
+_FEWEST = 24  # examples of a pass, however large: with so many it takes no longer for each than with more
 
 __all__ = ["Choice", "Criterion", "Scoring", "Unit", "contributions", "parse", "score", "units"]
 
@@ -50,9 +54,10 @@ def score(
 ) -> dict[str, Tensor]:
     """Scores every unit of `model` by every criterion: name -> (N,) float64 on the CPU, higher is more important.
 
-    One forward pass a batch and one backward pass per distinct cotangent, whatever the number of criteria;
-    `molchanov-group` adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without
-    gradient look at the same forward pass, or at weights and the first example alone. The model is left exactly as it
+    One forward pass and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
+    adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without gradient look at the same
+    forward pass, or at weights and the first example alone. A pass takes a part of a large batch, so that memory does
+    not grow with it. The model is left exactly as it
     was found, and so is global random state. Derivatives are those that the model's functions give: a straight-through
     one, say, is scored by the gradient that it pretends to have.
 
@@ -133,7 +138,7 @@ class Scoring:
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        self.precision = precision
+        self.precision, self._begun = precision, False
         self.seed, self._wanted = checks.whole("seed", seed, 0, MOST_SEED), by_name(criteria)
         self.model, self._demands = models.inside(model), Demands(self._wanted.values())
         self._device, self._dtype = models.place(self.model)
@@ -170,6 +175,9 @@ class Scoring:
         """Adds the examples of `batches`, as `score` takes them; under `torch.distributed` this rank's share.
 
         Where batches are added in several calls, all but the last are to be of whole minibatches, on every rank.
+        Examples without indices are counted on from those added before, so that several calls give what one does; but
+        among several ranks, none of which knows how many all have added, all calls but the first take indices. Raises
+        ValueError where there are none then, and as `score` does.
 
         Arguments:
             report: called with the number of examples after every batch.
@@ -179,7 +187,9 @@ class Scoring:
         if not self.needs_examples:
             return
         with frozen(self.model):
-            for images, labels, indices in shared(batches, by_minibatch=self._demands.by_minibatch):
+            start = None if self._begun and ranks.place()[1] > 1 else self.count
+            self._begun = True
+            for images, labels, indices in shared(batches, by_minibatch=self._demands.by_minibatch, start=start):
                 with contexts.memory_told(len(images)):
                     self._add(images, labels, indices)
                 report(len(images))
@@ -192,17 +202,18 @@ class Scoring:
         """Goes on from a `state` of the same model, example and criteria, made in the same `precision`, which it does
         not tell. Raises ValueError where it cannot be one."""
         self._sums.load(state)
+        self._begun = True
 
     def results(self) -> dict[str, Tensor]:
         """What `score` returns, of the examples that all ranks have added; every rank is to call it."""
         own = self.state()
-        self.load(ranks.total(own))
+        self._sums.load(ranks.total(own))
         try:
             if self.needs_examples and not self._sums.count:
                 raise checks.none_in()
             return {name: self._result(criterion) for name, criterion in self._wanted.items()}
         finally:
-            self.load(own)
+            self._sums.load(own)
 
     def _prepare(self, example: Tensor) -> None:
         """Finds the units, and the quickest passes that give what the criteria ask for."""
@@ -228,9 +239,9 @@ class Scoring:
 
         def score(precision: str) -> dict[str, Tensor]:
             self.precision = precision
-            self.load(torch.zeros_like(own))
+            self._sums.load(torch.zeros_like(own))
             self._sums.count += len(given[0])
-            self._add_by_passes(models.ready(self.model, given[0]), *given[1:])
+            self._add_by_passes((models.ready(self.model, given[0]), *given[1:]))
             return {name: self._result(criterion) for name, criterion in wanted.items()}
 
         try:
@@ -238,46 +249,48 @@ class Scoring:
                 return choose(self._device, score, len(given[0]))
         finally:
             self.precision = before
-            self.load(own)
+            self._sums.load(own)
 
     def _add(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
         self._sums.count += len(images)
         images = models.ready(self.model, images)
-        for part in parted((images, labels, indices), self._parts(len(images))):
-            self._add_by_passes(*part)
+        self._add_by_passes((images, labels, indices))
         if self._demands.by_weights:
-            parts = [None] * len(images) if labels is None else minibatches(labels)
-            for given in zip(minibatches(images), parts, minibatches(indices), strict=False):
-                self._add_by_weights(*given)
+            for minibatch in in_wholes((images, labels, indices), 1):
+                self._add_by_weights(*minibatch)
 
-    def _parts(self, count: int) -> int:
-        """In how many examples at a time a batch of `count` passes: half of them on a CPU, which is as quick by halves,
-        where several cotangents are sent back, since but for the last what a pass holds stays."""
-        if self._device.type != "cpu" or not self._demands.several or count < 2 * FEWEST:
-            return count
-        half = -(-count // 2)
-        return -(-half // MINIBATCH) * MINIBATCH if self._demands.by_minibatch else half
+    def _at_once(self, images: Tensor) -> int:
+        """How many of these examples a pass takes: enough to be quick, and half as many where several cotangents are
+        sent back, since but for the last what a pass holds stays."""
+        pixels = _PIXELS.get(self._device.type, _PIXELS["cuda"]) // (1 + self._demands.several)
+        return max(_FEWEST, pixels // images.shape[2:].numel())
 
-    def _add_by_passes(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+    def _add_by_passes(self, batch: Indexed) -> None:
+        at_once = self._at_once(batch[0])
         with self._activations.watching():
             if self._demands.by_contributions:
-                self._add_by_contributions(images, labels, indices)
+                for some in (in_wholes if self._demands.by_minibatch else parted)(batch, at_once):
+                    parts = [self._sent_back(*part) for part in parted(some, at_once)]
+                    contribution_criteria.add(self._sums, self.layers, parts)
             elif self._activations.names:
-                with self._drawing():
-                    logits = self._way.answers(images)
-                self._answered(logits, labels, indices)
+                for part in parted(batch, at_once):
+                    self._add_by_activations(*part)
 
-    def _add_by_contributions(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+    def _add_by_activations(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
+        with self._drawing():
+            logits = self._way.answers(images)
+        self._answered(logits, labels, indices)
+
+    def _sent_back(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> Iterator[SentBack]:
         low = self.precision == "bfloat16"
         with torch.autocast(self._device.type, torch.bfloat16) if low else nullcontext(), self._drawing():
             passed = self._way.forward(images)
-        batch = self._answered(passed.logits, labels, indices)
-        contribution_criteria.add(self._sums, self._demands.by_contributions, passed, batch)
+        answered = self._answered(passed.logits, labels, indices)
+        yield from contribution_criteria.sent_back(self._demands.by_contributions, passed, answered)
 
     def _add_by_weights(self, images: Tensor, labels: Tensor | None, indices: Tensor) -> None:
-        with weight_criteria.watched(self._plain, self.layers):
-            with self._drawing():
-                passed = weight_criteria.WeightPass(self._plain, self.layers, images)
+        with weight_criteria.watched(self._plain, self.layers), self._drawing():
+            passed = weight_criteria.WeightPass(self._plain, self.layers, images, self._at_once(images))
             batch = self._answered(passed.logits, labels, indices)
             weight_criteria.add(self._sums, self._demands.by_weights, passed, batch)
 

@@ -11,6 +11,7 @@ control flow depends on data, takes one masked pass per unit.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy
 import pandas
 import torch
 from torch import Tensor, nn
@@ -31,14 +32,14 @@ def score(model: nn.Module, batches: Iterable[Batch], *, only: Tensor | None = N
     Arguments:
         model: in eval mode, from images (M, C, H, W) to logits (M, K); left as it was found.
         batches: tuples (images, labels (M,) or None); further entries are ignored. They are gone through one by one.
-
-        only: (k,) numbers of the units to judge; those of the others are 0. Without it, all.
+        only: (k,) numbers of the units to judge, from 0 to N - 1; what is said of the others is 0. Without it, all.
 
     Returns "output", the mean over examples of |f(x) - f(x; unit off)|^2, and, where there are labels, "loss", the
     absolute change of the mean cross-entropy.
 
-    Raises ValueError for labels that are out of range or missing in some batches only, images that the model does not
-    take, no examples, logits that are not finite, or a model that is in training mode or has no units.
+    Raises ValueError for labels that are out of range or missing in some batches only, `only` of other than numbers of
+    units, images that the model does not take, no examples, logits that are not finite, or a model that is in training
+    mode or has no units.
     """
     model, singles = models.inside(model), None
     for images, labels in with_examples(batches):
@@ -57,8 +58,8 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
         batches: as for `score`; labels are ignored.
 
     Returns one row per k: pruned (k), joint (the mean over examples of |f(x) - f(x; all k off)|^2), single (the sum of
-    the same for each of the k off alone) and ratio (joint / single: above 1 where the units' effects add up or each
-    stood in for the others, below 1 where they cancel, NaN where there is no change at all).
+    the same for each of the k off alone) and ratio (of both, see `ratio`: above 1 where the units' effects add up or
+    each stood in for the others, below 1 where they cancel).
 
     Raises ValueError as `score` does, or where `order` is not a permutation of the units or a k not between 0 and N.
     """
@@ -75,8 +76,15 @@ def interactions(model: nn.Module, order: Tensor, counts: Sequence[int], batches
     table = pandas.DataFrame({"pruned": [int(k) for k in counts], "joint": joint})
     table["joint"] /= singles.count
     table["single"] = [change[:k].sum().item() for k in counts]
-    table["ratio"] = table["joint"] / table["single"]
+    table["ratio"] = ratio(table["joint"], table["single"])
     return table
+
+
+def ratio(joint: float | pandas.Series, single: float | pandas.Series) -> float | pandas.Series:
+    """How much more units change together than one by one, joint / single: infinite where none changes anything alone,
+    but all of them do; NaN where nothing changes at all."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        return numpy.divide(joint, single)
 
 
 def joint(model: nn.Module, orders: Sequence[Tensor], k: int, batches: Iterable[Batch]) -> list[float]:
@@ -136,7 +144,7 @@ class _Singles:
         total = units_in(self.layers)
         self._wanted = torch.ones(total, dtype=torch.bool)
         if wanted is not None:
-            self._wanted = torch.isin(torch.arange(total), wanted.cpu())
+            self._wanted = torch.isin(torch.arange(total), checks.some("only", wanted, total).cpu())
         self._passes = _replay(model, self.layers, images[:2]) or _OneByOne(model, self.layers)
         self._output = torch.zeros(total, dtype=torch.float64, device=images.device)
         self._loss = torch.zeros_like(self._output)

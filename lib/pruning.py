@@ -28,6 +28,7 @@ from lib.structure import slim as slim  # for whoever prunes
 SHARES = (0.10, 0.25, 0.50)  # of all units, or of a resource, at which summaries quote the accuracy
 RESOURCES = ("macs", "parameters")
 QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at half of the units
+_SAME = 1e-12  # shares that differ by less are one: 1 - .9 is not quite .1
 _PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
 _FEWEST_IMAGES = 16  # at once
 _CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
@@ -106,6 +107,25 @@ def steps(total: int, points: int) -> list[int]:
     return [int(k) for k in numpy.linspace(0, total / 2, points)]
 
 
+def predicted(
+    model: nn.Module,
+    order: Tensor,
+    k: int,
+    images: Tensor,
+    layers: Sequence[Unit],
+    *,
+    batch: int,
+    repair_on: Tensor | None = None,
+) -> Tensor:
+    """The classes (M,) that a model gives images (M, ...) without the first `k` units of `order`, on the CPU.
+
+    The arguments and errors are those of `curve`, with `layers` as for `masked`; nothing is repaired with nothing off.
+    """
+    repaired = nullcontext() if not k or repair_on is None else reestimated(model, repair_on)
+    with masked(model, order, k, layers), repaired:
+        return predict(model, images, batch=batch, when=f"with {k} unit{'s' * (k != 1)} off" if k else "")
+
+
 def curve(
     model: nn.Module,
     order: Tensor,
@@ -138,8 +158,8 @@ def curve(
         `lib.masking.footprint`).
 
     Raises ValueError where images and labels are not as many, or none, where the model does not take the images, where
-    `order` is not a permutation of the units, where groups are not of bool, or for fewer than 2 points; and with
-    `repair_on` what `repair.reestimate` raises.
+    `order` is not a permutation of the units, where groups are not of bool, for fewer than 2 points, or for logits that
+    are not finite at one of them; and with `repair_on` what `repair.reestimate` raises.
     """
     how = {"groups": groups, "batch": batch, "repair_on": repair_on, "in_front": in_front}
     (table,) = curves(model, [order], images, labels, points, **how)
@@ -174,8 +194,8 @@ def curves(
         raise ValueError("images are not finite: find those with NaN or infinity, and leave them out")
     for order in orders:
         checks.order(order, units_in(layers))
-    with torch.no_grad(), contexts.as_written():
-        labels = checks.labels(labels, count, models.answers(model, example.repeat_interleave(2, 0)).shape[1])
+    with contexts.as_written():
+        labels = checks.labels(labels, count, models.classes(model, example))
     parts |= {f"accuracy_{name}": group for name, group in groups.items()}
     members = torch.stack([*parts.values()]).double()  # (G, M)
     mine = slice(*ranks.bounds(len(labels), *ranks.place()))
@@ -249,7 +269,10 @@ class _Pruned:
             return torch.cat([self._classes(order, [k]) for k in numbers])
         compact = self._compactly() if any(right) else numbers
         each = zip(numbers, right, compact, strict=True)
-        return torch.stack([classes if is_right else self._by_masks(order, k) for k, is_right, classes in each])
+        # What is not finite here need not be so by masks; if it is, that is said there.
+        return torch.stack(
+            [found if is_right and (found >= 0).all() else self._by_masks(order, k) for k, is_right, found in each]
+        )
 
     def _switches_off(self, order: Tensor, numbers: Sequence[int]) -> list[bool]:
         """For each k of `numbers`, whether the compact network without the first k units gives a few images the logits
@@ -266,21 +289,37 @@ class _Pruned:
 
     @torch.no_grad()
     def _compactly(self) -> Tensor:
-        """The classes (P, M) by the compact network."""
+        """The classes (P, M) by the compact network, as `models.largest`."""
         parts = [models.ready(self._model, part) for part in self._images.split(self._batch)]
-        return torch.cat([models.run(self._compact, part).argmax(2).cpu() for part in parts], 1)
+        return torch.cat([models.largest(models.run(self._compact, part)).cpu() for part in parts], 1)
 
     def _by_masks(self, order: Tensor, k: int) -> Tensor:
         """The classes (M,) of a masked network, repaired where that is asked for."""
-        repaired = nullcontext() if not k or self._repair_on is None else reestimated(self._model, self._repair_on)
-        with masked(self._model, order, k, self._layers), repaired:
-            return predict(self._model, self._images, batch=self._batch)
+        how = {"batch": self._batch, "repair_on": self._repair_on}
+        return predicted(self._model, order, k, self._images, self._layers, **how)
 
 
 def auc(pruned: Sequence[float], accuracy: Sequence[float]) -> float:
     """Mean accuracy under a curve: its trapezoid area over the units pruned, divided by their range."""
     pruned, accuracy = numpy.asarray(pruned, float), numpy.asarray(accuracy, float)
     return float(numpy.trapezoid(accuracy, pruned) / (pruned[-1] - pruned[0]))
+
+
+def accuracy_at(
+    gone: Sequence[float], accuracy: Sequence[float], wanted: Sequence[float], beyond: float | None = None
+) -> numpy.ndarray:
+    """The accuracy of a curve where as much as `wanted` (W,) is gone: (W,), in a line between two points, and of
+    several points where the same is gone that of the first.
+
+    Arguments:
+        gone: at every point, in the unit of `wanted`, never falling; the same where units go that cost nothing any
+            more.
+        beyond: what is said where the curve has ended; without it the accuracy at its end.
+    """
+    gone, accuracy, wanted = (numpy.asarray(values, float) for values in (gone, accuracy, wanted))
+    same = abs(wanted[:, None] - gone) < _SAME
+    between = numpy.interp(wanted, gone, accuracy, right=beyond)
+    return numpy.where(same.any(1), accuracy[same.argmax(1)], between)
 
 
 def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
@@ -311,10 +350,10 @@ def summarise(points: pandas.DataFrame, total: int) -> Mapping[str, float]:
     at = {}
     for what, gone in paths.items():
         beyond = numpy.nan if what else None  # a curve ends at half of all units, or half a unit before
-        found = numpy.interp(SHARES, gone, points["accuracy"], right=beyond)
+        found = accuracy_at(gone, points["accuracy"], SHARES, beyond)
         at |= {f"accuracy_{what}{100 * share:.0f}pct": float(x) for share, x in zip(SHARES, found, strict=True)}
         if what and unpruned:
-            steps_taken = numpy.append(gone[gone < QUARTER], QUARTER)
-            path = numpy.interp(steps_taken, gone, points["accuracy"], right=numpy.nan)
-            relative[f"auc_relative_{what[:-1]}"] = auc(steps_taken, path) / unpruned
+            before, end = gone < QUARTER, accuracy_at(gone, points["accuracy"], [QUARTER], beyond)
+            path = numpy.append(points["accuracy"][before], end)
+            relative[f"auc_relative_{what[:-1]}"] = auc(numpy.append(gone[before], QUARTER), path) / unpruned
     return {"accuracy_unpruned": unpruned, "auc": area, **relative, **at}

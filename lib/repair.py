@@ -19,7 +19,8 @@ from lib.network import checks, contexts, models
 def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) -> None:
     """Gives every BatchNorm of the model, in place, the mean and variance of its input on these images.
 
-    In one pass: a BatchNorm sees what those before it, normalising by the images at hand, make of them.
+    In one pass: a BatchNorm sees what those before it, normalising by the images at hand, make of them. One that does
+    not run, as in a head that is for training alone, keeps what it has.
 
     Arguments:
         model: in eval mode, as it is afterwards.
@@ -46,6 +47,9 @@ def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) ->
     except BaseException:
         _restore(norms, before)
         raise
+    for norm, statistics in zip(norms, before, strict=True):
+        if not norm.num_batches_tracked:
+            _restore([norm], [statistics])
 
 
 @contextmanager

@@ -278,6 +278,35 @@ def test_other_criteria_and_their_order_change_nothing():
         close(score(model, split(images, labels, 10), [name])[name], together[name], 1e-12)
 
 
+@pytest.mark.parametrize("name", ["sq:rand", "abs:sampled:norm", "molchanov-bn:rand"])
+def test_several_calls_count_on_and_give_what_one_does(name, monkeypatch):
+    monkeypatch.setattr("lib.scoring.batches.MINIBATCH", 8)
+    model, images, _ = toy()
+    parts = [(part, None) for part in images.split(16)]
+    expected = score(model, parts, [name])[name]
+    scoring, resumed = Scoring(model, images[:1], [name]), Scoring(model, images[:1], [name])
+    for part in parts[:-1]:
+        scoring.add([part])
+    resumed.load(scoring.state())
+    for each in (scoring, resumed):
+        each.add(iter(parts[-1:]))
+        assert torch.equal(each.results()[name], expected)
+
+
+def test_among_several_ranks_later_calls_take_indices(monkeypatch):
+    model, images, _ = toy()
+    scoring, resumed = Scoring(model, images[:1], ["sq:rand"]), Scoring(model, images[:1], ["sq:rand"])
+    monkeypatch.setattr("lib.scoring.ranks.place", lambda: (1, 2))
+    scoring.add([(images[:20], None)])
+    resumed.load(scoring.state())
+    for each in (scoring, resumed):
+        with pytest.raises(
+            ValueError, match=r"^a batch has no indices, and how many .*: give \(images, labels, indices\)$"
+        ):
+            each.add([(images[20:], None)])
+        each.add([(images[20:], None, torch.arange(20, 35))])
+
+
 # Leaves everything as it was
 
 

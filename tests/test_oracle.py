@@ -137,6 +137,24 @@ def test_runs_within_inference_mode():
     assert all(torch.equal(found[name], values) for name, values in expected.items())
 
 
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        (torch.tensor([4, 7]), r"only must be numbers of units, from 0 to 6, but 7 is none"),
+        (torch.tensor([-1]), r"only must be numbers of units, from 0 to 6, but -1 is none"),
+        (torch.tensor([1.5]), r"only must be whole numbers of units, a tensor \(k,\), not float32 of shape \(1,\)"),
+        (torch.ones(7).byte(), r"only must be whole numbers of units, a tensor \(k,\), not uint8 of shape \(7,\)"),
+        (torch.ones(7) > 0, r"only must be .*, not bool of shape \(7,\): give only.nonzero\(\).flatten\(\)"),
+        (torch.tensor([[1, 2]]), r"only must be whole numbers of units, a tensor \(k,\), not int64 of shape \(1, 2\)"),
+        (torch.tensor(1), r"only must be a tensor \(k,\), whole numbers of units from 0 to 6, not of shape \(\)"),
+        ([1], r"only must be a tensor \(k,\), whole .*, not a list: torch.tensor\(...\) makes one of it"),
+    ],
+)
+def test_refuses_units_that_there_are_not(only, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        oracle.score(toys.make(toys.Plain), [toys.examples(toys.Plain, 2)], only=only)
+
+
 # ---- several units off ---------------------------------------------------------------------------------------------
 
 

@@ -287,6 +287,33 @@ def test_curve_refuses_images_without_labels(images, labels):
         curve(model, torch.arange(2), some[:images], torch.zeros(labels).long(), points=2)
 
 
+class Inverse(nn.Module):
+    """Two units, whose outputs and what an image adds to them are divided by."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.classifier = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+        self.hidden.weight.data[:] = self.classifier.weight.data[:] = torch.eye(2)
+
+    def forward(self, x):
+        return self.classifier(1 / (self.hidden(x[:, :2]).relu() + x[:, 2:]))
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@pytest.mark.parametrize(
+    ("at", "value", "when"),
+    [(0, 0.0, " with 1 unit off"), (5, 0.0, " with 1 unit off"), (0, -1.0, ""), (5, -1.0, "")],
+)
+def test_curve_refuses_logits_that_are_not_finite_and_says_where(compact, at, value, when, monkeypatch):
+    if not compact:
+        monkeypatch.setattr(pruning, "Compact", None)
+    images, labels = torch.ones(6, 3), torch.zeros(6).long()
+    assert curve(Inverse().eval(), torch.arange(2), images, labels, points=2)["accuracy"].tolist() == [1, 1]
+    images[at, 2] = value
+    with pytest.raises(ValueError, match=rf"^logits are not finite{when}; check the model's weights and its inputs$"):
+        curve(Inverse().eval(), torch.arange(2), images, labels, points=2)
+
+
 def test_auc_by_hand():
     assert auc([0, 1, 2], [1.0, 0.5, 0.0]) == 0.5
     assert auc([0, 1, 4], [0.8, 0.6, 0.2]) == pytest.approx((0.7 + 3 * 0.4) / 4)  # steps need not be even
@@ -336,6 +363,15 @@ def test_summary_at_matched_multiply_adds_and_parameters_by_hand():
     areas = (0.2 * (0.8 + 0.6) / 2, 0.05 * (0.6 + 0.5) / 2)  # until 25 % are gone, half way from .6 to .4
     assert found["auc_relative_macs"] == pytest.approx(sum(areas) / 0.25 / 0.8)
     assert math.isnan(found["auc_relative_parameters"])
+
+
+def test_summary_where_units_go_that_cost_nothing_any_more_by_hand():
+    accuracy = {"pruned": [0, 1, 2, 3, 5], "accuracy": [1, 0.9, 0.3, 0.2, 0.1]}
+    found = summarise(pandas.DataFrame(accuracy | {"macs": [1, 0.9, 0.9, 0.7, 0.5], "parameters": [1] * 4 + [0.9]}), 10)
+    assert [found[f"accuracy_macs_{share}pct"] for share in (10, 25, 50)] == pytest.approx([0.9, 0.225, 0.1])
+    areas = (0.1 * (1 + 0.9) / 2, 0.15 * (0.3 + 0.225) / 2)  # until 25 % are gone, three quarters of the way to .2
+    assert found["auc_relative_macs"] == pytest.approx(sum(areas) / 0.25)
+    assert found["accuracy_parameters_10pct"] == 0.1  # the curve's end, though 1 - .9 is a little less than .1
 
 
 def test_summary_of_a_network_that_never_was_right():

@@ -65,6 +65,32 @@ def test_only_statistics_change_and_come_back():
     }
 
 
+class WithHead(nn.Module):
+    """A BatchNorm behind a layer, and another one in a head that runs in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.norm, self.head = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.BatchNorm1d(5)
+        self.classifier = nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.classifier(self.norm(x) + self.head(x) if self.training else self.norm(x))
+
+
+def test_what_does_not_run_keeps_its_statistics():
+    model, images = WithHead(), pictures(20, 4)
+    for part in images.split(5):
+        model(part)
+    before = state_of(model.eval())
+    repair.reestimate(model, images, batch=10)
+    assert (model.norm.num_batches_tracked, model.head.num_batches_tracked) == (2, 4)
+    assert {name for name, value in state_of(model)[0].items() if not same(value, before[0][name])} == {
+        f"norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
+
+
 @pytest.mark.parametrize("network", [toys.Plain, toys.Residual, toys.Mlp])
 def test_a_network_that_really_shrank_is_repaired_as_a_masked_one_is(network):
     model, (images, _) = toys.make(network).double(), toys.examples(network, 12)

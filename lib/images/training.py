@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.images import datasets
-from lib.network import saving
-from lib.network.models import answers, predict
+from lib.network import checks, saving
+from lib.network.models import answers, classes, predict
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +103,8 @@ def train(
 
     Returns a table with one row an epoch: epoch, learning_rate, loss (mean over training images), accuracy (test),
         seconds.
+
+    Raises ValueError for a teacher beside a state, a loss that is no number, and as `evaluate` does.
     """
     if teacher is not None and state is not None:
         raise ValueError("what a teacher gives is not kept between epochs: leave `state` out")
@@ -119,6 +121,7 @@ def train(
         with dropout_seeded(epoch_seed(seed, epoch), device):
             loss = _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, seed=seed, epoch=epoch)
         model.eval()
+        require_finite(loss, epoch + 1, "give a smaller learning_rate")
         accuracy = evaluate(model, datasets.normalise(test_set.images, *moments), test_set.labels)
         row = {"epoch": epoch + 1, "learning_rate": optimizer.param_groups[0]["lr"], "loss": loss, "accuracy": accuracy}
         rows.append(row | {"seconds": time.perf_counter() - started})
@@ -132,13 +135,15 @@ def train(
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch: int = 500) -> float:
     """The share of `images` (M, C, H, W), normalised, whose largest logit is at `labels` (M,).
 
-    Raises ValueError where there are no images, or not one label for each.
+    Raises ValueError where there are no images, not one label for each, which is the number of a class, or where logits
+    are not finite.
     """
     if len(images) != len(labels) or not len(labels):
         raise ValueError(
             f"accuracy on {len(images)} images with {len(labels)} labels: it takes one each, and at least one"
         )
-    return (predict(model, images, batch=batch) == labels.cpu()).sum().item() / len(labels)
+    labels = checks.labels(labels, len(images), classes(model, images)).cpu()
+    return (predict(model, images, batch=batch) == labels).sum().item() / len(labels)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -205,6 +210,13 @@ def _train_epoch(model, optimizer, pixels, labels, moments, recipe, teacher, *, 
         optimizer.step()
         total += loss.detach() * len(chosen)
     return total.item() / count
+
+
+def require_finite(loss: float, epoch: int, remedy: str) -> None:
+    """Raises ValueError, in one line, where the mean loss of this epoch, counted from 1, is no number."""
+    if not math.isfinite(loss):
+        raise ValueError(f"training has failed in epoch {epoch}: its loss is {loss}, since weights have grown beyond"
+                         f" all numbers; {remedy}, or look at the images")  # fmt: skip
 
 
 def distillation(logits: Tensor, wanted: Tensor) -> Tensor:

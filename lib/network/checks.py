@@ -195,6 +195,19 @@ def orders(given: object) -> list[Tensor]:
     return list(given)
 
 
+def some(name: str, given: object, total: int) -> Tensor:
+    """Numbers (k,) of some of `total` units, if they are that."""
+    numbers = tensor(name, given, f"(k,), whole numbers of units from 0 to {total - 1}")
+    if numbers.ndim != 1 or numbers.dtype not in _INDICES:
+        remedy = f": give {name}.nonzero().flatten()" if numbers.dtype == torch.bool and numbers.ndim == 1 else ""
+        raise ValueError(f"{name} must be whole numbers of units, a tensor (k,), not {_kind(numbers)} of shape"
+                         f" {tuple(numbers.shape)}{remedy}")  # fmt: skip
+    outside = numbers[(numbers < 0) | (numbers >= total)]
+    if len(outside):
+        raise ValueError(f"{name} must be numbers of units, from 0 to {total - 1}, but {int(outside[0])} is none")
+    return numbers
+
+
 def count(k: object, total: int) -> int:
     """The number `k` of units, if so many of `total` can be off."""
     if not _is_whole(k) or not 0 <= k <= total:

@@ -16,6 +16,7 @@ from lib.network import checks
 
 OF_THE_MACHINE = (torch.OutOfMemoryError, torch.AcceleratorError)  # which say nothing of the model
 _OF_THE_MODEL = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)  # what PyTorch raises of wrong images
+_NONE = -1  # instead of a class, where logits are not finite
 _CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with how many axes of space
 
 
@@ -116,7 +117,29 @@ def require_values(model: nn.Module) -> None:
 def require_finite(logits: Tensor) -> None:
     """Raises ValueError, in one line, where logits are not finite."""
     if not logits.isfinite().all():
-        raise ValueError("logits are not finite; check the model's weights and its inputs")
+        raise _not_finite()
+
+
+def _not_finite(when: str = "") -> ValueError:
+    return ValueError(f"logits are not finite{when and ' '}{when}; check the model's weights and its inputs")
+
+
+def largest(logits: Tensor) -> Tensor:
+    """The place of the largest of logits (..., K), and -1 for an example of which any is not finite: (...).
+
+    The largest of NaN would be a class like any other; and to look at all of them here would have a GPU wait.
+    """
+    return logits.argmax(-1).where(logits.isfinite().all(-1), _NONE)
+
+
+def classes(model: nn.Module, images: Tensor) -> int:
+    """Into how many classes a model sorts images, by a pass of the first one, twice, since some squeeze a single one.
+
+    Raises ValueError as `answers` does.
+    """
+    first = ready(model, images, 1)
+    with torch.no_grad():
+        return answers(model, first.repeat_interleave(2, 0)).shape[1]
 
 
 def run(model: nn.Module, images: Tensor, by: Callable[[Tensor], object] | None = None) -> object:
@@ -173,18 +196,25 @@ def channels_last(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
-    """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU."""
+def predict(model: nn.Module, images: Tensor, *, batch: int = 500, when: str = "") -> Tensor:
+    """The class of the largest logit for each of `images` (M, ...), normalised, `batch` at a time: (M,) on the CPU.
+
+    Raises ValueError where logits are not finite, of which the error says `when`, such as "with 3 units off"; and as
+    `answers` does.
+    """
     require_values(inside(model))
     first, *others = checks.images(images).split(checks.whole("batch", batch, 1))
     laid_out = channels_last
     try:
-        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
+        found = [largest(answers(model, laid_out(ready(model, first))))]
     except ValueError:  # in that layout some views of them cannot be had
         laid_out = torch.Tensor.contiguous
-        found = [answers(model, laid_out(ready(model, first))).argmax(1)]
-    found += [answers(model, laid_out(ready(model, chunk))).argmax(1) for chunk in others]
-    return torch.cat(found).cpu()
+        found = [largest(answers(model, laid_out(ready(model, first))))]
+    found += [largest(answers(model, laid_out(ready(model, chunk)))) for chunk in others]
+    answered = torch.cat(found).cpu()
+    if (answered == _NONE).any():
+        raise _not_finite(when)
+    return answered
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:

@@ -7,7 +7,6 @@ Interrupted training goes on from the last finished epoch with the same result.
 """
 
 import itertools
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -120,9 +119,7 @@ def train(
             with dropout_seeded(epoch_seed(seed, epoch), device), torch.enable_grad():
                 steps = _epoch(model, optimizer, lesson, recipe, epoch_seed(seed, epoch), epoch)
                 loss = sum(steps) / len(lesson.images)
-            if not math.isfinite(loss):
-                raise ValueError(f"training has failed in epoch {epoch + 1}: its loss is {loss}, since weights have"
-                                 " grown beyond all numbers; let less go at once, or look at the images")  # fmt: skip
+            training.require_finite(loss, epoch + 1, "let less go at once")
             rows.append({"loss": loss})
             if state is not None:
                 training.save_state(state, model, optimizer, identity, rows)

@@ -59,14 +59,17 @@ def in_short(verdicts: pandas.DataFrame) -> str:
     """The answer to the study's question, as the verdicts have it. Arguments: verdicts: of `claims.judged`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
-    ranking = "Ranking units without labels, by random gradients, works {} as ranking them with labels"
-    said = {"supported": f"Yes. {ranking.format('as well')}", "contradicted": f"No. {ranking.format('less well')}"}
-    said["contradicted"] = said["contradicted"].replace(" as ranking", " than ranking")
-    said = said.get(row["verdict"], f"Open. Whether r{ranking.format('as well')[1:]} cannot be told yet")
-    beside = {"supported": ", and better than ranking them by the size of their weights", "contradicted": ", but less "
-              "well than ranking them by the size of their weights"}  # fmt: skip
+    ranking, beside = "anking units without labels, by random gradients, works", "ranking them with labels"
+    words = {
+        "supported": f"Yes. R{ranking} as well as {beside}",
+        "contradicted": f"No. R{ranking} less well than {beside}",
+    }
+    said = words.get(row["verdict"], f"Open. Whether r{ranking} as well as {beside} cannot be told yet")
     weights, tuned = _row(verdicts, "C13"), _row(verdicts, "C14")
-    said += beside.get(weights["verdict"], "") if weights else ""
+    better = {"supported": "better", "contradicted": "less well"}.get(weights["verdict"] if weights else "")
+    if better:
+        joint = ", and" if row["verdict"] in words else "; it works"
+        said += f"{joint} {better} than ranking them by the size of their weights"
     only = tuned is not None and tuned["verdict"] != "supported"
     return f"**{said}{', as long as nothing is trained afterwards' if only else ''}.**"
 
@@ -131,7 +134,7 @@ def _ahead(row: dict, own: str) -> str:
     """Who is ahead, as the verdict on the row has it; `own`: that it is the recommended criterion."""
     words = {"supported": own, "contradicted": "the size of weights is ahead", "open": "either may be ahead"}
     side = own if row["effect"] > 0 else "the size of weights is ahead"
-    return words.get(row["verdict"], f"{side} so far, in too few networks to tell")
+    return words.get(row["verdict"], f"{side}, in too few networks to tell")
 
 
 def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:

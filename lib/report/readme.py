@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 import pandas
 from matplotlib import pyplot
@@ -39,10 +40,10 @@ def filled(readme: str, published: Path) -> str:
         "commands": lambda: tool.commands(measured), "words": glossary.words,
     }  # fmt: skip
     for name, make in places.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?( *<!-- /{name} -->)", re.DOTALL)
-        if marked.search(readme):
-            text = make()
-            readme = marked.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
+        marked = re.compile(rf"^( *)<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL | re.MULTILINE)
+        if place := marked.search(readme):
+            text = indent(f"<!-- {name} -->\n{make()}\n<!-- /{name} -->", place[1])  # or it would end a list
+            readme = f"{readme[: place.start()]}{text}{readme[place.end() :]}"
     return readme
 
 

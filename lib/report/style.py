@@ -34,7 +34,6 @@ FAMILIES = {  # of criteria -> colour, which also the colour-blind can tell apar
 _FIRST = ("sq:rand:norm", "sq:norm", "l2", "random")
 _SHADES = (0, 0.45, -0.35, 0.65, -0.55, 0.25, -0.2)  # of a family: lighter by so much, or darker
 MARKERS = "osD^vPX"
-DASHES = ((1, 0), (4, 1.5), (1, 1), (3, 1, 1.5, 1), (5, 1, 1, 1), (5, 1, 2, 1, 2, 1), (2, 2, 3, 1.5))
 BAND = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.12, "linewidth": 0}}  # the range of the runs
 LABELS = {
     "accuracy": "test accuracy (%)",

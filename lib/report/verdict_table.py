@@ -63,7 +63,18 @@ def note(verdicts: pandas.DataFrame) -> str:
     words = listed(f'{name} ("{_plain(claims.label(name))}")' for name in unknown) if unknown else ""
     odd = "".join(f"; {words}" for words in there)
     said = NOTE.format(odd=odd, untested=untested, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}")
-    return said + (f" Not measured here: {words}." if unknown else "")
+    return said + _adjusted(verdicts) + (f" Not measured here: {words}." if unknown else "")
+
+
+def _adjusted(verdicts: pandas.DataFrame) -> str:
+    """Which verdicts that rest on a test would stand if p were adjusted for the number of claims."""
+    tested = verdicts[verdicts["verdict"].isin(["supported", "contradicted"]) & ~verdicts["kind"].isin(claims.UNTESTED)]
+    if tested.empty:
+        return ""
+    kept = tested["claim"][tested["p_holm"] < LEVEL]
+    stands = "all" if len(kept) == len(tested) else listed(kept) if len(kept) else "none"
+    of = listed(tested["claim"])
+    return f" Each claim is judged by itself; adjusted for their number (Holm), of {of} {stands} would stand."
 
 
 def _plain(label: str) -> str:

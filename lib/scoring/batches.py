@@ -6,6 +6,7 @@ batches of whole minibatches.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 import torch
@@ -15,8 +16,6 @@ from lib.network import checks
 from lib.scoring import ranks
 
 MINIBATCH = 128  # examples, for the criteria that average gradients over a minibatch first (see data/README.md)
-
-FEWEST = 8  # examples at once with which passes take no longer for each than with many
 
 Batch = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 Indexed = tuple[Tensor, Tensor | None, Tensor]
@@ -50,12 +49,12 @@ def with_examples(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | N
         raise checks.none_in(batches)
 
 
-def shared(batches: Iterable[Batch], *, by_minibatch: bool) -> Iterable[Indexed]:
+def shared(batches: Iterable[Batch], *, by_minibatch: bool, start: int | None = 0) -> Iterable[Indexed]:
     """This rank's share of the examples, with their indices; with `by_minibatch` in order, and in whole minibatches.
 
-    Raises ValueError as `indexed` and `in_minibatches` do.
+    Raises ValueError as `indexed`, which says what `start` is, and `in_minibatches` do.
     """
-    return ranks.mine(batches, MINIBATCH, in_minibatches if by_minibatch else indexed)
+    return ranks.mine(batches, MINIBATCH, partial(in_minibatches if by_minibatch else indexed, start=start))
 
 
 def parted(batch: Indexed, size: int) -> Iterator[Indexed]:
@@ -64,40 +63,52 @@ def parted(batch: Indexed, size: int) -> Iterator[Indexed]:
         yield tuple(None if part is None else part[start : start + size] for part in batch)
 
 
+def in_wholes(batch: Indexed, size: int) -> Iterator[Indexed]:
+    """The same examples, which begin with a whole minibatch: as many minibatches at a time as have at most `size` of
+    them, or one."""
+    return parted(batch, max(1, size // MINIBATCH) * MINIBATCH)
+
+
 def minibatches(values: Tensor) -> tuple[Tensor, ...]:
     """The rows of each minibatch, of which a batch begins with a whole one."""
     return values.split(MINIBATCH)
 
 
-def indexed(batches: Iterable[Batch]) -> Iterator[Indexed]:
-    """Each batch that has examples, with their indices, counted from 0 where it comes without.
+def indexed(batches: Iterable[Batch], start: int | None = 0) -> Iterator[Indexed]:
+    """Each batch that has examples, with their indices, counted from `start` where it comes without.
 
-    Raises ValueError for another number of labels or indices than of images.
+    Raises ValueError for another number of labels or indices than of images, and for none where `start` is not known.
     """
-    start = 0
+    seen = 0
     for images, labels, *rest in checks.batches(batches):
-        indices = checks.indices(rest[0], len(images)) if rest else torch.arange(start, start + len(images))
+        if rest:
+            indices = checks.indices(rest[0], len(images))
+        elif start is not None:
+            indices = torch.arange(start + seen, start + seen + len(images))
+        else:
+            raise ValueError("a batch has no indices, and how many examples all processes have added is known to none"
+                             " of them: give (images, labels, indices)")  # fmt: skip
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"a batch has {len(images)} images but other numbers of labels or indices")
-        start += len(images)
+        seen += len(images)
         if len(images):
             yield images, labels, indices
 
 
-def in_minibatches(batches: Iterable[Batch]) -> Iterator[Indexed]:
+def in_minibatches(batches: Iterable[Batch], start: int | None = 0) -> Iterator[Indexed]:
     """The same examples as `indexed` gives, in ascending order of index and in batches of whole minibatches, but for a
     last partial one.
 
     Raises ValueError where a stream, which is read but once, is in another order, and as `indexed` does.
     """
-    return _regrouped(indexed(_ascending(batches)))
+    return _regrouped(indexed(_ascending(batches, start), start))
 
 
-def _ascending(batches: Iterable[Batch]) -> Iterable[Batch]:
+def _ascending(batches: Iterable[Batch], start: int | None) -> Iterable[Batch]:
     """The same examples in ascending order of index, where that can be had without reading a stream twice."""
     if not isinstance(batches, Sequence):
         return batches
-    whole = list(indexed(batches))
+    whole = list(indexed(batches, start))
     if not whole:
         return whole
     numbers = torch.cat([indices for _, _, indices in whole])

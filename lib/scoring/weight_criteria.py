@@ -20,20 +20,40 @@ from lib.scoring.sums import Sums
 
 
 class WeightPass:
-    """One forward pass that gradients come back from to the weights of every layer that has units; to be made and used
-    while `watched` is open."""
+    """A minibatch whose gradients come back to the weights of every layer that has units; to be made and used while
+    `watched` is open.
 
-    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor):
-        self._model, self._modules = model, _modules(model, layers)
-        self._graph = differentiable(models.answers(model, images))
-        self.logits = self._graph.detach()
+    Arguments:
+        at_once: how many of the images pass at a time; with fewer than all of them, they pass again for whatever is
+            sent back, so that no more is held.
+    """
 
-    def send_back(self, vectors: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:
-        """For every unit (N,) the sum, over its weights, of `term` of weight x gradient, for the cotangents (M, K)."""
+    def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, at_once: int):
+        self._model, self._modules, self._parts = model, _modules(model, layers), images.split(at_once)
+        self._graph = differentiable(models.answers(model, images)) if len(self._parts) == 1 else None
+        if self._graph is None:
+            with torch.no_grad():
+                self.logits = torch.cat([models.answers(model, part) for part in self._parts])
+        else:
+            self.logits = self._graph.detach()
+
+    def send_back(self, vectors: Sequence[Tensor], terms: Sequence[Callable[[Tensor], Tensor]]) -> list[Tensor]:
+        """For every unit (N,) the sum, over its weights, of a term of weight x gradient, for each of the cotangents,
+        (M, K), and its term."""
         parameters = _parameters(self._modules)
-        found = derivatives(self._model, self._graph, parameters, vectors.to(self._graph.dtype), retain_graph=True)
-        gradients = dict(zip(parameters, found, strict=True))
-        return torch.cat([_sum_over_weights(module, gradients, term) for module in self._modules])
+        totals = [[torch.zeros_like(parameter) for parameter in parameters] for _ in vectors]
+        rows = zip(*(vector.split([len(part) for part in self._parts]) for vector in vectors), strict=True)
+        for part, of_part in zip(self._parts, rows, strict=True):
+            graph = self._graph if self._graph is not None else differentiable(models.answers(self._model, part))
+            for total, vector in zip(totals, of_part, strict=True):
+                found = derivatives(self._model, graph, parameters, vector.to(graph.dtype), retain_graph=True)
+                for so_far, gradient in zip(total, found, strict=True):
+                    so_far += 0 if gradient is None else gradient
+        gradients = [dict(zip(parameters, total, strict=True)) for total in totals]
+        return [
+            torch.cat([_sum_over_weights(module, own, term) for module in self._modules])
+            for own, term in zip(gradients, terms, strict=True)
+        ]
 
 
 @contextmanager
@@ -48,10 +68,11 @@ def add(sums: Sums, groups: Sequence[Sequence[Criterion]], passed: WeightPass, b
     count = len(batch.logits)
     for criteria in groups:
         for probe, vectors in enumerate(batch.cotangents(criteria)):
-            lengths = vectors.norm(dim=1)
-            for criterion in (c for c in criteria if c.probes > probe):
-                new = lengths_after(criterion.normalisation, lengths) * inverse(lengths) / count
-                row = passed.send_back(vectors * new[:, None], REDUCTIONS[criterion.reduction].term)
+            lengths, asked = vectors.norm(dim=1), [c for c in criteria if c.probes > probe]
+            new = [lengths_after(c.normalisation, lengths) * inverse(lengths) / count for c in asked]
+            terms = [REDUCTIONS[c.reduction].term for c in asked]
+            rows = passed.send_back([vectors * each[:, None] for each in new], terms)
+            for criterion, row in zip(asked, rows, strict=True):
                 sums.add(criterion, probe, row * count)
 
 
@@ -67,11 +88,10 @@ def _own(module: nn.Module) -> list[Tensor]:
     return [parameter for parameter in (module.weight, module.bias) if parameter is not None]
 
 
-def _sum_over_weights(module: nn.Module, gradients: Mapping[Tensor, Tensor | None], term) -> Tensor:
+def _sum_over_weights(module: nn.Module, gradients: Mapping[Tensor, Tensor], term) -> Tensor:
     total = 0.0
     for parameter in _own(module):
-        gradient = gradients[parameter]
-        product = parameter.detach() * (torch.zeros_like(parameter) if gradient is None else gradient)
+        product = parameter.detach() * gradients[parameter]
         terms = term(product.double())
         total = total + (terms.flatten(1).sum(1) if product.ndim > 1 else terms)
     return total

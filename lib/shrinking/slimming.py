@@ -29,8 +29,8 @@ class Slimming:
     what they become; `tables`, by module and name, the axis of heads of tensors, and which of these stay. `reached` is
     the fraction of `of` that goes, `overshoot` how far that is beyond `budget`, `per_cost` whether channels go by score
     for each of `of` that goes with them, else by score alone; `before` and `after` count units, parameters and macs of
-    one example; `skipped` counts the groups that would have gone but held some layer's last
-    channel, or what was to be kept.
+    one example; `skipped` counts the groups that would have gone but held some layer's last channel, or what was to be
+    kept, or still waited for as many more as `multiple_of` takes.
     """
 
     budget: float

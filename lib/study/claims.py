@@ -92,7 +92,7 @@ CLAIMS: dict[str, Claim] = {
         table="40-label-scarcity-summary",
     ),
     "C5": Claim(
-        "Random, normalised gradients improve earlier methods",
+        "Random, normalised gradients improve the two criteria of Molchanov et al.",
         "molchanov, random against labels",
         ("molchanov-bn:rand:norm", "molchanov-group:rand:norm"),
         ("molchanov-bn", "molchanov-group"),
@@ -240,7 +240,7 @@ def by_block(plan: profiles.Profile, *, strict: bool = True) -> pandas.DataFrame
     for name in names():
         try:
             tables.append(_blocks_of(name, plan).assign(claim=name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, statistics.Lacking):
             if strict:
                 raise
     there = [table for table in tables if len(table)]
@@ -334,6 +334,8 @@ def _after_tuning(plan: profiles.Profile) -> pandas.DataFrame:
         return NOTHING
     table = _at_budget(finetuning.as_now(_table(plan, "80-cost-summary", "after")))
     ends = finetuning.ends(table, RECOMMENDED, "l2")
+    if ends.empty:
+        return NOTHING
     found = (ends[RECOMMENDED] - ends["l2"]).rename("difference").reset_index()
     return table[list(RUN)].drop_duplicates().merge(found[[*RUN, "difference"]], how="left", on=list(RUN))
 
@@ -385,7 +387,7 @@ def _rows_behind(claim: Claim, summary: pandas.DataFrame) -> list[dict]:
                 options = {"value": claim.value, "kind": claim.kind, "pair_by": (claim.pair_by,)}
                 found = statistics.compare(here, a, b, label=f"{a} minus {b}", **options)
                 used = here.groupby("criterion")["used"].max()
-                alike = len({used[a], used[b]} - {0}) <= 1  # else one is limited: see `_contrast`
+                alike = len({used[a], used[b]} - {0}) <= 1  # else one is limited: see `_counted`
                 found |= {"used_a": used[a], "used_b": used[b], "part": part if alike else "apart"}
                 rows.append(found | {"examples": number})
     if claim.ends:
@@ -464,7 +466,7 @@ def _table(plan: profiles.Profile, name: str, *columns: str) -> pandas.DataFrame
     table = pandas.read_csv(path)
     for column in columns:
         if column not in table:
-            raise ValueError(f"{path} has no column {column!r}: run its notebook again, or make reproduce")
+            raise statistics.Lacking(f"{path} has no column {column!r}: run its notebook again, or make reproduce")
     return table
 
 

@@ -303,16 +303,17 @@ def orders(summary: pandas.DataFrame) -> pandas.DataFrame:
 def ends(summary: pandas.DataFrame, own: str, other: str, how: str = TUNED) -> pandas.DataFrame:
     """Accuracy after fine-tuning by two criteria: a row per run, `of` and budget at which there are both, and a column
     for each of them, of `own`'s networks that are made `how` and of `other`'s that are `TUNED`."""
-    if "criterion" not in summary or not {own, other} <= set(summary["criterion"]):
-        return pandas.DataFrame()
-    chosen = (summary["criterion"] == own) & (summary["training"] == how)
-    chosen |= (summary["criterion"] == other) & (summary["training"] == TUNED)
-    wide = summary[chosen].pivot_table(index=[*RUN, "of", "budget"], columns="criterion", values="after")
-    return wide.reindex(columns=[own, other]).dropna()
+    keys = [*RUN, "of", "budget"]
+    found = {}
+    for name, made in ((own, how), (other, TUNED)):
+        rows = summary[(summary["criterion"] == name) & (summary["training"] == made)]
+        found[name] = rows.set_index(keys)["after"]
+    return pandas.DataFrame(found).dropna()
 
 
 def as_now(summary: pandas.DataFrame) -> pandas.DataFrame:
     """A `summary` with the columns of today, where it is from before budgets and ways of training could differ."""
+    summary = summary.reindex(columns=[*RUN, "criterion", "after"]) if summary.empty else summary
     return summary.assign(**{name: value for name, value in _BEFORE.items() if name not in summary}).fillna(_BEFORE)
 
 

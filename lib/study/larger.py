@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lib import cost, importance, pruning
 from lib.images import folders, networks
+from lib.network import checks, models
 from lib.network.taps import units_in
 from lib.scoring import ranks
 from lib.scoring.batches import shared
@@ -78,9 +79,9 @@ def build(name: str, *, pretrained: bool, device: torch.device | str = "cpu") ->
     the same."""
     model = networks.build(name, CLASSES)
     if pretrained:
-        from torchvision import models
+        import torchvision
 
-        model.load_state_dict(models.get_model_weights(name).DEFAULT.get_state_dict(progress=False))
+        model.load_state_dict(torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False))
     return model.eval().to(device, memory_format=torch.channels_last)
 
 
@@ -115,9 +116,9 @@ def slimming(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
         started = time.perf_counter()
         scores = _score(model, found.to_score.first(min(settings["images"])))
         scored = time.perf_counter()
-        models, removed = shrinking.variants(model, scores, example, BUDGETS)
+        variants, removed = shrinking.variants(model, scores, example, BUDGETS)
         taken = {"score_seconds": scored - started, "slim_seconds": time.perf_counter() - scored}
-        costs = cost.table(models, example, batches=(1, settings["batch"]), repeats=settings["repeats"])
+        costs = cost.table(variants, example, batches=(1, settings["batch"]), repeats=settings["repeats"])
         costs = removed.merge(costs, on="variant", sort=False).assign(**taken)
         tables.append(costs.assign(network=name, trained=settings["pretrained"]))
     table = pandas.concat(tables, ignore_index=True)
@@ -142,7 +143,6 @@ def curves(plan: profiles.Profile, found: Images) -> pandas.DataFrame:
     return pandas.concat(tables[1:], ignore_index=True) if len(tables) > 1 else tables[0]
 
 
-@torch.no_grad()
 def curve(model: nn.Module, order: Tensor, batches: Iterable, points: int = 31) -> pandas.DataFrame:
     """`pruning.curve` for images that do not fit into memory: pruned and accuracy, one row per point.
 
@@ -153,7 +153,7 @@ def curve(model: nn.Module, order: Tensor, batches: Iterable, points: int = 31) 
     Under `torch.distributed` every rank is given the same batches, takes its share of them as `importance.score` does,
     and returns the whole curve.
 
-    Raises ValueError without images or labels, on every rank.
+    Raises ValueError without images or labels, on every rank, and of these what `pruning.curve` raises.
     """
     numbers = pruning.steps(len(order), points)
     with ranks.together():
@@ -166,16 +166,18 @@ def curve(model: nn.Module, order: Tensor, batches: Iterable, points: int = 31) 
 
 def _right(model: nn.Module, order: Tensor, numbers: Sequence[int], batches: Iterable) -> Tensor:
     """How many images are answered with their labels, with so many units off, and how many there are: (points + 1,)."""
-    device, layers, counts = next(model.parameters()).device, None, torch.zeros(len(numbers) + 1, dtype=torch.float64)
+    layers, counts = None, torch.zeros(len(numbers) + 1, dtype=torch.float64)
     for pixels, labels, *_ in batches:
         if labels is None:
             raise ValueError("accuracy takes labels, but the batches have none")
-        pixels, labels = pixels.to(device, memory_format=torch.channels_last), labels.to(device)
-        layers = layers or importance.units(model, pixels[:1])
+        pixels = models.channels_last(models.ready(model, pixels))
+        if layers is None:
+            layers, classes = importance.units(model, pixels[:1]), models.classes(model, pixels)
+        labels = checks.labels(labels, len(pixels), classes).cpu()
         counts[-1] += len(pixels)
         for place, k in enumerate(numbers):
-            with pruning.masked(model, order, k, layers):
-                counts[place] += int((model(pixels).argmax(1) == labels).sum())
+            found = pruning.predicted(model, order, k, pixels, layers, batch=len(pixels))
+            counts[place] += int((found == labels).sum())
     return counts
 
 

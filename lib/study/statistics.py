@@ -37,6 +37,10 @@ DECIMALS = 12  # differences nearer to each other than this are ties: their dist
 LARGEST = 1e100  # of a value: the squares of larger ones, and their sums, may overflow
 
 
+class Lacking(ValueError):
+    """A table does not have what a contrast is made of."""
+
+
 # ---- from tables to one pair of numbers per block -----------------------------------------------------------------
 
 
@@ -54,7 +58,7 @@ def block_values(
     _require_columns(table, [*BLOCK, *pair_by, "criterion", value])
     present = set(table["criterion"])
     if missing := [name for name in criteria if name not in present]:
-        raise ValueError(f"criterion {', '.join(map(repr, missing))} is not in the table; it has {sorted(present)}")
+        raise Lacking(f"criterion {', '.join(map(repr, missing))} is not in the table; it has {sorted(present)}")
     rows = table[table["criterion"].isin(criteria)]
     if (again := rows.duplicated()).any():
         raise ValueError(
@@ -80,7 +84,7 @@ def sides(
 
 def _require_columns(table: pd.DataFrame, names: Sequence[str]) -> None:
     if missing := [name for name in names if name not in table]:
-        raise ValueError(f"column {', '.join(map(repr, missing))} is not in the table; it has {list(table.columns)}")
+        raise Lacking(f"column {', '.join(map(repr, missing))} is not in the table; it has {list(table.columns)}")
 
 
 def _average_within(table: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
@@ -102,7 +106,7 @@ def _matched_cells(table, a, b, value, pair_by) -> tuple[pd.DataFrame, int]:
     pairs = [pd.DataFrame({"a": values[x], "b": values[y], "pair": f"{x} - {y}"}) for x, y in zip(a, b, strict=True)]
     cells = pd.concat(pairs).dropna().reset_index()
     if cells.empty:
-        raise ValueError(f"no dataset, network and seed has both {a} and {b} at the same {list(pair_by)}")
+        raise Lacking(f"no dataset, network and seed has both {a} and {b} at the same {list(pair_by)}")
     return cells, len({*zip(a, b, strict=True)})
 
 
@@ -180,7 +184,7 @@ def ends(
     low = examples.transform("min") if low_examples is None else low_examples
     high = examples.transform("max") if high_examples is None else high_examples
     if np.any(low >= high):
-        raise ValueError("an interaction needs two numbers of examples, low below high, in every dataset and network")
+        raise Lacking("an interaction needs two numbers of examples, low below high, in every dataset and network")
     gain = cells["a"] - cells["b"]
     found = cells.assign(a=gain.where(cells["examples"] == low), b=gain.where(cells["examples"] == high))
     return _per_block(found, pairs)
@@ -197,7 +201,7 @@ def differences(both: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """`a` minus `b` of the two `sides` of a contrast: one row per block of `table`, the columns of `BLOCK` and
     difference, NaN where a block lacks a side. Raises ValueError where all do."""
     if both.empty:
-        raise ValueError("no dataset, network and seed has every part of the contrast; measure what is missing")
+        raise Lacking("no dataset, network and seed has every part of the contrast; measure what is missing")
     found = (both["a"] - both["b"]).rename("difference").reset_index()
     return table[BLOCK].drop_duplicates().sort_values(BLOCK).merge(found, how="left", on=BLOCK)
 

@@ -111,6 +111,16 @@ def test_log_has_one_row_an_epoch_and_reports_each(digits):
     assert (log["seconds"] > 0).all() and log["loss"].iloc[1] < log["loss"].iloc[0]
 
 
+def test_training_that_fails_is_told_and_leaves_no_state_to_go_on_from(digits, tmp_path):
+    model, diverging, seen = fresh(), dataclasses.replace(RECIPE, learning_rate=1e30), []
+    failed = (
+        r"^training has failed in epoch 1: its loss is nan, since weights .*; give a smaller learning_rate, or look"
+    )
+    with pytest.raises(ValueError, match=failed):
+        train(model, *digits, diverging, seed=0, state=tmp_path / "state", report=seen.append)
+    assert not (tmp_path / "state").exists() and not seen and not model.training
+
+
 def test_learning_rate_rises_then_falls_by_half_a_cosine(digits):
     recipe = dataclasses.replace(RECIPE, epochs=4, warmup=0.5, learning_rate=0.2)
     rates = train(fresh(), *digits, recipe, seed=0)["learning_rate"].tolist()

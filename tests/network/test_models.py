@@ -7,6 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 from lib import importance, oracle, pruning
+from lib.images import training
+from lib.network import models
+from lib.study import larger
 
 
 def parts_compiled(model):
@@ -190,9 +193,52 @@ def test_labels_in_a_column_are_refused_by_all():
         lambda: importance.score(Net().eval(), [(IMAGES, column)], ["sq"]),
         lambda: oracle.score(Net().eval(), [(IMAGES, column)]),
         lambda: pruning.curve(Net().eval(), torch.arange(8), IMAGES, column, 2),
+        lambda: larger.curve(Net().eval(), torch.arange(8), [(IMAGES, column)], 2),
+        lambda: training.evaluate(Net().eval(), IMAGES, column),
     ):
         with pytest.raises(ValueError, match=r"labels must be a tensor \(6,\), one per image, not of shape \(6, 1\)"):
             call()
+
+
+@pytest.mark.parametrize("wrong", [LABELS + 3, LABELS - 1, LABELS.double()])
+def test_labels_that_are_no_classes_are_refused_by_all(wrong):
+    for call in (
+        lambda: importance.score(Net().eval(), [(IMAGES, wrong)], ["sq"]),
+        lambda: oracle.score(Net().eval(), [(IMAGES, wrong)]),
+        lambda: pruning.curve(Net().eval(), torch.arange(8), IMAGES, wrong, 2),
+        lambda: larger.curve(Net().eval(), torch.arange(8), [(IMAGES, wrong)], 2),
+        lambda: training.evaluate(Net().eval(), IMAGES, wrong),
+    ):
+        with pytest.raises(ValueError, match=r"labels must be 6 whole numbers from 0 to 3, one per image"):
+            call()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_not_finite_are_no_classes(value):
+    net = Net().eval()
+    classes = models.predict(net, IMAGES, batch=4)
+    assert classes.tolist() == net(IMAGES).argmax(1).tolist()
+    net.classifier.bias.data[2] = value
+    calls = [
+        lambda: models.predict(net, IMAGES, batch=4),
+        lambda: training.evaluate(net, IMAGES, classes),
+        lambda: pruning.curve(net, torch.arange(8), IMAGES, classes, 2),
+        lambda: larger.curve(net, torch.arange(8), [(IMAGES, classes)], 2),
+        lambda: importance.score(net, [(IMAGES, None)], ["sq:rand"]),
+        lambda: oracle.score(net, [(IMAGES, None)]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"logits (or scores )?are not finite; check the model's weights and"):
+            call()
+    with pytest.raises(ValueError, match=r"^logits are not finite with 3 units off; check the model's weights and its"):
+        models.predict(net, IMAGES, when="with 3 units off")
+
+
+def test_one_image_of_many_without_finite_logits_is_enough():
+    images = IMAGES.clone()
+    images[5] = float("nan")
+    with pytest.raises(ValueError, match="logits are not finite"):
+        models.predict(Net().eval(), images, batch=2)
 
 
 @pytest.mark.parametrize(

@@ -62,17 +62,14 @@ def test_labels_are_worth_it_where_they_add_something(labelled, words):
     assert said(scarcity=table).splitlines()[1] == words
 
 
+ENOUGH = "1. One random vector for each was enough on 10 images: 16 for each added no more than 0.01"
+
+
 @pytest.mark.parametrize(
     ("few", "many", "words"),
     [
-        (0.5, 0.6, "1. One random vector for each was enough on 10 images: 16 added no more than 0.01."),
-        (
-            0.6,
-            0.6,
-            "1. One random vector for each was enough on 10 images: 16 added no more than 0.01, but 0.10 of "
-            "relative auc "
-            "on only 2.",
-        ),
+        (0.5, 0.6, f"{ENOUGH}; C6 averages over fewer, too."),
+        (0.6, 0.6, f"{ENOUGH}, but 0.10 of relative auc on only 2; C6 averages over fewer, too."),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.10 of relative auc."),
     ],
 )
@@ -90,24 +87,29 @@ def test_one_can_go_until_the_accuracy_first_falls_below_most_of_it():
     ]
     lines = pandas.DataFrame(rows, columns=["dataset", "network", "examples", "criterion", "gone", "accuracy"])
     few = lines.assign(examples=2, accuracy=0.1)
-    assert said(lines=pandas.concat([few, lines])) == (
-        "1. **Without any training do not go far**: 95 % of the whole network's accuracy was left until 5 % "
-        "of the units were off (until 1 % by `l2`)."
-    )  # straight between two points: 5.1 and 0.5, which rounds to 1
+    words = "1. **Without any training do not go far**: 95 % of the whole network's accuracy was left until so many "
+    words += "units were off: {} on digits{}."
+    assert said(lines=pandas.concat([few, lines])) == words.format("5 % (1 % by `l2`)", "")
     both = pandas.concat([lines, lines.assign(network="resnet8", accuracy=1.0)])
-    assert "until 5 to 8 % of the units were off (until 1 to 8 % by `l2`)." in said(lines=both)
+    assert said(lines=both) == words.format("5 to 8 % (1 to 8 % by `l2`)", "")
+    two = pandas.concat([lines, lines.assign(dataset="stl10", accuracy=1.0)])
+    assert said(lines=two) == words.format("5 % (1 % by `l2`)", " and 8 % (8 % by `l2`) on stl10")
 
 
 def test_a_repair_is_set_beside_none_on_the_most_examples():
     columns = ["criterion", "examples", "accuracy_25pct", "accuracy_25pct_repaired", "accuracy_unpruned"]
     rows = [(OWN, 10, 0.1, 0.1, 0.8), (OWN, 40, 0.4, 0.6, 0.8), ("l2", 40, 0.1, 0.2, 0.8)]
     table = pandas.DataFrame(rows, columns=columns).assign(dataset="digits", network="vgg8")
-    assert said(repaired=table) == (
-        "1. Estimate BatchNorms anew afterwards, which takes no labels: with a quarter of the units off "
-        "networks kept 75.0 "
-        "% of their accuracy with such a repair, 50.0 % without."
+    kept = (
+        "with a quarter of the units off networks kept {} % of their accuracy with such a repair and {} % without on "
     )
-    assert said(repaired=table.assign(accuracy_25pct=0.7)).startswith("1. Leave BatchNorms as they are: with")
+    digits = f"{kept.format(75, 50)}digits"
+    assert said(repaired=table) == f"1. Estimate BatchNorms anew afterwards, which takes no labels: {digits}."
+    worse = table.assign(accuracy_25pct=0.7)
+    assert said(repaired=worse).startswith("1. Leave BatchNorms as they are: with")
+    other = said(repaired=pandas.concat([table, worse.assign(dataset="stl10")]))
+    begins = f"1. Try whether BatchNorms estimated anew, which takes no labels, help: {digits} and 75 % of their"
+    assert other.startswith(begins) and other.endswith("88 % without on stl10.")
     assert said(repaired=table[table["criterion"] == "l2"]) == said(repaired=table.head(0)) == ""
 
 

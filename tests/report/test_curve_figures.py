@@ -88,10 +88,10 @@ def test_the_opening_has_few_images_and_all_beside_each_other_or_network_beside_
     assert [axes.get_title() for axes in alone.axes] == titles
     assert [text.get_text() for text in alone.legends[0].get_texts()][3] == "size of weights (l2)"
     both = opened(lines(examples=2), lines(examples=10), lines(network="resnet8", accuracy=0.3))
-    assert [axes.get_title() for axes in both.axes] == ["digits, vgg8", "digits, resnet8"]
+    assert [axes.get_title() for axes in both.axes] == ["digits: 3 x vgg8", "digits: 3 x resnet8"]
     assert [axes.get_ylim() for axes in both.axes] == [(0, 100), (0, 40)]
     assert [len(axes.collections) for axes in both.axes] == [0, 0]  # a band of few networks says nothing
     several = pandas.concat([lines(examples=2), lines(examples=1000)])
     assert [len(axes.collections) for axes in opened(several.assign(blocks=6)).axes] == [5, 5]
     many = opened(*(lines(network=name) for name in "abcde"))
-    assert [axes.get_title() for axes in many.axes] == ["digits, 5 networks"]
+    assert [axes.get_title() for axes in many.axes] == ["digits: 15 networks"]

@@ -80,7 +80,7 @@ def test_over_few_panels_a_claim_that_needs_no_signed_rank_test_keeps_its_verdic
 def test_claims_by_verdict_over_panels_and_over_networks():
     rows = [over(over=what, count=count) for what, count in (("networks", 8), ("panels", 6))]
     few = pandas.DataFrame([over(), over(over="panels", count=5, verdict="too few networks")])
-    unknown = "Not measured in any panel: C2, C3, C4, C5, C6, C7, C8, C9, C10, C11 and C12."
+    unknown = "Not measured in any panel: C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13 and C14."
     found = answer("What holds up", over=pandas.DataFrame(rows))
     assert found == f"Over panels: supported C1. Over networks: supported C1. {unknown}"
     assert answer("What holds up", over=few) == (

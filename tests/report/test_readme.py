@@ -66,6 +66,8 @@ BARE = """# Study
 outdated
 <!-- /opening -->
 middle
+<!-- claims -->
+<!-- /claims -->
 <!-- advice -->
 <!-- /advice -->
 - fast?
@@ -94,10 +96,7 @@ def test_it_quotes_what_is_published():
 def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(published):
     text = readme.filled(BARE, published)
     assert "outdated" not in text and text.endswith("end\n") and "\nmiddle\n" in text
-    assert (
-        "Measured on 3 trained networks (cifar100: resnet20, each trained from 3 seeds)" in text
-        and "digits" not in text
-    )
+    assert "Measured on 3 trained networks (cifar100: resnet20 from 3 seeds)" in text and "digits" not in text
     assert "![Test accuracy" in text and "](docs/answer.png)" in text
     assert '| [C10](results/published/one/report.md#the-claims "C10") | Squares rank better' in text
     assert readme.filled(text, published) == text
@@ -107,7 +106,7 @@ def test_marked_places_are_filled_from_the_panels_and_from_no_demonstration(publ
 def test_several_panels_are_quoted_together(published):
     made_up_panels.publish(Path("results"), "three")
     text = readme.filled(BARE, published)
-    assert "Measured on 4 trained networks (cifar100: resnet20; stl10: resnet18-small)" in text
+    assert "Measured on 4 trained networks (cifar100: resnet20 from 3 seeds; stl10: resnet18-small)" in text
     assert "(results/published/all/report.md#the-claims " in text
     assert "the reports of [one](results/published/one/report.md), [three](results/published/three/report.md)." in text
 
@@ -137,3 +136,13 @@ def test_the_picture_is_drawn_beside_it_and_other_pages_are_filled(published):
     assert "\n| unit | an output channel" in reading.read_text()
     readme.fill(Path("none.md"), published)
     assert not Path("none.md").exists()
+
+
+def test_how_much_faster_is_said_of_every_network():
+    rows = [(0, 0.0, 10.0, 100.0, 200), (0, 0.5, 9.0, 60.0, 100), (0, 0.75, 1.0, 1.0, 1)]
+    costs = pandas.DataFrame(rows, columns=["seed", "budget", "latency_1_ms", "latency_64_ms", "parameters"])
+    assert readme.speed(costs.assign(panel="p", dataset="digits", network="vgg8"), "a GPU (one)") == (
+        "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one) and 50 % of the "
+        "parameters, on a GPU (one)."
+    )
+    assert readme.speed(pandas.DataFrame(), "") == ""

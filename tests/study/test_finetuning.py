@@ -173,7 +173,7 @@ def test_nothing_is_fine_tuned_where_no_notebook_asks_for_it(run, measured, monk
 
 def test_all_criteria_are_different_and_known():
     assert len(set(finetuning.CRITERIA)) == len(finetuning.CRITERIA)
-    assert all(importance.parse(name) for name in finetuning.CRITERIA)
+    assert [str(importance.parse(name)) for name in finetuning.CRITERIA] == [*finetuning.CRITERIA]
     for name in profiles.names():
         settings = profiles.load(name).measuring
         assert settings["tuned"] <= len(finetuning.CRITERIA)

@@ -97,7 +97,8 @@ def test_the_sentences_about_criteria_have_the_numbers_of_the_measured_files(stu
 def test_the_answer_and_its_table_have_the_numbers_of_the_measured_files(study, smoke):
     said, free = section(study, "The answer"), smoke.leaderboard(labels=False)["auc"]
     said = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", said)  # without its links
-    assert f"relative auc {free['sq:rand:norm']:.2f} by `sq:rand:norm` against {free['l2']:.2f} by `l2`" in said
+    kept = f"a network keeps {100 * free['sq:rand:norm']:.0f} % of its accuracy in the mean, and "
+    assert f"{kept}{100 * free['l2']:.0f} % ranked by `l2`" in said
     verdicts = smoke.claims()
     for claim in ("C1", "C3", "C6"):
         effect, ahead, blocks = verdicts.loc[claim, ["effect", "ahead", "blocks"]]

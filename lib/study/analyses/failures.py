@@ -7,6 +7,7 @@ examples; also what its columns are, and from where on a number is worth an alar
 import numpy
 import pandas
 
+from lib import oracle
 from lib.study import measurements, profiles
 from lib.study.columns import RUN, Cell, columns_of, read_own
 
@@ -100,7 +101,7 @@ def _signature(points: pandas.DataFrame, values: numpy.ndarray, single: numpy.nd
         "by_chance": chance,
         "emptied": int(points["emptied"].iloc[-1]),
         "rise": float((accuracy - numpy.minimum.accumulate(accuracy)).max()),
-        "together": float(points["joint"].iloc[0] / single[first].sum()) if single[first].sum() else numpy.nan,
+        "together": float(oracle.ratio(points["joint"].iloc[0], single[first].sum())),
     }
     alarms = {f"{name}?": found[name] >= limit for name, limit in LIMITS.items()}
     return found | alarms | {"kept?": alarms["kept?"] and found["lasted"] <= chance}

@@ -29,7 +29,7 @@ def along(curves: pandas.DataFrame, over: str, step: float = 2.5) -> pandas.Data
         points = points.sort_values("pruned")
         share = points["pruned"] / points["units"] if over == "units" else 1 - points[over]
         beyond = None if over == "units" else numpy.nan  # half of an odd number of units is a little less
-        accuracy = numpy.interp(grid, 100 * share, points["accuracy"], right=beyond)
+        accuracy = pruning.accuracy_at(100 * share, points["accuracy"], grid, beyond)
         tables.append(
             pandas.DataFrame({"gone": grid, "accuracy": accuracy}).assign(**dict(zip(keys, key, strict=True)))
         )

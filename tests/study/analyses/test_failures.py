@@ -66,6 +66,16 @@ def test_alarms_in_plain_words(plan, accuracy, more, alarm):
     assert signs(plan, accuracy, **more)["alarm"] == alarm
 
 
+@pytest.mark.parametrize(
+    ("joint", "together", "alarm"), [(0.1, numpy.inf, "units matter together (1 of 1)"), (0.0, numpy.nan, "")]
+)
+def test_units_that_matter_only_together_are_worth_an_alarm(plan, joint, together, alarm):
+    (run,) = plan.runs
+    pandas.DataFrame({"unit": range(10), "output": [0.0, *[1.0] * 9]}).to_parquet(run.oracle)
+    row = signs(plan, [1, 0.99, 0.98], joint=joint)
+    assert row["together"] == pytest.approx(together, nan_ok=True) and row["alarm"] == alarm
+
+
 def test_an_alarm_takes_more_than_half_of_the_curves(plan):
     (run,) = plan.runs
     scores = pandas.read_parquet(run.scores)

@@ -23,6 +23,12 @@ def test_curves_on_a_common_grid_by_hand():
     )
 
 
+def test_a_curve_is_at_its_first_point_where_units_go_that_cost_nothing_any_more():
+    table = mean_curves.along(curve([1, 0.9, 0.3, 0.2, 0.1], [1, 0.9, 0.9, 0.7, 0.5]), "macs", step=10)
+    assert table["gone"].tolist() == [0, 10, 20, 30, 40, 50]
+    assert table["accuracy"].tolist() == pytest.approx([1, 0.9, 0.25, 0.2, 0.15, 0.1])
+
+
 def test_draws_are_averaged_before_intervals_are_taken():
     draws = [
         curve([1, a], [1, 0.5], criterion="random", draw=n, seed=s)

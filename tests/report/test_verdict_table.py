@@ -1,0 +1,50 @@
+"""report.verdict_table: marks are the verdicts, and what was not measured or not tested is said."""
+
+import pandas
+
+from lib.report import verdict_table
+from lib.study import claims
+
+NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
+NUMBERS |= {"kind": "difference", "verdict": "open", "p_holm": 0.5}
+
+
+def verdicts(*rows):
+    return pandas.DataFrame([NUMBERS | row for row in rows])
+
+
+def test_claims_have_a_mark_and_link_to_where_they_are_told():
+    rows = verdicts(
+        {"claim": "C1", "verdict": "supported", "close": True},
+        {"claim": "C2", "verdict": "too few networks", "low": float("nan"), "blocks": 1, "ahead": 1},
+    )
+    assert verdict_table.table(rows.assign(dropped=[2, 0]), "report.md").splitlines()[2:] == [
+        '| [C1](report.md#the-claims "C1") | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |',
+        '| [C2](report.md#the-claims "C2") | One | ○ too few networks | +0.100 | 1 of 1 |',
+    ]
+
+
+def test_where_a_claim_was_measured_on_some_data_sets_alone_they_are_named():
+    everywhere, here = {"signs": "cifar10/resnet20 +, digits/vgg8 -"}, {"signs": "digits/vgg8 +, digits/resnet8 +"}
+    rows = verdicts({"claim": "C1"} | everywhere, {"claim": "C11", "blocks": 2, "dropped": 1} | here)
+    assert verdict_table.datasets(rows) == ["cifar10", "digits"]
+    ends = [line.split(" | ")[-1] for line in verdict_table.table(rows.fillna({"dropped": 0})).splitlines()[2:]]
+    assert ends == ["2 of 3 |", "2 of 2 (digits), 1 left out |"]
+
+
+def test_claims_that_were_not_measured_are_named():
+    there = [name for name in claims.names() if name != "C9"]
+    words = ' Not measured here: C9 ("Equal weight per example costs rare classes nothing").'
+    assert verdict_table.note(verdicts(*({"claim": name} for name in there))).endswith(words)
+    assert "Not measured" not in verdict_table.note(verdicts(*({"claim": name} for name in claims.names())))
+
+
+def test_it_is_said_which_verdicts_would_stand_adjusted_for_the_number_of_claims():
+    yes = {"verdict": "supported"}
+    rows = [{"claim": "C1", "p_holm": 0.04} | yes, {"claim": "C2", "p_holm": 0.06} | yes, {"claim": "C4"}]
+    rows += [{"claim": "C3", "kind": "non-inferiority", "p_holm": float("nan")} | yes]
+    words = "Each claim is judged by itself; adjusted for their number (Holm), of C1 and C2 {} would stand."
+    assert words.format("C1") in verdict_table.note(verdicts(*rows))
+    assert words.format("none") in verdict_table.note(verdicts(*rows).assign(p_holm=0.05))
+    assert words.format("all") in verdict_table.note(verdicts(*rows).assign(p_holm=0.01))
+    assert "Holm" not in verdict_table.note(verdicts(*rows[2:]))
