@@ -10,10 +10,10 @@ arguments, weights, images or code is not gone on from. A finished table is neve
 on how many images units were scored, if on any, and where the table is.
 """
 
-from lib.network import saving
 from lib.study import surroundings
 
 if __name__ == "__main__":  # before anything else could act
+    surroundings.end_silently()
     surroundings.speak_utf8()
     surroundings.keep_freed_memory()
     surroundings.warn_in_lines()
@@ -22,18 +22,15 @@ import argparse
 import glob
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import timedelta
 from functools import reduce
 from pathlib import Path
 
 import pandas
 import torch
-from torch import distributed, nn
+from torch import nn
 from tqdm import tqdm
 
 from lib import importance
@@ -41,15 +38,18 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.importance import Choice, Scoring
-from lib.running import interruptions
+from lib.network import saving
 from lib.scoring import ranks
 from lib.scoring.batches import MINIBATCH
+from lib.scoring.noise import MOST_SEED
 from lib.scoring.precision import MOST, PRECISIONS
 from lib.study import devices, records
+from lib.system import commands, interruptions
+from lib.system.commands import Parser
 
+NAME = "python -m lib.score"
 OUTPUT = Path("results/scores.parquet")
 PATIENCE = 60  # seconds without a word, where there is no terminal to draw on
-_NAMED = 10  # of the classes
 _IRRELEVANT = ("output", "overwrite", "workers", "device")  # to the result
 _LINE = "{desc}{n_fmt} of {total_fmt} images ({rate_fmt}, {remaining} to go)"
 _EXAMPLES = """examples:
@@ -69,25 +69,13 @@ Criteria are written reduction[:cotangent[@P]][:norm|:batch|:score|:score-layer]
 lib/scoring/rivals.py list them."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def parse_known_args(self, args=None, namespace=None):
-        self._words = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> None:
-        missing = message.startswith("the following arguments are required") and "folder" in message
-        if missing and "--criteria" in self._words:  # which takes all words up to the next option
-            message = f"{message}: put them first, since all that follows --criteria is taken for criteria"
-        raise ValueError(f"{message} (--help says more)")
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = _Parser(
-        prog="python -m lib.score",
+    made = Parser(
+        {"--criteria": "criteria"},
+        prog=NAME,
         description="Rate the units of a network on a folder of images: a table of layer, unit and their scores.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("network", help=sources.NETWORK)
     made.add_argument("folder", type=Path, help="of images, at any depth")
@@ -269,15 +257,20 @@ def _identity(asked: argparse.Namespace, model: nn.Module, device: torch.device)
 
 def _check(asked: argparse.Namespace) -> None:
     options.fill(asked)
-    least = {"classes": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
+    least = {"classes": 1, "images": 1, "batch": 1, "workers": 0, "seed": 0, "shard": MINIBATCH}
     for name, value in least.items():
-        if getattr(asked, name) < value:
-            raise ValueError(f"--{name} {getattr(asked, name)} must be {value} or more")
+        if (given := getattr(asked, name)) is not None and given < value:
+            raise ValueError(f"--{name} {given} must be {value} or more")
+    if asked.seed > MOST_SEED:
+        raise ValueError(f"--seed {asked.seed} must be below 2**64")
+    options.require_folder(asked.folder)
     if asked.shard % MINIBATCH:
         raise ValueError(f"--shard {asked.shard} must be a multiple of {MINIBATCH}")
     if asked.output.suffix != ".parquet":
         raise ValueError(f"--output {shown(asked.output)} must end in .parquet")
     files.require_utf8(asked.output)
+    if asked.output.is_dir():
+        raise IsADirectoryError(f"--output {shown(asked.output)} is a folder: name a file in it")
     if asked.output.exists() and not asked.overwrite:
         raise ValueError(f"{shown(asked.output)} is there already: give --overwrite, or another --output")
     needing = [name for name in asked.criteria if importance.parse(name).needs_labels]
@@ -301,60 +294,23 @@ def _stream(asked: argparse.Namespace, model: nn.Module) -> Stream:
                              " labels are the places of folders by name, so there must be one for each class, or a"
                              " file classes.txt beside the folder that names all of them")  # fmt: skip
     if asked.labels and ranks.place()[0] == 0:
-        print(f"labels: {listed(stream.classes)}", file=sys.stderr)
+        print(f"labels: {options.listed(stream.classes)}", file=sys.stderr)
     return stream if asked.images is None else stream.first(asked.images)
-
-
-def listed(classes: Iterable[str]) -> str:
-    """The labels with the names of their classes, the first few of many."""
-    named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
-    return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def joined(name: str) -> Iterator[torch.device]:
-    """While open, processes that torchrun has started are one group (nccl on GPUs, else gloo), each on its device.
-
-    Arguments:
-        name: "auto", "cpu" or "cuda".
-    """
-    device = devices.pick(name)
-    if not distributed.is_torchelastic_launched():
-        yield device
-        return
-    if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise ValueError(f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} GPUs")
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    patient = timedelta(days=7)  # ranks wait for the slowest at the end, however long that takes
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patient)
-    try:
-        yield device
-    finally:
-        distributed.destroy_process_group()
-
-
 def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     torch.backends.cudnn.deterministic = True  # so that what goes on after a kill is the same bit for bit
-    try:
+
+    def work() -> None:
         asked = parser().parse_args(words)
-        with joined(asked.device) as device:
+        with ranks.joined(devices.pick(asked.device)) as device:
             run(asked, device)
-        return 0
-    except (OSError, ValueError, RuntimeError) as error:
-        if os.environ.get("RANK", "0") == "0":  # every rank has it
-            said = str(error).strip() or type(error).__name__
-            print(f"python -m lib.score: {said.splitlines()[0]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last shard", file=sys.stderr)
-        return 130
+
+    return commands.status(NAME, work, "stopped; the same command goes on from the last shard")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ from lib.shrinking.trials import culprits, outspoken
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
 
 
+class OutOfReach(ValueError):
+    """A budget that cannot be met, since too little may go."""
+
+
 def slim(
     model: nn.Module,
     scores: Tensor,
@@ -77,7 +81,8 @@ def plan(
     """What `slim` with the same arguments removes, without removing it; for many budgets or scores, `trace` once.
 
     Raises ValueError where the model is in training mode or has parts that cannot shrink, where scores are not one
-    finite number per unit, where the budget is none or cannot be reached, and for limits that are none.
+    finite number per unit, where the budget is none, and for limits that are none; OutOfReach, which is one, where the
+    budget cannot be reached.
     """
     limits = {"keep": keep, "at_most": at_most, "multiple_of": multiple_of, "per_cost": per_cost}
     return trace(model, example).plan(scores, budget=budget, of=of, **limits)
@@ -207,7 +212,7 @@ class Structure:
                 for group in room.take(block[place]):
                     self._remove(members[group], widths, after)
                     gone.append(group)
-        return self._slimming(0.0, "units", gone, before, after, 0)
+        return self._slimming(0.0, "units", False, gone, before, after, 0)
 
     def _keeping(self, stay: Sequence[int]) -> "Structure":
         """The same without these groups, whose channels stay."""
@@ -247,9 +252,9 @@ class Structure:
                 self._remove(members[other], widths, after)
             gone += together
             if _fraction(before, after, of) >= budget:
-                return self._slimming(budget, of, gone, before, after, offered - len(gone))
+                return self._slimming(budget, of, bool(per_cost), gone, before, after, offered - len(gone))
         limited = keep or at_most != 1 or multiple_of != 1
-        raise ValueError(_out_of_reach(budget, of, _fraction(before, after, of) if gone else None, bool(limited)))
+        raise OutOfReach(_out_of_reach(budget, of, _fraction(before, after, of) if gone else None, bool(limited)))
 
     def _room(self, members, keep: Iterable[str] = (), at_most: float = 1.0, multiple_of: int = 1) -> Room:
         least = fewest(self.layers, keep, at_most)
@@ -306,7 +311,7 @@ class Structure:
             counts["parameters"] += fewer[0] - parameters
             counts["macs"] += fewer[1] - macs
 
-    def _slimming(self, budget, of, gone: list[int], before, after, skipped: int) -> Slimming:
+    def _slimming(self, budget, of, per_cost: bool, gone: list[int], before, after, skipped: int) -> Slimming:
         rank = torch.full((self._size + 1,), len(gone))  # the last is of channels that must stay
         rank[gone] = torch.arange(len(gone))
         when = rank[self.groups]
@@ -329,6 +334,7 @@ class Structure:
         return Slimming(
             budget,
             of,
+            per_cost,
             reached,
             removed,
             kept,

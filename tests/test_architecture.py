@@ -7,7 +7,7 @@ import pytest
 
 from lib.study.paths import ROOT
 
-METHOD = ("network", "scoring", "masking", "shrinking", "")
+METHOD = ("system", "network", "scoring", "masking", "shrinking", "")
 # Each imports those before it, commands all of them.
 ORDER = (*METHOD, "images", "prune", "study", "study/analyses", "report", "running", "benchmark")
 COMMANDS = ("score.py", "prune/__main__.py", "prune/quickstart.py", "benchmark/demonstration.py")

@@ -14,9 +14,10 @@ import pandas
 import pytest
 import torch
 from safetensors import SafetensorError
+from waiting import until
 
 from lib import importance, score
-from lib.images import checkpoints, folders, networks
+from lib.images import checkpoints, folders, networks, sources
 from lib.network import saving
 from lib.scoring import precision
 from lib.study.paths import ROOT
@@ -29,7 +30,7 @@ from lib.network import saving
 torch.set_num_threads(int(sys.argv[1]))
 write = saving.write
 saving.write = lambda *given: (write(*given), time.sleep(1))
-score.main(sys.argv[2:])
+sys.exit(score.main(sys.argv[2:]))
 """
 
 
@@ -136,6 +137,32 @@ def test_after_a_kill_the_same_command_ends_with_the_same_bits(words, tmp_path, 
     assert len(read) == 300 - 128 * done + 1  # the example that shows which units there are
     pandas.testing.assert_frame_equal(table(words), undisturbed, check_exact=True)
     assert left(tmp_path) == ["scores.parquet"]
+
+
+def test_interrupted_it_says_that_it_goes_on_and_does(words, tmp_path, capsys):
+    """Ctrl-C, which all processes hear, also those that read images."""
+    saved = tmp_path / "out/scores.parquet.rank-0-of-1"
+    command = [sys.executable, "-c", SLOW, str(torch.get_num_threads()), *words, "--workers", "1"]
+    given = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **given) as running:
+        until(lambda: saved.exists() or running.poll() is not None)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate()[1]
+    assert running.returncode == 130
+    assert said.splitlines()[1:] == ["stopped; the same command goes on from the last shard"]
+    assert score.main(words) == 0
+    assert "Going on after " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["lib.score", "lib.prune", "lib.prune.quickstart"])
+def test_interrupted_while_it_still_imports_it_ends_without_a_word(module, tmp_path):
+    for name in ("torch", "numpy", "pandas"):  # whichever it imports first
+        (tmp_path / f"{name}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's & has ignored
+    done = subprocess.run([sys.executable, "-m", module, "--help"], **given)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 class Stop(Exception):
@@ -431,6 +458,31 @@ def test_bad_input_ends_in_one_clear_line(words, changed, message, capsys, monke
     assert score.main([*words, *changed]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("python -m lib.score: ") and message in said
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--images 0", "--images 0 must be 1 or more"),
+        ("--images -3", "--images -3 must be 1 or more"),
+        ("--seed 18446744073709551616", "--seed 18446744073709551616 must be below 2**64"),
+        ("--mean 2 0 0", "a mean of the channels must be a number from 0 to 1, not 2.0"),
+        ("--std 0 1 1", "a deviation of the channels must be a number above 0, at most 1, not 0.0"),
+        ("--output {folder}.parquet --overwrite", "is a folder: name a file in it"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(words, tmp_path, more, message, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(folders, "_pixels", fail)
+    monkeypatch.setattr(sources, "build", fail)
+    (tmp_path / "made.parquet").mkdir()
+    assert score.main([*words, *more.format(folder=tmp_path / "made").split()]) == 1
+    assert message in capsys.readouterr().err
+    words[1] = str(tmp_path / "nowhere")
+    assert score.main(words) == 1
+    assert f"there is no folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

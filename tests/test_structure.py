@@ -11,7 +11,7 @@ from shrunk import RESIDUAL, prepared, some_scores, steady
 from torch import nn
 
 from lib import pruning
-from lib.structure import BUDGETS, slim, trace
+from lib.structure import BUDGETS, OutOfReach, slim, trace
 
 
 def residual_costs(stem, conv1, conv2):
@@ -67,7 +67,7 @@ def test_the_last_channels_of_a_layer_are_skipped():
 
 
 def test_a_budget_out_of_reach_says_how_far_it_goes():
-    with pytest.raises(ValueError, match=r"a budget of 0.9 of all units cannot be reached: 0.6923 of them are gone"):
+    with pytest.raises(OutOfReach, match=r"a budget of 0.9 of all units cannot be reached: 0.6923 of them are gone"):
         RESIDUAL.plan(torch.zeros(13), budget=0.9, of="units")
 
 
@@ -105,6 +105,7 @@ def test_per_cost_goes_what_is_worth_least_for_what_it_saves(name, of):
         worth.append(scores[made.groups == group].double().sum().item())
     order = sorted(groups, key=lambda group: worth[group] * (1 / saved[group] if worth[group] > 0 else saved[group]))
     plan = made.plan(scores, budget=0.3, of=of, per_cost=True)
+    assert plan.per_cost and not made.plan(scores, budget=0.3, of=of).per_cost
     gone = list(dict.fromkeys(made.groups[plan.removed].tolist()))
     assert gone == [group for group in order if group in gone] and len(gone) > 3
     assert set(order[: len(gone)]) == set(gone) or plan.skipped

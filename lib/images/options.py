@@ -1,10 +1,11 @@
 """How images become what a network takes, as a command line says it: their size, and the moments of their channels.
 
 Enters: what was said. Leaves: what goes without saying filled in: what a publisher's weights were trained with, else
-ImageNet's habits.
+ImageNet's habits; and what is said of images in turn.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from lib.images import files, folders, networks, public
 from lib.images.files import shown
 from lib.images.folders import Stream
-from lib.network import models
+from lib.network import checks, models
 
 SIZE = 224  # of torchvision's networks
+_NAMED = 10  # of the classes
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def fill(asked: argparse.Namespace) -> None:
     """Fills in what has not been said of images for `asked.network`.
 
-    Raises ValueError where it cannot be known, or is said twice, and for a size that is none.
+    Raises ValueError where it cannot be known, or is said twice, and for a size and moments that are none.
     """
     if asked.grey is not None:
         if asked.mean is not None or asked.std is not None:
@@ -51,6 +53,7 @@ def fill(asked: argparse.Namespace) -> None:
         raise ValueError(f"{' '.join(missing)} missing: {_remedy(asked.network)}")
     if asked.pixels < 1:
         raise ValueError(f"--pixels {asked.pixels} must be 1 or more")
+    checks.moments((asked.mean, asked.std))
 
 
 def _known(asked: argparse.Namespace) -> public.Preparation | None:
@@ -96,13 +99,24 @@ def channels(asked: argparse.Namespace) -> int:
     return len(asked.mean)
 
 
-def stream(asked: argparse.Namespace, folder: Path, **more: object) -> Stream:
-    """The images of `folder` as `fill` has found that they are taken; `more` as `folders.stream` takes it.
-
-    Raises FileNotFoundError where there is no folder, and what `folders.stream` raises.
-    """
+def require_folder(folder: Path) -> None:
+    """Raises FileNotFoundError where there is no folder, NotADirectoryError for a file."""
     files.refuse_file(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {shown(folder)}")
+
+
+def stream(asked: argparse.Namespace, folder: Path, **more: object) -> Stream:
+    """The images of `folder` as `fill` has found that they are taken; `more` as `folders.stream` takes it.
+
+    Raises what `require_folder` and `folders.stream` do.
+    """
+    require_folder(folder)
     moments = tuple(asked.mean), tuple(asked.std)
     return folders.stream(folder, asked.pixels, moments=moments, stretched=asked.stretch, **more)
+
+
+def listed(classes: Iterable[str]) -> str:
+    """The labels with the names of their classes, the first few of many."""
+    named = [f"{number} {shown(name)}" for number, name in enumerate(classes)]
+    return ", ".join(named if len(named) <= _NAMED else [*named[:_NAMED], f"... {named[-1]}"])

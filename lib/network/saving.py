@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lib.system.whole_files import written_whole
+
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
     """Writes all weights and buffers to a safetensors file, with `metadata` as JSON; aside first, then renamed.
@@ -82,21 +84,14 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
     """Writes tensors on the CPU, contiguous, to a safetensors file with `metadata`; aside first, then renamed, so that
     whoever is killed meanwhile leaves the file as it was. Raises OSError that names the file where it cannot be
     written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
     try:
-        aside.unlink(missing_ok=True)  # that of a process that was killed
-        aside.touch()  # with the rights that any new file has here: safetensors makes files for their owner alone
-        rights = stat.S_IMODE(aside.stat().st_mode)
-        save_file(tensors, aside, metadata)
-        aside.chmod(rights)
-        os.replace(aside, path)
+        with written_whole(path) as aside:
+            aside.touch()  # with the rights that any new file has here: safetensors makes files for their owner alone
+            rights = stat.S_IMODE(aside.stat().st_mode)
+            save_file(tensors, aside, metadata)
+            aside.chmod(rights)
     except SafetensorError as error:  # as on a full disk
-        aside.unlink(missing_ok=True)
         raise OSError(f"{path} cannot be written ({error})") from error
-    except BaseException:  # such as a full disk, on which half a file would only take more room
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,8 +2,10 @@
 
 Enters: a network and unlabelled images (with labels, where there are some to fine-tune on or to test with). Leaves: a
 `Pruned`: the smaller network, what went where, and how much of the whole one's answers it gives after every step. Read
-`making`, which does it; `searching` finds budgets, `recovery` trains, `exporting` and `telling` leave files, and
-`python -m lib.prune` is the command line, which `quickstart` runs on embedded images.
+`making`, which does it as `asking` has it: `ranking` scores units, `testing` says how well a network works, `searching`
+finds budgets, `narrowing` shrinks in steps, with BatchNorms by `mending`, and `recovery` trains; `along` tells whoever
+waits, and `keeping` keeps what a stopped run has found. `exporting` and `telling` leave files, and the command line is
+`python -m lib.prune`, which `quickstart` runs on embedded images.
 """
 
 __all__ = ["Pruned", "prune"]

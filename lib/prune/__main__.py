@@ -36,13 +36,18 @@ from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
 from lib.network import models
-from lib.prune import exporting, making, telling
-from lib.running import interruptions
-from lib.score import joined, listed
+from lib.prune import exporting, making, telling, testing
+from lib.prune.asking import BUDGETS, HALF, Aim, Recovery
 from lib.scoring import ranks
+from lib.scoring.cotangents import Answered
+from lib.scoring.criteria import REDUCTIONS
 from lib.scoring.precision import PRECISIONS
+from lib.shrinking.room import fewest
 from lib.study import devices
+from lib.system import commands, interruptions
+from lib.system.commands import Parser
 
+NAME = "python -m lib.prune"
 OUT = Path("results/pruned")
 PAGE = "report.html"
 ASIDE = "files.part"  # a folder for what is not whole yet
@@ -55,38 +60,28 @@ The two lines that bring the network back, which the page has for yours:
   small = slim_files.load(the_network_at_its_full_width, "results/pruned/pruned.safetensors")"""
 
 
-class _Parser(argparse.ArgumentParser):
-    def parse_known_args(self, args=None, namespace=None):
-        self._words = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> None:
-        missing = message.startswith("the following arguments are required") and "images" in message
-        if missing and "--keep" in self._words:  # which takes all words up to the next option
-            message = f"{message}: put them first, since all that follows --keep is taken for layers"
-        raise ValueError(f"{message} (--help says more)")
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = _Parser(
-        prog="python -m lib.prune",
+    made = Parser(
+        {"--keep": "layers"},
+        prog=NAME,
         description="Make a trained network smaller, without labels: rank, shrink, repair, recover.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("network", help=sources.NETWORK)
     made.add_argument("images", type=Path, help="a folder of images without labels, at any depth")
     made.add_argument("--weights", required=True, type=Path, metavar="FILE", help="its trained weights")
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help=f"({OUT})")
-    made.add_argument("--criterion", default="sq:rand:norm", metavar="NAME", help="without labels (sq:rand:norm)")
+    made.add_argument("--criterion", default="sq:rand:norm", metavar="NAME",
+                      help="without labels (sq:rand:norm); before --fine-tune our study suggests l2, on three networks "
+                      "only")  # fmt: skip
     made.add_argument("--scores", type=Path, metavar="FILE", help="by lib.score: column --criterion ranks")
     made.add_argument("--precision", default="float32", choices=PRECISIONS,
                       help="to rank in (float32); auto: bfloat16 where the device multiplies it, orders units as "
                       "float32 does on the first images (rank correlation .999) and is faster")  # fmt: skip
     made.add_argument("--budget", type=float, metavar="SHARE", help="that goes (0.5)")
-    made.add_argument("--of", default="macs", choices=making.BUDGETS,
+    made.add_argument("--of", default="macs", choices=BUDGETS,
                       help="what it is a share of (macs); latency is that of one image, on this machine")  # fmt: skip
     made.add_argument("--target-accuracy", type=float, metavar="SHARE",
                       help="instead of a budget: as much goes as leaves, repaired but not trained, this share of the "
@@ -131,16 +126,16 @@ def run(asked: argparse.Namespace, words: Iterable[str], device: torch.device) -
 def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, held: ExitStack) -> None:
     with ranks.together():
         _check(asked)
-        made = _made(asked, words)
+        made, table = _made(asked, words), None if asked.scores is None else _table(asked.scores, asked.criterion)
         model = sources.build(asked.network, asked.classes, asked.weights, options.channels(asked)).to(device)
         learnt, limits = [_taking(asked, asked.images, False)], _limits(asked)
-        images = _in_memory(learnt[0])[0]
-        asked.classes = options.answers(asked, model, images[:2]).shape[1]
+        scores = _fitting(asked, model, _in_memory(learnt[0].first(min(2, len(learnt[0]))))[0], table)
         learnt += [_taking(asked, asked.fine_tune, True)] if asked.fine_tune else []
         test = _test(asked, learnt) if asked.test else None
-        scores = None if asked.scores is None else _scores(asked.scores, asked.criterion, model, images[:1])
         if ranks.place()[0] == 0 and not asked.dry_run:
             held.enter_context(_alone(asked.out))
+        # all of them last, since that takes long, and what is asked for may be wrong in any way
+        (images, _), *labelled = map(_in_memory, learnt[:1] if asked.dry_run else learnt)
     if asked.dry_run:
         planned = _planned(model, images, scores, asked, limits)
         if ranks.place()[0] == 0:
@@ -148,7 +143,7 @@ def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, 
         return
     pruned = making.prune(
         model, images, criterion=asked.criterion, scores=scores, precision=asked.precision, steps=asked.steps,
-        repair=not asked.no_repair, distil=asked.distil, fine_tune=_in_memory(learnt[1]) if asked.fine_tune else None,
+        repair=not asked.no_repair, distil=asked.distil, fine_tune=labelled[0] if labelled else None,
         epochs=asked.epochs, minutes=asked.minutes, flip=not asked.no_flip, test=test,
         target_accuracy=asked.target_accuracy, batch=asked.batch, seed=asked.seed, kept=asked.out, report=_tell,
         **limits,
@@ -181,7 +176,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) -> dict[str, str]:
     """Which images there were for what."""
-    held = 0 if test is not None else int(making.held_out(len(learnt[0])).sum())
+    held = 0 if test is not None else int(testing.held_out(len(learnt[0])).sum())
     said = {"images": f"{len(learnt[0]):,} without labels, of {shown(asked.images)}"}
     said["images"] += f", {held:,} of them held out" if held else ""
     if asked.fine_tune is not None:
@@ -189,7 +184,7 @@ def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) 
     if test is not None:
         said["images to test on"] = f"{len(test):,} of {shown(asked.test)}"
         said["images to test on"] += ", every second one to search with" if asked.target_accuracy is not None else ""
-        said["labels"] = listed(test.classes)
+        said["labels"] = options.listed(test.classes)
     return said
 
 
@@ -223,7 +218,7 @@ def _leave(pruned: making.Pruned, asked: argparse.Namespace, made: dict[str, str
                 os.replace(aside / name, asked.out / name)
             else:  # of another network, since this one could not be exported so
                 (asked.out / name).unlink(missing_ok=True)
-    for name in (*making.STATES.values(), making.CHOSEN, making.QUICK, making.PRECISION):
+    for name in making.LEFT:
         (asked.out / name).unlink(missing_ok=True)
     interruptions.say(shown(asked.out / PAGE))
 
@@ -265,6 +260,7 @@ def _limits(asked: argparse.Namespace) -> dict[str, object]:
 
 
 def _check(asked: argparse.Namespace) -> None:
+    """Fills in what goes without saying. Raises ValueError or OSError for what no network and no images could do."""
     options.fill(asked)
     trained = asked.distil or asked.fine_tune is not None
     said = [name for name in ("minutes", "epochs") if getattr(asked, name) is not None]
@@ -282,15 +278,20 @@ def _check(asked: argparse.Namespace) -> None:
         raise ValueError("--dry-run shows plans of a budget of units, parameters or macs: others are found by trying")
     if asked.dry_run and asked.steps > 1:
         raise ValueError("--dry-run shows a plan of one step: units are ranked again for the next")
-    for name in ("take", "batch"):
+    for name in ("classes", "take", "batch"):
         if getattr(asked, name) < 1:
             raise ValueError(f"--{name} {getattr(asked, name)} must be 1 or more")
+    for folder in filter(None, (asked.images, asked.fine_tune, asked.test)):
+        options.require_folder(folder)
     for folder in filter(None, (asked.images, asked.fine_tune)):
         if asked.test is not None and _overlap(asked.test.resolve(), folder.resolve()):
             raise ValueError(f"--test {shown(asked.test)} holds images that are learnt from, those of {shown(folder)}:"
                              " name others")  # fmt: skip
     if asked.per_cost is None:
         asked.per_cost = making.goes_per_cost(asked.criterion, asked.of)
+    Aim(criterion=asked.criterion, scored=asked.scores is not None, precision=asked.precision, steps=asked.steps,
+        target_accuracy=asked.target_accuracy, **_limits(asked))  # fmt: skip
+    Recovery(distil=trained, epochs=asked.epochs, minutes=asked.minutes, seed=asked.seed)
     files.require_utf8(asked.out)
     if asked.out.is_file():
         raise NotADirectoryError(f"--out {shown(asked.out)} is a file: name a folder")
@@ -336,7 +337,7 @@ def _test(asked: argparse.Namespace, learnt: list[Stream]) -> Stream:
                              " same")  # fmt: skip
     same = stream.among(learnt)
     if ranks.place()[0] == 0:
-        _tell(f"labels: {listed(stream.classes)}")
+        _tell(f"labels: {options.listed(stream.classes)}")
         if same.any():
             example = stream.names[int(same.argmax())]
             _tell(f"warning: {int(same.sum()):,} of the {len(stream):,} test images are among those that are learnt"
@@ -346,30 +347,51 @@ def _test(asked: argparse.Namespace, learnt: list[Stream]) -> Stream:
     return stream.only(~same)
 
 
-def _scores(path: Path, criterion: str, model: torch.nn.Module, example: Tensor) -> Tensor:
-    """A column of a table by lib.score. Raises ValueError where it is none, or of another network than `model`."""
+def _table(path: Path, criterion: str) -> pandas.DataFrame:
+    """A table by lib.score. Raises ValueError where it is none, or has no column `criterion`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {shown(path)}")
     try:
         table = pandas.read_parquet(path)
-        places = list(zip(table["layer"], table["unit"], strict=True))
+        table[["layer", "unit"]]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{shown(path)} is no table by lib.score ({models.first_line(error)})") from error
-    if places != [(unit.name, number) for unit in importance.units(model, example) for number in range(unit.size)]:
-        raise ValueError(f"{shown(path)} is of another network: it has other layers or units")
     if criterion not in table:
         has = ", ".join(name for name in table if name not in ("layer", "unit"))
         raise ValueError(f"{shown(path)} has no scores by {criterion}: it has {has or 'none'}")
-    return torch.from_numpy(table[criterion].to_numpy(float).copy())
+    return table
+
+
+def _fitting(
+    asked: argparse.Namespace, model: torch.nn.Module, example: Tensor, table: pandas.DataFrame | None
+) -> Tensor | None:
+    """The scores in a table by lib.score, if there is one; fills in how many classes the network has.
+
+    Raises ValueError where what is asked for does not fit the network: images of the wrong size, layers to keep that
+    are none of it, a criterion for more classes, a table of another network.
+    """
+    logits, layers = options.answers(asked, model, example), importance.units(model, example[:1])
+    asked.classes = logits.shape[1]
+    fewest(layers, asked.keep, asked.at_most)
+    if table is None:
+        if (criterion := importance.parse(asked.criterion)).reduction in REDUCTIONS:
+            list(Answered(logits.double(), None, torch.arange(len(logits)), asked.seed).cotangents([criterion]))
+        return None
+    places = [(unit.name, number) for unit in layers for number in range(unit.size)]
+    if list(zip(table["layer"], table["unit"], strict=True)) != places:
+        raise ValueError(f"{shown(asked.scores)} is of another network: it has other layers or units")
+    return torch.from_numpy(table[asked.criterion].to_numpy(float).copy())
 
 
 def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, asked, limits: dict[str, object]) -> str:
     """A line per layer that shrinks, of the plan in one step."""
     if scores is None:
-        ranked = images if asked.test else images[~making.held_out(len(images))]
+        ranked = images if asked.test else images[~testing.held_out(len(images))]
         batches = [(part, None) for part in ranked.split(asked.batch)]
         how = {"seed": asked.seed, "precision": asked.precision, "chosen": lambda choice: _tell(f"precision: {choice}")}
         scores = importance.score(model, batches, asked.criterion, **how)[asked.criterion]
     plan = structure.plan(
-        model, scores, images[:1], **{**limits, "budget": 0.5 if asked.budget is None else asked.budget}
+        model, scores, images[:1], **{**limits, "budget": HALF if asked.budget is None else asked.budget}
     )
     lines = [f"{name}: {before} to {after} units" for name, (before, after) in plan.widths.items() if after < before]
     return "\n".join([*lines, f"{plan.reached:.1%} of all {plan.of} would go"])
@@ -377,7 +399,7 @@ def _planned(model: torch.nn.Module, images: Tensor, scores: Tensor | None, aske
 
 def _made(asked: argparse.Namespace, words: Iterable[str]) -> dict[str, str]:
     return {
-        "command": shlex.join(["python", "-m", "lib.prune", *words]),
+        "command": shlex.join([*NAME.split(), *words]),
         "weights": f"SHA-256 {_digest(asked.weights)}" if str(asked.weights) != sources.UNTRAINED else "none",
     }
 
@@ -392,20 +414,13 @@ def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     words = list(sys.argv[1:] if words is None else words)
     torch.backends.cudnn.deterministic = True  # so that the same command leaves the same network
-    try:
-        with interruptions.heard():
-            asked = parser().parse_args(words)
-            with joined(asked.device) as device:
-                run(asked, words, device)
-        return 0
-    except (OSError, ValueError, RuntimeError) as error:
-        if os.environ.get("RANK", "0") == "0":  # every process has it
-            said = str(error).strip() or type(error).__name__
-            print(f"python -m lib.prune: {said.splitlines()[0]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last epoch of training", file=sys.stderr)
-        return 130
+
+    def work() -> None:
+        asked = parser().parse_args(words)
+        with ranks.joined(devices.pick(asked.device)) as device:
+            run(asked, words, device)
+
+    return commands.status(NAME, work, "stopped; the same command goes on after the last epoch of training")
 
 
 if __name__ == "__main__":

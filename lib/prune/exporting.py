@@ -5,10 +5,8 @@ steps.csv, costs.csv; or a line for each that could not be made.
 """
 
 import importlib.util
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from torch import nn
 from lib import slim_files
 from lib.network import contexts, models
 from lib.prune.making import Pruned
+from lib.system.whole_files import written_whole
 
 WEIGHTS, ONNX, EXPORTED = "pruned.safetensors", "pruned.onnx", "pruned.pt2"
 TABLES = ("plan.csv", "steps.csv", "costs.csv")
@@ -35,30 +34,19 @@ def save(pruned: Pruned, folder: Path, about: Mapping[str, object], tell: Callab
     folder.mkdir(parents=True, exist_ok=True)
     slim_files.save(pruned.model, folder / WEIGHTS, about)
     for name, table in zip(TABLES, (pruned.layers, pruned.quality, pruned.costs), strict=True):
-        with _aside(folder / name) as path:
+        with written_whole(folder / name) as path:
             table.to_csv(path, index=False)
     model, example = pruned.model, models.ready(pruned.model, pruned.example)
     made = [WEIGHTS]
     for name, write in {EXPORTED: _export, ONNX: _export_onnx}.items():
         (folder / name).unlink(missing_ok=True)  # of another network, if this one's cannot be made
         try:
-            with _aside(folder / name) as path:
+            with written_whole(folder / name, by_ending=True) as path:
                 write(model, example, path)
             made.append(name)
         except Exception as error:  # exporters fail in any way at what they do not know
             tell(f"{name} is left out: {models.first_line(error)}")
     return made
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A file to be written beside the one meant, which it becomes once it is whole."""
-    aside = path.with_name(f"part-{path.name}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _program(model: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:

@@ -5,7 +5,6 @@ Enters: numbers, and what decides them. Leaves: a small file; or the numbers aga
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from lib.images import sources
 from lib.network import models
+from lib.system.whole_files import written_whole
 
 
 def kept(path: Path | None, identity: str) -> dict[str, object] | None:
@@ -26,13 +26,11 @@ def kept(path: Path | None, identity: str) -> dict[str, object] | None:
 
 
 def keep(path: Path | None, identity: str, values: Mapping[str, object]) -> None:
-    """Writes `values` for `kept`, aside first, then renamed."""
+    """Writes `values` for `kept`."""
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"part-{path.name}")
-    aside.write_text(json.dumps({"identity": identity, "values": dict(values)}))
-    os.replace(aside, path)
+    with written_whole(path) as aside:
+        aside.write_text(json.dumps({"identity": identity, "values": dict(values)}))
 
 
 def identity(settings: list[object], model: nn.Module, tensors: Iterable[Tensor], code: Iterable[Path]) -> str:

@@ -4,6 +4,11 @@ Enters: nothing: a network is trained for a moment on scikit-learn's digits, sca
 as folders of images, and all that `python -m lib.prune` leaves; the command that it runs is printed.
 """
 
+from lib.study import surroundings
+
+if __name__ == "__main__":  # before anything else could act
+    surroundings.end_silently()
+
 import argparse
 import shlex
 import sys

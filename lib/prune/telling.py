@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from lib.prune.making import Pruned
+from lib.shrinking.slimming import Slimming
 
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:56em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
@@ -26,6 +27,7 @@ DONE = {
     "distilled": "trained to answer as the whole network does, on the unlabelled images",
     "fine-tuned": "trained on labelled images",
 }
+ONE_OF = {"units": "unit", "parameters": "parameter", "macs": "multiply-add"}  # what budgets are of
 COSTS = {
     "parameters": ("parameters", "{:,}"),
     "multiply_adds": ("multiply-adds of one image", "{:,}"),
@@ -64,8 +66,7 @@ def render(pruned: Pruned, made: Mapping[str, object], load: str = "", takes: st
         f"<p>{escape(takes)}</p>" if takes else "",
         f"<pre>{escape(load)}</pre>" if load else "",
         "<h2>What went where</h2>",
-        "<p>Channels go by the sum of the scores of all their units, the lowest first. Those that are added up or"
-        " concatenated, or go through one depthwise convolution, go together.</p>",
+        f"<p>{_order(pruned.plans[0], bool((pruned.scores < 0).any()))}</p>",
         _table(["layer", "units before", "after", "", "scores: lowest", "median", "highest"],
                map(_layer, pruned.layers.values)),
         "<h2>How it was made</h2>",
@@ -74,6 +75,17 @@ def render(pruned: Pruned, made: Mapping[str, object], load: str = "", takes: st
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head += f"<title>A smaller network</title><style>{STYLE}</style>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+
+
+def _order(plan: Slimming, below: bool) -> str:
+    """By what channels go; `below` is whether any score is below 0."""
+    worth = "the sum of the scores of all their units"
+    if plan.per_cost:
+        one = ONE_OF[plan.of]
+        divided = "divided by (where it is below 0: times)" if below else "divided by"
+        worth = f"score per {one}, which is {worth}, {divided} the {one}s that go with them"
+    return (f"Channels go by {worth}, the lowest first. Those that are added up or concatenated, or go through one"
+            " depthwise convolution, go together.")  # fmt: skip
 
 
 def _time(before: Mapping[str, float], after: Mapping[str, float]) -> str:

@@ -32,8 +32,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from lib.report import pictures
-from lib.running import gpus, interruptions
+from lib.running import gpus
 from lib.study import paths
+from lib.system import interruptions
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

@@ -23,7 +23,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from lib.running import interruptions
+from lib.system import interruptions
 
 PATIENCE = 60  # seconds without a word
 SHOWN = 3  # of what runs

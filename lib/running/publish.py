@@ -28,8 +28,9 @@ from pathlib import Path
 import pandas
 
 from lib.report import notebooks, provenance, readme, results
-from lib.running import execute, interruptions, reproduce
+from lib.running import execute, reproduce
 from lib.study import paths, profiles, reuse, vocabulary
+from lib.system import interruptions
 
 MIB = 2**20
 LIMIT = 12 * MIB  # of all files together but those below: room for four networks in four notebooks

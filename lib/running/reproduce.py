@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lib.running import cluster, execute, gpus, interruptions
+from lib.running import cluster, execute, gpus
 from lib.study import devices, digests, paths, profiles, reuse, vocabulary
+from lib.system import interruptions
 
 if TYPE_CHECKING:  # takes seconds
     from lib.images.datasets import ImageSet

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lib.report import results
-from lib.running import execute, interruptions, reproduce
+from lib.running import execute, reproduce
 from lib.study import panels, paths, profiles
+from lib.system import interruptions
 
 
 def report(plan: profiles.Profile, names: Sequence[str] | None = None) -> Path:

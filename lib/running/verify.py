@@ -19,8 +19,9 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 
-from lib.running import execute, interruptions, reproduce
+from lib.running import execute, reproduce
 from lib.study import paths, profiles, reuse
+from lib.system import interruptions
 
 
 def verify(profile: profiles.Profile, cells: int | None) -> int:

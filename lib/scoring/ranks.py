@@ -8,11 +8,38 @@ anything.
     torchrun --nproc-per-node 4 my_scoring.py     # nccl for GPUs, gloo for CPUs
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
+
+PATIENCE = timedelta(days=7)  # ranks wait for the slowest at the end, however long that takes
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """While open, processes that torchrun has started are one group (nccl on GPUs, else gloo), each on the device that
+    it is given here; a process that is alone is given `device`.
+
+    Raises ValueError where there are more processes than GPUs.
+    """
+    if not distributed.is_torchelastic_launched():
+        yield device
+        return
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise ValueError(f"{local + 1} processes or more on a machine with {torch.cuda.device_count()} GPUs")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
 
 
 def place() -> tuple[int, int]:

@@ -27,13 +27,15 @@ class Slimming:
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
     BatchNorm: at all) and its input; `numbers`, for other modules, attributes that count heads or their channels, and
     what they become; `tables`, by module and name, the axis of heads of tensors, and which of these stay. `reached` is
-    the fraction of `of` that goes, `overshoot` how far that is beyond `budget`; `before` and `after` count units,
-    parameters and macs of one example; `skipped` counts the groups that would have gone but held some layer's last
-    channel, or what was to be kept, or still waited for as many more as `multiple_of` takes.
+    the fraction of `of` that goes, `overshoot` how far that is beyond `budget`, `per_cost` whether channels go by score
+    for each of `of` that goes with them, else by score alone; `before` and `after` count units, parameters and macs of
+    one example; `skipped` counts the groups that would have gone but held some layer's last channel, or what was to be
+    kept, or still waited for as many more as `multiple_of` takes.
     """
 
     budget: float
     of: str
+    per_cost: bool
     reached: float
     removed: Tensor = field(repr=False)
     kept: Mapping[str, Tensor] = field(repr=False)

@@ -35,8 +35,27 @@ def test_public_weights_get_what_they_were_trained_with():
 
 
 def test_what_is_said_stays():
-    asked = filled("resnet18", "--pixels", "64", "--stretch", "--mean", "0", ".1", ".2", "--std", "1", "2", "3")
-    assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (64, True, [0, 0.1, 0.2], [1, 2, 3])
+    asked = filled("resnet18", "--pixels", "64", "--stretch", "--mean", "0", ".1", ".2", "--std", "1", ".5", ".3")
+    assert (asked.pixels, asked.stretch, asked.mean, asked.std) == (64, True, [0, 0.1, 0.2], [1, 0.5, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mean", "2", "0", "0"], "a mean of the channels must be a number from 0 to 1, not 2.0, which is of pixels"),
+        (
+            ["--std", "1", "2", "3"],
+            "a deviation of the channels must be a number above 0, at most 1, not 2.0, which is",
+        ),
+        (["--std", "0", "1", "1"], "a deviation of the channels must be a number above 0, at most 1, not 0.0"),
+        (["--grey", ".5", "0"], "a deviation of the channels must be a number above 0, at most 1, not 0.0"),
+        (["--pixels", "0"], "--pixels 0 must be 1 or more"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(words, message):
+    with pytest.raises(ValueError) as caught:
+        filled("resnet18", *words)
+    assert str(caught.value).startswith(message)
 
 
 def test_grey_images_have_the_moments_of_one_channel_and_no_others():

@@ -9,7 +9,7 @@ from lib.images import networks
 from lib.network import models
 from lib.network.copies import copied
 from lib.network.units import units
-from lib.prune import making, prune, searching
+from lib.prune import making, prune, searching, testing
 from lib.repair import Reference, reestimate
 
 
@@ -158,8 +158,30 @@ def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model
         prune(model, images, of="latency", budget=0.3)
 
 
+@pytest.mark.parametrize("aim", [{"of": "latency", "budget": 0.3}, {"target_accuracy": 0.9}])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": ["nonexistent"]}, "keep names 'nonexistent', which is no layer with units"),
+        ({"scores": torch.rand(7)}, "scores must be a vector, one for each of the 336 units, not of shape"),
+        ({"at_most": 2}, "at_most=2 must be a fraction to remove, above 0 and below 1"),
+        ({"multiple_of": 64}, "a budget of 0.0078125 of all macs cannot be reached: nothing can go by keep, at_most"),
+    ],
+)
+def test_a_search_for_a_budget_tells_what_is_wrong_with_other_settings(model, images, aim, given, message):
+    with pytest.raises(ValueError) as caught:
+        prune(model, images, **aim, **given)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_latency_that_limits_keep_out_of_reach_says_so(model, images, monkeypatch):
+    monkeypatch.setattr(searching, "latency_left", lambda *_: 1.0)
+    with pytest.raises(ValueError, match=r"latency cannot be reached: .*, or keep, at_most and multiple_of let too li"):
+        prune(model, images, of="latency", budget=0.3, at_most=0.5)
+
+
 def test_an_accuracy_that_nothing_leaves_is_told(model, images, monkeypatch):
-    monkeypatch.setattr(making._Work, "left", lambda *_: 0.5)
+    monkeypatch.setattr(testing.Quality, "left", lambda *_: 0.5)
     with pytest.raises(ValueError, match=r"^target_accuracy=0\.9 cannot be met: 0\.500 of the agreement is left when"):
         prune(model, images, target_accuracy=0.9)
 
@@ -218,12 +240,41 @@ def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
         ({"test": []}, "there are no images to test on: give some, with labels"),
         ({"fine_tune": (torch.ones(2, 3, 8, 8), torch.ones(2).long()), "epochs": 1}, "fine_tune without test: images"),
         ({"keep": ["no"]}, "keep names 'no', which is no layer with units"),
+        (
+            {"target_accuracy": "0.9"},
+            "target_accuracy='0.9' must be a share of the whole network's, above 0 and at mos",
+        ),
+        ({"target_accuracy": 1j}, "target_accuracy=1j must be a share of the whole network's, above 0 and at most 1"),
+        ({"distil": True, "minutes": "5"}, "minutes='5' must be a time to train for, above 0"),
+        ({"distil": True, "minutes": float("nan")}, "minutes=nan must be a time to train for, above 0"),
+        ({"distil": True, "epochs": "5"}, "epochs='5' must be a whole number of at least 1"),
+        ({"distil": "no", "epochs": 1}, "distil='no' must be True or False"),
+        ({"distil": True, "epochs": 1, "flip": "no"}, "flip='no' must be True or False"),
+        ({"repair": "no"}, "repair='no' must be True or False"),
+        ({"per_cost": "no"}, "per_cost='no' must be True or False"),
+        ({"at_most": "0.5"}, "at_most='0.5' must be a fraction to remove, above 0 and below 1"),
+        ({"multiple_of": "2"}, "multiple_of='2' must be a whole number of at least 1"),
+        ({"seed": "1"}, "seed='1' must be a whole number from 0 to 2**64 - 1"),
+        ({"scores": torch.ones(336), "seed": -1}, "seed=-1 must be a whole number from 0 to 2**64 - 1"),
+        ({"kept": 3}, "kept=3 must be a folder"),
+        ({"report": 3}, "report=3 must be a function of a line"),
+        ({"test": 3}, "test must be batches of images with labels, not a int"),
     ],
 )
 def test_settings_that_are_none_are_refused(model, images, given, message):
     with pytest.raises(ValueError) as caught:
         prune(model, images, **given)
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_settings_that_are_none_are_refused_before_the_network_is_run(images):
+    class Untouched(torch.nn.Module):
+        def forward(self, images):
+            raise AssertionError
+
+    for given in ({"at_most": 2}, {"multiple_of": 0}, {"seed": -1}, {"epochs": 3}, {"budget": 2}, {"steps": 0}):
+        with pytest.raises(ValueError, match=next(iter(given))):
+            prune(Untouched().eval(), images, **given)
 
 
 def test_too_few_images_to_hold_some_out_are_refused(model, images):
@@ -234,10 +285,10 @@ def test_too_few_images_to_hold_some_out_are_refused(model, images):
 def test_the_images_that_search_for_a_budget_are_not_those_that_tell(model, images):
     labels = models.predict(model, images)
     labels[1::2] = (labels[1::2] + 1) % 10  # the whole network is wrong on all that search
-    work = making._Work(model, images, [(images, labels)], 7, True, lambda _: None, searches=True)
-    assert work._quality_of(model) == 1 and work._quality_of(model, searching=True) == 0
+    found = testing.Quality(model, images, [(images, labels)], 10, batch=7, searches=True)
+    assert found._share(model) == 1 and found._share(model, searching=True) == 0
     parts = list(zip(images.split(3), labels.split(3), strict=True))
-    assert making._Work(model, images, parts, 7, True, lambda _: None, searches=True)._quality_of(model) == 1
+    assert testing.Quality(model, images, parts, 10, batch=7, searches=True)._share(model) == 1
 
 
 def test_layers_that_are_named_once_are_kept_in_every_step(model, images):
@@ -312,15 +363,15 @@ def test_a_network_in_training_mode_or_of_nan_is_refused_as_it_was_and_before_an
 
 def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
     answers = torch.arange(100) % 10
-    assert not making._disorder(answers, answers, 10)
-    assert not making._disorder(answers, torch.where(answers == 3, 5, answers), 10)  # cats that are called dogs
-    assert not making._disorder(torch.zeros(100, dtype=torch.long), answers, 10)  # a network that knows nothing
+    assert not testing.disorder(answers, answers, 10)
+    assert not testing.disorder(answers, torch.where(answers == 3, 5, answers), 10)  # cats that are called dogs
+    assert not testing.disorder(torch.zeros(100, dtype=torch.long), answers, 10)  # a network that knows nothing
     order = torch.tensor([0, 1, 4, 2, 3, 5, 6, 7, 8, 9])
-    doubt = making._disorder(answers, order[answers], 10)
+    doubt = testing.disorder(answers, order[answers], 10)
     assert "of 3 classes as one other class (label 2 as 3, 3 as 4, 4 as 2)" in doubt
     weak = torch.where(torch.arange(100) % 100 < 40, 0, answers)  # right in 60 of 100
-    assert not making._disorder(weak, answers, 10) and making._disorder(weak, order[answers], 10)
-    assert not making._disorder(answers[:40], order[answers[:40]], 10)  # four images of each tell too little
+    assert not testing.disorder(weak, answers, 10) and testing.disorder(weak, order[answers], 10)
+    assert not testing.disorder(answers[:40], order[answers[:40]], 10)  # four images of each tell too little
 
     def told(labels):
         said = []
@@ -331,7 +382,7 @@ def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
     right = models.predict(model, many)
     counts = right.bincount(minlength=10)
     one, two = counts.topk(2).indices
-    assert counts[two] >= making.LEAST  # else this would test nothing
+    assert counts[two] >= testing.LEAST  # else this would test nothing
     swapped = torch.where(right == one, two, torch.where(right == two, one, right))
     (found, warned), (other, none) = told(swapped), told(right)
     assert found.tested == 240 and found.doubts == (warned[0].removeprefix("warning: "),)
@@ -342,11 +393,11 @@ def test_training_that_has_not_helped_is_doubted(model, images, monkeypatch):
     def spoil(small, *_, **__):
         small.classifier.bias.data[:] = torch.arange(10) * 1e6  # it answers 9 whatever it sees
 
-    assert making._loss("accuracy", 0.8536, 0.8498) == (
+    assert testing.loss("accuracy", 0.8536, 0.8498) == (
         "training has not helped: accuracy is 85.0% after it and was 85.4% before; leave it out, or train longer or on"
         " more images"
     )
-    assert making._loss("accuracy", 0.5, 0.5) == ""
+    assert testing.loss("accuracy", 0.5, 0.5) == ""
     labels = models.predict(model, images)
     assert (labels != 9).any()
     given = {"budget": 0.05, "repair": False, "distil": True, "epochs": 1, "test": [(images, labels)]}

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from lib import importance, slim_files
-from lib.images import folders, networks
+from lib.images import folders, networks, sources
 from lib.network import saving
 from lib.prune import __main__ as command
 from lib.prune import exporting, quickstart
@@ -143,15 +142,6 @@ def test_a_network_of_grey_images_gets_them_and_its_page_brings_it_back(words, t
     assert "images (M, 1, 16, 16)" in page and "left out" not in capsys.readouterr().err
 
 
-def test_interrupted_while_it_still_imports_it_ends_without_a_word(tmp_path):
-    (tmp_path / "torch.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    given = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's & has ignored
-    done = subprocess.run([sys.executable, "-m", "lib.prune", "--help"], **given)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -163,7 +153,7 @@ def test_interrupted_while_it_still_imports_it_ends_without_a_word(tmp_path):
         (["--batch", "0"], "--batch 0 must be 1 or more"),
         (["--target-accuracy", "0.9", "--budget", "0.5"], "target_accuracy is met by as large a budget"),
         (["--of", "latency", "--dry-run"], "--dry-run shows plans of a budget of units, parameters or macs"),
-        (["--scores", "none.parquet"], "none.parquet"),
+        (["--scores", "none.parquet"], "there is no table none.parquet"),
         (["--fine-tune", "none", "--epochs", "2"], "--fine-tune needs --test: without it accuracy would be told on"),
         (["--dry-run", "--steps", "2"], "--dry-run shows a plan of one step: units are ranked again for the next"),
         (["--dry-run", "--budget", "0"], "budget=0.0 must be a fraction to remove, above 0 and below 1"),
@@ -178,6 +168,68 @@ def test_bad_input_is_told_in_one_line(words, more, message, capsys):
     said = capsys.readouterr().err
     lines = [line for line in said.splitlines() if line.startswith("python -m lib.prune: ")]
     assert len(lines) == 1 and message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--budget 50", "budget=50.0 must be a fraction to remove, above 0 and below 1"),
+        ("--budget nan --dry-run", "budget=nan must be a fraction to remove, above 0 and below 1"),
+        ("--target-accuracy 98", "target_accuracy=98.0 must be a share of the whole network's, above 0 and at most 1"),
+        ("--target-accuracy .9 --of latency", "target_accuracy is met by as large a budget of units"),
+        ("--distil --epochs -1", "epochs=-1 must be a whole number of at least 1"),
+        ("--distil --epochs -1 --dry-run", "epochs=-1 must be a whole number of at least 1"),
+        ("--distil --minutes 0", "minutes=0.0 must be a time to train for, above 0"),
+        ("--fine-tune {train} --minutes inf --test {test}", "minutes=inf must be a time to train for, above 0"),
+        ("--steps 0", "steps=0 must be a whole number of at least 1"),
+        ("--steps 2 --at-most .5", "at_most is of the whole network, but 2 steps each begin with another"),
+        ("--at-most 50", "at_most=50.0 must be a fraction to remove, above 0 and below 1"),
+        ("--multiple-of 0", "multiple_of=0 must be a whole number of at least 1"),
+        ("--criterion abs", "criterion abs needs labels, which images here have not"),
+        ("--classes 0", "--classes 0 must be 1 or more"),
+        ("--mean 2 0 0", "a mean of the channels must be a number from 0 to 1, not 2.0"),
+        ("--std 0 1 1", "a deviation of the channels must be a number above 0, at most 1, not 0.0"),
+        ("--seed -1", "seed=-1 must be a whole number from 0 to 2**64 - 1"),
+        ("--seed 18446744073709551616", "must be a whole number from 0 to 2**64 - 1"),
+        ("--scores {train}/none.parquet", "there is no table"),
+        (
+            "--scores {train}/none.parquet --precision auto",
+            "precision='auto' is of ranking: leave it out where there are",
+        ),
+        ("--scores {train}/none.parquet --steps 2", "scores is of the whole network, but 2 steps each begin with"),
+        ("--test none", "there is no folder none"),
+        ("--fine-tune none --epochs 2 --test {test}", "there is no folder none"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(words, digits, more, message, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(folders, "_pixels", fail)
+    monkeypatch.setattr(sources, "build", fail)
+    assert main([*words, *more.format(train=digits[0], test=digits[1]).split()]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--keep conv9", "keep names 'conv9', which is no layer with units"),
+        ("--criterion sq:orth@11", "orth@11: there are only 10 orthogonal directions among 10 logits"),
+        ("--out {test}/0/{image}/out", "Not a directory"),
+        ("--scores {table} --criterion l2", "is of another network: it has other layers or units"),
+        ("--dry-run --keep conv9", "keep names 'conv9', which is no layer with units"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused_by_two_images(
+    words, digits, more, message, tmp_path, monkeypatch, capsys
+):
+    read, decode = [], folders._pixels
+    monkeypatch.setattr(folders, "_pixels", lambda path, *how: read.append(path) or decode(path, *how))
+    pandas.DataFrame({"layer": ["conv1"], "unit": [0], "l2": [1.0]}).to_parquet(tmp_path / "table")
+    image = next((digits[1] / "0").iterdir()).name
+    assert main([*words, *more.format(test=digits[1], image=image, table=tmp_path / "table").split()]) == 1
+    assert message in capsys.readouterr().err and len(read) == 2
 
 
 @pytest.mark.parametrize("place", [".", "0", ".."])

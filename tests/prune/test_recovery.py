@@ -124,3 +124,16 @@ def test_what_was_found_by_trying_is_kept_for_the_same_and_for_nothing_else(tmp_
     for damaged in ("", "[1, 2]", '{"identity": "one"}', "{"):
         path.write_text(damaged)
         assert keeping.kept(path, "one") is None
+
+
+def test_where_there_is_no_room_what_was_found_before_stays_and_nothing_beside_it(tmp_path, monkeypatch):
+    def full(path, text):
+        path.write_bytes(text.encode()[:9])
+        raise OSError("No space left on device")
+
+    keeping.keep(tmp_path / "found.part", "one", {"a": 1})
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr("pathlib.Path.write_text", full)
+        keeping.keep(tmp_path / "found.part", "two", {"a": 2})
+    assert keeping.kept(tmp_path / "found.part", "one") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["found.part"]

@@ -6,8 +6,9 @@ import pandas
 import pytest
 import torch
 
+from lib.cost import parameters
 from lib.images import networks
-from lib.prune import prune, telling
+from lib.prune import prune, searching, telling
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,36 @@ def test_steps_are_told_with_what_they_changed_and_explained(pruned):
     doubtful = telling.render(replace(pruned, doubts=("labels < outputs?",), tested=1), {})
     assert '<p class="doubt">labels &lt; outputs?</p>' in doubtful
     assert "Agreement with the whole network on 1 image held out is " in doubtful
+
+
+SUM = "the sum of the scores of all their units"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, f"score per multiply-add, which is {SUM}, divided by the multiply-adds that go with them, the lowest"),
+        ({"of": "latency"}, f"score per multiply-add, which is {SUM}, divided by the multiply-adds"),
+        (
+            {"of": "parameters", "per_cost": True},
+            f"score per parameter, which is {SUM}, divided by the parameters that",
+        ),
+        (
+            {"criterion": "signed:rand"},
+            f"score per multiply-add, which is {SUM}, divided by (where it is below 0: times)",
+        ),
+        ({"criterion": "l2"}, f"{SUM}, the lowest first."),
+        ({"per_cost": False}, f"{SUM}, the lowest first."),
+        ({"of": "parameters"}, f"{SUM}, the lowest first."),
+    ],
+)
+def test_the_page_says_by_what_channels_go(given, said, monkeypatch):
+    monkeypatch.setattr(searching, "latency_left", lambda small, whole, _: parameters(small) / parameters(whole))
+    images = torch.randn(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = prune(networks.build("resnet8", 10, seed=1).eval(), images, budget=0.2, repair=False, **given)
+    page = telling.render(found, {})
+    assert f"<p>Channels go by {said}" in page
+    assert page.count("divided by") == said.startswith("score per")
 
 
 def test_lines_that_load_it_are_shown_as_they_are(pruned):

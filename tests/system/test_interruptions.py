@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from lib.running import interruptions
+from lib.system import interruptions
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_a_reader_is_missed_when_gone(monkeypatch):
 def test_the_end_of_what_nobody_reads_is_without_a_word():
     reading, writing = os.pipe()
     os.close(reading)
-    code = "from lib.running import interruptions\ninterruptions.say('the last line')"
+    code = "from lib.system import interruptions\ninterruptions.say('the last line')"
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
