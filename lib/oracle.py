@@ -5,7 +5,8 @@ the mean loss and the logits change without it, as one masked pass per unit give
 2017, arXiv 1611.06440); and how much more, or less, units do together than one by one.
 
 Nothing that a unit cannot influence is computed again (`replay`); only a model that torch.fx cannot trace, as its
-control flow depends on data, takes one masked pass per unit.
+control flow depends on data, and images that a replay answers otherwise than the model does take one masked pass per
+unit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from lib.masking.replay import Replay
 from lib.network import checks, contexts, models
-from lib.network.models import alike
+from lib.network.models import alike, attempted
 from lib.network.taps import Unit, units_in
 from lib.network.units import units
 from lib.pruning import masked
@@ -145,25 +146,39 @@ class _Singles:
         self._wanted = torch.ones(total, dtype=torch.bool)
         if wanted is not None:
             self._wanted = torch.isin(torch.arange(total), checks.some("only", wanted, total).cpu())
-        self._passes = _replay(model, self.layers, images[:2]) or _OneByOne(model, self.layers)
+        self._one_by_one, self._replay = _OneByOne(model, self.layers), _replay(model, self.layers, images[:2])
         self._output = torch.zeros(total, dtype=torch.float64, device=images.device)
         self._loss = torch.zeros_like(self._output)
         self._labelled: bool | None = None
         self.count = 0
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
-        intact = models.logits(models.run(self._model, images, self._passes.intact), len(images))
-        labels = self._checked(intact, labels)
+        truth = models.answers(self._model, images)
+        labels = self._checked(truth, labels)
+        passes, intact = self._passes(images, truth)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
         loss = torch.zeros_like(output)
-        for numbers, examples, changed in self._passes.changed(images, self._wanted):
+        for numbers, examples, changed in passes.changed(images, self._wanted):
             output[numbers, examples] = _squared_distance(changed, intact[examples])
             if labels is not None:
                 truth = labels[examples]
                 loss[numbers, examples] = _losses(changed, truth) - _losses(intact[examples], truth)
         self._output += output.sum(1)
         self._loss += loss.sum(1)
+
+    def _passes(self, images: Tensor, truth: Tensor) -> tuple["Replay | _OneByOne", Tensor]:
+        """What goes through these images with one unit off, and its logits (M, K) with none: a replay, but where it
+        answers any of them otherwise than the model does, as where tracing has lost a branch for few of them."""
+        if self._replay is None:
+            return self._one_by_one, truth
+        with attempted():
+            intact = self._replay.intact(images)
+            few = models.furthest(images, models.distance(intact, truth))
+            with contexts.full_precision():
+                if alike(self._replay.intact(few), models.answers(self._model, few)):
+                    return self._replay, intact
+        return self._one_by_one, truth
 
     def results(self) -> dict[str, Tensor]:
         sums = {"output": self._output, **({"loss": self._loss.abs()} if self._labelled else {})}
@@ -186,10 +201,6 @@ class _OneByOne:
 
     def __init__(self, model: nn.Module, layers: Sequence[Unit]):
         self._model, self._layers = model, layers
-
-    def intact(self, images: Tensor) -> Tensor:
-        """The logits (M, K) with every unit on."""
-        return models.answers(self._model, images)
 
     def changed(self, images: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Numbers of units (R,) and of examples (R,), and the logits (R, K) of each example with that unit off."""

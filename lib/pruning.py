@@ -31,7 +31,6 @@ QUARTER = 0.25  # of a resource: how far its auc goes, since a curve ends at hal
 _SAME = 1e-12  # shares that differ by less are one: 1 - .9 is not quite .1
 _PIXELS = {"cpu": 2**16, "cuda": 2**20}  # of all images at once: what caches hold, or what keeps a GPU busy
 _FEWEST_IMAGES = 16  # at once
-_CHECKED = 4  # images on which a network without its zero channels must give the logits of a masked pass
 _STORED = 2**29  # bytes of weights of such networks at once
 
 
@@ -247,21 +246,49 @@ class _Pruned:
         pixels = _PIXELS.get(models.place(model)[0].type, _PIXELS["cuda"])
         batch = batch or max(_FEWEST_IMAGES, pixels // images.shape[2:].numel())
         self._images, self._batch = images, batch
-        self._few = models.ready(model, images[:_CHECKED])
         self._whole = self._compact = None  # what the model answers with nothing off; the model without its zeros
+        self._few = images[:0]  # on which the latter is held against masks: where the two differ most with nothing off
         if repair_on is not None:  # since its copy has merged BatchNorms, and of each network anew would be slower
             return
         with attempted():  # tracing runs the model's own code on stand-ins
-            self._compact = Compact(model, layers, self._few[:1])
+            compact = Compact(model, layers, models.ready(model, images, 1))
+            compact.switch_off(torch.zeros(units_in(layers), dtype=torch.bool))
+            self._compact = compact
 
     def classes(self, order: Tensor, numbers: Sequence[int]) -> Tensor:
         """The classes (P, M) of the images without the first k units of `order`, for each k of `numbers`, of which the
         first is 0."""
         if self._whole is None:
-            self._whole = self._classes(order, numbers[:1])
+            self._whole = self._with_nothing_off(order)
         together = max(1, _STORED // sum(parameter.nbytes for parameter in self._model.parameters()))
         parts = [numbers[start : start + together] for start in range(1, len(numbers), together)]
         return torch.cat([self._whole, *(self._classes(order, part) for part in parts)])
+
+    @torch.no_grad()
+    def _with_nothing_off(self, order: Tensor) -> Tensor:
+        """The classes (1, M) that the model itself gives the images as they are. A compact network that answers any of
+        them otherwise, as where tracing has lost a branch for few of them, is used no more."""
+        classes, far = [], []
+        with masked(self._model, order, 0, self._layers):
+            for part in self._images.split(self._batch):
+                part = models.ready(self._model, part)
+                truth = models.answers(self._model, part)
+                classes.append(models.largest(truth))
+                far.append(self._far(part, truth))
+        classes = models.known(classes)[None]
+        if self._compact is not None:
+            self._few = models.ready(self._model, models.furthest(self._images, torch.cat(far)))
+            if not all(self._switches_off(order, [0])):
+                self._compact = None
+        return classes
+
+    def _far(self, images: Tensor, truth: Tensor) -> Tensor:
+        """How far the compact network's logits for these images are from the true ones, (M,)."""
+        if self._compact is not None:
+            with attempted():
+                return models.distance(self._compact(images)[0], truth)
+            self._compact = None
+        return truth.new_zeros(len(truth))
 
     def _classes(self, order: Tensor, numbers: Sequence[int]) -> Tensor:
         right = self._switches_off(order, numbers) if self._compact else [False] * len(numbers)

@@ -335,12 +335,14 @@ def test_summary_by_hand():
 def test_curves_are_those_of_each_order_and_ask_the_whole_model_once(compact, monkeypatch):
     model, layers, images, labels = toy()
     total, asked, original = sum(unit.size for unit in layers), [], pruning._Pruned._classes
+    whole = pruning._Pruned._with_nothing_off
     if not compact:
         monkeypatch.setattr(pruning, "Compact", None)
     expected = [curve(model, each, images, labels, 4) for each in (torch.arange(total), torch.arange(total).flip(0))]
     monkeypatch.setattr(
         pruning._Pruned, "_classes", lambda self, order, ks: asked.extend(ks) or original(self, order, ks)
     )
+    monkeypatch.setattr(pruning._Pruned, "_with_nothing_off", lambda self, order: asked.append(0) or whole(self, order))
     found = curves(model, [torch.arange(total), torch.arange(total).flip(0)], images, labels, 4)
     for one, other in zip(found, expected, strict=True):
         pandas.testing.assert_frame_equal(one, other)

@@ -30,7 +30,7 @@ class Compact(nn.Module):
         self.model = model  # whose parameters say where images belong
         self._graph = Graph(model, example)
         taps = [(unit, tap) for unit in layers for tap in unit.taps]
-        self._taps = {self._graph.runs[tap.module, tap.call]: (unit, tap.axis_of_rows) for unit, tap in taps}
+        self._taps = {self._graph.read_at(tap): (unit, tap.axis_of_rows) for unit, tap in taps}
         self._networks: list[Trimmed] = []
         self._freed: list[dict[fx.Node, list[fx.Node]]] = []  # what of all values is dropped after each that is made
 

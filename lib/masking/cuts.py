@@ -62,11 +62,11 @@ class CutGraph(Graph):
     def cut(self, unit: Unit) -> Cut:
         """How to go on from the taps of the layer of these units.
 
-        Raises ValueError where examples have several rows there.
+        Raises ValueError where examples have several rows there, or hooks run.
         """
         if any(tap.folded for tap in unit.taps):
             raise ValueError(f"{unit.name} runs on several rows of each example")
-        taps = {self.runs[tap.module, tap.call]: tap.axis for tap in unit.taps}
+        taps = {self.read_at(tap): tap.axis for tap in unit.taps}
         taps = {node: taps[node] for node in self.in_order(taps)}
         first = next(iter(taps))
         behind = descendants(self.nodes, taps)

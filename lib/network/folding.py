@@ -103,8 +103,9 @@ def layout(shape: torch.Size, device: torch.device) -> torch.memory_format:
 
 
 def can_merge(layer: nn.Module | None, norm: nn.Module | None) -> bool:
-    """Whether the two are a plain convolution and a plain BatchNorm."""
-    return type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+    """Whether the two are a plain convolution and a plain BatchNorm, without hooks, which may do anything."""
+    plain = type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+    return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in (layer, norm))
 
 
 def merged(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

@@ -19,6 +19,7 @@ from lib.network.copies import copied
 from lib.network.folding import can_merge, merged
 from lib.network.layers import WITH_CHANNELS
 from lib.network.models import channels_last
+from lib.network.taps import Tap
 
 _IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
 
@@ -54,6 +55,16 @@ class Graph:
         """What the operation is: the type of its module, its function, or the name of its method."""
         module = self.module(node)
         return node.target if module is None else type(module)
+
+    def read_at(self, tap: Tap) -> fx.Node:
+        """The operation whose value a tap reads.
+
+        Raises ValueError where hooks run with it, since what they make of the value is part of it here.
+        """
+        node = self.runs[tap.module, tap.call]
+        if self.module(node)._forward_hooks:
+            raise ValueError(f"{tap.module} has hooks, which tracing does not see")
+        return node
 
     def run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         """The value of the operation, from those of the operations that it takes in."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lib.network import contexts, models
 
@@ -112,8 +113,28 @@ def tapped(
         stack.callback(model.register_forward_pre_hook(restart).remove)
         stack.callback(model.register_forward_hook(restart, always_call=True).remove)
         for name in known:
-            stack.callback(model.get_submodule(name).register_forward_hook(hook(name)).remove)
+            stack.callback(ahead(model.get_submodule(name), hook(name)).remove)
         yield
+
+
+class _Ahead:
+    """A hook that `ahead` has registered."""
+
+    def __init__(self, run: Callable):
+        self._run = run
+
+    def __call__(self, *given: object) -> object:
+        return self._run(*given)
+
+
+def ahead(module: nn.Module, run: Callable, **how: bool) -> RemovableHandle:
+    """Registers a forward hook in front of the network's own ones, which may change what the module gives, or keep it
+    for another layer; but behind those that were registered so before, such as those of a mask."""
+    handle = module.register_forward_hook(_Ahead(run), **how)
+    for number, hook in list(module._forward_hooks.items()):
+        if not isinstance(hook, _Ahead):
+            module._forward_hooks.move_to_end(number)
+    return handle
 
 
 def before_norms(layers: Sequence[Unit]) -> list[Unit]:

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lib.network import contexts, models
 from lib.network.flow import Flow
 from lib.network.layers import LAYERS, layers_of, widths
-from lib.network.taps import Tap
+from lib.network.taps import Tap, ahead
 from lib.network.uses import Use, Uses
 
 
@@ -102,12 +102,12 @@ class Trace:
 
     def _watch(self, name: str, module: nn.Module) -> list:
         if isinstance(module, LAYERS):
-            return [module.register_forward_hook(lambda m, taken, made: self._layer(name, m, made))]
+            return [ahead(module, lambda m, taken, made: self._layer(name, m, made))]
         if isinstance(module, _BatchNorm):
             began = []
             before = module.register_forward_pre_hook(lambda *_: began.append(len(self.flow)))
             see = lambda m, x, named, made: self._norm(name, *x, *named.values(), made, began.pop())  # noqa: E731
-            return [before, module.register_forward_hook(see, with_kwargs=True)]
+            return [before, ahead(module, see, with_kwargs=True)]
         return []
 
     def _layer(self, name: str, module: nn.Module, made: Tensor) -> None:
@@ -159,7 +159,7 @@ class Trace:
             stack.enter_context(contexts.as_written())
             for name, made in others.items():
                 keep = lambda module, taken, value, made=made: made.append(value)  # noqa: E731
-                stack.callback(model.get_submodule(name).register_forward_hook(keep).remove)
+                stack.callback(ahead(model.get_submodule(name), keep).remove)
             model(3 * self.example.flip(-1) + 7)
         changed = {run.layer for run in found if not torch.equal(others[run.layer][run.call], run.value)}
         return tuple(name for name in others if name not in changed)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lib.network import contexts, copies, models
 from lib.network.layers import all_widths, narrow, renumber, shorten, widths, works_on_channels
 from lib.network.models import alike
-from lib.network.taps import Unit, along, tapped, units_in
+from lib.network.taps import Unit, ahead, along, tapped, units_in
 
 _SCALES = (0.3, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 10.0)  # of the noise on which smaller networks are tried
 
@@ -101,7 +101,7 @@ class Slimming:
             for name in names:
                 module = model.get_submodule(name)
                 if works_on_channels(module):
-                    handle = module.register_forward_hook(_silencing(module, widths(module)[0], self.kept[name]))
+                    handle = ahead(module, _silencing(module, widths(module)[0], self.kept[name]))
                     stack.callback(handle.remove)
                 elif name in self.inputs:
                     before = _silencing(module, widths(module)[1], self.inputs[name])

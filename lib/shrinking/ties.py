@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lib.network import contexts
 from lib.network.layers import can_narrow, has_one_for_all
+from lib.network.taps import ahead
 from lib.shrinking.channels import FIXED, Channels, Split
 from lib.shrinking.shrinkable import Part, table_of
 
@@ -161,7 +162,7 @@ def _followed(
                 continue
             axis = -1 if isinstance(module, nn.Linear) else 1
             stack.callback(module.register_forward_pre_hook(enter(number, axis), with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(leave(number, axis)).remove)
+            stack.callback(ahead(module, leave(number, axis)).remove)
         stack.enter_context(contexts.as_written())
         example = example.clone()
         channels.put(example, _of_image(starts).reshape([1] * example.ndim))

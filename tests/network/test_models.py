@@ -241,6 +241,34 @@ def test_one_image_of_many_without_finite_logits_is_enough():
         models.predict(Net().eval(), images, batch=2)
 
 
+class ByStrides(nn.Module):
+    """Cuts images of 4 x 4 into rows, wherever these lie in memory."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rows, self.classifier = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.classifier(self.rows(x.as_strided((len(x), 12, 4), (48, 4, 1))).relu().mean(1))
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_images_are_answered_in_the_layout_that_they_have(compact, monkeypatch):
+    if not compact:
+        monkeypatch.setattr(pruning, "Compact", None)
+    net, images = ByStrides().eval(), torch.randn(200, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = net(images).argmax(1)
+        assert not torch.equal(net(models.channels_last(images)).argmax(1), labels)
+    assert torch.equal(models.predict(net, images, batch=50), labels)
+    found = []
+    for k in pruning.steps(8, 3):
+        with torch.no_grad(), pruning.masked(net, torch.arange(8), k, example=images[:1]):
+            found.append((net(images).argmax(1) == labels).double().mean().item())
+    assert pruning.curve(net, torch.arange(8), images, labels, 3)["accuracy"].tolist() == found
+
+
 @pytest.mark.parametrize(
     ("net", "shape"),
     [

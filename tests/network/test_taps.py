@@ -187,3 +187,49 @@ def test_a_pass_whose_rows_are_not_as_many_for_each_example_is_refused():
     ):
         model.forward = lambda x: OnRows.forward(model, x[:2])
         model(torch.randn(3, 5, 2, 5, 5))
+
+
+class Keep:
+    def __init__(self, kept, name):
+        self.kept, self.name = kept, name
+
+    def __call__(self, module, taken, made):
+        self.kept[self.name] = made
+
+
+class Pyramid(nn.Module):
+    """A head takes maps from the middle of a backbone, which hooks of its own keep, or which it takes by itself."""
+
+    def __init__(self, by_hooks):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.last = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1)
+        self.head, self.kept = nn.Linear(9, 3), {}
+        self.norm.bias.data.normal_()
+        if by_hooks:
+            self.norm.register_forward_hook(Keep(self.kept, "middle"))
+            self.last.register_forward_hook(Keep(self.kept, "end"))
+
+    def forward(self, x):
+        middle = self.norm(self.conv(x))
+        end = self.last(middle.relu())
+        middle, end = self.kept.get("middle", middle), self.kept.get("end", end)
+        return self.head(torch.cat([middle.tanh().mean((2, 3)), end.tanh().mean((2, 3))], 1))
+
+
+def test_what_hooks_of_the_network_keep_is_silent_where_a_unit_is():
+    by_hooks, plain = (Pyramid(so).double().eval() for so in (True, False))
+    images, labels = torch.randn(7, 3, 4, 4).double(), torch.arange(7) % 3
+    batches, found = [(images, labels)], []
+    for model in (by_hooks, plain):
+        scores = importance.score(model, batches, ["sq:rand:norm", "taylorfo", "act-mean", "l2"])
+        order = pruning.order(scores["sq:rand:norm"])
+        with pruning.masked(model, order, 4, example=images[:1]):
+            masked = [model(images), *importance.score(model, batches, ["act-mean"]).values()]
+        curve = torch.from_numpy(pruning.curve(model, order, images, labels, 4).to_numpy())
+        small = pruning.slim(model, scores["sq:rand:norm"], images[:1], budget=0.3)(images)
+        found.append([*scores.values(), *masked, curve, *oracle.score(model, batches).values(), small])
+    for one, other in zip(*found, strict=True):
+        toys.close(one, other)
+    hooks = [hook for module in by_hooks.modules() for hook in module._forward_hooks.values()]
+    assert [type(hook) for hook in hooks] == [Keep, Keep]
