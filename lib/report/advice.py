@@ -34,7 +34,13 @@ NOTHING = pandas.DataFrame()
 def of(plans: Sequence[profiles.Profile]) -> str:
     """`advice` by the tables that these profiles have saved."""
     found = {part: panels.table(plans, name) for part, name in TABLES.items()}
-    return advice(**found, machine=provenance.machines(plans, TIMED) if len(found["seconds"]) else "")
+    timed = [plan for plan in plans if len(panels.table([plan], TABLES["seconds"]))]
+    if not timed:
+        return advice(**found)
+    networks = dict.fromkeys(run.network for plan in timed for run in plan.runs)
+    return advice(
+        **found, machine=f"{listed(f'`{name}`' for name in networks)}, on {provenance.machines(timed, TIMED)}"
+    )
 
 
 def advice(
@@ -57,7 +63,8 @@ def advice(
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
-        machine: what these are of, as `provenance.machine` says it; nothing is said of seconds without it.
+        machine: which networks these are of, and on what, as `provenance.machine` says it; nothing is said of seconds
+            without it.
     """
     pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_how_far(lines), _repair(repaired))]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
@@ -77,7 +84,8 @@ def _images(scarcity: pandas.DataFrame) -> str:
     said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
     if not any(more):
         return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped."
-    return f"{said}. {_numbers(enough)} images were enough for {100 * ENOUGH:.0f} % of what all of them give."
+    kept = f"{100 * ENOUGH:.0f} % of the relative auc that all of them give"
+    return f"{said}. {_numbers(enough)} images were enough for {kept}."
 
 
 def _labels(scarcity: pandas.DataFrame) -> str:
@@ -116,8 +124,8 @@ def _vectors(sources: pandas.DataFrame) -> str:
     many = _numbers([gain.index[-1] for gain in gains])
     few = f", but {first:.2f} of relative auc on only {fewest}" if first > WORTH else ""
     return (
-        f"One random vector for each was enough on {many} images: 16 for each added no more than {WORTH:g}{few}; "
-        "C6 averages over fewer, too."
+        f"One random vector for each was enough on {many} images: 16 for each added no more than {WORTH:g}{few}. "
+        "With fewer it may not be (C6)."
     )
 
 
@@ -168,7 +176,7 @@ def _cost(seconds: pandas.DataFrame, machine: str) -> str:
         return ""
     return (
         f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} "
-        f"images on {machine}, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
+        f"images through {machine}, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
     )
 
 

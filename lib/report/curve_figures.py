@@ -116,7 +116,8 @@ def opening(table: pandas.DataFrame) -> Figure:
 def caption(table: pandas.DataFrame) -> str:
     """What `opening` shows of this table."""
     bands = [_is_banded(here) for _, here in _stamps(table[table["criterion"].isin(PLAIN)])]
-    said = "Test accuracy as units are switched off, the least important first; lines are means over trained networks"
+    said = "Test accuracy as units are switched off, the least important first"
+    said += ", ranked on the most images; lines are means over trained networks"
     return f"{said}, bands, where there are six or more, their 95 % intervals." if any(bands) else f"{said}."
 
 

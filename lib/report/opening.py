@@ -41,7 +41,7 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     points = [labels(verdicts, parts), against_weights(verdicts, measured), repaired(verdicts)]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     listing = "\n".join(f"- {point}" for point in points if point)
-    said = [in_short(verdicts), _linked(listing, where), limit(plans, measured, numbers)]
+    said = [in_short(verdicts), limit(plans, measured, numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
 
@@ -59,10 +59,12 @@ def in_short(verdicts: pandas.DataFrame) -> str:
     """The answer to the study's question, as the verdicts have it. Arguments: verdicts: of `claims.judged`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
+    count = int(row["blocks"])
+    where = f"in the {count} networks measured" if count > 1 else "in the one network measured"
     ranking, beside = "anking units without labels, by random gradients, works", "ranking them with labels"
     words = {
-        "supported": f"Yes. R{ranking} as well as {beside}",
-        "contradicted": f"No. R{ranking} less well than {beside}",
+        "supported": f"Yes, {where}. R{ranking} as well as {beside}",
+        "contradicted": f"No, {where}. R{ranking} less well than {beside}",
     }
     said = words.get(row["verdict"], f"Open. Whether r{ranking} as well as {beside} cannot be told yet")
     weights, tuned = _row(verdicts, "C13"), _row(verdicts, "C14")
@@ -102,8 +104,8 @@ def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame) -> s
     values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
     own, weights = 100 * values[[OWN, WEIGHTS]].dropna().mean()
     return (
-        f"**{said}**, which takes no labels either: while units are switched off step by step, up to half of all, a "
-        f"network keeps {own:.0f} % of its accuracy in the mean, and {weights:.0f} % ranked by `{WEIGHTS}`; "
+        f"**{said}**, which takes no labels either: averaged over the way to half of all units off, the "
+        f"accuracy is {own:.0f} % of the whole network's, and {weights:.0f} % ranked by `{WEIGHTS}`; "
         f"{_evidence(row, verdicts)}.{_by_weights(measured)}"
     )
 
@@ -181,7 +183,8 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
         f"{dataset}: {listed(names)}{', trained by others' if dataset in others else ''}"
         for dataset, names in datasets.items()
     )
-    seen = f", ranked on {spread(measured['examples'], ',')} training images" if "examples" in measured else ""
+    most = spread(measured["examples"], ",") if "examples" in measured else ""
+    seen = f", ranked on at most {most} training images" if most else ""
     tested = f" and judged on {spread(numbers['test_images'], ',.0f')} test images" if "test_images" in numbers else ""
     toys = (
         " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""

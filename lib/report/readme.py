@@ -17,7 +17,7 @@ import pandas
 from matplotlib import pyplot
 
 from lib.report import advice, answers, curve_figures, glossary, opening, provenance, reach, style, tool, verdict_table
-from lib.report.words import listed
+from lib.report.words import listed, signed
 from lib.study import claims, panels, profiles
 from lib.study.columns import RUN
 
@@ -58,7 +58,7 @@ def quoted(published: Path) -> list[profiles.Profile]:
 
 def _opening(plans: Sequence[profiles.Profile]) -> str:
     verdicts = claims.judged(opening.blocks(plans))
-    return "\n\n".join(filter(None, [opening.answer(plans, verdicts, _report(plans)), _paper(plans)]))
+    return "\n\n".join(filter(None, [opening.answer(plans, verdicts, _report(plans)), _paper(plans, verdicts)]))
 
 
 def _claims(plans: Sequence[profiles.Profile]) -> str:
@@ -73,13 +73,21 @@ def _report(plans: Sequence[profiles.Profile]) -> str:
     return (folder.parent / "all/report.md" if len(plans) > 1 else folder / "report.md").as_posix()
 
 
-def _paper(plans: Sequence[profiles.Profile]) -> str:
+def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str:
     """Whether the paper's own curves come out again, where it has the same data sets and networks."""
     agreement, contrasts, single = (
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    return f"Do the paper's own curves come out again? {said}" if said else ""
+    return f"Do the paper's own curves come out again? {said}{_against(verdicts)}" if said else ""
+
+
+def _against(verdicts: pandas.DataFrame) -> str:
+    """Which claims were found, or point, the other way."""
+    rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
+    rows = rows[~rows["kind"].isin(claims.UNTESTED)]
+    each = [f"{row.claim} ({signed(row.effect)})" for row in rows.itertuples()]
+    return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:

@@ -79,7 +79,8 @@ def rank_by(tuned: pandas.DataFrame) -> str:
                 for budget, gap in gaps.items())  # fmt: skip
         return f"**If you fine-tune, `{OWN}` may lead or not**: {listed(each)}, beside `{WEIGHTS}`{_in_how_many(ends)}."
     other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
-    return f"**If you fine-tune, rank by `{best}`**: it ended {gap} points above `{other}`{_in_how_many(ends)}."
+    what = "try" if _in_how_many(ends) else "rank by"
+    return f"**If you fine-tune, {what} `{best}`**: it ended {gap} points above `{other}`{_in_how_many(ends)}."
 
 
 def _in_how_many(ends: pandas.DataFrame) -> str:
@@ -89,8 +90,8 @@ def _in_how_many(ends: pandas.DataFrame) -> str:
 
 
 def _gaps(ends: pandas.DataFrame) -> pandas.Series:
-    """By how many points the recommended criterion is ahead at every budget, of means as they are shown."""
-    means = (100 * ends.groupby(level=BUDGET, sort=False).mean()).round(1)
+    """By how many points the recommended criterion is ahead at every budget."""
+    means = 100 * ends.groupby(level=BUDGET, sort=False).mean()
     return means[OWN] - means[WEIGHTS]
 
 

@@ -46,12 +46,13 @@ NOTE = (
     "the most of them), with its 95 % interval{odd}. *Yes* and *no* take an interval clear of 0 and a signed-rank test "
     "at the level of {level} %, which fewer than six networks cannot reach, however large the effect: *too few "
     "networks*. Claims that nothing is lost, or more than a share given back ({untested}), go by the interval alone. "
-    "*Open*: the interval leaves both answers possible. *Close*: as many other networks of the same kind would say "
-    "otherwise more often than once in ten times. Chosen after a first look at data: {late}."
+    "*Open*: the interval leaves both answers possible. *Close*: with as many new networks of the "
+    "same kinds the verdict would be another in more than one of ten cases. *Exploratory*: chosen after a first look "
+    "at data, as were {late}."
 )
 ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least {100 * given_back.LEAST:g} points of "
        "accuracy were lost", "C14": "of C14 accuracy"}  # fmt: skip
-LATE = ("C7", "C11", "C12", "C13", "C14")  # see `claims`
+EXPLORATORY, LATE = ("C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
 
 
 def note(verdicts: pandas.DataFrame) -> str:
@@ -90,7 +91,8 @@ def _only(row: dict, verdicts: pandas.DataFrame) -> str:
 def mark(row: dict) -> str:
     """The verdict of a claim's row with a mark, and, where networks are too few for one, which way it points."""
     points = POINTS.get(row.get("side"), "") if row["verdict"] == TOO_FEW else ""
-    return MARKS[row["verdict"]] + points + (", close" if row["close"] else "")
+    late = ", exploratory" if row["claim"] in EXPLORATORY else ""
+    return MARKS[row["verdict"]] + points + (", close" if row["close"] else "") + late
 
 
 def _effect(row: dict) -> str:

@@ -107,7 +107,7 @@ CLAIMS: dict[str, Claim] = {
         more=("50-gradient-source-summary",),  # where both see as many
     ),
     "C7": Claim(  # the answer is the leaderboard of 60-rivals: to beat the average is easy, the best is known too late
-        f"The recommended criterion, {RECOMMENDED}, beats the average criterion without gradients (exploratory)",
+        f"The recommended criterion, {RECOMMENDED}, beats criteria without gradients on average (exploratory)",
         "recommended, against no gradients",
         (RECOMMENDED,) * (2 * len(NO_GRADIENT)),
         (*NO_GRADIENT, *(f"{rival}:layer" for rival in NO_GRADIENT)),

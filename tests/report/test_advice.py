@@ -36,7 +36,7 @@ RANK = "1. **Rank by `sq:rand:norm`, without labels**, if nothing is trained aft
 
 def test_images_are_enough_from_the_first_number_on_that_gives_nearly_all():
     table = summary({(OWN, 2): 0.4, (OWN, 10): 0.693, (OWN, 1000): 0.7, ("l2", 0): 0.9})
-    assert said(scarcity=table) == f"{RANK}. 10 images were enough for 99 % of what all of them give."
+    assert said(scarcity=table) == f"{RANK}. 10 images were enough for 99 % of the relative auc that all of them give."
     stratified = summary({(OWN, 10): 0.1}, sample="stratified")
     assert said(scarcity=pandas.concat([table, stratified])) == said(scarcity=table)
     other = summary({(OWN, 10): 0.1, (OWN, 1000): 0.2}, dataset="stl10")
@@ -68,8 +68,8 @@ ENOUGH = "1. One random vector for each was enough on 10 images: 16 for each add
 @pytest.mark.parametrize(
     ("few", "many", "words"),
     [
-        (0.5, 0.6, f"{ENOUGH}; C6 averages over fewer, too."),
-        (0.6, 0.6, f"{ENOUGH}, but 0.10 of relative auc on only 2; C6 averages over fewer, too."),
+        (0.5, 0.6, f"{ENOUGH}. With fewer it may not be (C6)."),
+        (0.6, 0.6, f"{ENOUGH}, but 0.10 of relative auc on only 2. With fewer it may not be (C6)."),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.10 of relative auc."),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_repair_is_set_beside_none_on_the_most_examples():
 
 def test_costs_are_in_milliseconds_or_seconds():
     seconds = pandas.DataFrame({"criterion": [OWN, "l2"], "seconds": [0.7893, 0.0008]})
-    machine = "one core of a processor (A)"
-    end = "{} for 256 images on one core of a processor (A), where `l2`, which looks at none, takes 0.8 ms."
+    machine = "`vgg8`, on one core of a processor (A)"
+    end = "{} for 256 images through `vgg8`, on one core of a processor (A), where `l2`, which looks at none, takes 0.8 ms."
     assert said(seconds=seconds, machine=machine).endswith(end.format("790 ms"))
     assert said(seconds=seconds.assign(seconds=[64.31, 0.0008]), machine=machine).endswith(end.format("64 s"))

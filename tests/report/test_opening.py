@@ -34,15 +34,19 @@ def short(**of_claims):
 def test_the_answer_in_short_is_what_three_verdicts_say():
     yes, no, few = "supported", "contradicted", "too few networks"
     ranking = "anking units without labels, by random gradients, works {} ranking them with labels"
+    yes_here = "Yes, in the 3 networks measured. "
     well, less = ranking.format("as well as"), ranking.format("less well than")
-    assert short(C3=yes) == f"**Yes. R{well}.**"
+    assert short(C3=yes) == f"**{yes_here}R{well}.**"
     assert short(C3=yes, C13=yes, C14=yes) == (
-        f"**Yes. R{well}, and better than ranking them by the size of their weights.**"
+        f"**{yes_here}R{well}, and better than ranking them by the size of their weights.**"
     )
     until = ", as long as nothing is trained afterwards.**"
     better = "better than ranking them by the size of their weights"
-    assert short(C3=yes, C13=yes, C14=few) == f"**Yes. R{well}, and {better}{until}"
-    assert short(C3=no, C13=no) == f"**No. R{less}, and less well than ranking them by the size of their weights.**"
+    assert short(C3=yes, C13=yes, C14=few) == f"**{yes_here}R{well}, and {better}{until}"
+    assert (
+        short(C3=no, C13=no)
+        == f"**No, in the 3 networks measured. R{less}, and less well than ranking them by the size of their weights.**"
+    )
     assert short(C3="open", C13=yes, C14="open") == (
         f"**Open. Whether r{well} cannot be told yet; it works {better}{until}"
     )
@@ -64,8 +68,8 @@ def test_beside_the_size_of_weights_it_is_the_verdict_and_the_means(verdict, sai
     found = opening.against_weights(rows, measured(0.6, 0.3))
     assert found.startswith(f"**{said}**, which takes no labels either: ")
     mark = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open"}.get(verdict, "○ too few networks")
-    means = "a network keeps 60 % of its accuracy in the mean, and 30 % ranked by `l2`; "
-    assert found.endswith(f"{means}{EVIDENCE.format('C13', mark)}.")
+    means = "the accuracy is 60 % of the whole network's, and 30 % ranked by `l2`; "
+    assert found.endswith(f"{means}{EVIDENCE.format('C13', f'{mark}, exploratory')}.")
 
 
 def test_the_best_by_weights_is_named_where_it_is_another():
@@ -134,7 +138,7 @@ def test_after_fine_tuning_it_is_the_verdict_and_both_accuracies_at_one_budget()
     assert found == (
         "**After fine-tuning they are still ahead, in too few networks to tell**: 65.0 % by `l2` and 70.0 % by "
         "`sq:rand:norm` with 50 % of multiply-adds gone; "
-        f"{EVIDENCE.format('C14', '○ too few networks').replace('relative auc', 'accuracy')}."
+        f"{EVIDENCE.format('C14', '○ too few networks, exploratory').replace('relative auc', 'accuracy')}."
     )
 
 
@@ -147,7 +151,7 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     words = opening.limit(plans, nothing, nothing)
     assert words.startswith("Measured on 7 trained networks (cifar100: resnet20 from 3 seeds; cifar10: resnet20")
     assert words.endswith("), unless another number is named. It says nothing of other data and networks.")
-    both = "), ranked on 103 to 5,000 training images and judged on 1,000 test images, unless"
+    both = "), ranked on at most 103 to 5,000 training images and judged on 1,000 test images, unless"
     assert both in opening.limit(plans, seen, tested)
     rows = verdicts({"claim": "C3", "verdict": "open"}, {"claim": "C12", "verdict": "open"})
     said = opening.answer(plans, rows, "a.md")

@@ -97,7 +97,7 @@ def test_the_sentences_about_criteria_have_the_numbers_of_the_measured_files(stu
 def test_the_answer_and_its_table_have_the_numbers_of_the_measured_files(study, smoke):
     said, free = section(study, "The answer"), smoke.leaderboard(labels=False)["auc"]
     said = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", said)  # without its links
-    kept = f"a network keeps {100 * free['sq:rand:norm']:.0f} % of its accuracy in the mean, and "
+    kept = f"the accuracy is {100 * free['sq:rand:norm']:.0f} % of the whole network's, and "
     assert f"{kept}{100 * free['l2']:.0f} % ranked by `l2`" in said
     verdicts = smoke.claims()
     for claim in ("C1", "C3", "C6"):
