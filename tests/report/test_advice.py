@@ -116,6 +116,6 @@ def test_a_repair_is_set_beside_none_on_the_most_examples():
 def test_costs_are_in_milliseconds_or_seconds():
     seconds = pandas.DataFrame({"criterion": [OWN, "l2"], "seconds": [0.7893, 0.0008]})
     machine = "`vgg8`, on one core of a processor (A)"
-    end = "{} for 256 images through `vgg8`, on one core of a processor (A), where `l2`, which looks at none, takes 0.8 ms."
+    end = f"{{}} for 256 images through {machine}, where `l2`, which looks at none, takes 0.8 ms."
     assert said(seconds=seconds, machine=machine).endswith(end.format("790 ms"))
     assert said(seconds=seconds.assign(seconds=[64.31, 0.0008]), machine=machine).endswith(end.format("64 s"))
