@@ -82,7 +82,8 @@ def _rows(name: str) -> pandas.DataFrame:
     steps = pandas.read_csv(asked.out / "steps.csv").assign(**said)
     per_cost = making.goes_per_cost(asked.criterion, asked.of) if asked.per_cost is None else asked.per_cost
     what = {"trial": name, "network": asked.network, "data": asked.images.parent.name, "images": images}
-    what |= {"tested": len(files.below(asked.test).images), "criterion": asked.criterion, "per_cost": per_cost}
+    tested = len(files.below(asked.test).images) if asked.test else 0
+    what |= {"tested": tested, "criterion": asked.criterion, "per_cost": per_cost}
     for place, (column, value) in enumerate(what.items()):
         steps.insert(place, column, value)
     return steps
