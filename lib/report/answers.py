@@ -259,7 +259,10 @@ def beside_paper(
     mean = shown["spearman"].mean()
     word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
     said = f"**{word}: its order of criteria and ours have a rank correlation of {mean:.2f}**"
-    more = f" in the mean ({spread(shown['spearman'], '.2f')}, depending on the number of images)"
+    ends = spread(shown["spearman"], ".2f")
+    more = (
+        f" in the mean ({ends}, depending on the number of images)" if " to " in ends else " on each number of images"
+    )
     more = more if len(shown) > 1 else ""
     rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
     return " ".join(filter(None, [f"{said}{more}.", *rest]))

@@ -267,6 +267,9 @@ def test_c8_is_supported_where_the_mean_correlation_is_surely_above_0(tmp_path, 
         claims.verdicts(plan)
     plan.tables.mkdir(parents=True)
     orders(values).to_csv(plan.tables / "80-cost-orders.csv", index=False)
+    one = {"criterion": "random", "of": "macs", "budget": 0.5, "training": "fine-tuned", "after": 0.5}
+    one |= {"dataset": "digits", "network": "vgg8", "seed": 0}
+    pandas.DataFrame([one]).to_csv(plan.tables / "80-cost-summary.csv", index=False)  # which says nothing of C14
     (row,) = claims.verdicts(plan).itertuples()
     assert (row.claim, row.verdict, row.kind) == ("C8", verdict, "rank correlation")
     assert row.effect == pytest.approx(numpy.mean(values))

@@ -124,7 +124,7 @@ def test_all_that_is_set_beside_the_paper_goes_through_files_into_a_figure_and_w
     style.save(claim_figures.beside_paper(found["contrasts"]), tmp_path, "contrasts", shown=False)
     said = answers.by_section(**found)["15-replication"]
     assert said.startswith(
-        "**Largely: its order of criteria and ours have a rank correlation of 1.00** (depending on the"
+        "**Largely: its order of criteria and ours have a rank correlation of 1.00** on each number of images. Of"
     )
     shown = re.search(r"Of (\d+) differences that its curves show for our claims, (\d+) have", said)
     assert shown[1] == shown[2]

@@ -31,7 +31,7 @@ def blocks(every):
 
 
 def test_claims_whose_criteria_a_panel_lacks_are_left_out_of_it(every, blocks):
-    assert set(every["claim"]) == {"C3", "C10"}
+    assert set(every["claim"]) == {"C3", "C10", "C13"}
     assert blocks.groupby("panel").size().to_dict() == {"one": 3, "three": 1, "two": 4}
 
 
@@ -77,7 +77,7 @@ def test_one_panel_or_one_without_spread_says_nothing_of_it(x):
 
 def test_panel_by_panel_every_claim_has_a_row(blocks):
     found = over_panels.claims_by_panel(blocks, ["one", "two", "three"])
-    assert len(found) == 3 * 12 and (found.loc[found["claim"] != "C10", "count"] == 0).all()
+    assert len(found) == 3 * 14 and (found.loc[found["claim"] != "C10", "count"] == 0).all()
     here = found[found["claim"] == "C10"].set_index("panel")
     assert here["count"].to_dict() == {"one": 3, "two": 4, "three": 1}
     assert here["effect"].to_dict() == pytest.approx({"one": 0.02, "two": 0.06, "three": 0.10})
