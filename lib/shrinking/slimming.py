@@ -64,9 +64,9 @@ class Slimming:
     def apply(self, model: nn.Module) -> nn.Module:
         """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
-        It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or does
-        not answer as `model` does with the same channels off, as where a network reorders channels or has their number
-        in its code; also where the plan is for another network, or the model in training mode, or with units off.
+        It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or
+        does not answer as `model` does with the same channels off, as where a network reorders channels or has their
+        number in its code; also where the plan is for another network, or the model in training mode, or with units off.
         """
         model = self._planned_for(model)
         models.require_eval_mode(model)
@@ -134,9 +134,9 @@ class Slimming:
         return self._fault(model, self._narrowed(model), self._probes(model, _SCALES[::3])) is None
 
     def _probes(self, model: nn.Module, scales: Sequence[float]) -> Tensor:
-        """What smaller networks are tried on: noise, all but the first with a colour, as photographs have, since means of
-        noise are all alike; and the example, mirrored and darker, brighter, and with its channels the other way round,
-        since a network may take what noise is not, such as values from 0 to 1 or to 255."""
+        """What smaller networks are tried on: noise, all but the first with a colour, as photographs have, since means
+        of noise are all alike; and the example, mirrored and darker, brighter, and with its channels the other way
+        round, since a network may take what noise is not, such as values from 0 to 1 or to 255."""
         own, drawn = self.example[0], torch.Generator().manual_seed(0)
         noise = torch.randn(len(scales), *own.shape, generator=drawn)
         noise[1:] += torch.randn(len(noise) - 1, len(own), *[1] * (own.ndim - 1), generator=drawn)
@@ -188,7 +188,7 @@ class Slimming:
                 f"{type(smaller).__name__} without the channels that go gives the same logits for all that it was"
                 " tried on, the example and noise, so that nothing shows whether it is right: compare its answers to"
                 " images with those of the network with these units off, or give an image as the example",
-                stacklevel=4,
+                stacklevel=6,
             )
 
 

@@ -214,6 +214,23 @@ def test_what_runs_on_a_table_has_no_units():
         assert [unit.name for unit in units(Positioned().eval(), torch.randn(1, 4))] == ["one"]
 
 
+class Remembered(Positioned):
+    """The table is made in the first pass and kept."""
+
+    kept = None
+
+    def forward(self, x):
+        self.kept = self.positions(self.table)[:, 0] if self.kept is None else self.kept
+        return self.two(self.one(x + self.kept).relu())
+
+
+def test_what_runs_on_a_table_in_the_first_pass_alone_has_no_units():
+    model = Remembered().eval()
+    with pytest.warns(UserWarning, match="^positions without units: run on a table of the network's own, whatever the"):
+        assert [unit.name for unit in units(model, torch.randn(1, 4))] == ["one"]
+    assert [unit.name for unit in units(model, torch.randn(1, 4))] == ["one"]
+
+
 class Pair(nn.Linear):
     """A layer that gives two things."""
 
