@@ -75,6 +75,7 @@ class Slimming:
         if fault := self._fault(model, result, probes := self._probes(model, _SCALES)):
             raise ValueError(f"{type(model).__name__} cannot shrink: {fault}")
         self._tell_what_shows_nothing(result, probes)
+        self._tell_what_cannot_train(model, result, probes)
         return result
 
     def _narrowed(self, model: nn.Module) -> nn.Module:
@@ -190,6 +191,29 @@ class Slimming:
                 " images with those of the network with these units off, or give an image as the example",
                 stacklevel=6,
             )
+
+
+    def _tell_what_cannot_train(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> None:
+        """Warns where layers that did not run for the example, as those for training alone, keep the smaller network
+        from running in training mode, as the whole one does: what they take in is not known, so they keep their width.
+        """
+        idle = self.layers[0].idle
+        if idle and _fails_in_training(smaller, probes) and not _fails_in_training(model, probes):
+            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+            warnings.warn(
+                f"{', '.join(idle[:3])}{more} did not run for the example, so their width stays, and in training mode,"
+                f" where they run, {type(smaller).__name__} fails without the channels that go: leave such layers out"
+                " of a network that is to shrink, or keep what they take in",
+                stacklevel=5,
+            )
+
+
+@torch.no_grad()
+def _fails_in_training(model: nn.Module, images: Tensor) -> bool:
+    with models.attempted(), contexts.as_written():
+        copies.copied(model).train()(images)
+        return False
+    return True
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:

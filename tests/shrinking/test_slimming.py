@@ -255,3 +255,32 @@ def test_that_all_trials_are_answered_alike_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         slim(OfShares().eval(), torch.arange(20.0), images[:1] / 255, budget=0.3, of="units")
+
+
+class Supervised(nn.Module):
+    """In training an auxiliary head reads the first channels, too."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3)
+        self.auxiliary, self.classifier = nn.Linear(8, 3), nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        if self.training:
+            self.said = self.auxiliary(x.mean((2, 3)))
+        return self.classifier(self.second(x).relu().mean((2, 3)))
+
+
+def test_a_head_for_training_that_no_longer_fits_is_named():
+    model, example = Supervised().eval(), torch.randn(1, 3, 8, 8)
+    with pytest.warns(UserWarning, match="^auxiliary did not run for the example, so their width stays, and in training"):
+        smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units")
+    with pytest.raises(RuntimeError):
+        smaller.train()(example)
+    assert not hasattr(model, "said") and not model.training
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units", keep="first")
+    smaller.train()(example)
