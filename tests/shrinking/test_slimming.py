@@ -16,7 +16,7 @@ from lib.images import networks
 from lib.structure import BUDGETS, plan, slim, trace
 
 
-@pytest.mark.filterwarnings("ignore:.* gives the same logits for all")  # deep ones of random weights almost do
+@pytest.mark.filterwarnings("ignore:.* gives the same logits for all")  # a deep one of random weights does
 @pytest.mark.parametrize("of", BUDGETS)
 @pytest.mark.parametrize("name", SIZES)
 @torch.no_grad()
