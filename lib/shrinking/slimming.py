@@ -193,7 +193,6 @@ class Slimming:
                 stacklevel=6,
             )
 
-
     def _tell_what_cannot_train(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> None:
         """Warns where layers that did not run for the example, as those for training alone, keep the smaller network
         from running in training mode, as the whole one does: what they take in is not known, so they keep their width.

@@ -275,7 +275,9 @@ class Supervised(nn.Module):
 
 def test_a_head_for_training_that_no_longer_fits_is_named():
     model, example = Supervised().eval(), torch.randn(1, 3, 8, 8)
-    with pytest.warns(UserWarning, match="^auxiliary did not run for the example, so their width stays, and in training"):
+    with pytest.warns(
+        UserWarning, match="^auxiliary did not run for the example, so their width stays, and in training"
+    ):
         smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units")
     with pytest.raises(RuntimeError):
         smaller.train()(example)
