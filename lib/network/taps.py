@@ -191,6 +191,6 @@ def _for_some_inputs(name: str) -> str:
 
 def _without_norm(name: str, norm: str | None) -> str:
     return (
-        f"{name} runs without {norm}, at which its units were found: have the model run the same layers for every input,"
-        " or give images of one kind alone, such as those of one size"
+        f"{name} runs without {norm}, at which its units were found: have the model run the same layers for every"
+        " input, or give images of one kind alone, such as those of one size"
     )

@@ -56,7 +56,7 @@ def _random(model: nn.Module) -> str:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One use of a layer in the traced pass: the tensor that is tapped and where it came from."""
 

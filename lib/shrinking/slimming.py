@@ -67,7 +67,8 @@ class Slimming:
 
         It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or
         does not answer as `model` does with the same channels off, as where a network reorders channels or has their
-        number in its code; also where the plan is for another network, or the model in training mode, or with units off.
+        number in its code; also where the plan is for another network, or the model in training mode, or with units
+        off.
         """
         model = self._planned_for(model)
         models.require_eval_mode(model)
