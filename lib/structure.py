@@ -115,9 +115,7 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     total = sum(parameter.numel() for parameter in model.parameters())
     heads = (replace(each, labels=groups[each.labels]) for each in ties.heads)
     heads = tuple(each for each in heads if (each.labels >= 0).all())
-    made = Structure(
-        torch.from_numpy(groups[of_units]), tuple(found), tuple(example.shape), total, elsewhere, parts, ends, heads
-    )
+    made = Structure(torch.from_numpy(groups[of_units]), tuple(found), example, total, elsewhere, parts, ends, heads)
     whole, tried = made.whole, made.tried(model)
     _tell_what_stays(model, ties, whole, [name for name in tried.whole if name not in whole])
     return tried
@@ -162,7 +160,7 @@ class Structure:
 
     groups: Tensor
     layers: tuple[Unit, ...] = field(repr=False)
-    shape: tuple[int, ...] = field(repr=False)
+    example: Tensor = field(repr=False)
     parameters: int
     elsewhere: int  # multiply-adds of what does not shrink
     _parts: tuple[Part, ...] = field(repr=False)
@@ -187,8 +185,7 @@ class Structure:
         heads = {block: own for block, own in heads.items() if own}
         of_heads = [blocks.pop(block) for block in heads]
 
-        noise = models.ready(model, torch.randn(self.shape, generator=torch.Generator().manual_seed(0)))
-        telling = outspoken(model, noise) if heads else model
+        telling = outspoken(model, models.ready(model, self.example)) if heads else model
 
         def is_right(number: int, numbers: Sequence[Number]) -> bool:
             return replace(self, _numbers=tuple(numbers))._without_some([of_heads[number]]).is_right(telling)
@@ -345,7 +342,7 @@ class Structure:
             after,
             skipped,
             self.layers,
-            self.shape,
+            self.example,
             widths,
         )
 

@@ -46,6 +46,20 @@ def test_a_file_of_a_layer_with_two_names_brings_the_network_back(tmp_path):
     assert cost.size_on_disk(smaller) == pytest.approx((tmp_path / "small").stat().st_size, abs=2000)
 
 
+def test_a_file_of_a_group_that_has_shrunk_brings_the_network_back(tmp_path):
+    def build():
+        layers = nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(8, 3)).eval()
+
+    example = noise(1, 3, 8, 8)
+    once = structure.slim(build(), torch.arange(14.0), example, budget=0.4, of="units")
+    twice = structure.slim(once, torch.tensor([0.0, 5, 5, 5, 5, 5, 5]), example, budget=0.1, of="units")
+    assert [(layer.groups, *layer.weight.shape[:2]) for layer in (once[2], twice[2])] == [(1, 4, 3), (1, 4, 2)]
+    for smaller in (once, twice):
+        slim_files.save(smaller, tmp_path / "net.safetensors")
+        assert torch.equal(slim_files.load(build(), tmp_path / "net.safetensors")(example), smaller(example))
+
+
 def test_a_file_says_its_widths_and_what_it_was_given(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 5))
     slim_files.save(model, tmp_path / "a", {"seed": 1})

@@ -70,7 +70,10 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
             _select(module, name, outputs, 0)
     if inputs is not None and not works_on_channels(module):
         if getattr(module, "groups", 1) > 1:  # of which only whole ones go, and what is left sees as much as before
-            module.groups = module.groups * len(inputs) // module.in_channels
+            each = module.in_channels // module.groups
+            module.groups = max(1, len(inputs) // each)
+            if len(inputs) < each:  # of the last one a part, as of a layer that has shrunk twice
+                _select(module, "weight", inputs % each, 1)
         else:
             _select(module, "weight", inputs, 1)
     for side, kept in (("num", outputs), ("out", outputs), ("in", inputs)):

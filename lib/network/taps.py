@@ -69,17 +69,21 @@ def tapped(
     the value.
 
     A pass that runs a tapped module more often than the example's did raises ValueError, since what that would be a
-    use of is not known, or, in eval mode, a layer that did not run then and so has no units; so do layers that are
-    called by themselves, but for once, between passes of the model.
+    use of is not known, or, in eval mode, a layer that did not run then and so has no units, or a layer without the
+    BatchNorm at which its units are tapped; so do layers that are called by themselves, but for once, between passes of
+    the model.
     """
     model = models.inside(model)
     points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
     known = {tap.module: tap.calls for _, tap in points.values()}
+    with_norms = [unit for unit in layers if any(tap.module != unit.name for tap in unit.taps)]
     calls: dict[str, int] = {}
-    examples = [0]  # in the pass that runs
+    ran: set[str] = set()  # layers, in the pass that runs
+    examples = [0]  # in it
 
     def restart(module, taken, *_):
         calls.clear()
+        ran.clear()
         examples[0] = len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0
 
     def hook(name: str):
@@ -99,6 +103,11 @@ def tapped(
 
         return run
 
+    def complete(*_):
+        for unit in with_norms:
+            if unit.name in ran and any(calls.get(tap.module, -1) < tap.call for tap in unit.taps):
+                raise ValueError(_without_norm(unit.name, unit.norm))
+
     def refuse(name: str):
         def run(module, inputs):
             if not module.training:  # as heads do that are for training alone
@@ -111,7 +120,11 @@ def tapped(
         for name in layers[0].idle if layers else ():
             stack.callback(model.get_submodule(name).register_forward_pre_hook(refuse(name)).remove)
         stack.callback(model.register_forward_pre_hook(restart).remove)
+        stack.callback(model.register_forward_hook(complete).remove)
         stack.callback(model.register_forward_hook(restart, always_call=True).remove)
+        for unit in with_norms:
+            note = lambda *_, name=unit.name: ran.add(name)  # noqa: E731
+            stack.callback(model.get_submodule(unit.name).register_forward_pre_hook(note).remove)
         for name in known:
             stack.callback(ahead(model.get_submodule(name), hook(name)).remove)
         yield
@@ -173,4 +186,11 @@ def _for_some_inputs(name: str) -> str:
     return (
         f"{name} runs for some inputs only: not for the example, so that it has no units; have the model run the same"
         " layers for every input"
+    )
+
+
+def _without_norm(name: str, norm: str | None) -> str:
+    return (
+        f"{name} runs without {norm}, at which its units were found: have the model run the same layers for every"
+        " input, or give images of one kind alone, such as those of one size"
     )

@@ -56,7 +56,7 @@ def _random(model: nn.Module) -> str:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One use of a layer in the traced pass: the tensor that is tapped and where it came from."""
 
@@ -148,7 +148,7 @@ class Trace:
 
     def _on_tables(self, model: nn.Module) -> tuple[str, ...]:
         """Layers of which nothing depends on the example: as it flows, and as another one shows, since a network may
-        take values out of tensors on the way."""
+        take values out of tensors on the way. A table that the network has kept by then is not made again."""
         depends = self.flow.led_from(self.example, [run.value for run in self.runs])
         of_examples = {run.layer for run, does in zip(self.runs, depends, strict=True) if does}
         found = [run for run in self.runs if run.layer not in of_examples]
@@ -161,7 +161,8 @@ class Trace:
                 keep = lambda module, taken, value, made=made: made.append(value)  # noqa: E731
                 stack.callback(ahead(model.get_submodule(name), keep).remove)
             model(3 * self.example.flip(-1) + 7)
-        changed = {run.layer for run in found if not torch.equal(others[run.layer][run.call], run.value)}
+        again = {(run.layer, run.call): run for run in found if run.call < len(others[run.layer])}
+        changed = {name for (name, call), run in again.items() if not torch.equal(others[name][call], run.value)}
         return tuple(name for name in others if name not in changed)
 
     def _count(self, name: str) -> int:

@@ -12,6 +12,7 @@ answer otherwise when its units do, or that lets examples influence each other.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -25,6 +26,7 @@ from lib.network.taps import Tap, Unit, along, on_other_rows, tapped
 from lib.network.tracing import Run, Trace, follow, refuse_randomness
 
 _TRIED_SIZES = (32, 64, 8, 28, 96, 224, 299)
+_ONE, _MANY = "one", "many"  # logits that a channel of a classifier changes
 _PARALLEL = 0.999  # cosine: logits that change by other channels than their own do so in proportion, in a softmax say
 
 
@@ -52,8 +54,9 @@ def units(model: nn.Module, example: Tensor | None = None) -> list[Unit]:
     models.require_values(model)
     _refuse_statistics_of_batches(model)
     trace = follow(model, _usual_example(model) if example is None else example)
-    _tell_what_has_none(trace)
-    found = _with_units(trace, _classifiers(model, trace))
+    classifiers, doubtful = _classifiers(model, trace)
+    _tell_what_has_none(trace, doubtful)
+    found = _with_units(trace, classifiers)
     if not found:
         raise ValueError(_without_units(model))
     result, start, idle = [], 0, tuple(name for name, _ in layers_of(model) if name not in trace.calls)
@@ -102,12 +105,13 @@ def _refuse_statistics_of_batches(model: nn.Module) -> None:
             raise ValueError(f"{name} has no running statistics, so examples would influence each other: keep them")
 
 
-def _tell_what_has_none(trace: Trace) -> None:
-    """Warns of layers without units, but for classifiers."""
+def _tell_what_has_none(trace: Trace, doubtful: Sequence[str]) -> None:
+    """Warns of layers without units, but for classifiers that are not `doubtful`."""
     reasons = {
         "used without being run as a module, as by {}.forward(x), so hooks do not see it: have the network call {}(x)"
         " if it is to have some": trace.in_functions,
         "run on a table of the network's own, whatever the example": trace.on_tables,
+        "taken for classifiers, since each of their channels changes all logits in proportion": doubtful,
     }
     for reason, names in reasons.items():
         if names:
@@ -124,35 +128,43 @@ def _with_units(trace: Trace, classifiers: set[str]) -> dict[str, list[Run]]:
     return found
 
 
-def _classifiers(model: nn.Module, trace: Trace) -> set[str]:
-    """The layers whose channels are those of the logits."""
+def _classifiers(model: nn.Module, trace: Trace) -> tuple[set[str], list[str]]:
+    """The layers whose channels are those of the logits; and those of them that may be hidden layers, as their channels
+    are not as many as the logits, and change more than one."""
     unmixed = trace.flow.unmixed([(run.value, run.done) for run in trace.runs], trace.logits)
     candidates = [run for run, straight in zip(trace.runs, unmixed, strict=True) if straight]
-    tied = {run.layer for run in candidates if run.value is trace.logits or _is_tied(model, trace, run)}
-    if not tied and trace.logits.shape[1] == 2:  # both made of one number, as by sigmoid(z) and 1 - sigmoid(z)
-        tied = {run.layer for run in candidates if run.value.shape[run.axis] == 1}
-    return tied
+    tied = {run: _ONE if run.value is trace.logits else _tie(model, trace, run) for run in candidates}
+    doubtful = [run.layer for run, how in tied.items() if how == _MANY and not _has_width_of_logits(trace, run)]
+    names = {run.layer for run, how in tied.items() if how}
+    if not names and trace.logits.shape[1] == 2:  # both made of one number, as by sigmoid(z) and 1 - sigmoid(z)
+        names = {run.layer for run in candidates if run.value.shape[run.axis] == 1}
+    return names, [*dict.fromkeys(doubtful)]
+
+
+def _has_width_of_logits(trace: Trace, run: Run) -> bool:
+    return run.value.shape[run.axis] == trace.logits.shape[1]
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _is_tied(model: nn.Module, trace: Trace, run: Run) -> bool:
-    """Whether each channel of this layer changes one logit alone, or others in proportion, whichever channel it is, as
-    in front of a softmax."""
+def _tie(model: nn.Module, trace: Trace, run: Run) -> str:
+    """Whether each channel of this layer changes one logit alone, or many in proportion, whichever channel it is, as in
+    front of a softmax; or neither."""
     width, classes = run.value.shape[run.axis], trace.logits.shape[1]
     channels = sorted({0, width // 2, width - 1})
     changes = [_changed(model, trace, run, channel) for channel in channels]
     noise = 0.02 * max(float(change.abs().max()) for change in changes)
     if all(int((change.abs() > noise).sum()) <= 1 for change in changes):
-        return True
+        return _ONE
+    same = _MANY if width == classes else ""
     if min(width, classes) < 4:  # too few others to tell
-        return width == classes
+        return same
     own = set(channels if width == classes else (int(change.abs().argmax()) for change in changes))
     if classes - len(own) < 2:
-        return width == classes
+        return same
     rest = [change[[k for k in range(classes) if k not in own]] for change in changes]
     rest = [part / part.norm() for part in rest if part.norm() > noise]
-    return all(float((a @ b).abs()) >= _PARALLEL for a, b in combinations(rest, 2))
+    return _MANY if all(float((a @ b).abs()) >= _PARALLEL for a, b in combinations(rest, 2)) else ""
 
 
 def _changed(model: nn.Module, trace: Trace, run: Run, channel: int) -> Tensor:

@@ -195,7 +195,7 @@ def _epoch(model: nn.Module, optimizer, lesson: Lesson, recipe: Recipe, seed: in
         for group in optimizer.param_groups:
             group["lr"] = rate
         seen = models.ready(model, _moved(images[chosen], recipe.flip, drawn))
-        loss = lesson.loss(model(seen), seen, chosen.to(device))
+        loss = lesson.loss(models.answers(model, seen), seen, chosen.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -152,8 +152,9 @@ class Channels(TorchDispatchMode):
         elif _NORMS.search(name):
             found = [self._normed(name, taken, labels, given)]
         elif name in _ALONG:
-            self._meet_along(first, _numbered(given, value.ndim))
-            found = [first] * len(outputs)
+            self._meet_along(first, axes := _numbered(given, value.ndim))
+            # of fewer places, as topk has, each is any of those, which now are tied
+            found = [first if some.shape == value.shape else _first_along(first, axes) for some in outputs]
         else:
             self.fix(*labels)
             if not _MIXING.search(name):
@@ -258,9 +259,7 @@ class Channels(TorchDispatchMode):
 
     def _merged(self, labels: Tensor, axes: Sequence[int]) -> Tensor:
         """The labels of what is made of all numbers along these axes, which are tied by that."""
-        first = labels
-        for axis in axes:
-            first = first.narrow(axis, 0, 1)
+        first = _first_along(labels, axes)
         self.tie(first, labels)
         return first
 
@@ -319,6 +318,12 @@ class Channels(TorchDispatchMode):
         labels of that."""
         self.together.append(_numbers(labels))
         return self._merged(labels, axes)
+
+
+def _first_along(labels: Tensor, axes: Sequence[int]) -> Tensor:
+    for axis in axes:
+        labels = labels.narrow(axis, 0, 1)
+    return labels
 
 
 def _numbers(labels: Tensor) -> numpy.ndarray:

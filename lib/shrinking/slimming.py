@@ -4,6 +4,7 @@ Enters: a model and the plan that `structure` has made for it. Leaves: a smaller
 been tried and answers as the model with the same channels off; or the model itself with these channels silent.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from lib.network.layers import all_widths, narrow, renumber, shorten, widths, wo
 from lib.network.models import alike
 from lib.network.taps import Unit, ahead, along, tapped, units_in
 
+_ROUNDING = 1e-6  # of the largest logit
 _SCALES = (0.3, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 10.0)  # of the noise on which smaller networks are tried
 
 
@@ -46,7 +48,7 @@ class Slimming:
     after: Mapping[str, int]
     skipped: int
     layers: tuple[Unit, ...] = field(repr=False)
-    shape: tuple[int, ...] = field(repr=False)
+    example: Tensor = field(repr=False)
     _widths: Mapping[str, tuple[int, int]] = field(repr=False)  # of all layers, before: outputs, inputs
 
     @property
@@ -65,16 +67,19 @@ class Slimming:
     def apply(self, model: nn.Module) -> nn.Module:
         """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
-        It is tried on noise of the example's shape and of several scales: ValueError where it does not run, or does
-        not answer as `model` does with the same channels off, as where a network reorders channels or has their number
-        in its code; also where the plan is for another network, or the model in training mode, or with units off.
+        It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or
+        does not answer as `model` does with the same channels off, as where a network reorders channels or has their
+        number in its code; also where the plan is for another network, or the model in training mode, or with units
+        off.
         """
         model = self._planned_for(model)
         models.require_eval_mode(model)
         copies.require_units_on(model)
         result = self._narrowed(model)
-        if fault := self._fault(model, result):
+        if fault := self._fault(model, result, probes := self._probes(model, _SCALES)):
             raise ValueError(f"{type(model).__name__} cannot shrink: {fault}")
+        self._tell_what_shows_nothing(result, probes)
+        self._tell_what_cannot_train(model, result, probes)
         return result
 
     def _narrowed(self, model: nn.Module) -> nn.Module:
@@ -131,42 +136,92 @@ class Slimming:
     def is_right(self, model: nn.Module) -> bool:
         """Whether the smaller network answers as `model` with the same channels off, tried on less than `apply` does,
         which refuses it otherwise."""
-        return self._fault(model, self._narrowed(model), _SCALES[::3]) is None
+        return self._fault(model, self._narrowed(model), self._probes(model, _SCALES[::3])) is None
+
+    def _probes(self, model: nn.Module, scales: Sequence[float]) -> Tensor:
+        """What smaller networks are tried on: noise, all but the first with a colour, as photographs have, since means
+        of noise are all alike; and the example, mirrored and darker, brighter, and with its channels the other way
+        round, since a network may take what noise is not, such as values from 0 to 1 or to 255."""
+        own, drawn = self.example[0], torch.Generator().manual_seed(0)
+        noise = torch.randn(len(scales), *own.shape, generator=drawn)
+        noise[1:] += torch.randn(len(noise) - 1, len(own), *[1] * (own.ndim - 1), generator=drawn)
+        noise *= torch.tensor(scales).view(-1, *[1] * own.ndim)
+        variants = torch.stack([own, own.flip(-1) / 2, 2 * own, own.flip(0)])
+        return torch.cat([models.ready(model, noise), models.ready(model, variants)])
 
     @torch.no_grad()
-    def _fault(self, model: nn.Module, smaller: nn.Module, scales: Sequence[float] = _SCALES) -> str | None:
-        """What is wrong with the smaller network, if anything, as found on noise of several scales."""
-        noise = torch.randn(len(scales), *self.shape[1:], generator=torch.Generator().manual_seed(0))
-        noise = models.ready(model, noise * torch.tensor(scales).view(-1, *[1] * (noise.ndim - 1)))
+    def _fault(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> str | None:
+        """What is wrong with the smaller network, if anything, as found on probes for which the whole one gives
+        numbers."""
         with contexts.full_precision(), contexts.as_written():
             with self.masked(model):
-                expected = model(noise)
+                expected = model(probes)
             try:
-                found = smaller(noise)
+                found = smaller(probes)
             except torch.OutOfMemoryError:  # which says nothing of the network
                 raise
             except Exception as error:  # a user's code may fail in any way
                 why = f"perhaps since its code counts on their number ({models.first_line(error)})"
                 return f"it does not run without the channels that go, {why}"
-        if not all(map(alike, found, expected)) and not self._is_rounding(model, smaller, noise):
+        if not _agree(found, expected) and not self._is_rounding(model, smaller, probes):
             why = "perhaps since it counts or reorders them"
             return f"without the channels that go it answers otherwise than with them off, {why}"
         return None
 
-    def _is_rounding(self, model: nn.Module, smaller: nn.Module, noise: Tensor) -> bool:
+    def _is_rounding(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> bool:
         """Whether both answer alike, up to single precision, where they compute in double: some networks, such as deep
         ones whose weights are random, magnify rounding until nothing is left of their answers."""
         try:
-            whole, smaller, noise = copies.copied(model).double(), copies.copied(smaller).double(), noise.double()
+            whole, smaller, probes = copies.copied(model).double(), copies.copied(smaller).double(), probes.double()
             with contexts.as_written():
                 with self.masked(whole):
-                    expected = whole(noise)
-                pairs = zip(smaller(noise), expected, strict=True)
-            return all(alike(found.float(), right.float()) for found, right in pairs)
+                    expected = whole(probes)
+                return _agree(smaller(probes).float(), expected.float())
         except torch.OutOfMemoryError:
             raise
         except Exception:  # a user's code may want one precision
             return False
+
+    @torch.no_grad()
+    def _tell_what_shows_nothing(self, smaller: nn.Module, probes: Tensor) -> None:
+        """Warns where the network answers all that it was tried on alike: so would one that is wrong."""
+        with contexts.full_precision(), contexts.as_written():
+            answers = smaller(probes)
+        answers = answers[answers.isfinite().all(1)]
+        if answers.numel() and (answers - answers[0]).abs().max() <= _ROUNDING * answers.abs().max():
+            warnings.warn(
+                f"{type(smaller).__name__} without the channels that go gives the same logits for all that it was"
+                " tried on, the example and noise, so that nothing shows whether it is right: compare its answers to"
+                " images with those of the network with these units off, or give an image as the example",
+                stacklevel=6,
+            )
+
+    def _tell_what_cannot_train(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> None:
+        """Warns where layers that did not run for the example, as those for training alone, keep the smaller network
+        from running in training mode, as the whole one does: what they take in is not known, so they keep their width.
+        """
+        idle = self.layers[0].idle
+        if idle and _fails_in_training(smaller, probes) and not _fails_in_training(model, probes):
+            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+            warnings.warn(
+                f"{', '.join(idle[:3])}{more} did not run for the example, so their width stays, and in training mode,"
+                f" where they run, {type(smaller).__name__} fails without the channels that go: leave such layers out"
+                " of a network that is to shrink, or keep what they take in",
+                stacklevel=5,
+            )
+
+
+@torch.no_grad()
+def _fails_in_training(model: nn.Module, images: Tensor) -> bool:
+    with models.attempted(), contexts.as_written():
+        copies.copied(model).train()(images)
+        return False
+    return True
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    """Whether logits (M, K) are alike, each example's by itself, but for those that are not expected to be finite."""
+    return all(alike(*pair) for pair in zip(found, expected, strict=True) if pair[1].isfinite().all())
 
 
 def _silencing(module: nn.Module, width: int, kept: Tensor):

@@ -39,6 +39,7 @@ def test_the_numbers_of_layers_are_those_of_their_weights():
             assert {len(module.weight), len(module.bias), len(module.running_mean)} == {module.num_features}
 
 
+@pytest.mark.filterwarnings("ignore:.* gives the same logits for all")  # a deep one of random weights does
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_weights_keep_their_memory_format(name, layout):

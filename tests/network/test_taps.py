@@ -233,3 +233,40 @@ def test_what_hooks_of_the_network_keep_is_silent_where_a_unit_is():
         toys.close(one, other)
     hooks = [hook for module in by_hooks.modules() for hook in module._forward_hooks.values()]
     assert [type(hook) for hook in hooks] == [Keep, Keep]
+
+
+class Switched(nn.Module):
+    """A BatchNorm for each size of images, or none for large ones."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Linear(4, 3)
+        self.norms = nn.ModuleDict({str(size): nn.BatchNorm2d(4) for size in sizes})
+
+    def forward(self, x):
+        x, size = self.conv(x), str(x.shape[-1])
+        return self.head((self.norms[size](x) if size in self.norms else x).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("sizes", [(4, 8), (4,)])
+def test_a_layer_that_runs_without_the_batchnorm_of_the_example_is_refused(sizes):
+    model, labels, order = Switched(sizes).eval(), torch.tensor([0, 1]), torch.arange(4)
+    small, large = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 8, 8)
+    layers, both = units(model, small[:1]), [(small, labels), (large, labels)]
+    assert layers[0].norm == "norms.4"
+
+    def masked():
+        with pruning.masked(model, order, 2, layers):
+            model(large)
+
+    for call in (
+        masked,
+        lambda: importance.score(model, both, ["sq:rand"]),
+        lambda: importance.score(model, both, ["apoz"]),
+        lambda: oracle.score(model, both),
+        lambda: oracle.joint(model, [order], 2, both),
+    ):
+        with pytest.raises(ValueError, match=r"^conv runs without norms\.4, at which its units were found: have the m"):
+            call()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert pruning.curve(model, order, large, labels, 3)["macs"].tolist() == [1, 0.75, 0.5]

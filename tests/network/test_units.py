@@ -197,6 +197,24 @@ def test_what_only_a_function_runs_is_left_alone_and_keeps_what_it_takes_in():
         pruning.slim(model, scores, images[:1], budget=0.1, of="units")
 
 
+class Confident(nn.Module):
+    """Logits times a confidence, which is a mean over hidden numbers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two, self.confidence = nn.Linear(4, 12), nn.Linear(12, 6), nn.Linear(12, 8)
+
+    def forward(self, x):
+        x = self.one(x).relu()
+        return self.two(x) * self.confidence(x).sigmoid().mean(1, keepdim=True)
+
+
+def test_a_layer_that_may_be_no_classifier_is_named():
+    with pytest.warns(UserWarning, match="^confidence without units: taken for classifiers, since each of their chann"):
+        assert [unit.name for unit in units(Confident().eval(), torch.randn(1, 4))] == ["one"]
+
+
 class Positioned(nn.Module):
     """What is added depends on a table alone, as relative positions do in Swin V2."""
 
@@ -212,6 +230,23 @@ class Positioned(nn.Module):
 def test_what_runs_on_a_table_has_no_units():
     with pytest.warns(UserWarning, match="^positions without units: run on a table of the network's own, whatever the"):
         assert [unit.name for unit in units(Positioned().eval(), torch.randn(1, 4))] == ["one"]
+
+
+class Remembered(Positioned):
+    """The table is made in the first pass and kept."""
+
+    kept = None
+
+    def forward(self, x):
+        self.kept = self.positions(self.table)[:, 0] if self.kept is None else self.kept
+        return self.two(self.one(x + self.kept).relu())
+
+
+def test_what_runs_on_a_table_in_the_first_pass_alone_has_no_units():
+    model = Remembered().eval()
+    with pytest.warns(UserWarning, match="^positions without units: run on a table of the network's own, whatever the"):
+        assert [unit.name for unit in units(model, torch.randn(1, 4))] == ["one"]
+    assert [unit.name for unit in units(model, torch.randn(1, 4))] == ["one"]
 
 
 class Pair(nn.Linear):

@@ -80,6 +80,8 @@ OPERATIONS = {  # what is done -> which of 8 channels go together, and how many 
     "with constants": (lambda x: x * torch.arange(8.0).view(1, 8, 1, 1), WHOLE, 8),
     "padded with channels": (lambda x: functional.pad(x, (0, 0, 0, 0, 2, 2)), EACH, 12),
     "by number": (lambda x: x[:, [7, 6, 5, 4, 3, 2, 1, 0]], WHOLE, 8),
+    "the largest alone": (lambda x: x * (x >= x.topk(3, 1).values[:, 2:]), WHOLE, 8),
+    "the largest in space": (lambda x: x.flatten(2).topk(3).values[..., None], EACH, 8),
     "added up on the way": (lambda x: x.cumsum(1), WHOLE, 8),
 }  # fmt: skip
 

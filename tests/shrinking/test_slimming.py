@@ -16,6 +16,7 @@ from lib.images import networks
 from lib.structure import BUDGETS, plan, slim, trace
 
 
+@pytest.mark.filterwarnings("ignore:.* gives the same logits for all")  # a deep one of random weights does
 @pytest.mark.parametrize("of", BUDGETS)
 @pytest.mark.parametrize("name", SIZES)
 @torch.no_grad()
@@ -205,3 +206,83 @@ def test_what_does_not_run_without_some_channels_is_refused(monkeypatch):
     monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])
     with pytest.raises(ValueError, match="Shuffled cannot shrink: it does not run"):
         slim(Shuffled().eval(), torch.arange(8.0), noise(1, 3, 4, 4), budget=0.1, of="units")
+
+
+class OfBytes(Counting):
+    """Looks at bright places alone, so that all noise is as black."""
+
+    def forward(self, x):
+        bright = (x.amax(1, keepdim=True)[..., 1:-1, 1:-1] > 40).to(x)
+        x = self.first(x / 255).relu()
+        return self.classifier((self.second(nn.functional.pad(x / x.shape[1], [1] * 4)) * bright).mean((2, 3)))
+
+
+def test_a_network_is_tried_on_what_the_example_has_and_noise_has_not():
+    torch.manual_seed(0)
+    model, images = OfBytes(0).eval(), 255 * torch.rand(9, 3, 8, 8)
+    with pytest.warns(UserWarning, match="all units of first stay, since the network was tried without some of them"):
+        slimming = plan(model, torch.arange(20.0), images[:1], budget=0.3, of="units")
+    with torch.no_grad(), slimming.masked(model):
+        expected = model(images)
+    torch.testing.assert_close(slimming.apply(model)(images), expected, rtol=1e-5, atol=1e-6)
+
+
+class OfShares(nn.Module):
+    """Takes images from 0 to 1, and has no numbers for what is below."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.classifier = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.classifier(self.second(self.first(x ** (1 / 2.2)).relu()).relu().mean((2, 3)))
+
+
+def test_a_network_that_has_no_numbers_for_noise_is_tried_on_the_example():
+    model, images = OfShares().eval(), torch.rand(9, 3, 8, 8)
+    assert model(images - 0.5).isnan().any()
+    slimming = plan(model, torch.arange(20.0), images[:1], budget=0.5, of="units")
+    with torch.no_grad(), slimming.masked(model):
+        expected = model(images)
+    torch.testing.assert_close(slimming.apply(model)(images), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_that_all_trials_are_answered_alike_is_said():
+    model, images = OfBytes(0).eval(), 255 * torch.rand(9, 3, 8, 8)
+    with pytest.warns(UserWarning, match="^OfBytes without the channels that go gives the same logits for all that it"):
+        slim(model, torch.arange(20.0), images[:1] / 255, budget=0.3, of="units")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        slim(OfShares().eval(), torch.arange(20.0), images[:1] / 255, budget=0.3, of="units")
+
+
+class Supervised(nn.Module):
+    """In training an auxiliary head reads the first channels, too."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3)
+        self.auxiliary, self.classifier = nn.Linear(8, 3), nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        if self.training:
+            self.said = self.auxiliary(x.mean((2, 3)))
+        return self.classifier(self.second(x).relu().mean((2, 3)))
+
+
+def test_a_head_for_training_that_no_longer_fits_is_named():
+    model, example = Supervised().eval(), torch.randn(1, 3, 8, 8)
+    with pytest.warns(
+        UserWarning, match="^auxiliary did not run for the example, so their width stays, and in training"
+    ):
+        smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units")
+    with pytest.raises(RuntimeError):
+        smaller.train()(example)
+    assert not hasattr(model, "said") and not model.training
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units", keep="first")
+    smaller.train()(example)
