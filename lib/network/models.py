@@ -243,15 +243,19 @@ def _takes(model: nn.Module, images: Tensor) -> bool:
     return True
 
 
-def alike(found: Tensor, truth: Tensor) -> bool:
+def alike(found: Tensor, truth: Tensor, beside: Tensor | None = None) -> bool:
     """Whether logits computed in another way are the same but for rounding.
 
     By 1,000 times the precision of their numbers, of the largest logit: sums taken in another order through many
     layers differ by far less (1e-6 of it in float32, where this is 1e-4), a network that is another one by far more.
     What all logits have in common counts a tenth, lest it hide a difference. In half precision that would let
     everything pass, so there it is one percent.
+
+    Arguments:
+        beside: logits of other examples, which count for how large logits are: a single one may happen to be near zero.
     """
-    size = max((truth - truth.mean()).abs().max(), truth.abs().max() / 10)
+    values = truth.flatten() if beside is None else torch.cat([truth.flatten(), beside[beside.isfinite()]])
+    size = max((values - values.mean()).abs().max(), values.abs().max() / 10)
     tolerance = min(1000 * torch.finfo(truth.dtype).eps, 0.01) * size
     return found.shape == truth.shape and bool((found - truth).abs().max() <= tolerance)
 

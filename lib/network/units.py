@@ -216,7 +216,7 @@ def _refuse_what_mixes_examples(model: nn.Module, trace: Trace, layers: list[Uni
             models.answers(model, trace.example)
     with tapped(model, layers, see):
         logits = models.answers(model, rows)
-    if not models.alike(logits[1::2], trace.logits):
+    if not models.alike(logits[1::2], trace.logits, beside=logits[::2]):
         refuse_randomness(model, trace, again=1)
         raise ValueError(
             f"{type(model).__name__} lets examples influence each other, as statistics of a batch do: the logits of an"

@@ -323,3 +323,10 @@ def test_scripted_models_are_refused():
         scripted = torch.jit.trace(model, torch.randn(1, 2, 6, 6))
     with pytest.raises(ValueError, match="hooks cannot see into TorchScript: give the module that it was made from"):
         units(scripted, torch.randn(1, 2, 6, 6))
+
+
+def test_a_single_logit_near_zero_is_not_taken_for_one_that_depends_on_other_examples():
+    for seed in range(60):  # of three in fifty of which the sum of 20,000 terms rounds more than it is large
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(1, 20000), nn.Linear(20000, 1)).eval()
+        assert len(units(model, torch.ones(1, 1))) == 1
