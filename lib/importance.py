@@ -57,9 +57,8 @@ def score(
     One forward pass and one backward pass per distinct cotangent, whatever the number of criteria; `molchanov-group`
     adds a forward pass, and a backward pass per cotangent and normalisation. Criteria without gradient look at the same
     forward pass, or at weights and the first example alone. A pass takes a part of a large batch, so that memory does
-    not grow with it. The model is left exactly as it
-    was found, and so is global random state. Derivatives are those that the model's functions give: a straight-through
-    one, say, is scored by the gradient that it pretends to have.
+    not grow with it. The model is left exactly as it was found, and so is global random state. Derivatives are those
+    that the model's functions give: a straight-through one, say, is scored by the gradient that it pretends to have.
 
     Arguments:
         model: made of convolutions, linear layers and BatchNorm, in eval mode; from images (M, C, H, W) to logits (M,
@@ -260,12 +259,13 @@ class Scoring:
                 self._add_by_weights(*minibatch)
 
     def _at_once(self, images: Tensor, share: int = 1) -> int:
-        """How many of these examples a pass takes, where it is to hold a `share` of what it could."""
+        """How many of these examples a pass takes, if it is to take one `share`-th of the pixels that it could."""
         pixels = _PIXELS.get(self._device.type, _PIXELS["cuda"]) // share
         return max(_FEWEST, pixels // images.shape[2:].numel())
 
     def _add_by_passes(self, batch: Indexed) -> None:
-        at_once = self._at_once(batch[0], 4 if self._demands.several else 2)  # it holds on until the last is back
+        share = 4 if self._demands.several else 2  # what a pass holds stays until the last cotangent is sent back
+        at_once = self._at_once(batch[0], share)
         with self._activations.watching():
             if self._demands.by_contributions:
                 for some in (in_wholes if self._demands.by_minibatch else parted)(batch, at_once):

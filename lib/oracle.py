@@ -153,9 +153,9 @@ class _Singles:
         self.count = 0
 
     def add(self, images: Tensor, labels: Tensor | None) -> None:
-        truth = models.answers(self._model, images)
-        labels = self._checked(truth, labels)
-        passes, intact = self._passes(images, truth)
+        own = models.answers(self._model, images)
+        labels = self._checked(own, labels)
+        passes, intact = self._passes(images, own)
         self.count += len(images)
         output = self._output.new_zeros(len(self._output), len(images))  # (N, M)
         loss = torch.zeros_like(output)

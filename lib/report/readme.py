@@ -7,7 +7,6 @@ Enters: README.md and pages of docs/ with places marked for them, and results/. 
 picture.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from lib.report import advice, answers, curve_figures, glossary, opening, proven
 from lib.report.words import listed, signed
 from lib.study import claims, panels, profiles
 from lib.study.columns import RUN
+from lib.system.whole_files import written_whole
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
@@ -140,9 +140,8 @@ def fill(readme: Path, published: Path) -> None:
     texts = {path: filled(path.read_text(), published) for path in pages}
     draw(quoted(published), readme.parent)
     for path, text in texts.items():
-        aside = path.with_name(path.name + ".part")
-        aside.write_text(text)
-        os.replace(aside, path)
+        with written_whole(path) as aside:
+            aside.write_text(text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ criteria differ by shade, and all of them by dash and marker, too. Bands and bar
 are few of them.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from lib import importance
 from lib.report import pictures
 from lib.scoring.rivals import RIVALS, WEIGHT_RIVALS
 from lib.study.ceilings import GREEDY, ORACLES
+from lib.system.whole_files import written_whole
 
 FAMILIES = {  # of criteria -> colour, which also the colour-blind can tell apart
     "gradients without labels": "#0173b2",
@@ -76,14 +76,12 @@ def save(figure: Figure, folder: Path, name: str, *, shown: bool = True, kinds: 
         kinds: which of both to write.
         shown: whether the notebook's cell shows the figure too, as Jupyter does with all that are open at its end.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     for kind in kinds:
-        aside = folder / f"{name}.part.{kind}"
-        figure.savefig(aside, bbox_inches="tight", metadata=metadata[kind])
-        smaller = {"png": pictures.shrunk, "svg": pictures.trimmed}[kind]
-        aside.write_bytes(smaller(aside.read_bytes()))
-        os.replace(aside, folder / f"{name}.{kind}")
+        with written_whole(folder / f"{name}.{kind}", by_ending=True) as aside:
+            figure.savefig(aside, bbox_inches="tight", metadata=metadata[kind])
+            smaller = {"png": pictures.shrunk, "svg": pictures.trimmed}[kind]
+            aside.write_bytes(smaller(aside.read_bytes()))
     if not shown:
         pyplot.close(figure)
 
