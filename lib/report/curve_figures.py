@@ -25,6 +25,7 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], *, reference: panda
     """
     shown = style.with_panels(table[table["criterion"].isin(criteria)])
     others = style.with_panels(reference[reference["criterion"].isin(criteria)]) if reference is not None else None
+    others = None if others is None else others[others["panel"].isin(shown["panel"])]
     groups = shown.groupby(["panel", "examples"], sort=False)
     figure, grid = _grid(len(groups))
     for axes, ((panel, examples), here) in zip(grid.flat, groups, strict=False):

@@ -78,6 +78,13 @@ def test_the_papers_curves_are_dashed_in_the_same_colours():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sq", "the paper, one run"]
 
 
+def test_where_the_paper_has_no_such_networks_its_curves_are_not_in_the_legend():
+    points = pandas.DataFrame({"pruned": [0, 5, 10], "units": 20, "accuracy": [0.6, 0.5, 0.4]})
+    table = points.assign(dataset="digits", network="vgg8", examples=2, criterion="sq")
+    figure = curve_figures.curves(table, ["sq"], reference=table.assign(dataset="cifar100", network="vgg19"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sq"]
+
+
 def opened(*tables):
     return curve_figures.opening(pandas.concat(tables).assign(panel="p", criterion="l2"))
 
