@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from lib.images import files
 from lib.images.files import shown
+from lib.system import whole_files
 
 SPLITS = ("train", "test")
 ARCHIVES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "stl10": "stl10_binary"}  # their folders
@@ -358,15 +359,11 @@ def _read_cache(cache: Path, source: _Source, name: str, split: str) -> ImageSet
 
 
 def _write_cache(cache: Path, images: ImageSet, fingerprint: str | None) -> None:
-    aside = cache.with_suffix(".partial")
     about = {"classes": json.dumps(images.classes), "fingerprint": str(fingerprint), "digest": images.digest}
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(safetensors.torch.save({"images": images.images, "labels": images.labels}, about))
-        os.replace(aside, cache)
+        with whole_files.written_whole(cache) as aside:
+            aside.write_bytes(safetensors.torch.save({"images": images.images, "labels": images.labels}, about))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         warnings.warn(f"cannot write {cache} ({error}): images are decoded again next time", stacklevel=3)
 
 

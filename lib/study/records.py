@@ -27,6 +27,7 @@ import pandas
 import torch
 
 from lib.study import devices, digests, paths, profiles, surroundings
+from lib.system import whole_files
 
 
 @dataclass
@@ -42,10 +43,8 @@ class Record:
         """Writes the record, with wall time, peak memory and whatever `more` says, and returns its fields."""
         seconds = time.perf_counter() - self.started
         fields = self.fields | {"seconds": round(seconds, 3)} | _peak_memory(self.device) | more
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(self.path.name + ".part")
-        aside.write_text(json.dumps(fields, indent=2, default=str) + "\n")
-        os.replace(aside, self.path)
+        with whole_files.written_whole(self.path) as aside:
+            aside.write_text(json.dumps(fields, indent=2, default=str) + "\n")
         return fields
 
 
@@ -103,15 +102,8 @@ def command_words(notebook: str, of: profiles.Run | profiles.Profile) -> list[st
 
 def save_table(table: pandas.DataFrame, path: Path) -> None:
     """Writes a table as its path's ending says, .parquet or .csv; aside first, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
-        with open(aside, "wb") as file:  # by Python, since pyarrow opens none whose name is not UTF-8
-            table.to_parquet(file, index=False) if path.suffix == ".parquet" else table.to_csv(file, index=False)
-        os.replace(aside, path)
-    except BaseException:  # such as a full disk, on which half a table would only take more room
-        aside.unlink(missing_ok=True)
-        raise
+    with whole_files.written_whole(path) as aside, open(aside, "wb") as file:  # pyarrow takes no odd names
+        table.to_parquet(file, index=False) if path.suffix == ".parquet" else table.to_csv(file, index=False)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lib.study import devices, digests, paths, profiles
+from lib.system import whole_files
 
 TRAIN, MEASURE = "00-train", "10-measure"
 DONE = {TRAIN: "trained already", MEASURE: "measured already"}
@@ -178,8 +179,6 @@ def _require_alike(path: Path, then: Mapping[str, object], now: Mapping[str, obj
 
 
 def _copy(files: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for source in files:
-        aside = folder / f"{source.name}.part"
-        shutil.copyfile(source, aside)
-        os.replace(aside, folder / source.name)
+        with whole_files.written_whole(folder / source.name) as aside:
+            shutil.copyfile(source, aside)
