@@ -46,7 +46,7 @@ def in_short(
     """
     said = [_basis(networks, missing), _without_labels(board), _places(board, stability)]
     said += [_claim(name, question, over) for name, question in QUESTIONS.items()]
-    said += [_all_claims(over), _sizes(sizes), _trainers(trainers, over), beside_paper(agreement, contrasts, single)]
+    said += [_all_claims(over), _sizes(sizes), _trainers(trainers, over), _paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -59,7 +59,8 @@ def _basis(networks: pandas.DataFrame, missing: Sequence[str]) -> str:
     said += f": {_count(blocks, 'trained network')} on {listed(networks['dataset'].unique())}, "
     said += f"{blocks - given} of them trained here, {given} by others."
     if missing:
-        said += f" Missing: {'; '.join(f'`{name}` ({panel_tables.remedy(name)})' for name in missing)}."
+        one = "`make reproduce PROFILE=<name>`, then `make publish PROFILE=<name>`"
+        said += f" Not measured yet: {listed(f'`{name}`' for name in missing)} ({one})."
     return said
 
 
@@ -180,3 +181,8 @@ def _trainers(trainers: pandas.DataFrame, over: pandas.DataFrame) -> str:
         f"**Does it matter who trained?** Of {len(both)} claims that were measured on both, {alike} have an effect of "
         f"the same sign on networks trained here and on those that others trained."
     )
+
+
+def _paper(*tables: pandas.DataFrame) -> str:
+    said = beside_paper(*tables).replace("**", "")
+    return f"**Do the paper's curves come out again?** {said}" if said else ""

@@ -14,10 +14,8 @@ from lib.study import statistics, vocabulary
 NOT_MEASURED = "not measured"
 
 
-def panels(
-    networks: pandas.DataFrame, numbers: Mapping[str, Sequence[int]], missing: Sequence[str]
-) -> pandas.DataFrame:
-    """What each panel holds, one row each, and of those that are missing how to make them.
+def panels(networks: pandas.DataFrame, numbers: Mapping[str, Sequence[int]]) -> pandas.DataFrame:
+    """What each panel holds, one row each.
 
     Arguments:
         networks: of `panels.runs`.
@@ -30,20 +28,16 @@ def panels(
         row |= {"examples": listed(f"{number:,}" for number in numbers[panel])}
         rows.append(row | {"accuracy (%)": spread(100 * here["accuracy"], ".1f")})
     columns = ["panel", "dataset", "networks", "blocks", "trained", "examples", "accuracy (%)"]
-    gone = [{"panel": name, "dataset": f"missing: {remedy(name)}"} for name in missing]
-    return pandas.DataFrame([*rows, *gone], columns=columns).rename(columns={"blocks": "trained networks"}).fillna("")
+    return pandas.DataFrame(rows, columns=columns).rename(columns={"blocks": "trained networks"})
 
 
 def facts(networks: pandas.DataFrame, missing: Sequence[str]) -> str:
     """What the report is of, in one line."""
     counts = networks.groupby("panel", sort=False).size()
     there = ", ".join(f"{panel} ({count} network{'s' * (count > 1)})" for panel, count in counts.items())
-    return f"Profile {vocabulary.ALL} · panels {there}" + (f" · missing: {', '.join(missing)}" if missing else "")
-
-
-def remedy(name: str) -> str:
-    """What it takes to have a missing panel."""
-    return f"make reproduce PROFILE={name}, then make publish PROFILE={name}"
+    return f"Profile {vocabulary.ALL} · panels {there}" + (
+        f" · not measured yet: {', '.join(missing)}" if missing else ""
+    )
 
 
 def trained(networks: pandas.DataFrame) -> str:

@@ -38,7 +38,7 @@ def answer(question, **more):
 def test_what_it_is_from_and_what_is_missing():
     own = "2 panels, `one` and `two`: 3 trained networks on d and e, 1 of them trained here, 2 by others."
     assert answer("What is this from") == own
-    missing = " Missing: `three` (make reproduce PROFILE=three, then make publish PROFILE=three)."
+    missing = " Not measured yet: `three` (`make reproduce PROFILE=<name>`, then `make publish PROFILE=<name>`)."
     assert answer("What is this from", missing=["three"]) == own + missing
 
 

@@ -16,15 +16,14 @@ NETWORKS = pandas.DataFrame(
 )
 
 
-def test_what_each_panel_holds_and_how_to_make_those_that_are_missing():
-    found = panel_tables.panels(NETWORKS, {"one": (2, 50000), "two": (3,)}, ["three"])
+def test_what_each_panel_holds():
+    found = panel_tables.panels(NETWORKS, {"one": (2, 50000), "two": (3,)})
     assert found.to_numpy().tolist() == [
         ["one", "d", "a and b", "2", "here and by others", "2 and 50,000", "90.0 to 91.0"],
         ["two", "e", "c", "1", "by others", "3", "50.0"],
-        ["three", "missing: make reproduce PROFILE=three, then make publish PROFILE=three", "", "", "", "", ""],
     ]
     facts = panel_tables.facts(NETWORKS, ["three"])
-    assert facts == "Profile all · panels one (2 networks), two (1 network) · missing: three"
+    assert facts == "Profile all · panels one (2 networks), two (1 network) · not measured yet: three"
     assert panel_tables.facts(NETWORKS, []) == "Profile all · panels one (2 networks), two (1 network)"
 
 
