@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lib.masking.compact import Compact
 from lib.masking.footprint import Footprint
 from lib.network import checks, contexts, copies, models
-from lib.network.layers import LAYERS
+from lib.network.layers import LAYERS, widths
 from lib.network.models import alike, attempted, predict
 from lib.network.taps import Tap, Unit, along, before_norms, tapped, units_in
 from lib.network.units import units
@@ -92,7 +92,7 @@ def _units_of(model: nn.Module, layers: object) -> list[Unit]:
             raise ValueError(f"layers must be units in their order, but {unit.name} is not in its place: {remedy}")
         start += unit.size
         module, taps = modules.get(unit.name), {tap.module for tap in unit.taps}
-        if not isinstance(module, LAYERS) or len(module.weight) != unit.size or not taps <= modules.keys():
+        if not isinstance(module, LAYERS) or widths(module)[0] != unit.size or not taps <= modules.keys():
             raise ValueError(
                 f"layers are units of another network, in which {unit.name} has {unit.size}, not those of"
                 f" {type(model).__name__}: {remedy}"

@@ -197,8 +197,18 @@ def group_of_gradients(model):
     total = []
     for module in (model.get_submodule(name) for name, *_ in model.UNITS):
         bias = (module.bias * module.bias.grad) ** 2 if module.bias is not None else 0.0
-        total.append((module.weight * module.weight.grad).square().flatten(1).sum(1) + bias)
+        squares = (module.weight * module.weight.grad).square()
+        rows = [squares[place].sum() for place in weights_of_outputs(module)]
+        total.append(torch.stack(rows) + bias)
     return torch.cat(total).detach()
+
+
+def weights_of_outputs(module):
+    """For each output of a layer, one after the other, where its weights are in the layer's weight."""
+    if not getattr(module, "transposed", False):
+        return [(o,) for o in range(len(module.weight))]
+    inputs, outputs = module.in_channels // module.groups, module.out_channels // module.groups
+    return [(slice(g * inputs, (g + 1) * inputs), o) for g in range(module.groups) for o in range(outputs)]
 
 
 def _axis(value):

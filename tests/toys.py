@@ -129,7 +129,31 @@ class Overwritten(nn.Module):
         return self.classifier(gate(1, self.token(tokens)).sigmoid().mean(1))
 
 
-NETWORKS = (Mlp, Plain, Residual, Twice, Overwritten)
+class Decoder(nn.Module):
+    """Transposed convolutions: in groups with BatchNorm, with padding at one end of the result, dilated, and one to a
+    size that is given."""
+
+    SHAPE, CLASSES, SEED = (4, 3, 3), 3, 0
+    UNITS = (("up", 6, "norm", 1, True), ("wide", 3, None, 1, True), ("pairs", 6, None, 1, False))
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, bias=False)
+        self.norm, self.wide = nn.BatchNorm2d(6), nn.ConvTranspose2d(6, 3, 2, dilation=2)
+        self.pairs, self.classifier = nn.ConvTranspose2d(3, 6, 2, stride=2, groups=3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = functional.relu(self.norm(self.up(x)), inplace=True)
+        x = self.wide(x).relu_()
+        return self.classifier(self.pairs(x, output_size=(17, 16)).tanh().amax((2, 3)))
+
+    def gated(self, x, gate):
+        x = gate(0, self.norm(self.up(x))).relu()
+        x = gate(1, self.wide(x)).relu()
+        return self.classifier(gate(2, self.pairs(x, output_size=(17, 16))).tanh().amax((2, 3)))
+
+
+NETWORKS = (Mlp, Plain, Residual, Twice, Overwritten, Decoder)
 
 
 def make(network):

@@ -10,17 +10,26 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # whose outputs may be units
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, _ConvTransposeNd, nn.Linear)  # whose outputs may be units
 WITH_CHANNELS = (*LAYERS, _BatchNorm)
 _ON_CHANNELS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.PReLU)  # whose outputs are their inputs, scaled or bent
 _SIZES = {side: [f"{side}_{what}" for what in ("features", "channels", "parameters")] for side in ("num", "out", "in")}
 
 
 def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The convolutions and linear layers of the model, with their names."""
+    """The convolutions, transposed ones too, and linear layers of the model, with their names."""
     return ((name, module) for name, module in model.named_modules() if isinstance(module, LAYERS))
+
+
+def by_output(layer: nn.Module, weights: Tensor) -> Tensor:
+    """What lies as a layer's weights do, with a row for each output: (O, I / groups, ...). Those of a transposed
+    convolution lie as (I, O / groups, ...)."""
+    if not isinstance(layer, _ConvTransposeNd):
+        return weights
+    return weights.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def can_narrow(module: nn.Module) -> bool:
@@ -65,17 +74,18 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
     channels whole ones go."""
     if isinstance(module, nn.GroupNorm) and outputs is not None:
         module.num_groups = module.num_groups * len(outputs) // module.num_channels
-    if outputs is not None:
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            _select(module, name, outputs, 0)
-    if inputs is not None and not works_on_channels(module):
+    for name in ("bias", "running_mean", "running_var"):
+        _select(module, name, outputs, 0)
+    rows, columns = (inputs, outputs) if isinstance(module, _ConvTransposeNd) else (outputs, inputs)
+    _select(module, "weight", rows, 0)
+    if columns is not None and not works_on_channels(module):
         if getattr(module, "groups", 1) > 1:  # of which only whole ones go, and what is left sees as much as before
-            each = module.in_channels // module.groups
-            module.groups = max(1, len(inputs) // each)
-            if len(inputs) < each:  # of the last one a part, as of a layer that has shrunk twice
-                _select(module, "weight", inputs % each, 1)
+            each = module.weight.shape[1]
+            module.groups = max(1, len(columns) // each)
+            if len(columns) < each:  # of the last one a part, as of a layer that has shrunk twice
+                _select(module, "weight", columns % each, 1)
         else:
-            _select(module, "weight", inputs, 1)
+            _select(module, "weight", columns, 1)
     for side, kept in (("num", outputs), ("out", outputs), ("in", inputs)):
         for size in _SIZES[side]:
             if kept is not None and hasattr(module, size):
@@ -111,9 +121,9 @@ def resized(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
     return found
 
 
-def _select(module: nn.Module, name: str, kept: Tensor, axis: int) -> None:
+def _select(module: nn.Module, name: str, kept: Tensor | None, axis: int) -> None:
     value = getattr(module, name, None)
-    if value is None:
+    if value is None or kept is None:
         return
     fewer = value.detach().index_select(axis, kept.to(value.device))
     if _is_channels_last(value):  # which index_select does not keep, and a layer would be slower without

@@ -18,7 +18,9 @@ OF_THE_MACHINE = (torch.OutOfMemoryError, torch.AcceleratorError)  # which say n
 _OF_THE_MODEL = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)  # what PyTorch raises of wrong images
 _FEW, _MANY = 4, 64  # images on which a way is tried, and so many that trying it pays
 _NONE = -1  # instead of a class, where logits are not finite
-_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with how many axes of space
+_CONVOLUTIONS = {  # with how many axes of space
+    nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3, nn.ConvTranspose1d: 1, nn.ConvTranspose2d: 2, nn.ConvTranspose3d: 3,
+}  # fmt: skip
 
 
 def inside(model: nn.Module) -> nn.Module:

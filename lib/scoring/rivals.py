@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from lib.network import copies, models
 from lib.network.activations import ACTIVATIONS, GATES, straightened
 from lib.network.functions import plain_name
-from lib.network.layers import WITH_CHANNELS
+from lib.network.layers import WITH_CHANNELS, by_output
 from lib.network.taps import Tap, Unit, along, tapped, units_in
 from lib.scoring.noise import Noise
 
@@ -59,8 +59,9 @@ def _in_each_layer(measure: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, 
     """`measure` takes the flattened weights of a layer, a row per unit."""
 
     def scores(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: int) -> Tensor:
-        weights = [model.get_submodule(unit.name).weight.detach() for unit in layers]
-        return torch.cat([measure(weight.double().flatten(1)).cpu() for weight in weights])
+        found = [model.get_submodule(unit.name) for unit in layers]
+        weights = [by_output(layer, layer.weight.detach().double()) for layer in found]
+        return torch.cat([measure(weight.flatten(1)).cpu() for weight in weights])
 
     return scores
 

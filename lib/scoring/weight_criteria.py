@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.network import models
+from lib.network.layers import by_output
 from lib.network.taps import Unit, tapped
 from lib.scoring.cotangents import Answered
 from lib.scoring.criteria import REDUCTIONS, Criterion
@@ -104,5 +105,5 @@ def _sum_over_weights(module: nn.Module, gradients: Mapping[Tensor, Tensor], ter
     for parameter in _own(module):
         product = parameter.detach() * gradients[parameter]
         terms = term(product.double())
-        total = total + (terms.flatten(1).sum(1) if product.ndim > 1 else terms)
+        total = total + (by_output(module, terms).flatten(1).sum(1) if product.ndim > 1 else terms)
     return total

@@ -236,10 +236,12 @@ def _silencing(module: nn.Module, width: int, kept: Tensor):
 
 
 def _first_argument(change):
-    """A hook that changes what a layer takes in, whether that is given by position or by name."""
+    """A hook that changes what a layer takes in, whether that is given by position or by name; but not a size that it
+    is given beside that, as transposed convolutions may be."""
 
     def run(module, taken, named):
-        values = [change(module, taken, value) for value in (*taken, *named.values())]
+        values = [change(module, taken, value) if isinstance(value, Tensor) else value
+                  for value in (*taken, *named.values())]  # fmt: skip
         return tuple(values[: len(taken)]), dict(zip(named, values[len(taken) :], strict=True))
 
     return run

@@ -132,7 +132,7 @@ def _followed(
     def enter(number: int, axis: int):
         def run(module, taken, named):
             channels.paused += 1
-            value = next(iter((*taken, *named.values())))
+            value = next(value for value in (*taken, *named.values()) if isinstance(value, Tensor))
             labels = channels.of(value)
             channels.tie(labels.movedim(axis, -1), _labels(starts, 2 * number))
 
