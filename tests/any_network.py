@@ -191,8 +191,15 @@ def _with_other_rows(case: Case) -> nn.Module:
         for full, tensor in model.named_parameters():
             name, _, rest = full.partition(".")
             own = name == layer.name or (name in _norms(recipe) and set(_uses(recipe, name)) <= set(layer.taps))
-            if own and rest != "parametrizations.weight.original":  # of spectral_norm, which divides all rows by one
-                tensor[rows] = 5 * random_values(full, tensor, generator)[rows].to(tensor)
+            if not own or rest == "parametrizations.weight.original":  # of spectral_norm, which divides all by one
+                continue
+            fresh = 5 * random_values(full, tensor, generator).to(tensor)
+            if name != layer.name or not layer.name.startswith("transposed") or tensor.ndim == 1:
+                tensor[rows] = fresh[rows]
+            elif not rest.startswith("parametrizations"):  # of weight_norm, whose lengths are those of inputs here
+                for row in rows.nonzero().flatten().tolist():
+                    place = recipe.weights_of_outputs(name)[row]
+                    tensor[place] = fresh[place]
     return model
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from recipes import BLOCKS, FLAWS, PARAMETRIZED, Operation, Recipe, build, examples
+from recipes import BLOCKS, FLAWS, PARAMETRIZED, UNITS, Operation, Recipe, build, examples
 from steps import ACTIVATIONS, HAS_NO_INPLACE, KEEPS_ITS_NAME_IN_PLACE, OVERWRITING, Misfit, Shape, require
 
 CLASSES = 3
@@ -51,10 +51,10 @@ def layer(d: Draft, x: int, out: int | None = None, plain: bool = False) -> int:
     at, out, bias = d.at(x), out or d.rng.randint(2, 4), int(d.chance(60))
     if at.kind != "map":
         return d("linear", x, out, bias, *(["folded"] if at.kind == "tokens" and d.chance(15) else []))
-    kernel = d.rng.choice([1, 3])
+    kernel, name = d.rng.choice([1, 3]), "transposed" if d.chance(8) else "conv"
     fitting = [groups for groups in (2, 3, 4) if at.channels % groups == out % groups == 0]
     groups = d.rng.choice(fitting) if fitting and not plain and d.chance(25) else 1
-    return d("conv", x, out, kernel, 1, kernel // 2, groups, bias)
+    return d(name, x, out, kernel, 1, kernel // 2, groups, bias)
 
 
 def shrinking(d: Draft, x: int) -> int:
@@ -219,10 +219,12 @@ def scaled(d: Draft, x: int) -> int:
 def in_space(d: Draft, x: int) -> int:
     name = d.rng.choice(["max pool", "average pool", "upsample", "transposed"])
     if name == "transposed":
-        kernel, stride = d.rng.choice([(2, 2), (1, 2), (3, 1), (2, 1)])
+        kernel, stride, padding = d.rng.choice([(2, 2, 0), (1, 2, 0), (3, 1, 0), (2, 1, 0), (3, 2, 1)])
         out = d.rng.choice([2, 3, 4])
         groups = 2 if d.at(x).channels % 2 == out % 2 == 0 and d.chance(25) else 1
-        return maybe(d, 60, act, maybe(d, 30, norm, d(name, x, out, kernel, stride, groups, int(d.chance(60)))))
+        how = d.rng.choice(["more", "sized"] if stride == 2 else ["dilated"]) if d.chance(40) else ""
+        rest = [kernel, stride, padding, groups, int(d.chance(60)), *([how] if how else [])]
+        return maybe(d, 60, act, maybe(d, 30, norm, d(name, x, out, *rest)))
     return d(name, x) if name == "upsample" else d(name, x, 2)
 
 
@@ -348,7 +350,7 @@ def draw(seed: int) -> Recipe:
 
 def _finished(d: Draft, seed: int) -> Recipe:
     rng, recipe = d.rng, Recipe(seed, d.input, tuple(d.steps), tuple(d.blocks))
-    of_modules = [operation.number for operation in recipe.operations if operation.name in ("conv", "linear")
+    of_modules = [operation.number for operation in recipe.operations if operation.name in UNITS
                   and operation.owner == operation.number and operation.use != "twin"]  # fmt: skip
     some = rng.sample(of_modules, min(len(of_modules), rng.randint(1, 2))) if d.chance(8) else []
     tied = {recipe.operations[operation.of - 1].owner for operation in recipe.operations if operation.use == "twin"}
@@ -379,7 +381,8 @@ def _weighs_one_number(layer: Operation, recipe: Recipe) -> bool:
     at = recipe.shapes[layer.sources[0]]
     if layer.name == "linear":
         return at.channels == 1
-    return math.prod(at.space) == 1 or (layer.args[1] == 1 and at.channels == layer.args[4])
+    seen = layer.args[0] if layer.name == "transposed" else at.channels  # by what a norm is taken over
+    return math.prod(at.space) == 1 or (layer.args[1] == 1 and seen == layer.args[4])
 
 
 # ---- in place --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 USES = ("again", "functional", "twin")  # of a layer: its module once more, its weights in a call, shared with another
-UNITS = ("conv", "linear")
+UNITS = ("conv", "linear", "transposed")
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,15 @@ class Recipe:
             norms.append(norm and norm.module)
             taps.append(norm.number if norm else use.number)
         return Layer(name, uses[0].args[0], norms[0], tuple(use.number for use in uses), tuple(taps))
+
+    def weights_of_outputs(self, name: str) -> list[tuple]:
+        """For each unit of a layer, where its weights are in the layer's weight."""
+        layer = next(operation for operation in self.operations if operation.module == name)
+        if layer.name != "transposed":
+            return [(row,) for row in range(layer.args[0])]
+        groups = layer.args[4]
+        seen, made = self.shapes[layer.sources[0]].channels // groups, layer.args[0] // groups
+        return [(slice(group * seen, (group + 1) * seen), row) for group in range(groups) for row in range(made)]
 
     @property
     def total(self) -> int:

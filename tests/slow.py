@@ -100,7 +100,8 @@ class Program:
         part = f"{module}.parametrizations.weight."
         if f"{part}0._u" in self.state:
             whole = self.state[f"{part}original"]
-            largest = self.state[f"{part}0._u"] @ whole.flatten(1) @ self.state[f"{part}0._v"]
+            rows = whole.transpose(0, 1) if module.startswith("transposed") else whole  # whatever the groups
+            largest = self.state[f"{part}0._u"] @ rows.flatten(1) @ self.state[f"{part}0._v"]
             return whole / (largest + self.generic)  # lest the sign of a single weight be all that is left of it
         if f"{part}original1" in self.state:
             length, direction = self.state[f"{part}original0"], self.state[f"{part}original1"]
@@ -187,7 +188,8 @@ def group(program: Program, images: Tensor, cotangent: Cotangent, minibatch: int
         v = torch.stack([cotangent(m, row.detach()) for m, row in zip(numbers.tolist(), z, strict=True)])
         found = torch.autograd.grad((z * v).sum() / len(part), [*both.values()], materialize_grads=True)
         squares = {name: (each * by).square().detach() for (name, each), by in zip(both.items(), found, strict=True)}
-        rows = [squares[name].flatten(1).sum(1) + squares.get(f"{name}.bias", 0.0) for name in names]
+        rows = [torch.stack([squares[name][place].sum() for place in program.recipe.weights_of_outputs(name)])
+                + squares.get(f"{name}.bias", 0.0) for name in names]  # fmt: skip
         total = total + torch.cat(rows) * len(part) / len(images)
     return total
 

@@ -101,9 +101,13 @@ def convolved(x: Shape, out: int, kernel: int, stride: int, padding: int, groups
     return Shape("map", out, space)
 
 
-def convolved_back(x: Shape, out: int, kernel: int, stride: int, groups: int, bias: int) -> Shape:
+def convolved_back(x: Shape, out: int, kernel: int, stride: int, padding: int, groups: int, bias: int, how="") -> Shape:
     require(x.kind == "map" and x.channels % groups == out % groups == 0)
-    return Shape("map", out, tuple((size - 1) * stride + kernel for size in x.space))
+    kernel = 2 * kernel - 1 if how == "dilated" else kernel
+    more = 1 if how in ("more", "sized") else 0
+    space = tuple((size - 1) * stride - 2 * padding + kernel + more for size in x.space)
+    require(min(space) > 0 and more < stride)
+    return Shape("map", out, space)
 
 
 def projected(x: Shape, out: int, *rest) -> Shape:
@@ -172,6 +176,18 @@ def convolution_module(x: Shape, out, kernel, stride, padding, groups, bias, how
     padding = repr("same") if how == "same" else padding
     return (f"nn.Conv{x.dims}d({x.channels}, {out}, {kernel}, {stride}, {padding}, groups={groups}, "
             f"bias={bool(bias)}{more})")  # fmt: skip
+
+
+def transposed_module(x: Shape, out, kernel, stride, padding, groups, bias, how="") -> str:
+    more = {"": "", "more": ", output_padding=1", "sized": "", "dilated": ", dilation=2"}[how]
+    return (f"nn.ConvTranspose{x.dims}d({x.channels}, {out}, {kernel}, {stride}, {padding}, groups={groups}, "
+            f"bias={bool(bias)}{more})")  # fmt: skip
+
+
+def transposed_line(at: Shape, me: str, x: str, *args) -> str:
+    if args[-1] != "sized":
+        return f"{me}({x})"
+    return f"{me}({x}, output_size={convolved_back(at, *args).space})"
 
 
 def norm_line(at: Shape, me: str, x: str, affine: int, how: str = "") -> str:
@@ -260,6 +276,8 @@ def functional_line(at: Shape, me: str, x: str, name: str, *args) -> str:
         return f"F.linear({x}, {me}.weight, {me}.bias)"
     _, _, stride, padding, groups, _, *how = args
     require(not any(how))
+    if name == "transposed":
+        return f"F.conv_transpose{at.dims}d({x}, {me}.weight, {me}.bias, {stride}, {padding}, 0, {groups})"
     return f"F.conv{at.dims}d({x}, {me}.weight, {me}.bias, {stride}, {padding}, 1, {groups})"
 
 
@@ -279,8 +297,9 @@ def convolution(w, at, x, out, kernel, stride, padding, groups, bias, how=""):
     return CONVOLUTIONS[at.dims - 1](x, w.weight, w.bias, stride, padding, 2 if how == "dilated" else 1, groups)
 
 
-def transposed_convolution(w, at, x, out, kernel, stride, groups, bias):
-    return TRANSPOSED[at.dims - 1](x, w.weight, w.bias, stride, 0, 0, groups)
+def transposed_convolution(w, at, x, out, kernel, stride, padding, groups, bias, how=""):
+    more, dilation = int(how in ("more", "sized")), 2 if how == "dilated" else 1
+    return TRANSPOSED[at.dims - 1](x, w.weight, w.bias, stride, padding, more, groups, dilation)
 
 
 def batch_norm(w, at, x, affine, how=""):
@@ -334,12 +353,10 @@ STEPS: dict[str, Step] = {
         projected, elsewhere_line, lambda w, at, x, out, how: functional.linear(x, w.weight, w.bias),
         lambda x, out, how: f"nn.Linear({x.channels}, {out})",
     ),
-    # layers without units
     "transposed": Step(
-        convolved_back, lambda at, me, x, *_: f"{me}({x})", transposed_convolution,
-        lambda x, out, kernel, stride, groups, bias: f"nn.ConvTranspose{x.dims}d({x.channels}, {out}, {kernel}, "
-        f"{stride}, groups={groups}, bias={bool(bias)})",
+        convolved_back, transposed_line, transposed_convolution, transposed_module,
     ),
+    # layers without units
     "own": Step(
         projected, lambda at, me, x, *_: f"F.linear({x}, {me})",
         lambda w, at, x, out: functional.linear(x, w.itself),

@@ -120,7 +120,7 @@ FOUND = {
     "both signs": Recipe(91, MAP, (("conv", 0, 2, 3, 1, 1, 1, 0), ("crelu", 1), *POOLED)),
     "layer scale": Recipe(126, MAP, (("conv", 0, 3, 1, 1, 0, 1, 1), ("scale", 1), *POOLED)),
     "a transposed convolution": Recipe(1, MAP, (
-        ("conv", 0, 3, 1, 1, 0, 1, 1), ("transposed", 1, 3, 2, 2, 1, 1), *POOLED,
+        ("conv", 0, 3, 1, 1, 0, 1, 1), ("transposed", 1, 3, 2, 2, 0, 1, 1), *POOLED,
     )),
     "constants behind what is gone": Recipe(18, ("map", 1, 6, 5), (
         ("conv", 0, 1, 3, 1, 1, 1, 1), ("norm", 1, 1), ("conv", 2, 3, 3, 1, 1, 1, 1), ("norm", 3, 1),

@@ -61,10 +61,10 @@ def test_multiply_adds_agree_with_an_explicit_count_on_every_toy(network):
 
     def count(layer, inputs, output):
         each = layer.in_features if isinstance(layer, nn.Linear) else layer.weight[0].numel()
-        total.append(each * output.numel())
+        total.append(each * (inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output).numel())
 
     for layer in model.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             layer.register_forward_hook(count)
     with torch.no_grad():
         model(images)

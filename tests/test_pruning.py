@@ -12,6 +12,7 @@ import torch
 import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import weights_of_outputs
 from torch import nn
 
 from lib import pruning, structure
@@ -111,8 +112,11 @@ def test_in_front_of_batchnorm_off_means_a_layer_without_its_weights(network):
         without = deepcopy(model)
         for unit in layers:
             gone = torch.isin(torch.arange(unit.start, unit.start + unit.size), ranking[:k])
-            for values in without.get_submodule(unit.name).parameters():
-                values.data[gone] = 0
+            layer = without.get_submodule(unit.name)
+            for number in gone.nonzero().flatten().tolist():
+                layer.weight.data[weights_of_outputs(layer)[number]] = 0
+                if layer.bias is not None:
+                    layer.bias.data[number] = 0
         with masked(model, ranking, k, before_norms(layers)), torch.no_grad():
             torch.testing.assert_close(model(images), without(images), rtol=1e-12, atol=1e-12)
         with torch.no_grad():

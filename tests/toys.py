@@ -133,7 +133,7 @@ class Decoder(nn.Module):
     """Transposed convolutions: in groups with BatchNorm, with padding at one end of the result, dilated, and one to a
     size that is given."""
 
-    SHAPE, CLASSES, SEED = (4, 3, 3), 3, 0
+    SHAPE, CLASSES, SEED = (4, 3, 3), 3, 39
     UNITS = (("up", 6, "norm", 1, True), ("wide", 3, None, 1, True), ("pairs", 6, None, 1, False))
 
     def __init__(self):

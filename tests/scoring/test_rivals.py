@@ -219,6 +219,7 @@ AFTER = {
     toys.Residual: ("relu", "silu", "relu", "relu"),  # the last two before a sum
     toys.Twice: ("tanh", "relu"),
     toys.Overwritten: ("relu", "sigmoid"),
+    toys.Decoder: ("relu", "relu", "tanh"),
 }
 
 
