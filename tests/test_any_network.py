@@ -249,6 +249,7 @@ COUNTS = [
     ("the difference of two branches", [0], (90 * 16 + 12 * 16 + 12, 95 + 16 + 15)),
     ("one layer used on two inputs", [0], (2 * 18 * 16 + 6, 18 + 9)),  # whose biases are subtracted from themselves
     ("a transposed convolution", [0], (4 * 16 + 24 * 16 + 9, 6 + 27 + 12)),
+    ("a transposed convolution", [3], (6 * 16 + 24 * 16 + 6, 9 + 26 + 9)),
     ("constants behind what is gone", [0], (9, 3 + 6 + 12)),  # the second convolution's biases
     ("constants behind what is gone", [0, 1, 2, 3], (0, 3)),
     ("a functional convolution", [0], (18 * 16 + 18 * 16 + 6, 27 + 2 + 9)),  # whose call has all rows

@@ -1,10 +1,11 @@
 """The units of a network: what can be ranked, and switched off, one by one.
 
 Enters: any `nn.Module` of convolutions, linear layers and BatchNorm, in eval mode. Leaves: its units, layer by layer
-in the order in which the layers run. A unit is one output channel of a convolution or one output of a linear layer;
-classifiers have none: layers whose channels are those of the logits, since nothing mixes them on the way. A unit is
-tapped at the output of the BatchNorm that directly consumes the layer, if there is one and nothing else consumes it,
-else at the layer's own output, as in arXiv 2310.20203. What feeds what is found by running one example (`tracing`).
+in the order in which the layers run. A unit is one output channel of a convolution, transposed ones too, or one output
+of a linear layer; classifiers have none: layers whose channels are those of the logits, since nothing mixes them on the
+way. A unit is tapped at the output of the BatchNorm that directly consumes the layer, if there is one and nothing else
+consumes it, else at the layer's own output, as in arXiv 2310.20203. What feeds what is found by running one example
+(`tracing`).
 
 Layers that hooks do not reach have none, and a warning names them. What cannot be vouched for is refused: a network
 that draws random numbers in eval mode, one none of whose layers hooks reach (as in TorchScript), one that does not

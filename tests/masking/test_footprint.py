@@ -178,6 +178,7 @@ def test_transposed_convolutions_count_where_they_take_in():
     # on 2 x 2 images: 4 * 3, 4 * 3 * 2 * 4, 32 * 3; 3 + 3, 24, 96 + 3
     example = torch.zeros(1, 1, 2, 2)
     assert left(model, [1], example) == ((8 + 64 + 96) / (12 + 96 + 96), (4 + 16 + 99) / (6 + 24 + 99))
+    assert left(model, [4], example) == ((12 + 48 + 48) / (12 + 96 + 96), (6 + 12 + 51) / (6 + 24 + 99))
 
 
 def test_masked_entries_of_pruned_weights_never_count_and_parametrized_weights_do():
