@@ -251,6 +251,7 @@ def _names(library: str) -> list[str]:
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
     about = versions(PACKAGES) | {"code": _code()}
+    place = {name: place for place, name in enumerate(name for library in LIBRARIES for name in _names(library))}
     kinds = dict.fromkeys(about, str)  # digits that look like a number are none
     table = pandas.read_csv(path, dtype=kinds) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
@@ -261,6 +262,7 @@ def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
         print(" | ".join([name, *said]), flush=True)
         table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
+        table = table.sort_values("network", key=lambda column: column.map(place), kind="stable")
         records.save_table(table, path)
     return table
 
