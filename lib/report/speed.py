@@ -28,6 +28,7 @@ TITLES = {  # file -> what it is about
     "oracle": "The oracle, against a masked pass per unit",
     "scoring": "Time of scoring, against a plain pass",
     "training": "Training, against a loop over a DataLoader",
+    "whole-job": "From a network to the smaller one, against torch-pruning",
 }
 WORDS = {  # column of a benchmark -> header
     "network": "network", "grows": "what grows", "series": "in", "size": "to", "task": "what",
