@@ -21,9 +21,9 @@ from lib.network.taps import Unit
 from lib.network.units import units
 from lib.shrinking.heads import Number, numbers_needed
 from lib.shrinking.room import Room, fewest
-from lib.shrinking.shrinkable import Part, parts_of, refuse_parts, stays_as_it_is
+from lib.shrinking.shrinkable import Part, has_what_stays, parts_of, refuse_parts
 from lib.shrinking.slimming import Slimming
-from lib.shrinking.ties import Heads, Ties, tables, tied
+from lib.shrinking.ties import Heads, Ties, tied_with_tables
 from lib.shrinking.trials import culprits, outspoken
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
@@ -93,10 +93,10 @@ def plan(
 def trace(model: nn.Module, example: Tensor) -> "Structure":
     """Finds which channels of `model` are tied together, by running `example` (1, C, H, W) through a copy of it.
 
-    What is tied to parameters other than those of convolutions, linear layers and BatchNorm, such as those of
-    LayerNorm, stays whole, and so does what cannot be followed, and that without which the network is found to be wrong
-    when it is tried; a warning names the layers. Raises ValueError where the model is in training mode, has no units,
-    computes its weights from others or shares them between layers, and where units are off.
+    What is tied to parameters that do not shrink, such as those of LayerNorm, stays whole, and so does what cannot be
+    followed, and that without which the network is found to be wrong when it is tried; a warning names the layers.
+    Raises ValueError where the model is in training mode, has no units, computes its weights from others or shares them
+    between layers, and where units are off.
     """
     model = models.inside(model)
     copies.require_units_on(model)
@@ -104,10 +104,7 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     found = units(model, example)
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
-    ties = tied(model, example, parts)
-    if of_heads := tables(model, ties):
-        parts = (*parts[:-1], *of_heads, parts[-1])
-        ties = tied(model, example, parts)
+    parts, ties = tied_with_tables(model, example, parts)
     outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
     groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))
@@ -117,15 +114,16 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     heads = tuple(each for each in heads if (each.labels >= 0).all())
     made = Structure(torch.from_numpy(groups[of_units]), tuple(found), example, total, elsewhere, parts, ends, heads)
     whole, tried = made.whole, made.tried(model)
-    _tell_what_stays(model, ties, whole, [name for name in tried.whole if name not in whole])
+    of_parameters = has_what_stays(model, parts)
+    _tell_what_stays(ties, whole, of_parameters, [name for name in tried.whole if name not in whole])
     return tried
 
 
-def _tell_what_stays(model: nn.Module, ties: Ties, whole: Sequence[str], wrong: Sequence[str]) -> None:
+def _tell_what_stays(ties: Ties, whole: Sequence[str], of_parameters: bool, wrong: Sequence[str]) -> None:
     """Warns, once, of layers all of whose units must stay for another reason than that they are the network's
-    input or output."""
+    input or output; `of_parameters`: whether there are such that do not shrink."""
     others = [name for name in whole if name not in {*ties.lost, *ties.met, *ties.given}]
-    if any(map(stays_as_it_is, model.modules())):
+    if of_parameters:
         why = "they are tied to parameters that do not shrink, such as those of LayerNorm"
     else:
         why = "they are normalised over, tied to constants, or taken in by a function with weights of a layer"

@@ -3,7 +3,7 @@
     python -m lib.benchmark.coverage [--library torchvision timm] [--only NAME ...] [--folder results/benchmarks]
 
 Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
-Leaves: coverage.csv, a row per network, and coverage.md and a part of docs/networks.md, which count them by family.
+Leaves: coverage.csv, a row per network, which reports, the README and docs/networks.md count by family.
 Every network is tried in a process of its own, so that one that takes too much memory or time is a row, too; what is in
 the table already, of the same code and versions, is not tried again.
 """
@@ -11,7 +11,6 @@ the table already, of the same code and versions, is not tried again.
 import argparse
 import hashlib
 import json
-import re
 import subprocess
 import sys
 import warnings
@@ -26,13 +25,10 @@ from lib import importance, pruning, repair, structure
 from lib.benchmark.command import FOLDER, versions
 from lib.images import sources
 from lib.network import models
-from lib.report import tables
+from lib.report import readme, supported
+from lib.report.supported import LIBRARIES, OTHERWISE, PACKAGES
 from lib.study import paths, records
 
-LIBRARIES = ("torchvision", "timm")
-PACKAGES = ("torch", "torchvision", "timm", "torch-pruning")
-DOCS = "docs/networks.md"  # which has a place for the counts
-OTHERWISE = "it answers otherwise than masked"
 CRITERION = "sq:rand:norm"
 BUDGETS = (0.5, 0.3, 0.2, 0.1, 0.05)  # of the multiply-adds; the first that can be had
 SIZES = (64, 96, 224, 256, 240, 299)  # in pixels; the first that a network takes
@@ -82,7 +78,7 @@ def torchvision() -> list[str]:
     return theirs.list_models(module=theirs)
 
 
-def tried(name: str) -> dict[str, object]:
+def attempt(name: str) -> dict[str, object]:
     """What can be done with a network of random weights, with the columns of coverage.csv; where something cannot, why,
     in one line."""
     torch.manual_seed(0)
@@ -189,20 +185,6 @@ def by_torch_pruning(name: str) -> dict[str, object]:
     return {"torch_pruning": "yes" if after < before else "it takes nothing off"}
 
 
-def family(name: str) -> str:
-    """The network's name without what tells sizes apart."""
-    short = name.removeprefix("timm:")
-    return ("timm: " if short != name else "") + (re.match(r"[a-z]+", short)[0] if short[:1].isalpha() else short)
-
-
-def counted(table: pandas.DataFrame) -> pandas.DataFrame:
-    """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning."""
-    columns = ["scored", "masked", "shrunk", "torch_pruning"]
-    yes = (table.reindex(columns=columns) == "yes").assign(family=table["network"].map(family), networks=1)
-    found = yes.groupby("family", sort=False, as_index=False)[["networks", *columns]].sum()
-    return pandas.concat([found, found.sum(numeric_only=True).to_frame().T.assign(family="all")], ignore_index=True)
-
-
 def main(words: Iterable[str] | None = None) -> int:
     """The command line; returns the exit status."""
     made = argparse.ArgumentParser(prog="python -m lib.benchmark.coverage", description=__doc__.splitlines()[0])
@@ -212,36 +194,15 @@ def main(words: Iterable[str] | None = None) -> int:
     made.add_argument("--one", help=argparse.SUPPRESS)
     asked = made.parse_args(words)
     if asked.one:
-        for trial in (tried, by_torch_pruning):  # each told as soon as it is done, lest the next take all memory
+        for trial in (attempt, by_torch_pruning):  # each told as soon as it is done, lest the next take all memory
             print(json.dumps(trial(asked.one)), flush=True)
         return 0
     names = asked.only or [name for library in asked.library for name in _names(library)]
-    table = _all(names, asked.folder / "coverage.csv")
-    known = counted(table)
-    (asked.folder / "coverage.md").write_text(tables.markdown(known) + "\n", encoding="utf-8")
+    tried = _all(names, asked.folder / supported.FILE)
     if asked.folder == paths.from_here(FOLDER):
-        _fill(paths.from_here(DOCS), table)
-    print(known.to_string(index=False))
+        readme.fill(paths.from_here("README.md"), paths.from_here("results/published"))
+    print(supported.counted(tried).to_string(index=False))
     return 0
-
-
-def shown(table: pandas.DataFrame) -> str:
-    """What the table says, in Markdown: how many networks, of what versions, and the counts by family."""
-    of = {
-        library: int((table["network"].str.startswith("timm:") == (library == "timm")).sum()) for library in LIBRARIES
-    }
-    used = [f"{name} {'/'.join(map(str, table[name].unique()))}" for name in PACKAGES if (table[name] != "none").any()]
-    wrong = int((table["shrunk"] == OTHERWISE).sum())
-    said = f"{of['torchvision']} networks of torchvision's and {of['timm']} of timm's, with {', '.join(used)}."
-    said += f" Shrunk networks that answer otherwise than masked ones: {wrong or 'none'}."
-    return f"{said}\n\n{tables.markdown(counted(table))}"
-
-
-def _fill(page: Path, table: pandas.DataFrame) -> None:
-    """Puts it into its place in the page."""
-    place = re.compile(r"(<!-- coverage -->\n).*?(<!-- /coverage -->)", re.DOTALL)
-    text = page.read_text(encoding="utf-8")
-    page.write_text(place.sub(lambda found: f"{found[1]}{shown(table)}\n{found[2]}", text), encoding="utf-8")
 
 
 def _names(library: str) -> list[str]:
@@ -251,8 +212,8 @@ def _names(library: str) -> list[str]:
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
     about = versions(PACKAGES) | {"code": _code()}
-    kinds = dict.fromkeys(about, str)  # digits that look like a number are none
-    table = pandas.read_csv(path, dtype=kinds) if path.exists() else pandas.DataFrame(columns=["network", *about])
+    place = {name: place for place, name in enumerate(name for library in LIBRARIES for name in _names(library))}
+    table = supported.read(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]
         if len(here) and all(here.iloc[0][key] == value for key, value in about.items()):
@@ -261,6 +222,7 @@ def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
         print(" | ".join([name, *said]), flush=True)
         table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
+        table = table.sort_values("network", key=lambda column: column.map(place), kind="stable")
         records.save_table(table, path)
     return table
 

@@ -3,8 +3,8 @@
 Enters: README.md and pages of docs/ with places marked for them, and results/. Leaves: the same with each place filled,
 `<!-- opening -->` with the answer, `<!-- claims -->` with a picture, how far one can go and the claims,
 `<!-- advice -->` with what to do, `<!-- speed -->` with how much faster networks get, `<!-- trials -->` and
-`<!-- commands -->` with what the tool makes of real networks, `<!-- words -->` with the words of the reports; and the
-picture.
+`<!-- commands -->` with what the tool makes of real networks, `<!-- networks -->` and `<!-- coverage -->` with which
+can be pruned, `<!-- words -->` with the words of the reports; and the picture.
 """
 
 import re
@@ -15,7 +15,19 @@ from textwrap import indent
 import pandas
 from matplotlib import pyplot
 
-from lib.report import advice, answers, curve_figures, glossary, opening, provenance, reach, style, tool, verdict_table
+from lib.report import (
+    advice,
+    answers,
+    curve_figures,
+    glossary,
+    opening,
+    provenance,
+    reach,
+    style,
+    supported,
+    tool,
+    verdict_table,
+)
 from lib.report.words import listed, signed
 from lib.study import claims, panels, profiles
 from lib.study.columns import RUN
@@ -24,7 +36,7 @@ from lib.system.whole_files import written_whole
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
 TIMED = "80-cost"  # the notebook that times networks
-PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md")]
+PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md"), Path("docs/networks.md")]
 
 
 def filled(readme: str, published: Path) -> str:
@@ -33,11 +45,13 @@ def filled(readme: str, published: Path) -> str:
     Raises FileNotFoundError where nothing is published that could be quoted.
     """
     plans = quoted(published)
-    measured = published.parent / tool.TABLE
+    measured, tried = published.parent / tool.TABLE, published.parent / "benchmarks" / supported.FILE
     places = {
         "opening": lambda: _opening(plans), "claims": lambda: _claims(plans), "advice": lambda: advice.of(plans),
         "speed": lambda: _speed(plans), "trials": lambda: tool.table(measured),
         "commands": lambda: tool.commands(measured), "words": glossary.words,
+        "networks": lambda: supported.in_short(supported.read(tried)),
+        "coverage": lambda: supported.shown(supported.read(tried)),
     }  # fmt: skip
     for name, make in places.items():
         marked = re.compile(rf"^( *)<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL | re.MULTILINE)

@@ -5,7 +5,7 @@ parameters and multiply-adds follow for any number of channels; or, in one line,
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from lib.network.uses import Use, Uses
 @dataclass(frozen=True)
 class Part:
     """The numbers of a convolution, linear layer or norm, at its full width; or of a module's own tensor with an `axis`
-    of heads."""
+    of heads or channels."""
 
     name: str
     outputs: int
@@ -80,17 +80,17 @@ def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[t
     return (*found, image), of_one(seen.elsewhere_macs, more.elsewhere_macs)
 
 
-def table_of(model: nn.Module, module: str, name: str, heads: int) -> Part | None:
-    """The part that a module's own tensor is, if it is kept with weights and one axis of it alone is as long as there
-    are heads."""
+def table_of(model: nn.Module, module: str, name: str, length: int) -> Part | None:
+    """The part that a module's own tensor is, if it is kept with weights and one axis of it alone is so long, as there
+    are heads or channels."""
     owner = model.get_submodule(module)
     value = getattr(owner, name)
-    axes = [axis for axis, size in enumerate(value.shape) if size == heads]
+    axes = [axis for axis, size in enumerate(value.shape) if size == length]
     if len(axes) != 1 or not value.is_floating_point() or name in owner._non_persistent_buffers_set:
         return None
     counts = isinstance(value, nn.Parameter)
     full = f"{module}.{name}".lstrip(".")
-    return Part(full, heads, heads, heads, vectors=counts * value.numel() // heads, axis=axes[0])
+    return Part(full, length, length, length, vectors=counts * value.numel() // length, axis=axes[0])
 
 
 class _Positions(Uses):
@@ -139,8 +139,10 @@ def refuse_parts(model: nn.Module) -> None:
         seen.update(map(id, own))
 
 
-def stays_as_it_is(module: nn.Module) -> bool:
-    """Whether a module has parameters of its own that do not shrink, as LayerNorm has, a scale or a table of positions;
-    what is tied to them stays, too."""
-    own = any(parameter.numel() > 1 for parameter in module.parameters(recurse=False))
-    return own and not can_narrow(module)
+def has_what_stays(model: nn.Module, parts: Iterable[Part]) -> bool:
+    """Whether modules have parameters of their own that are none of the parts, as LayerNorm has; what is tied to them
+    stays, too."""
+    known = {part.name for part in parts}
+    own = (f"{name}.{each}".lstrip(".") for name, module in model.named_modules() if not can_narrow(module)
+           for each, parameter in module.named_parameters(recurse=False) if parameter.numel() > 1)  # fmt: skip
+    return not known.issuperset(own)

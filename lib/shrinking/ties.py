@@ -51,6 +51,22 @@ class Ties:
     heads: tuple[Heads, ...]
 
 
+def tied_with_tables(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> tuple[tuple[Part, ...], Ties]:
+    """Which channels of `parts` are tied (see `tied`), where tensors of modules' own may become shorter with them; and
+    the parts with these tensors, in front of the last."""
+    parts, ties = tuple(parts), tied(model, example, parts)
+    for found in (_of_heads, _of_channels):
+        more = found(model, parts, ties)
+        while more:
+            together = (*parts[:-1], *more, parts[-1])
+            anew = tied(model, example, together)
+            if len(useful := _that_may_go(more, together, anew)) == len(more):
+                parts, ties = together, anew
+                break
+            more = useful
+    return parts, ties
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
 def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
@@ -94,20 +110,47 @@ def _among(classes: numpy.ndarray, labels: Iterable[numpy.ndarray]) -> set[int]:
     return {int(label) for some in labels for label in classes[numpy.unique(some)]}
 
 
-def tables(model: nn.Module, ties: Ties) -> tuple[Part, ...]:
+def _of_heads(model: nn.Module, parts: Sequence[Part], ties: Ties) -> list[Part]:
     """The tensors that may have an axis of heads, as biases for each head have, of the modules whose heads must stay
     while such tensors do."""
     counts = dict.fromkeys(
         (each.module, len(each.labels)) for each in ties.heads if numpy.isin(each.labels, ties.fixed).any()
     )
-    found: dict[str, Part] = {}
-    for module, count in counts:
-        own = model.get_submodule(module)
-        if not can_narrow(own):
-            names = [name for name, _ in chain(own.named_parameters("", False), own.named_buffers("", False))]
-            parts = (table_of(model, module, name, count) for name in names)
-            found |= {part.name: part for part in parts if part is not None}
-    return tuple(found.values())
+    own = ((module, name, count) for module, count in counts for name in _tensors(model, module))
+    found = (table_of(model, module, name, count) for module, name, count in own)
+    return [*{part.name: part for part in found if part is not None}.values()]
+
+
+def _of_channels(model: nn.Module, parts: Sequence[Part], ties: Ties) -> list[Part]:
+    """The tensors that may have a number for each channel, as the scales of FrozenBatchNorm are, of layers whose
+    channels must stay while such tensors do."""
+    known = {part.name for part in parts}
+    stuck = {part.outputs for part, labels in zip(parts, ties.labels[1::2], strict=True)
+             if part.units and numpy.isin(labels, ties.fixed).any()}  # fmt: skip
+    own = [(module, name) for module, _ in model.named_modules() for name in _tensors(model, module)]
+    found = {}
+    for module, name in own:
+        some = [table_of(model, module, name, width) for width in stuck]
+        some = [part for part in some if part is not None and part.name not in known]
+        found |= {part.name: part for part in some if len(some) == 1}
+    return [*found.values()]
+
+
+def _tensors(model: nn.Module, module: str) -> list[str]:
+    """The names of a module's own parameters and buffers, if it is none that is narrowed as a whole."""
+    own = model.get_submodule(module)
+    both = chain(own.named_parameters("", False), own.named_buffers("", False))
+    return [] if can_narrow(own) else [name for name, _ in both]
+
+
+def _that_may_go(tables: Sequence[Part], parts: Sequence[Part], ties: Ties) -> list[Part]:
+    """Of these, the ones whose entries are tied to units that need not stay, and not all to the same, as where what has
+    as many entries as there are channels is one for each position."""
+    labels = {part.name: some for part, some in zip(parts, ties.labels[1::2], strict=True)}
+    units = numpy.concatenate([labels[part.name] for part in parts if part.units])
+    goes = numpy.setdiff1d(units, ties.fixed)
+    return [table for table in tables
+            if numpy.isin(own := labels[table.name], goes).all() and len(numpy.unique(own)) > 1]  # fmt: skip
 
 
 def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:

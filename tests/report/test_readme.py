@@ -122,10 +122,11 @@ def test_the_demonstration_is_quoted_where_there_is_no_panel(published, monkeypa
 
 def test_the_picture_is_drawn_beside_it_and_other_pages_are_filled(published):
     Path("README.md").write_text(BARE)
-    (tool, reading) = readme.PAGES
+    tool, reading, networks = readme.PAGES
     tool.parent.mkdir(exist_ok=True)
     tool.write_text("<!-- commands -->\n<!-- /commands -->\n")
     reading.write_text("<!-- words -->\n<!-- /words -->\n")
+    networks.write_text("no places")
     table = published.parent / "tool/prune.csv"
     table.parent.mkdir()
     pandas.DataFrame({"command": ["python -m lib.prune a", "python -m lib.prune b"]}).to_csv(table)

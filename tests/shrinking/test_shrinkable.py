@@ -168,11 +168,13 @@ def test_what_attention_of_one_head_multiplies_stays_and_is_named():
     assert made.plan(torch.arange(16.0), budget=0.1, of="units").apply(model).value.out_channels == 5
 
 
-def test_a_table_of_positions_keeps_what_it_is_added_to():
-    model = Positioned().eval()
-    with pytest.warns(UserWarning, match="^all units of first stay, since they are tied to parameters"):
-        groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
-    assert groups[:4] == [-1] * 4
+def test_a_table_of_positions_becomes_shorter_with_what_it_is_added_to():
+    model, images = Positioned().eval(), noise(3, 3, 4, 4)
+    plan = structure.plan(model, torch.arange(4.0), images[:1], budget=0.5, of="units")
+    smaller = plan.apply(model)
+    assert smaller.position.shape == (smaller.first.out_channels,) == (2,)
+    with torch.no_grad(), plan.masked(model):
+        torch.testing.assert_close(smaller(images), model(images))
 
 
 def test_a_layer_whose_weight_a_function_takes_too_is_refused():

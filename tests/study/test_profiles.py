@@ -23,9 +23,11 @@ def test_every_profile_of_the_study_loads_and_each_run_has_all_settings():
                 assert asdict(training.Recipe(**run.settings["training"])) == run.settings["training"]
 
 
-def test_every_run_trains_in_float32_whatever_the_processor_multiplies():
-    runs = [run for name in profiles.names() for run in profiles.load(name).runs if not run.is_given]
-    assert {run.settings["training"]["precision"] for run in runs} == {"float32"}
+def test_runs_train_in_float32_whatever_the_processor_multiplies_but_for_the_transformer():
+    trained = [name for name in profiles.names() if any(not run.is_given for run in profiles.load(name).runs)]
+    found = {name: {run.settings["training"]["precision"] for run in profiles.load(name).runs} for name in trained}
+    assert found.pop("vit") == {"bfloat16"}
+    assert set().union(*found.values()) == {"float32"}
 
 
 def test_the_grid_is_the_one_of_the_design():

@@ -1,0 +1,77 @@
+"""Which networks can be scored, masked and shrunk, as reports, the README and docs/networks.md tell it.
+
+Enters: the table of `make coverage`, a row per network. Leaves: counts by family and one sentence, in Markdown; blocks
+of a report, with a copy of the table beside the profile's own.
+"""
+
+import re
+from pathlib import Path
+
+import pandas
+
+from lib.report import results, tables
+from lib.report.blocks import Block, Text, table
+from lib.study import profiles
+
+FILE = "coverage.csv"  # within results/benchmarks/
+LIBRARIES = ("torchvision", "timm")
+PACKAGES = ("torch", "torchvision", "timm", "torch-pruning")
+OTHERWISE = "it answers otherwise than masked"
+_DONE = ["scored", "masked", "shrunk", "torch_pruning"]  # columns that say "yes", or why not
+
+
+def family(name: str) -> str:
+    """The network's name without what tells sizes apart."""
+    short = name.removeprefix("timm:")
+    return ("timm: " if short != name else "") + (re.match(r"[a-z]+", short)[0] if short[:1].isalpha() else short)
+
+
+def counted(tried: pandas.DataFrame) -> pandas.DataFrame:
+    """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning."""
+    yes = (tried.reindex(columns=_DONE) == "yes").assign(family=tried["network"].map(family), networks=1)
+    found = yes.groupby("family", sort=False, as_index=False)[["networks", *_DONE]].sum()
+    return pandas.concat([found, found.sum(numeric_only=True).to_frame().T.assign(family="all")], ignore_index=True)
+
+
+def in_short(tried: pandas.DataFrame) -> str:
+    """How many of each library's networks can be scored, masked and shrunk, in a sentence."""
+    said = "; ".join(_of(library, here) for library in LIBRARIES if len(here := _from(tried, library)))
+    wrong = int((tried["shrunk"] == OTHERWISE).sum())
+    right = f"{wrong} do not answer" if wrong else "all that were shrunk answer"
+    return f"Tried with random weights: {said}; {right} as the whole ones do with the same channels off."
+
+
+def _from(tried: pandas.DataFrame, library: str) -> pandas.DataFrame:
+    return tried[tried["network"].str.startswith("timm:") == (library == "timm")]
+
+
+def _of(library: str, tried: pandas.DataFrame) -> str:
+    yes = (tried.reindex(columns=_DONE) == "yes").sum()
+    both = int((tried[["scored", "masked"]] == "yes").all(axis=1).sum())
+    return (
+        f"of {len(tried)} of {library}'s networks {both} are scored and masked, {yes['shrunk']} shrunk "
+        f"({yes['torch_pruning']} by torch-pruning)"
+    )
+
+
+def shown(tried: pandas.DataFrame) -> str:
+    """Sentences, versions and the counts by family."""
+    used = [f"{name} {'/'.join(map(str, tried[name].unique()))}" for name in PACKAGES if (tried[name] != "none").any()]
+    return f"{in_short(tried)} With {', '.join(used)}.\n\n{tables.markdown(counted(tried))}"
+
+
+def blocks(profile: profiles.Profile) -> list[Block]:
+    """The report's section, if networks have been tried; the table is copied beside the profile's own."""
+    path = profile.folder.parent / "benchmarks" / FILE
+    if not path.exists():
+        return []
+    copied, tried = profile.tables / f"{results.FRONT}-{FILE}", read(path)
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    results.write({copied: path.read_bytes()})
+    about = "By family of names; torch-pruning runs its own loop, and what it makes is not compared with anything."
+    return [Text(f"# Which networks can be pruned\n\n{in_short(tried)} {about}"), table(counted(tried), "", copied)]
+
+
+def read(path: Path) -> pandas.DataFrame:
+    """The table, with versions and digests as texts, some of which look like numbers."""
+    return pandas.read_csv(path, dtype=dict.fromkeys((*PACKAGES, "code"), str))

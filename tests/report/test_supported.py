@@ -1,0 +1,55 @@
+"""report.supported: networks that can be pruned are counted."""
+
+import made_up
+import pandas
+import pytest
+
+from lib.report import supported
+
+YES = dict.fromkeys(("scored", "masked", "shrunk", "torch_pruning"), "yes")
+VERSIONS = {"torch": "2.0", "torchvision": "1.0", "timm": "none", "torch-pruning": "1.6", "code": "12e4"}
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [("resnet50", "resnet"), ("vit_b_16", "vit"), ("timm:convnextv2_atto", "timm: convnextv"), ("swin_v2_t", "swin")],
+)
+def test_families(name, family):
+    assert supported.family(name) == family
+
+
+def tried():
+    rows = [("vgg11", {}), ("vgg16", {"shrunk": "why"}), ("alexnet", {}), ("timm:vgg11", {"torch_pruning": "no"})]
+    return pandas.DataFrame([{"network": name} | YES | more | VERSIONS for name, more in rows])
+
+
+def test_families_are_counted():
+    found = supported.counted(tried()).set_index("family")
+    assert found.loc["vgg"].tolist() == [2, 2, 2, 1, 2] and found.loc["all"].tolist() == [4, 4, 4, 3, 3]
+
+
+def test_what_is_said_counts_by_library_and_names_wrong_answers():
+    said = (
+        "Tried with random weights: of 3 of torchvision's networks 3 are scored and masked, 2 shrunk (3 by "
+        "torch-pruning); of 1 of timm's networks 1 are scored and masked, 1 shrunk (0 by torch-pruning); all that "
+        "were shrunk answer as the whole ones do with the same channels off."
+    )
+    assert supported.in_short(tried()) == said
+    wrong = tried().assign(shrunk=supported.OTHERWISE)
+    assert "(0 by torch-pruning); 4 do not answer as" in supported.in_short(wrong)
+    first, _, table = supported.shown(tried()).partition("\n\n")
+    assert first == f"{said} With torch 2.0, torchvision 1.0, torch-pruning 1.6."
+    assert table.startswith("| family | networks | scored | masked | shrunk | torch pruning |")
+
+
+def test_a_report_has_them_in_a_section_of_their_own(plan):
+    made_up.finish(plan)
+    assert "Which networks" not in plan.report.with_suffix(".md").read_text()
+    folder = plan.folder.parent / "benchmarks"
+    folder.mkdir()
+    tried().to_csv(folder / supported.FILE, index=False)
+    made_up.finish(plan)
+    markdown = plan.report.with_suffix(".md").read_text()
+    section = markdown[markdown.index("## Which networks can be pruned") : markdown.index("## Files")]
+    assert "of 3 of torchvision's networks 3 are scored" in section and "| vgg | 2 | 2 | 2 | 1 | 2 |" in section
+    assert (plan.tables / "90-report-coverage.csv").read_bytes() == (folder / supported.FILE).read_bytes()
