@@ -7,6 +7,7 @@ by whole numbers or truth values that are made of them, such as comparisons, ind
 the way that the stand-in's values go. The derivatives of a custom `autograd.Function` are taken to be what it gives.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,8 @@ _LINES = ACTIVATIONS | _ROUNDED | {
     "threshold",
 }  # fmt: skip
 _MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "minimum"}
+_INDEXED = "_with_indices"
+_POOLS = {f"{kind}max_pool{axes}d{also}" for kind in ("", "adaptive_") for axes in (1, 2, 3) for also in ("", _INDEXED)}
 _OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
 _CHOICES = {"where", "masked_fill", "__setitem"}
 
@@ -147,6 +150,40 @@ def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
     return total if isinstance(made, Tensor) else type(made)((total, made.indices))
 
 
+def _pooled(function: Callable, args: tuple, kwargs: dict) -> object:
+    """Instead of the maxima within windows, weighted means, which depend on all that is in them: after a pixel shuffle,
+    on several channels."""
+    name, made = plain_name(function).removesuffix(_INDEXED), function(*args, **kwargs)
+    largest = made if isinstance(made, Tensor) else made[0]
+    axes, value = int(name[-2]), bound(args, kwargs, "input")[0]
+    if name.startswith("adaptive"):
+        mean = getattr(functional, name.replace("max", "avg"))(value, largest.shape[-axes:]) * _OF_A_MAXIMUM
+    else:
+        _, *settings = bound(args, kwargs, "input", "kernel_size", "stride", "padding", "dilation")
+        mean = _means(value, largest.shape, *(_for_each(axes, given) for given in settings))
+    return mean if isinstance(made, Tensor) else (mean, *made[1:])
+
+
+def _for_each(axes: int, given: object) -> tuple[int, ...]:
+    """A setting for each axis; none where there is none."""
+    given = (given,) if isinstance(given, int) else tuple(given or ())
+    return given * axes if len(given) == 1 else given
+
+
+def _means(value: Tensor, shape: torch.Size, size: tuple, stride: tuple, padding: tuple, dilation: tuple) -> Tensor:
+    """Of windows of this size in the last axes; `shape` is that of what they make."""
+    axes, stride = len(size), stride or size
+    padding, dilation = padding or (0,) * axes, dilation or (1,) * axes
+    sides = []
+    for axis in range(-1, -axes - 1, -1):  # as `pad` takes them: as far as the last window reaches
+        reach = (shape[axis] - 1) * stride[axis] + dilation[axis] * (size[axis] - 1) + 1
+        sides += [padding[axis], max(0, reach - value.shape[axis] - padding[axis])]
+    windows = functional.pad(value.reshape(-1, 1, *value.shape[-axes:]), sides)
+    weights = positive((1, 1, *size), torch.Generator().manual_seed(0)).to(value) / math.prod(size)
+    made = getattr(functional, f"conv{axes}d")(windows, weights, stride=stride, dilation=dilation)
+    return made.reshape(shape)
+
+
 def _quotient(function: Callable, args: tuple, kwargs: dict) -> Tensor:
     """Not rounded."""
     if plain_name(function) not in ("floor_divide", "__floordiv"):
@@ -176,6 +213,7 @@ _INSTEAD = (
     dict.fromkeys(_LINES, _line)
     | dict.fromkeys(_MAXIMA, _sum)
     | dict.fromkeys(("div", "divide", "floor_divide", "__floordiv"), _quotient)
+    | dict.fromkeys(_POOLS, _pooled)
     | {"detach": _unbroken, "softmax": _soft_choice, "normalize": _normalised}
 )
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.masking.footprint import remaining
+from lib.network.surrogate import Straightened
 
 EXAMPLE = torch.ones(1, 3)
 
@@ -169,3 +170,38 @@ def test_values_that_become_numbers_are_refused_and_constants_are_not(how):
     with pytest.raises(ValueError, match="the network turns values into something else than tensors"):
         left(lambda net, x: x * torch.tensor([how(row) for row in x])[:, None])
     assert left(lambda net, x: x * how(torch.ones(3)) * net.scale.item()) == [(9 + 12) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [
+        (lambda x: functional.max_pool1d(x, 2), (1, 7)),
+        (lambda x: functional.max_pool1d(x, kernel_size=3, stride=1, padding=1), (1, 5)),
+        (lambda x: functional.max_pool2d(x, 3, 2, ceil_mode=True), (1, 6, 5)),
+        (lambda x: functional.max_pool2d(x, (2, 3), (1, 2), (1, 0), (2, 1)), (5, 6)),
+        (lambda x: functional.max_pool2d(x, [2], return_indices=True)[0], (1, 5, 4)),
+        (lambda x: torch.max_pool2d(x, 2), (1, 4, 4)),
+        (lambda x: functional.max_pool3d(x, 2, 1), (1, 3, 2, 3)),
+        (nn.AdaptiveMaxPool1d(3), (1, 7)),
+        (lambda x: functional.adaptive_max_pool2d(x, (None, 2), return_indices=True)[0], (1, 3, 5)),
+        (nn.AdaptiveMaxPool3d(1), (1, 2, 2, 2)),
+    ],
+)
+def test_the_maximum_of_a_window_depends_on_all_that_is_in_it(pool, shape):
+    shape = (2, *shape)  # of examples or channels
+    count = torch.Size(shape).numel()
+    base = pool(torch.zeros(shape)).flatten()
+    larger = torch.stack([pool(one.view(shape)).flatten() for one in torch.eye(count)])
+    values = torch.ones(count, requires_grad=True)
+    with Straightened([]):
+        made = pool(values.view(shape)).flatten()
+    assert made.shape == base.shape
+    slopes = torch.stack([torch.autograd.grad(one, values, retain_graph=True)[0] for one in made], 1)
+    assert torch.equal(slopes > 0, larger > base) and (slopes >= 0).all()
+
+
+def test_pooled_channels_are_seen_whichever_is_the_largest():
+    def pooled(net, x):  # of two channels each, as behind a pixel shuffle
+        return functional.max_pool1d(x[:, None], 2)[:, 0].repeat_interleave(2, 1)
+
+    assert left(pooled) == [(9 + 14) / 26, 6 / 26]
