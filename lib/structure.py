@@ -20,10 +20,11 @@ from lib.network import checks, contexts, copies, models
 from lib.network.taps import Unit
 from lib.network.units import units
 from lib.shrinking.heads import Number, numbers_needed
+from lib.shrinking.own_tensors import tied_with_own_tensors
 from lib.shrinking.room import Room, fewest
 from lib.shrinking.shrinkable import Part, has_what_stays, parts_of, refuse_parts
 from lib.shrinking.slimming import Slimming
-from lib.shrinking.ties import Heads, Ties, tied_with_tables
+from lib.shrinking.ties import Heads, Ties
 from lib.shrinking.trials import culprits, outspoken
 
 BUDGETS = ("units", "parameters", "macs")  # what a budget may be a fraction of
@@ -104,7 +105,7 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     found = units(model, example)
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
-    parts, ties = tied_with_tables(model, example, parts)
+    parts, ties = tied_with_own_tensors(model, example, parts)
     outputs = {part.name: end for part, end in zip(parts, ties.labels[1::2], strict=True)}
     of_units = numpy.concatenate([outputs[unit.name] for unit in found])
     groups = _numbered(of_units, ties.fixed, sum(map(len, ties.labels)))

@@ -264,13 +264,14 @@ class Channels(TorchDispatchMode):
         return first
 
     def _normed(self, name: str, values: Sequence[Tensor], labels: Sequence[Tensor], given: dict) -> Tensor:
-        """What is normalised over channels, or scaled by as many parameters as there are, stays."""
+        """What is normalised over channels stays; what is so within each goes with the numbers that are its own."""
         first, axes = labels[0], values[0].ndim
         if "batch_norm" not in name:
             over = given.get("normalized_shape")
             self._fix_along(first, range(axes - len(over), axes) if over else range(1, 2))
-        elif len(values) > 1:
-            self._fix_along(first, range(1, 2))
+        for vector, some in zip(values[1:], labels[1:], strict=True):  # of BatchNorm: a number for each channel
+            if "batch_norm" in name and vector.ndim == 1:
+                self.tie(first.movedim(1, -1), some)
         return first
 
     def _multiplied(self, values: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:

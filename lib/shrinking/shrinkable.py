@@ -80,17 +80,11 @@ def parts_of(model: nn.Module, example: Tensor, with_units: set[str]) -> tuple[t
     return (*found, image), of_one(seen.elsewhere_macs, more.elsewhere_macs)
 
 
-def table_of(model: nn.Module, module: str, name: str, length: int) -> Part | None:
-    """The part that a module's own tensor is, if it is kept with weights and one axis of it alone is so long, as there
-    are heads or channels."""
-    owner = model.get_submodule(module)
-    value = getattr(owner, name)
-    axes = [axis for axis, size in enumerate(value.shape) if size == length]
-    if len(axes) != 1 or not value.is_floating_point() or name in owner._non_persistent_buffers_set:
-        return None
-    counts = isinstance(value, nn.Parameter)
-    full = f"{module}.{name}".lstrip(".")
-    return Part(full, length, length, length, vectors=counts * value.numel() // length, axis=axes[0])
+def tensor_of(module: str, name: str, value: Tensor, axis: int) -> Part:
+    """The part that a module's own tensor is, with channels or heads along an axis."""
+    length = value.shape[axis]
+    vectors = isinstance(value, nn.Parameter) * value.numel() // length
+    return Part(f"{module}.{name}".lstrip("."), length, length, length, vectors=vectors, axis=axis)
 
 
 class _Positions(Uses):

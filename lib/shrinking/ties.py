@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import combinations
 
 import numpy
 import torch
@@ -20,10 +20,10 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from lib.network import contexts
-from lib.network.layers import can_narrow, has_one_for_all
+from lib.network.layers import has_one_for_all
 from lib.network.taps import ahead
 from lib.shrinking.channels import FIXED, Channels, Split
-from lib.shrinking.shrinkable import Part, table_of
+from lib.shrinking.shrinkable import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,8 @@ class Ties:
     """`labels`: of every channel at every end, the inputs of part i at 2i and its outputs at 2i + 1; `fixed`: those of
     the channels that must stay; `lost`: layers whose outputs stay since it could not be followed where they go; `met`:
     since products or a softmax go over all of them, as in attention of one head; `given`: since the
-    network is given or gives them, and for no other reason; `heads`: of attention."""
+    network is given or gives them, and for no other reason; `heads`: of attention; `pairs` (2, ...): the labels, as
+    `starts_of` numbers them, that are tied by themselves."""
 
     labels: list[numpy.ndarray]
     fixed: numpy.ndarray
@@ -49,30 +50,14 @@ class Ties:
     met: tuple[str, ...]
     given: tuple[str, ...]
     heads: tuple[Heads, ...]
-
-
-def tied_with_tables(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> tuple[tuple[Part, ...], Ties]:
-    """Which channels of `parts` are tied (see `tied`), where tensors of modules' own may become shorter with them; and
-    the parts with these tensors, in front of the last."""
-    parts, ties = tuple(parts), tied(model, example, parts)
-    for found in (_of_heads, _of_channels):
-        more = found(model, parts, ties)
-        while more:
-            together = (*parts[:-1], *more, parts[-1])
-            anew = tied(model, example, together)
-            if len(useful := _that_may_go(more, together, anew)) == len(more):
-                parts, ties = together, anew
-                break
-            more = useful
-    return parts, ties
+    pairs: numpy.ndarray
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     """Which channels of `parts`, all of the network and as a last one the channels of the image, are tied."""
-    starts = FIXED + 1 + numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
-    channels = Channels()
+    starts, channels = starts_of(parts), Channels()
     channels.pairs += _ties_inside(parts, starts)
     ran, logits = _followed(model, example, parts, starts, channels)
     of_parts = [_labels(starts, 2 * number + 1) for number in range(len(parts))]
@@ -102,55 +87,18 @@ def tied(model: nn.Module, example: Tensor, parts: Sequence[Part]) -> Ties:
     heads = (_heads(split, axis, classes) for split, axis in zip(channels.splits, shorter, strict=True))
     found = tuple(each for each in heads if together.issuperset(each.labels))
     named = (tuple(name for name in own if name in some) for some in (lost, met - lost, given - lost - met))
-    return Ties(labels, numpy.array([*{classes[FIXED], *single.values()}]), *named, found)
+    fixed, pairs = numpy.array([*{classes[FIXED], *single.values()}]), numpy.concatenate(channels.pairs, axis=1)
+    return Ties(labels, fixed, *named, found, pairs)
+
+
+def starts_of(parts: Sequence[Part]) -> numpy.ndarray:
+    """The first label of every end, and the number of all labels: those of the inputs of part i begin at 2i."""
+    return FIXED + 1 + numpy.cumsum([0, *(width for part in parts for width in (part.inputs, part.outputs))])
 
 
 def _among(classes: numpy.ndarray, labels: Iterable[numpy.ndarray]) -> set[int]:
     """The classes of these labels."""
     return {int(label) for some in labels for label in classes[numpy.unique(some)]}
-
-
-def _of_heads(model: nn.Module, parts: Sequence[Part], ties: Ties) -> list[Part]:
-    """The tensors that may have an axis of heads, as biases for each head have, of the modules whose heads must stay
-    while such tensors do."""
-    counts = dict.fromkeys(
-        (each.module, len(each.labels)) for each in ties.heads if numpy.isin(each.labels, ties.fixed).any()
-    )
-    own = ((module, name, count) for module, count in counts for name in _tensors(model, module))
-    found = (table_of(model, module, name, count) for module, name, count in own)
-    return [*{part.name: part for part in found if part is not None}.values()]
-
-
-def _of_channels(model: nn.Module, parts: Sequence[Part], ties: Ties) -> list[Part]:
-    """The tensors that may have a number for each channel, as the scales of FrozenBatchNorm are, of layers whose
-    channels must stay while such tensors do."""
-    known = {part.name for part in parts}
-    stuck = {part.outputs for part, labels in zip(parts, ties.labels[1::2], strict=True)
-             if part.units and numpy.isin(labels, ties.fixed).any()}  # fmt: skip
-    own = [(module, name) for module, _ in model.named_modules() for name in _tensors(model, module)]
-    found = {}
-    for module, name in own:
-        some = [table_of(model, module, name, width) for width in stuck]
-        some = [part for part in some if part is not None and part.name not in known]
-        found |= {part.name: part for part in some if len(some) == 1}
-    return [*found.values()]
-
-
-def _tensors(model: nn.Module, module: str) -> list[str]:
-    """The names of a module's own parameters and buffers, if it is none that is narrowed as a whole."""
-    own = model.get_submodule(module)
-    both = chain(own.named_parameters("", False), own.named_buffers("", False))
-    return [] if can_narrow(own) else [name for name, _ in both]
-
-
-def _that_may_go(tables: Sequence[Part], parts: Sequence[Part], ties: Ties) -> list[Part]:
-    """Of these, the ones whose entries are tied to units that need not stay, and not all to the same, as where what has
-    as many entries as there are channels is one for each position."""
-    labels = {part.name: some for part, some in zip(parts, ties.labels[1::2], strict=True)}
-    units = numpy.concatenate([labels[part.name] for part in parts if part.units])
-    goes = numpy.setdiff1d(units, ties.fixed)
-    return [table for table in tables
-            if numpy.isin(own := labels[table.name], goes).all() and len(numpy.unique(own)) > 1]  # fmt: skip
 
 
 def _heads(split: Split, axis: int, classes: numpy.ndarray) -> Heads:

@@ -7,9 +7,7 @@ from shrunk import noise, prepared
 from torch import nn
 from torch.nn import functional
 from torchvision.models import resnet18
-from torchvision.ops import FrozenBatchNorm2d
 
-from lib import slim_files
 from lib.structure import trace
 
 
@@ -136,64 +134,3 @@ def test_ties_are_the_same_whatever_the_layout_in_memory():
     usual = trace(model, example)
     last = trace(model.to(memory_format=torch.channels_last), example)
     assert torch.equal(last.groups, usual.groups) and (usual.groups >= 0).all()
-
-
-class Scaled(nn.Module):
-    """Between its convolutions each channel is scaled and shifted by numbers of its own, and each row by one of its."""
-
-    def __init__(self, rows):
-        super().__init__()
-        self.first, self.second, self.head = nn.Conv2d(2, 6, 1), nn.Conv2d(6, 5, 1), nn.Linear(5, 3)
-        self.scale, self.shift = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(1, 5, 1, 1))
-        self.register_buffer("each", torch.rand(rows))
-        self.places = nn.Parameter(torch.randn(6, rows, 4))
-
-    def forward(self, images):
-        x = self.first(images) * self.scale[:, None, None] + self.places
-        return self.head(functional.gelu(self.second(x * self.each[:, None]) + self.shift).mean((2, 3)))
-
-
-def as_masked(model, example, budget, of="units"):
-    """The smaller network, once it has been found to answer as the masked one and to cost what the plan says."""
-    made = trace(model, example)
-    scores = torch.rand(len(made.groups), generator=torch.Generator().manual_seed(0))
-    plan = made.plan(scores, budget=budget, of=of)
-    smaller, images = plan.apply(model), noise(4, *example.shape[1:])
-    with torch.no_grad(), plan.masked(model):
-        torch.testing.assert_close(smaller(images), model(images), rtol=0, atol=1e-5)
-    assert sum(parameter.numel() for parameter in smaller.parameters()) == plan.after["parameters"]
-    return made, smaller
-
-
-def test_tensors_of_a_number_for_each_channel_become_shorter_with_these():
-    torch.manual_seed(0)
-    model, rows = Scaled(4).eval(), 4
-    made, smaller = as_masked(model, noise(1, 2, rows, 4), 0.5)
-    assert made.groups.tolist() == list(range(11))
-    first, second = smaller.first.out_channels, smaller.second.out_channels
-    assert first < 6 and second < 5
-    assert [smaller.scale.shape, smaller.places.shape] == [(first,), (first, rows, 4)]
-    assert [smaller.shift.shape, smaller.each.shape] == [(1, second, 1, 1), (rows,)]
-
-
-@pytest.mark.filterwarnings("ignore:all units of first stay")
-@pytest.mark.parametrize("rows", [5, 6])
-def test_what_may_have_its_channels_on_either_of_two_axes_stays(rows):
-    torch.manual_seed(0)
-    made, _ = as_masked(Scaled(rows).eval(), noise(1, 2, rows, 4), 0.2)  # as many rows as some layer has channels
-    assert made.groups.tolist() == [-1] * 6 + list(range(5))
-
-
-def test_batchnorms_that_are_frozen_shrink_and_a_file_brings_them_back(tmp_path):
-    torch.manual_seed(0)
-    model = resnet18(norm_layer=FrozenBatchNorm2d, num_classes=5).eval()
-    for buffer in model.buffers():
-        buffer.uniform_(0.5, 1.5)
-    usual = trace(resnet18(num_classes=5).eval(), noise(1, 3, 32, 32))
-    made, smaller = as_masked(model, noise(1, 3, 32, 32), 0.5, "macs")
-    assert torch.equal(made.groups, usual.groups)
-    assert smaller.bn1.running_var.shape == (smaller.conv1.out_channels,)
-    slim_files.save(smaller, tmp_path / "small.safetensors")
-    whole = resnet18(norm_layer=FrozenBatchNorm2d, num_classes=5)
-    again, images = slim_files.load(whole, tmp_path / "small.safetensors"), noise(2, 3, 32, 32)
-    assert torch.equal(again(images), smaller(images))
