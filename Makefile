@@ -123,7 +123,7 @@ lab: $(READY) ## open JupyterLab at the notebooks as they ran, on this machine o
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)
 
-coverage: $(READY) ## try which of torchvision's networks, and of timm's if it is installed, can be scored and shrunk: hours
+coverage: $(READY) ## try which of torchvision's networks, and of timm's if it is installed, can be scored and shrunk: an hour or two
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.coverage --library torchvision timm
 
 lock: $(READY) ## write requirements.lock and weights.lock anew from pyproject.toml

@@ -1,5 +1,5 @@
-"""Slimmed networks in files: weights, the width of every layer and how many heads modules count, from which the smaller
-network is built again.
+"""Slimmed networks in files: weights, the width of every layer, how many heads modules count and how long tensors of
+their own are, from which the smaller network is built again.
 
 Enters: a slimmed network; or a file and a freshly built network of the same architecture at its full width. Leaves: a
 safetensors file, which holds no code; or the slimmed network.
@@ -18,7 +18,7 @@ from lib.network.layers import all_widths, narrow, renumber, resized, shorten
 
 def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = None) -> None:
     """Writes a slimmed network to a safetensors file: its weights, and as JSON the width of every layer and the
-    attributes by which modules count heads and their tensors with an axis of them, as far as these have changed.
+    attributes by which modules count heads, and the lengths of their own tensors, as far as these have changed.
 
     Arguments:
         metadata: whatever else is worth keeping, as JSON; not under "widths" or "numbers".
@@ -27,7 +27,7 @@ def save(model: nn.Module, path: Path, metadata: Mapping[str, object] | None = N
     """
     model, path, metadata = models.inside(model), checks.path(path), {} if metadata is None else metadata
     if isinstance(metadata, Mapping):
-        for name, what in {"widths": "those of layers", "numbers": "those of heads"}.items():
+        for name, what in {"widths": "those of layers", "numbers": "those of heads and tensors"}.items():
             if name in metadata:
                 raise ValueError(f'metadata has "{name}" already, where {what} are kept: give it another name')
         numbers = resized(model)

@@ -115,16 +115,16 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     heads = tuple(each for each in heads if (each.labels >= 0).all())
     made = Structure(torch.from_numpy(groups[of_units]), tuple(found), example, total, elsewhere, parts, ends, heads)
     whole, tried = made.whole, made.tried(model)
-    of_parameters = has_what_stays(model, parts)
-    _tell_what_stays(ties, whole, of_parameters, [name for name in tried.whole if name not in whole])
+    wrong = [name for name in tried.whole if name not in whole]
+    _tell_what_stays(ties, whole, wrong, some_parameters_stay=has_what_stays(model, parts))
     return tried
 
 
-def _tell_what_stays(ties: Ties, whole: Sequence[str], of_parameters: bool, wrong: Sequence[str]) -> None:
+def _tell_what_stays(ties: Ties, whole: Sequence[str], wrong: Sequence[str], *, some_parameters_stay: bool) -> None:
     """Warns, once, of layers all of whose units must stay for another reason than that they are the network's
-    input or output; `of_parameters`: whether there are such that do not shrink."""
+    input or output."""
     others = [name for name in whole if name not in {*ties.lost, *ties.met, *ties.given}]
-    if of_parameters:
+    if some_parameters_stay:
         why = "they are tied to parameters that do not shrink, such as those of LayerNorm"
     else:
         why = "they are normalised over, tied to constants, or taken in by a function with weights of a layer"
@@ -313,13 +313,13 @@ class Structure:
         when = rank[self.groups]
         removed = torch.argsort(when, stable=True)[: before["units"] - after["units"]]
         stays = (rank == len(gone)).numpy()
-        sides, tables = [{}, {}], {}  # of inputs and of outputs; of tensors with an axis of heads
+        sides, tensors = [{}, {}], {}  # of inputs and of outputs; of modules' own tensors
         for end, groups in enumerate(self._ends):
             kept, part = numpy.flatnonzero(stays[groups]), self._parts[end // 2]
             if len(kept) < len(groups) and part.axis is None:
                 sides[end % 2][part.name] = torch.from_numpy(kept)
             elif len(kept) < len(groups):
-                tables[part.owner] = part.axis, torch.from_numpy(kept)
+                tensors[part.owner] = part.axis, torch.from_numpy(kept)
         reached = _fraction(before, after, of)
         inputs, kept = sides
         widths = {part.name: (part.outputs, part.inputs) for part in self._parts[:-1] if part.axis is None}
@@ -336,7 +336,7 @@ class Structure:
             kept,
             inputs,
             numbers,
-            tables,
+            tensors,
             before,
             after,
             skipped,

@@ -3,7 +3,7 @@
     python -m lib.benchmark.coverage [--library torchvision timm] [--only NAME ...] [--folder results/benchmarks]
 
 Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
-Leaves: coverage.csv, a row per network, which reports, the README and docs/networks.md count by family.
+Leaves: coverage.csv, a row per network, which reports, the README and docs/networks.md, filled anew, count by family.
 Every network is tried in a process of its own, so that one that takes too much memory or time is a row, too; what is in
 the table already, of the same code and versions, is not tried again.
 """
@@ -25,6 +25,7 @@ from lib import importance, pruning, repair, structure
 from lib.benchmark.command import FOLDER, versions
 from lib.images import sources
 from lib.network import models
+from lib.network.layers import can_narrow, widths
 from lib.report import readme, supported
 from lib.report.supported import LIBRARIES, OTHERWISE, PACKAGES
 from lib.study import paths, records
@@ -170,7 +171,7 @@ def by_torch_pruning(name: str) -> dict[str, object]:
             warnings.simplefilter("ignore")
             from torch_pruning import pruner
 
-            last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+            last = [module for module in model.modules() if can_narrow(module) and widths(module)[0] == CLASSES]
             rate = pruner.importance.GroupMagnitudeImportance()
             made = pruner.MetaPruner(model, images[:1], rate, pruning_ratio=0.5, ignored_layers=last)
             before = sum(parameter.numel() for parameter in model.parameters())
@@ -212,7 +213,7 @@ def _names(library: str) -> list[str]:
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
     about = versions(PACKAGES) | {"code": _code()}
-    place = {name: place for place, name in enumerate(name for library in LIBRARIES for name in _names(library))}
+    places = {name: place for place, name in enumerate(each for library in LIBRARIES for each in _names(library))}
     table = supported.read(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
     for name in names:
         here = table[table["network"] == name]
@@ -222,7 +223,7 @@ def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
         print(" | ".join([name, *said]), flush=True)
         table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
-        table = table.sort_values("network", key=lambda column: column.map(place), kind="stable")
+        table = table.sort_values("network", key=lambda column: column.map(places), kind="stable")
         records.save_table(table, path)
     return table
 

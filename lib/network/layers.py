@@ -2,7 +2,7 @@
 
 Enters: a network or a module of it. Leaves: the numbers of its output and input channels; or the module itself, made
 narrower in place. Modules of other kinds may have numbers of heads among their attributes, or tensors with an axis of
-heads, which become smaller besides.
+heads or channels, which become smaller besides.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,8 +25,8 @@ def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def by_output(layer: nn.Module, weights: Tensor) -> Tensor:
-    """What lies as a layer's weights do, with a row for each output: (O, I / groups, ...). Those of a transposed
-    convolution lie as (I, O / groups, ...)."""
+    """`weights`, or whatever has their shape, with a row for each output: (O, I / groups, ...). A transposed
+    convolution's are (I, O / groups, ...)."""
     if not isinstance(layer, _ConvTransposeNd):
         return weights
     return weights.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)

@@ -51,7 +51,6 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
     blocks: list[Block] = [Text(f"# How fast\n\n{INTRODUCTION}")]
     for picture in sorted(folder.glob("shares.*")):
         copied = profile.figures / f"{results.FRONT}-benchmarks{picture.suffix}"
-        profile.figures.mkdir(parents=True, exist_ok=True)
         results.write({copied: picture.read_bytes()})
         if picture.suffix == ".png":
             caption = "Time of each task relative to the first of its panel, the obvious way, with quartiles; orange: "
@@ -59,7 +58,6 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
             blocks.append(Figure(copied, caption))
     for path in found:
         copied = profile.tables / f"{results.FRONT}-benchmarks-{path.name}"
-        profile.tables.mkdir(parents=True, exist_ok=True)
         results.write({copied: path.read_bytes()})
         shown = _with_outcome(pandas.read_csv(path)).rename(columns=WORDS)
         shown = shown[[name for name in WORDS.values() if name in shown]]

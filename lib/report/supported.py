@@ -21,9 +21,10 @@ _DONE = ["scored", "masked", "shrunk", "torch_pruning"]  # columns that say "yes
 
 
 def family(name: str) -> str:
-    """The network's name without what tells sizes apart."""
+    """The network's name without what tells sizes and versions apart."""
     short = name.removeprefix("timm:")
-    return ("timm: " if short != name else "") + (re.match(r"[a-z]+", short)[0] if short[:1].isalpha() else short)
+    found = re.match(r"(?:(?:tf|dm|wide)_)?[a-z]+?(?:2net)?(?=v?\d|_|$)", short)
+    return ("timm: " if short != name else "") + (found[0] if found else short)
 
 
 def counted(tried: pandas.DataFrame) -> pandas.DataFrame:
@@ -37,8 +38,11 @@ def in_short(tried: pandas.DataFrame) -> str:
     """How many of each library's networks can be scored, masked and shrunk, in a sentence."""
     said = "; ".join(_of(library, here) for library in LIBRARIES if len(here := _from(tried, library)))
     wrong = int((tried["shrunk"] == OTHERWISE).sum())
-    right = f"{wrong} do not answer" if wrong else "all that were shrunk answer"
-    return f"Tried with random weights: {said}; {right} as the whole ones do with the same channels off."
+    right = f"{wrong} of those shrunk do not answer" if wrong else "all that were shrunk answer"
+    return (
+        f"Tried with random weights: {said}; {right} as the whole ones do with the same channels off "
+        "(torch-pruning, with its default settings, was not checked)."
+    )
 
 
 def _from(tried: pandas.DataFrame, library: str) -> pandas.DataFrame:
@@ -47,11 +51,9 @@ def _from(tried: pandas.DataFrame, library: str) -> pandas.DataFrame:
 
 def _of(library: str, tried: pandas.DataFrame) -> str:
     yes = (tried.reindex(columns=_DONE) == "yes").sum()
-    both = int((tried[["scored", "masked"]] == "yes").all(axis=1).sum())
-    return (
-        f"of {len(tried)} of {library}'s networks {both} are scored and masked, {yes['shrunk']} shrunk "
-        f"({yes['torch_pruning']} by torch-pruning)"
-    )
+    done = f"{yes['scored']} are scored" if yes["scored"] < len(tried) else "all are scored"
+    shrunk = f"{yes['shrunk']} shrunk ({yes['torch_pruning']} by torch-pruning)"
+    return f"of {len(tried)} of {library}'s networks {done}, {shrunk}"
 
 
 def shown(tried: pandas.DataFrame) -> str:
@@ -66,10 +68,8 @@ def blocks(profile: profiles.Profile) -> list[Block]:
     if not path.exists():
         return []
     copied, tried = profile.tables / f"{results.FRONT}-{FILE}", read(path)
-    copied.parent.mkdir(parents=True, exist_ok=True)
     results.write({copied: path.read_bytes()})
-    about = "By family of names; torch-pruning runs its own loop, and what it makes is not compared with anything."
-    return [Text(f"# Which networks can be pruned\n\n{in_short(tried)} {about}"), table(counted(tried), "", copied)]
+    return [Text(f"# Which networks can be pruned\n\n{in_short(tried)} By family:"), table(counted(tried), "", copied)]
 
 
 def read(path: Path) -> pandas.DataFrame:

@@ -28,11 +28,11 @@ class Slimming:
     `removed` (k,) are the units that go, in the order in which they do, so that a larger budget's begins with a smaller
     one's. `kept` and `inputs` name, for every layer that becomes narrower, the channels that stay at its output (for
     BatchNorm: at all) and its input; `numbers`, for other modules, attributes that count heads or their channels, and
-    what they become; `tables`, by module and name, the axis of heads of tensors, and which of these stay. `reached` is
-    the fraction of `of` that goes, `overshoot` how far that is beyond `budget`, `per_cost` whether channels go by score
-    for each of `of` that goes with them, else by score alone; `before` and `after` count units, parameters and macs of
-    one example; `skipped` counts the groups that would have gone but held some layer's last channel, or what was to be
-    kept, or still waited for as many more as `multiple_of` takes.
+    what they become; `tensors`, by module and name, the axis of their heads or channels, and which of these stay.
+    `reached` is the fraction of `of` that goes, `overshoot` how far that is beyond `budget`, `per_cost` whether
+    channels go by score for each of `of` that goes with them, else by score alone; `before` and `after` count units,
+    parameters and macs of one example; `skipped` counts the groups that would have gone but held some layer's last
+    channel, or what was to be kept, or still waited for as many more as `multiple_of` takes.
     """
 
     budget: float
@@ -43,7 +43,7 @@ class Slimming:
     kept: Mapping[str, Tensor] = field(repr=False)
     inputs: Mapping[str, Tensor] = field(repr=False)
     numbers: Mapping[str, Mapping[str, int]] = field(repr=False)
-    tables: Mapping[tuple[str, str], tuple[int, Tensor]] = field(repr=False)
+    tensors: Mapping[tuple[str, str], tuple[int, Tensor]] = field(repr=False)
     before: Mapping[str, int]
     after: Mapping[str, int]
     skipped: int
@@ -88,7 +88,7 @@ class Slimming:
             narrow(result.get_submodule(name), self.kept.get(name), self.inputs.get(name))
         for name, numbers in self.numbers.items():
             renumber(result.get_submodule(name), numbers)
-        for (module, name), (axis, kept) in self.tables.items():
+        for (module, name), (axis, kept) in self.tensors.items():
             shorten(result.get_submodule(module), name, axis, kept)
         return result
 

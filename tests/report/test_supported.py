@@ -12,7 +12,15 @@ VERSIONS = {"torch": "2.0", "torchvision": "1.0", "timm": "none", "torch-pruning
 
 @pytest.mark.parametrize(
     ("name", "family"),
-    [("resnet50", "resnet"), ("vit_b_16", "vit"), ("timm:convnextv2_atto", "timm: convnextv"), ("swin_v2_t", "swin")],
+    [
+        ("resnet50", "resnet"),
+        ("vit_b_16", "vit"),
+        ("timm:convnextv2_atto", "timm: convnext"),
+        ("swin_v2_t", "swin"),
+        ("wide_resnet50_2", "wide_resnet"),
+        ("timm:res2net50_26w_4s", "timm: res2net"),
+        ("timm:dla34", "timm: dla"),
+    ],
 )
 def test_families(name, family):
     assert supported.family(name) == family
@@ -30,13 +38,13 @@ def test_families_are_counted():
 
 def test_what_is_said_counts_by_library_and_names_wrong_answers():
     said = (
-        "Tried with random weights: of 3 of torchvision's networks 3 are scored and masked, 2 shrunk (3 by "
-        "torch-pruning); of 1 of timm's networks 1 are scored and masked, 1 shrunk (0 by torch-pruning); all that "
-        "were shrunk answer as the whole ones do with the same channels off."
+        "Tried with random weights: of 3 of torchvision's networks all are scored, 2 shrunk (3 by torch-pruning); "
+        "of 1 of timm's networks all are scored, 1 shrunk (0 by torch-pruning); all that were shrunk answer as the "
+        "whole ones do with the same channels off (torch-pruning, with its default settings, was not checked)."
     )
     assert supported.in_short(tried()) == said
     wrong = tried().assign(shrunk=supported.OTHERWISE)
-    assert "(0 by torch-pruning); 4 do not answer as" in supported.in_short(wrong)
+    assert "(0 by torch-pruning); 4 of those shrunk do not answer as" in supported.in_short(wrong)
     first, _, table = supported.shown(tried()).partition("\n\n")
     assert first == f"{said} With torch 2.0, torchvision 1.0, torch-pruning 1.6."
     assert table.startswith("| family | networks | scored | masked | shrunk | torch pruning |")
@@ -51,5 +59,5 @@ def test_a_report_has_them_in_a_section_of_their_own(plan):
     made_up.finish(plan)
     markdown = plan.report.with_suffix(".md").read_text()
     section = markdown[markdown.index("## Which networks can be pruned") : markdown.index("## Files")]
-    assert "of 3 of torchvision's networks 3 are scored" in section and "| vgg | 2 | 2 | 2 | 1 | 2 |" in section
+    assert "of 3 of torchvision's networks all are scored" in section and "| vgg | 2 | 2 | 2 | 1 | 2 |" in section
     assert (plan.tables / "90-report-coverage.csv").read_bytes() == (folder / supported.FILE).read_bytes()
