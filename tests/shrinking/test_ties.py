@@ -197,3 +197,26 @@ def test_batchnorms_that_are_frozen_shrink_and_a_file_brings_them_back(tmp_path)
     whole = resnet18(norm_layer=FrozenBatchNorm2d, num_classes=5)
     again, images = slim_files.load(whole, tmp_path / "small.safetensors"), noise(2, 3, 32, 32)
     assert torch.equal(again(images), smaller(images))
+
+
+class Scaling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(6))
+
+    def forward(self, x):
+        return x * self.scale[:, None, None]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+@pytest.mark.parametrize("how", [torch.jit.script, lambda module: torch.jit.trace(module, noise(2, 6, 4, 4))])
+def test_a_scale_in_a_part_in_torchscript_becomes_shorter_and_once_more_and_trains(how):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 1), how(Scaling()), nn.GELU(), nn.Flatten(), nn.Linear(96, 3)).eval()
+    for width in (4, 2):
+        _, model = as_masked(model, noise(1, 2, 4, 4), 1 / 3)
+        assert model[0].out_channels == len(model[1].scale) == width
+    before = model[1].scale.detach().clone()
+    model(noise(2, 2, 4, 4)).sum().backward()
+    torch.optim.SGD(model.parameters(), 1).step()
+    assert not torch.equal(model[1].scale, before)
