@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import NoReturn
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
@@ -20,7 +21,7 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     known = {}
     for name, module in model.named_modules():
         forward = vars(module).get("forward")
-        compiled = "_orig_mod" in module._modules  # whose copies are right
+        compiled = "_orig_mod" in module._modules or isinstance(module, ScriptModule)  # whose copies are right
         if forward is not None and not compiled and getattr(forward, "__self__", None) is not module:
             raise ValueError(f"the forward of {name or type(model).__name__} has been replaced, so that a copy would "
                              "run the original: wrap the model in a module instead")  # fmt: skip
@@ -31,7 +32,12 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     known[id(_units_off)] = _units_off  # the copy is not given away while they are off
     if sharing:
         known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return deepcopy(model, known)
+    made = deepcopy(model, known)
+    for module, copy in zip(model.modules(), made.modules(), strict=True):
+        if isinstance(module, ScriptModule):  # the copies of whose parameters are none, so that they would not train
+            for name, own in module.named_parameters(recurse=False):
+                setattr(copy, name, own if sharing else nn.Parameter(own.detach().clone(), own.requires_grad))
+    return made
 
 
 class _UnitsOff:

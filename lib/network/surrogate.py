@@ -9,7 +9,7 @@ the way that the stand-in's values go. The derivatives of a custom `autograd.Fun
 
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -151,22 +151,26 @@ def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
 
 
 def _pooled(function: Callable, args: tuple, kwargs: dict) -> object:
-    """Instead of the maxima within windows, weighted means, which depend on all that is in them: after a pixel shuffle,
-    on several channels."""
+    """The maxima within windows, but with slopes in all that is in these, whichever is the largest: after a pixel
+    shuffle, in several channels. As the values are those of the maxima, what pads them, such as minus infinity, stays
+    unseen, and so does what is no maximum where it is compared with them."""
     name, made = plain_name(function).removesuffix(_INDEXED), function(*args, **kwargs)
     largest = made if isinstance(made, Tensor) else made[0]
     axes, value = int(name[-2]), bound(args, kwargs, "input")[0]
+    at = value.detach()
+    sloping = torch.where(at.isfinite(), (value - at) * (1 + at.sin() / 4), 0)  # 0, and those of x and -x do not cancel
     if name.startswith("adaptive"):
-        mean = getattr(functional, name.replace("max", "avg"))(value, largest.shape[-axes:]) * _OF_A_MAXIMUM
+        mean = getattr(functional, name.replace("max", "avg"))(sloping, largest.shape[-axes:])
     else:
         _, *settings = bound(args, kwargs, "input", "kernel_size", "stride", "padding", "dilation")
-        mean = _means(value, largest.shape, *(_for_each(axes, given) for given in settings))
-    return mean if isinstance(made, Tensor) else (mean, *made[1:])
+        mean = _means(sloping, largest.shape, *(_for_each(axes, given) for given in settings))
+    largest = largest.detach() + mean * _OF_A_MAXIMUM
+    return largest if isinstance(made, Tensor) else (largest, *made[1:])
 
 
 def _for_each(axes: int, given: object) -> tuple[int, ...]:
     """A setting for each axis; none where there is none."""
-    given = (given,) if isinstance(given, int) else tuple(given or ())
+    given = tuple(given) if isinstance(given, Sequence) else () if given is None else (given,)
     return given * axes if len(given) == 1 else given
 
 

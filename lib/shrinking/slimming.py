@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from lib.network import contexts, copies, models
-from lib.network.layers import all_widths, narrow, renumber, shorten, widths, works_on_channels
+from lib.network.layers import all_widths, can_narrow, narrow, renumber, shorten, widths, works_on_channels
 from lib.network.models import alike
 from lib.network.taps import Unit, ahead, along, tapped, units_in
 
@@ -197,10 +198,10 @@ class Slimming:
             )
 
     def _tell_what_cannot_train(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> None:
-        """Warns where layers that did not run for the example, as those for training alone, keep the smaller network
-        from running in training mode, as the whole one does: what they take in is not known, so they keep their width.
+        """Warns where what the example did not run through, as layers and tensors for training alone, keeps the smaller
+        network from running in training mode, as the whole one does: what it meets is not known, so it stays as it is.
         """
-        idle = self.layers[0].idle
+        idle = [*self.layers[0].idle, *self._tensors_left(smaller)]
         if idle and _fails_in_training(smaller, probes) and not _fails_in_training(model, probes):
             more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
             warnings.warn(
@@ -209,6 +210,16 @@ class Slimming:
                 " of a network that is to shrink, or keep what they take in",
                 stacklevel=5,
             )
+
+    def _tensors_left(self, smaller: nn.Module) -> list[str]:
+        """Tensors of modules' own that have not become shorter, though an axis is as long as a narrower layer was."""
+        lengths = {self._widths[name][0] for name in self.kept}
+        return [
+            f"{name}.{each}".lstrip(".")
+            for name, module in smaller.named_modules() if not can_narrow(module)
+            for each, value in chain(module.named_parameters("", False), module.named_buffers("", False))
+            if (name, each) not in self.tensors and not lengths.isdisjoint(value.shape)
+        ]  # fmt: skip
 
 
 @torch.no_grad()

@@ -140,6 +140,8 @@ def _followed(
 
     with ExitStack() as stack:
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # which takes no hooks: its work is that of what calls it
+                continue
             stack.callback(module.register_forward_pre_hook(begin(name)).remove)
             stack.callback(module.register_forward_hook(end).remove)
         for number, part in enumerate(parts[:-1]):

@@ -1,5 +1,6 @@
 """lib.surrogate: in the stand-in nothing is stuck, so that shares left are right whatever a network does to values."""
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -205,3 +206,30 @@ def test_pooled_channels_are_seen_whichever_is_the_largest():
         return functional.max_pool1d(x[:, None], 2)[:, 0].repeat_interleave(2, 1)
 
     assert left(pooled) == [(9 + 14) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize("filler", [-torch.inf, torch.finfo().min])
+def test_what_pads_a_pool_stays_unseen(filler):
+    def padded(net, x):  # as TensorFlow does it, and not by the pool
+        return functional.max_pool1d(functional.pad(x[:, None], (1, 1), value=filler), 3, 1)[:, 0]
+
+    assert left(padded) == [(9 + 14) / 26, 6 / 26]
+
+
+def test_the_largest_and_the_smallest_of_a_window_do_not_cancel():
+    def spread(net, x):
+        return functional.max_pool1d(x[:, None], 3, 1, 1)[:, 0] + functional.max_pool1d(-x[:, None], 3, 1, 1)[:, 0]
+
+    assert left(spread) == [(9 + 14) / 26, 6 / 26]
+
+
+def test_what_is_the_largest_of_a_window_is_found_by_comparing():
+    values = torch.tensor([[[1.0, 3.0, 2.0, 0.5]]])
+    with Straightened([]):
+        assert (functional.max_pool1d(values, 3, 1, 1) == values).tolist() == [[[False, True, False, False]]]
+
+
+def test_settings_of_a_pool_may_be_numbers_of_numpy():
+    with Straightened([]):
+        made = functional.max_pool1d(torch.arange(4.0).view(1, 1, 4), numpy.int64(2), numpy.int64(2))
+    assert made.flatten().tolist() == [1, 3]

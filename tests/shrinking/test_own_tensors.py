@@ -148,3 +148,26 @@ def test_tensors_of_heads_and_of_channels_go_together():
     made, smaller = as_masked(Attending(), noise(1, 6, 5), 0.3)
     assert (made.groups >= 0).all()
     assert len(smaller.bias) == smaller.heads < 4 and smaller.scale.shape == (4 * smaller.heads,)
+
+
+class Scaling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(6))
+
+    def forward(self, x):
+        return x * self.scale[:, None, None]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+@pytest.mark.parametrize("how", [torch.jit.script, lambda module: torch.jit.trace(module, noise(2, 6, 4, 4))])
+def test_a_scale_in_a_part_in_torchscript_becomes_shorter_and_once_more_and_trains(how):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 1), how(Scaling()), nn.GELU(), nn.Flatten(), nn.Linear(96, 3)).eval()
+    for width in (4, 2):
+        _, model = as_masked(model, noise(1, 2, 4, 4), 1 / 3)
+        assert model[0].out_channels == len(model[1].scale) == width
+    before = model[1].scale.detach().clone()
+    model(noise(2, 2, 4, 4)).sum().backward()
+    torch.optim.SGD(model.parameters(), 1).step()
+    assert not torch.equal(model[1].scale, before)

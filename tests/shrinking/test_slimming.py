@@ -286,3 +286,32 @@ def test_a_head_for_training_that_no_longer_fits_is_named():
         warnings.simplefilter("error")
         smaller = slim(model, torch.arange(20.0), example, budget=0.3, of="units", keep="first")
     smaller.train()(example)
+
+
+class Averaging(nn.Module):
+    """In training it keeps means of its first channels, which it may take off in every mode."""
+
+    def __init__(self, centred):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.classifier, self.centred = nn.Conv2d(3, 8, 3), nn.Linear(8, 3), centred
+        self.register_buffer("means", torch.zeros(8))
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.training:
+            self.means.lerp_(x.detach().mean((0, 2, 3)), 0.1)
+        return self.classifier((x - self.means[:, None, None] if self.centred else x).relu().mean((2, 3)))
+
+
+def test_a_tensor_for_training_that_no_longer_fits_is_named():
+    example = torch.randn(1, 3, 8, 8)
+    with pytest.warns(UserWarning, match="^means did not run for the example, so their width stays, and in training"):
+        smaller = slim(Averaging(False).eval(), torch.arange(8.0), example, budget=0.3, of="units")
+    with pytest.raises(RuntimeError):
+        smaller.train()(example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smaller = slim(Averaging(True).eval(), torch.arange(8.0), example, budget=0.3, of="units")
+    smaller.train()(example)
+    assert smaller.means.shape == (smaller.first.out_channels,) != (8,) and smaller.means.any()
