@@ -23,3 +23,11 @@ def test_what_fails_is_a_row_and_what_is_there_is_not_tried_again(tmp_path, monk
     assert "resnet7 | scored: ValueError: unknown network" in capsys.readouterr().out
     monkeypatch.setattr(coverage, "_in_a_process", lambda name: pytest.fail(name))
     assert coverage.main(["--only", "resnet7", "--folder", str(tmp_path)]) == 0
+
+
+def test_rows_are_in_the_order_of_the_libraries_lists(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "_in_a_process", lambda name: {"network": name, "scored": "yes"})
+    for names in (["vgg11", "timm:resnet18"], ["alexnet"], ["mine"]):
+        coverage.main(["--only", *names, "--folder", str(tmp_path)])
+    found = pandas.read_csv(tmp_path / "coverage.csv")["network"].tolist()
+    assert found == ["alexnet", "vgg11", "timm:resnet18", "mine"]

@@ -400,3 +400,11 @@ def test_a_teacher_s_training_is_not_kept(digits, tmp_path):
     model = networks.build("resnet8", 10, 1, seed=0)
     with pytest.raises(ValueError, match="leave `state` out"):
         train(model, train_set, test_set, Recipe(epochs=1), seed=0, teacher=model, state=tmp_path)
+
+
+def test_in_bfloat16_weights_stay_float32_and_attention_is_as_before_afterwards(digits):
+    model, fused = networks.build("vit-small-images", 10, 1), torch.backends.cuda.flash_sdp_enabled()
+    recipe = dataclasses.replace(RECIPE, epochs=1, optimizer="adamw", learning_rate=1e-3, precision="bfloat16")
+    log = train(model, *digits, recipe, seed=0, device="cpu")
+    assert 0 < log["loss"].iloc[0] < 3 and {value.dtype for value in model.parameters()} == {torch.float32}
+    assert torch.backends.cuda.flash_sdp_enabled() is fused
