@@ -143,11 +143,16 @@ def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
     value, second, keepdim = bound(args, kwargs, "input", named, "keepdim")
     made = function(*args, **kwargs)
     if isinstance(second, Tensor):
-        return value + second
+        return _seen(value) + _seen(second)
     if second is None:  # over all examples, too
         return made
-    total = _OF_A_MAXIMUM * value.sum(second, keepdim=keepdim or False)
+    total = _OF_A_MAXIMUM * _seen(value).sum(second, keepdim=keepdim or False)
     return total if isinstance(made, Tensor) else type(made)((total, made.indices))
+
+
+def _seen(value: Tensor) -> Tensor:
+    """Without what never is the largest, as where minus infinity hides what is not to be chosen."""
+    return torch.where(value.isfinite(), value, 0) if value.is_floating_point() else value
 
 
 def _pooled(function: Callable, args: tuple, kwargs: dict) -> object:

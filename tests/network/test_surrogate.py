@@ -134,6 +134,13 @@ def test_a_maximum_along_an_axis_depends_on_all_whatever_the_axis_is_called(name
     assert left(lambda net, x: x - x.amax(**{"dim": 1}, keepdim=True)) == [(9 + 14) / 26, 6 / 26]
 
 
+@pytest.mark.parametrize("largest", [lambda x: x.amax(1, keepdim=True), lambda x: x.max(1, True).values])
+def test_what_minus_infinity_hides_is_never_the_largest(largest):
+    hidden = torch.tensor([True, False, False, True])
+    found = left(lambda net, x: largest(x.masked_fill(hidden, -torch.inf)).expand(-1, 4))
+    assert found == [1, 6 / (6 + 14)]  # of two of the four units, and the classifier; the first is hidden
+
+
 def test_hooks_of_the_backward_pass_change_no_shares():
     class Silent(nn.Module):
         def __init__(self):
