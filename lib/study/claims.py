@@ -257,6 +257,8 @@ def _blocks_of(name: str, plan: profiles.Profile) -> pandas.DataFrame:
     if claim.ends:
         return statistics.differences(statistics.ends(summary, claim.a, claim.b, value=claim.value), summary)
     rest, pairs = _counted(claim, summary)
+    if not pairs:
+        return NOTHING
     a, b = ([pair[side] for pair in pairs] for side in (0, 1))
     first, other = (
         statistics.sides(rest, a, b, value=claim.value, pair_by=(claim.pair_by,), pairs_first=pairs_first)
@@ -268,12 +270,18 @@ def _blocks_of(name: str, plan: profiles.Profile) -> pandas.DataFrame:
 
 def _counted(of: Claim, summary: pandas.DataFrame) -> tuple[pandas.DataFrame, list[tuple[str, str]]]:
     """The rows that have a part in the contrast, and its pairs: without rows of criteria that are limited to fewer
-    examples than the other side sees, nor of rankings that count under another name, nor pairs of which none is
-    left."""
+    examples than the other side sees, nor of rankings that count under another name, nor pairs of which none is left
+    or that are nowhere on as many examples."""
     limited = _limited(summary) if of.pair_by == "examples" else pandas.Series(False, summary.index)
     rest = paper.without_twins(summary[~limited])
     gone = set(summary["criterion"]) - set(rest["criterion"])
-    return rest, [pair for pair in of.pairs if not gone & set(pair)]
+    return rest, [pair for pair in of.pairs if not gone & set(pair) and not _are_apart(rest, pair, of.pair_by)]
+
+
+def _are_apart(table: pandas.DataFrame, pair: tuple[str, str], by: str) -> bool:
+    """Whether both criteria are there, and nowhere with the same `by`, as where a CPU takes few images for one."""
+    own, other = (table.loc[table["criterion"] == name, [*RUN, by]] for name in pair)
+    return len(own) > 0 and len(other) > 0 and own.merge(other).empty
 
 
 def _limited(summary: pandas.DataFrame) -> pandas.Series:
@@ -368,10 +376,8 @@ def secondary(plan: profiles.Profile) -> pandas.DataFrame:
     the number of the claim's rows), smallest_p_holm (the smallest it could be), blocks and ahead. There is no verdict
     on a row of its own. Raises what `verdicts` does.
     """
-    tables = []
-    for name, claim, summary in _with_tables(plan):
-        rows = _rows_behind(claim, summary)
-        tables.append(contrasts.adjusted(pandas.DataFrame(rows).assign(claim=name)))
+    behind = {name: _rows_behind(claim, summary) for name, claim, summary in _with_tables(plan)}
+    tables = [contrasts.adjusted(pandas.DataFrame(rows).assign(claim=name)) for name, rows in behind.items() if rows]
     return pandas.concat(tables, ignore_index=True)[SECONDARY] if tables else pandas.DataFrame(columns=SECONDARY)
 
 

@@ -142,6 +142,16 @@ def test_one_random_vector_meets_exact_where_both_really_used_as_many(plan):
     assert behind["effect"].tolist() == pytest.approx([-0.1, 0])
 
 
+def test_what_is_nowhere_on_as_many_images_is_not_compared(plan):
+    apart = {("sq:rand:norm", 10): [0.5] * 3, ("sq:exact", 10): [0.6] * 3}
+    put(plan, "15-replication-summary", table(apart, used={("sq:exact", 10): 5}))
+    put(plan, "50-gradient-source-summary", table({("sq:rand:norm", 100): [0.8] * 3}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "CLAIMS", {name: claims.CLAIMS[name] for name in ("C6",)})
+        assert "C6" not in set(claims.by_block(plan)["claim"])
+        assert claims.parts(plan).empty and claims.secondary(plan).empty
+
+
 def test_rivals_that_a_cpu_limits_have_no_part_in_a_contrast(plan):
     whole = pandas.read_csv(plan.tables / "60-rivals-summary.csv")
     criteria = list(whole["criterion"].unique())
