@@ -299,7 +299,7 @@ def test_a_file_of_heads_that_the_network_does_not_have_is_refused(tmp_path):
 
 
 def test_the_name_of_numbers_is_taken_in_files(tmp_path):
-    with pytest.raises(ValueError, match=r'^metadata has "numbers" already, where those of heads and tensors are kept: give'):
+    with pytest.raises(ValueError, match=r'^metadata has "numbers" already, where those of heads and tensors'):
         slim_files.save(transformer(), tmp_path / "a", {"numbers": 3})
 
 
