@@ -67,9 +67,9 @@ SET = {  # name -> value, why
     "JUPYTER_PREFER_ENV_PATH": ("1", "a kernel of this interpreter, not of one that the user has named alike"),
     "CUBLAS_WORKSPACE_CONFIG": (":4096:8", "products of matrices the same every time, on CUDA"),
     "MALLOC_MMAP_THRESHOLD_": (
-        f"{2**28}",
-        "memory that is freed stays with the process, but for pieces above 256 MiB, whose sizes would leave gaps:"
-        " a tenth of the time went into giving it back to the system and getting it cleared again (Linux)",
+        f"{2**30}",
+        "memory that is freed stays with the process: a tenth of the time went into"
+        " giving it back to the system and getting it cleared again (Linux)",
     ),
     "MALLOC_TRIM_THRESHOLD_": (f"{2**31 - 1}", "likewise"),
     "MALLOC_TOP_PAD_": (f"{2**26}", "likewise, in large pieces"),
