@@ -40,10 +40,12 @@ def reestimate(model: nn.Module, images: Tensor, *, batch: int | None = None) ->
     batch = len(images) if batch is None else checks.whole("batch", batch, 2)
     parts = images.tensor_split(min(-(-len(images) // batch), len(images) // 2))  # none of a single image
     before = _statistics(norms)
+    with torch.no_grad(), contexts.as_written():
+        laid_out = models.quickest_layout(model, images)
     try:
         with _estimating(norms), torch.no_grad(), contexts.as_written():
             for part in parts:
-                models.require_finite(models.answers(model, models.ready(model, part)))
+                models.require_finite(models.answers(model, laid_out(models.ready(model, part))))
     except BaseException:
         _restore(norms, before)
         raise

@@ -50,6 +50,29 @@ def test_no_part_is_a_single_image():
     assert sizes == [3, 2, 2]
 
 
+class Viewing(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.view(len(x), -1).view(x.shape))  # which channels-last images do not allow
+
+
+@pytest.mark.parametrize(("network", "last"), [(nn.Sequential, True), (Viewing, False)])
+def test_many_images_pass_in_the_quickest_layout_that_the_network_takes(network, last):
+    torch.manual_seed(0)
+    model, seen = (
+        network(nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3)),
+        [],
+    )
+    model, images = model.double().eval(), pictures(64, 2, 8, 2).double()
+    model[1].register_forward_hook(
+        lambda module, taken, made: seen.append(taken[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    repair.reestimate(model, images)
+    taken = model[0](images)
+    assert seen[-1] is last
+    torch.testing.assert_close(model[1].running_mean, taken.mean((0, 2, 3)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(model[1].running_var, taken.transpose(0, 1).flatten(1).var(1), rtol=1e-12, atol=0)
+
+
 def test_only_statistics_change_and_come_back():
     model, images = small(), pictures(9, 4).double()
     before, modes = state_of(model), [(module.training, getattr(module, "momentum", None)) for module in model]
