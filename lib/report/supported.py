@@ -40,7 +40,7 @@ def in_short(tried: pandas.DataFrame) -> str:
     wrong = int((tried["shrunk"] == OTHERWISE).sum())
     right = f"{wrong} of those shrunk do not answer" if wrong else "all that were shrunk answer"
     return (
-        f"Tried with random weights: {said}; {right} as the whole ones do with the same channels off "
+        f"Tried so far, with random weights: {said}; {right} as the whole ones do with the same channels off "
         "(torch-pruning, with its default settings, was not checked)."
     )
 
