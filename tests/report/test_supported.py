@@ -38,10 +38,10 @@ def test_families_are_counted():
 
 def test_what_is_said_counts_by_library_and_names_wrong_answers():
     said = (
-        "Tried so far, with random weights: of 3 of torchvision's networks all are scored, 2 shrunk (3 by torch- "
-        "pruning); of 1 of timm's networks all are scored, 1 shrunk (0 by torch-pruning); all that were shrunk "
-        "answer as the whole ones do with the same channels off (torch-pruning, with its default settings, was not "
-        "checked)."
+        "Tried so far, with random weights: of 3 of torchvision's networks all are scored, 2 shrunk (3 by "
+        "torch-pruning); of 1 of timm's networks all are scored, 1 shrunk (0 by torch-pruning); all that were "
+        "shrunk answer as the whole ones do with the same channels off (torch-pruning, with its default settings, "
+        "was not checked)."
     )
     assert supported.in_short(tried()) == said
     wrong = tried().assign(shrunk=supported.OTHERWISE)
