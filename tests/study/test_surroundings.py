@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-
 import re
 import shlex
 import shutil
