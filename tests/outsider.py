@@ -201,7 +201,11 @@ def judged(differences: pandas.Series, above: float | None) -> dict:
     found = reached(values, groups, above)
     again = [reached(row, groups, above)["verdict"] == found["verdict"] for row in redrawn(values, groups)]
     close = len(values) > 1 and numpy.mean(again) < 0.9
-    return found | {"ahead": int((values > 0).sum()), "close": close, "verdict": found["verdict"].rstrip("-01 ")}
+    return found | {
+        "ahead": int((values > max(above or 0, 0)).sum()),
+        "close": close,
+        "verdict": found["verdict"].rstrip("-01 "),
+    }
 
 
 def reached(values: numpy.ndarray, groups: list, above: float | None) -> dict:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import panel_tables
+from lib.report import effects, panel_tables
 from lib.report.answers import BASELINES, beside_paper
-from lib.report.words import capital, listed, signed, spread
+from lib.report.words import capital, listed, spread
 from lib.study import claims
 from lib.study.analyses.over_panels import FEWEST_NETWORKS
 from lib.study.statistics import LEVEL, TOO_FEW, too_few
@@ -110,16 +110,16 @@ def _claim(name: str, question: str, over: pandas.DataFrame) -> str:
         return ""
     opening, compared = question.split("? ")
     networks, panels = rows["networks"], rows["panels"]
-    said = f"**{opening}?** {compared}: {signed(panels['effect'])} in relative auc in the mean over panels"
-    said += f" ({_ends(panels)}above 0 in {panels['ahead']} of {panels['count']}; {name}: "
+    said = f"**{opening}?** {compared}: {effects.long(panels)} in the mean over panels"
+    said += f" ({_ends(panels)}{effects.above(panels, 'panels')}; {name}: "
     said += f"{panel_tables.in_words(panels, 'panels')})"
     verdict = panel_tables.in_words(networks, "networks")
-    said += f"; over networks {signed(networks['effect'])} ({_ends(networks)}{verdict})."
+    said += f"; over networks {effects.value(networks)} ({_ends(networks)}{verdict})."
     return f"{said} {_differ(panels)}".strip()
 
 
 def _ends(row: dict) -> str:
-    return f"95 % interval {signed(row['low'])} to {signed(row['high'])}; " if row["low"] == row["low"] else ""
+    return f"95 % interval {ends}; " if (ends := effects.interval(row)) else ""
 
 
 def _differ(row: dict) -> str:

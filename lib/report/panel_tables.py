@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from lib.report import claim_tables
-from lib.report.words import listed, signed, spread
+from lib.report import claim_tables, effects
+from lib.report.words import listed, spread
 from lib.study import statistics, vocabulary
 
 NOT_MEASURED = "not measured"
@@ -58,10 +58,8 @@ def claims(over: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _found(row: Mapping[str, object], what: str) -> str:
-    count = int(row["count"])
-    ends = f"{signed(row['low'])} to {signed(row['high'])}; " if row["low"] == row["low"] else ""
-    close = ", close" if row["close"] else ""
-    return f"{in_words(row, what)}{close}: {signed(row['effect'])} ({ends}above 0 in {int(row['ahead'])} of {count})"
+    above = f"above {effects.bar(row['kind'])} in {int(row['ahead'])} of {int(row['count'])}"
+    return f"{in_words(row, what)}{', close' if row['close'] else ''}: {effects.short(row)}; {above}"
 
 
 def in_words(row: Mapping[str, object], what: str) -> str:
@@ -81,7 +79,7 @@ def by_panel(claims: pandas.DataFrame) -> pandas.DataFrame:
 def _cell(row: Mapping[str, object]) -> str:
     if not row["count"]:
         return NOT_MEASURED
-    return f"{signed(row['effect'])} ({int(row['ahead'])} of {int(row['count'])}): {claim_tables.in_words(row)}"
+    return f"{effects.value(row)} ({int(row['ahead'])} of {int(row['count'])}): {claim_tables.in_words(row)}"
 
 
 def board(places: pandas.DataFrame) -> pandas.DataFrame:

@@ -19,6 +19,7 @@ from lib.report import (
     advice,
     answers,
     curve_figures,
+    effects,
     glossary,
     opening,
     provenance,
@@ -28,7 +29,7 @@ from lib.report import (
     tool,
     verdict_table,
 )
-from lib.report.words import listed, signed
+from lib.report.words import listed
 from lib.study import claims, panels, profiles
 from lib.study.columns import RUN
 from lib.system.whole_files import written_whole
@@ -93,14 +94,14 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    return f"Do the paper's own curves come out again? {said}{_against(verdicts)}" if said else ""
+    return f"Does what the paper shows come out again? {said}{_against(verdicts)}" if said else ""
 
 
 def _against(verdicts: pandas.DataFrame) -> str:
     """Which claims were found, or point, the other way."""
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
-    each = [f"{row.claim} ({signed(row.effect)})" for row in rows.itertuples()]
+    each = [f'{row["claim"]}, "{row["label"]}" ({effects.value(row)} here)' for row in rows.to_dict("records")]
     return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
 
 
@@ -125,11 +126,11 @@ def speed(costs: pandas.DataFrame, machine: str) -> str:
     )
     left = (100 * half / whole).groupby("network", sort=False).mean()
     each = (
-        f"`{name}` takes {row['latency_64_ms']:.0f} % of the time for 64 images ({row['latency_1_ms']:.0f} % for one) "
-        f"and {row['parameters']:.0f} % of the parameters"
+        f"`{name}` takes {row['latency_64_ms']:.0f} % of the time for 64 images ({row['latency_1_ms']:.0f} % for one "
+        f"image) and has {row['parameters']:.0f} % of the parameters"
         for name, row in left.iterrows()
     )
-    return f"Without half of its multiply-adds {listed(each)}, on {machine}."
+    return f"Without half of its multiply-adds {listed(each)}. The time is on {machine}."
 
 
 def _sources(plans: Sequence[profiles.Profile]) -> str:

@@ -40,8 +40,8 @@ def in_short(tried: pandas.DataFrame) -> str:
     wrong = int((tried["shrunk"] == OTHERWISE).sum())
     right = f"{wrong} of those shrunk do not answer" if wrong else "all that were shrunk answer"
     return (
-        f"Tried so far, with random weights: {said}; {right} as the whole ones do with the same channels off "
-        "(torch-pruning, with its default settings, was not checked)."
+        f"Tried with random weights, beside the library torch-pruning with its default settings: {said}. Checked: "
+        f"{right} as the whole ones do with the same channels off. What torch-pruning makes was not checked."
     )
 
 
@@ -51,9 +51,10 @@ def _from(tried: pandas.DataFrame, library: str) -> pandas.DataFrame:
 
 def _of(library: str, tried: pandas.DataFrame) -> str:
     yes = (tried.reindex(columns=_DONE) == "yes").sum()
-    done = f"{yes['scored']} are scored" if yes["scored"] < len(tried) else "all are scored"
-    shrunk = f"{yes['shrunk']} shrunk ({yes['torch_pruning']} by torch-pruning)"
-    return f"of {len(tried)} of {library}'s networks {done}, {shrunk}"
+    done = f"{yes['scored']}" if yes["scored"] < len(tried) else "all"
+    shrunk = "all" if yes["shrunk"] == len(tried) else f"{yes['shrunk']}"
+    shrunk = "and shrunk" if shrunk == done else f"and {shrunk} shrunk"
+    return f"of {len(tried)} networks of {library} {done} are scored {shrunk}, {yes['torch_pruning']} by torch-pruning"
 
 
 def shown(tried: pandas.DataFrame) -> str:

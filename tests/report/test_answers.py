@@ -115,7 +115,7 @@ def test_after_fine_tuning_it_is_said_that_networks_are_not_alike_in_size():
     rows = [("l2", 0.9, 300, 50), (OWN, 0.7, 200, 50), ("random", 0.5, 100, 50), ("x", 1.0, 1, 50)]
     other = tuned(("l2", 0.9, 80, 30), (OWN, 0.7, 80, 60), of="parameters", budget=0.25)
     assert said("80-cost", tuned=pandas.concat([tuned(*rows), other])) == (
-        "**After fine-tuning the size of weights is ahead**: mean accuracy 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
+        "**After fine-tuning weight magnitude is ahead**: mean accuracy 70.0 % by `sq:rand:norm` and 90.0 % by `l2` "
         "with 50 % of multiply-adds gone (`sq:rand:norm` ahead in none of 1 network); 70.0 % by `sq:rand:norm` "
         "and 90.0 % by `l2` "
         "with 25 % of parameters gone (`sq:rand:norm` ahead in none of 1 network). Their networks are not "

@@ -6,7 +6,16 @@ import pytest
 from lib.report import claim_answers
 
 NOTHING = pandas.DataFrame()
-NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "side": "above", "close": False}
+NUMBERS = {
+    "kind": "difference",
+    "effect": 0.1,
+    "low": 0.05,
+    "high": 0.15,
+    "ahead": 2,
+    "blocks": 3,
+    "side": "above",
+    "close": False,
+}
 PARTS = pandas.DataFrame(
     [(10.0, "", 0.2), (2.0, "", -0.01), (float("nan"), "sq:norm minus sq", 0.0)],
     columns=["examples", "pair", "effect"],
@@ -70,11 +79,10 @@ def test_whether_one_vector_is_enough_is_the_verdict(verdict, begins):
 
 
 def test_any_claim_is_answered_by_its_verdict():
-    said = claim_answers.one(verdicts("C8", "open", label="Orders last (the effect is the mean correlation)"), "C8")
-    assert said == (
-        "**Open: Orders last.** Effect: +0.100, the mean correlation (95 % interval +0.050 to +0.150; above 0 "
-        "in 2 of 3 "
-        "networks; C8)."
+    named = {"label": "Orders last (the effect is the mean correlation)", "kind": "rank correlation"}
+    assert claim_answers.one(verdicts("C8", "open", **named), "C8") == (
+        "**Open: Orders last.** Effect: +0.100, a rank correlation (95 % interval +0.050 to +0.150; above 0 "
+        "in 2 of 3 networks; C8)."
     )
     close = claim_answers.one(verdicts("C2", "supported", close=True), "C2")
     assert close.startswith("**Yes: what C2 says.** Effect: +0.100 in relative auc (") and close.endswith(

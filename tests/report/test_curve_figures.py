@@ -93,7 +93,7 @@ def test_the_opening_has_few_images_and_all_beside_each_other_or_network_beside_
     alone = opened(lines(examples=2), lines(examples=10), lines(examples=1000))
     titles = ["digits, vgg8, ranked on 2 images", "digits, vgg8, ranked on 1,000 images"]
     assert [axes.get_title() for axes in alone.axes] == titles
-    assert [text.get_text() for text in alone.legends[0].get_texts()][3] == "size of weights (l2)"
+    assert [text.get_text() for text in alone.legends[0].get_texts()][3] == "weight magnitude (l2)"
     both = opened(lines(examples=2), lines(examples=10), lines(network="resnet8", accuracy=0.3))
     assert [axes.get_title() for axes in both.axes] == ["digits: 3 x vgg8", "digits: 3 x resnet8"]
     assert [axes.get_ylim() for axes in both.axes] == [(0, 100), (0, 40)]

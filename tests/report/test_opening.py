@@ -9,7 +9,16 @@ import pytest
 from lib.report import opening
 from lib.study import panels
 
-NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
+NUMBERS = {
+    "kind": "difference",
+    "effect": 0.1,
+    "low": 0.05,
+    "high": 0.15,
+    "ahead": 2,
+    "blocks": 3,
+    "close": False,
+    "label": "One (two)",
+}
 EVIDENCE = "+0.100 in relative auc (95 % interval +0.050 to +0.150; above 0 in 2 of 3 networks; {}: {})"
 
 
@@ -38,14 +47,18 @@ def test_the_answer_in_short_is_what_three_verdicts_say():
     well, less = ranking.format("as well as"), ranking.format("less well than")
     assert short(C3=yes) == f"**{yes_here}R{well}.**"
     assert short(C3=yes, C13=yes, C14=yes) == (
-        f"**{yes_here}R{well}, and better than ranking them by the size of their weights.**"
+        f"**{yes_here}R{well}, and better than ranking them by weight magnitude.**"
     )
-    until = ", as long as nothing is trained afterwards.**"
-    better = "better than ranking them by the size of their weights"
+    until = ", as long as nothing is trained further afterwards.**"
+    better = "better than ranking them by weight magnitude"
     assert short(C3=yes, C13=yes, C14=few) == f"**{yes_here}R{well}, and {better}{until}"
+    assert short(C3=yes, C13=yes, C12=yes, C14=few) == short(C3=yes, C13=yes, C14=few)
+    assert short(C3=yes, C13=yes, C12=few, C14=few) == (
+        f"**{yes_here}R{well}, and {better}, as long as nothing is repaired or trained further afterwards.**"
+    )
     assert (
         short(C3=no, C13=no)
-        == f"**No, in the 3 networks measured. R{less}, and less well than ranking them by the size of their weights.**"
+        == f"**No, in the 3 networks measured. R{less}, and less well than ranking them by weight magnitude.**"
     )
     assert short(C3="open", C13=yes, C14="open") == (
         f"**Open. Whether r{well} cannot be told yet; it works {better}{until}"
@@ -57,19 +70,25 @@ def test_the_answer_in_short_is_what_three_verdicts_say():
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        ("supported", "Random gradients beat the size of weights"),
-        ("contradicted", "The size of weights beats them"),
-        ("open", "Whether they beat the size of weights is open"),
-        ("too few networks", "Networks are too few to tell whether they beat the size of weights"),
+        ("supported", "Random gradients beat weight magnitude"),
+        ("contradicted", "Weight magnitude beats them"),
+        ("open", "Whether they beat weight magnitude is open"),
+        ("too few networks", "Networks are too few to tell whether they beat weight magnitude"),
     ],
 )
-def test_beside_the_size_of_weights_it_is_the_verdict_and_the_means(verdict, said):
+def test_beside_weight_magnitude_it_is_the_verdict_and_the_means(verdict, said):
     rows = verdicts({"claim": "C13", "verdict": verdict})
-    found = opening.against_weights(rows, measured(0.6, 0.3))
-    assert found.startswith(f"**{said}**, which takes no labels either: ")
-    mark = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open"}.get(verdict, "○ too few networks")
-    means = "the accuracy is 60 % of the whole network's, and 30 % ranked by `l2`; "
-    assert found.endswith(f"{means}{EVIDENCE.format('C13', f'{mark}, exploratory')}.")
+    found = opening.against_weights(rows, measured(0.6, 0.3), pandas.DataFrame())
+    assert found.startswith(f"**{said}** (`l2`), which takes no labels either: ")
+    mark = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open"}.get(verdict, "○ open: too few networks")
+    means = "they keep 60 % of the whole network's accuracy in the mean, `l2` 30 %"
+    assert found.endswith(f"{means}; {EVIDENCE.format('C13', f'{mark}, exploratory')}.")
+    lines = pandas.DataFrame({"criterion": ["sq:rand:norm", "l2"], "accuracy": [0.8, 0.6], "gone": 20.0})
+    whole = lines.assign(gone=0.0, accuracy=0.8)
+    shown = pandas.concat([whole, lines]).assign(dataset="digits", network="vgg8", examples=9, blocks=1)
+    other = shown.assign(network="resnet8", blocks=3, accuracy=1.0)  # counts three times
+    said = opening.against_weights(rows, measured(0.6, 0.3), pandas.concat([shown, other]))
+    assert f"{means} (with 10 % of the units off 100 and 97 %); " in said
 
 
 def test_the_best_by_weights_is_named_where_it_is_another():
@@ -78,9 +97,15 @@ def test_the_best_by_weights_is_named_where_it_is_another():
     )
     table["used"] = table["criterion"].map({"sq:rand:norm": 100}).fillna(0)
     rows = verdicts({"claim": "C13", "verdict": "open"})
-    said = opening.against_weights(rows, table)
-    assert said.endswith(" The best of 2 criteria that look at weights alone is `bn-scale`: 50 %.")
-    assert "weights alone" not in opening.against_weights(rows, table[table["criterion"] != "bn-scale"])
+    nothing = pandas.DataFrame()
+    said = opening.against_weights(rows, table, nothing)
+    assert said.endswith(" Of 2 criteria that look at weights alone `bn-scale` is best (50 %).")
+    some = table[(table["criterion"] != "bn-scale") | (table["seed"] == 0)]  # 40 % there, and 20 % by l2
+    few = " `bn-scale` is best (40 %), in the 1 network where they were measured."
+    assert opening.against_weights(rows, some, nothing).endswith(few)
+    worse = table.assign(auc_relative=table["auc_relative"].where(table["criterion"] != "bn-scale", 0.0))
+    assert "weights alone `l2` is best." in opening.against_weights(rows, worse, nothing)
+    assert "weights alone" not in opening.against_weights(rows, table[table["criterion"] != "bn-scale"], nothing)
 
 
 def test_without_a_claim_or_criterion_nothing_is_said_of_it():
@@ -88,15 +113,21 @@ def test_without_a_claim_or_criterion_nothing_is_said_of_it():
     assert opening.labels(nothing, nothing) == opening.labels(rows, nothing) == ""
     assert opening.repaired(nothing) == opening.repaired(rows) == opening.trained(rows, nothing) == ""
     c13 = verdicts({"claim": "C13", "verdict": "open"})
-    assert opening.against_weights(c13, measured(0.5, 0.4)[lambda rows: rows["criterion"] == "l2"]) == ""
-    assert opening.against_weights(rows, measured(0.5, 0.4)) == opening.against_weights(c13, nothing) == ""
+    assert opening.against_weights(c13, measured(0.5, 0.4)[lambda rows: rows["criterion"] == "l2"], nothing) == ""
+    assert opening.against_weights(rows, measured(0.5, 0.4), nothing) == ""
+    assert opening.against_weights(c13, nothing, nothing) == ""
 
 
 @pytest.mark.parametrize(
     ("verdict", "said", "mark", "more"),
     [
-        ("supported", "Labels add nothing that counts", "✓ yes", " A loss of up to 0.01 would count as none."),
-        ("contradicted", "Labels do add something", "✗ no", ""),
+        (
+            "supported",
+            "Labels add nothing that counts",
+            "✓ yes",
+            " A loss of up to 0.01 would have counted as none, as settled before anything was measured.",
+        ),
+        ("contradicted", "Labels add something", "✗ no", ""),
         ("open", "Whether labels add anything is open", "○ open", ""),
     ],
 )
@@ -114,17 +145,16 @@ def test_what_labels_add_is_the_verdict(verdict, said, mark, more):
     ("row", "said"),
     [
         ({"verdict": "supported"}, "they are ahead, too"),
-        ({"verdict": "contradicted", "effect": -0.1}, "the size of weights is ahead"),
-        ({"verdict": "open"}, "either may be ahead"),
-        ({"verdict": "too few networks"}, "they are ahead, too, in too few networks to tell"),
-        ({"verdict": "too few networks", "effect": -0.1}, "the size of weights is ahead, in too few networks to tell"),
+        ({"verdict": "contradicted", "effect": -0.1}, "weight magnitude is ahead"),
+        ({"verdict": "open"}, "it is undecided"),
+        ({"verdict": "too few networks"}, "it is undecided, for too few networks"),
     ],
 )
 def test_after_repair_it_is_the_verdict_and_where_it_was_measured(row, said):
     here = {"claim": "C12", "signs": "cifar10/resnet20a +"} | row
     rows = verdicts(here, {"claim": "C3", "verdict": "open", "signs": "cifar10/resnet20a +, digits/vgg8 -"})
     found = opening.repaired(rows)
-    assert found.startswith(f"**After a repair without labels {said}**: BatchNorm statistics estimated anew for both, ")
+    assert found.startswith(f"**After a repair without labels {said}**: with BatchNorms estimated anew, ")
     assert "above 0 in 2 of 3 networks, all on cifar10; C12: " in found
     assert ", all on" not in opening.repaired(rows[:1])
 
@@ -134,11 +164,12 @@ def test_after_fine_tuning_it_is_the_verdict_and_both_accuracies_at_one_budget()
     rows = [(0, "sq:rand:norm", 0.8), (0, "l2", 0.7), (1, "sq:rand:norm", 0.6), (1, "l2", 0.6)]
     tuned = pandas.DataFrame(rows, columns=["seed", "criterion", "after"]).assign(**key)
     tuned = pandas.concat([tuned, tuned.assign(of="parameters", after=0.1)])
-    found = opening.trained(verdicts({"claim": "C14", "verdict": "too few networks"}), tuned)
+    row = {"claim": "C14", "verdict": "too few networks", "kind": "accuracy"}
+    found = opening.trained(verdicts(row), tuned)
     assert found == (
-        "**After fine-tuning they are still ahead, in too few networks to tell**: 65.0 % by `l2` and 70.0 % by "
-        "`sq:rand:norm` with 50 % of multiply-adds gone; "
-        f"{EVIDENCE.format('C14', '○ too few networks, exploratory').replace('relative auc', 'accuracy')}."
+        "**After fine-tuning it is undecided, for too few networks**: 65.0 % by `l2` and 70.0 % by `sq:rand:norm` with "
+        "50 % of multiply-adds gone; +10.0 points of accuracy (95 % interval +5.0 to +15.0; above 0 in 2 of 3 "
+        "networks; C14: ○ open: too few networks, exploratory)."
     )
 
 
@@ -146,13 +177,17 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     made_up_panels.study(root)
     made_up_panels.publish(root / "results", "one", "two", "demo")
     plans, _ = panels.published()
-    seen, tested = pandas.DataFrame({"examples": [103, 5000]}), pandas.DataFrame({"test_images": [1000.0, 1000.0]})
+    seen, tested = (
+        pandas.DataFrame({"dataset": ["a", "b"], "examples": [103, 5000]}),
+        pandas.DataFrame({"test_images": [1000.0, 1000.0]}),
+    )
     nothing = pandas.DataFrame()
     words = opening.limit(plans, nothing, nothing)
     assert words.startswith("Measured on 7 trained networks (cifar100: resnet20 from 3 seeds; cifar10: resnet20")
-    assert words.endswith("), unless another number is named. It says nothing of other data and networks.")
-    both = "), ranked on at most 103 to 5,000 training images and judged on 1,000 test images, unless"
+    assert words.endswith("). It says nothing of other data and networks.")
+    both = "), ranked on up to 103 (a) and 5,000 (b) training images and judged on 1,000 test images. It"
     assert both in opening.limit(plans, seen, tested)
+    assert "ranked on up to 5,000 training images" in opening.limit(plans, seen.assign(examples=5000), tested)
     rows = verdicts({"claim": "C3", "verdict": "open"}, {"claim": "C12", "verdict": "open"})
     said = opening.answer(plans, rows, "a.md")
     assert said.startswith("**Open. ") and "fine-tuning" not in said  # which these have not measured

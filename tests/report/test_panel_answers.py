@@ -45,7 +45,7 @@ def test_what_it_is_from_and_what_is_missing():
 def test_without_labels_against_weights_in_every_panel():
     assert answer("Can you tell") == (
         "`sq:rand:norm`, which needs none, has a mean relative auc of 0.750 over panels (0.700 to 0.800 among them); "
-        "the size of weights (`l2`) 0.525, behind it in 1 of 2."
+        "weight magnitude (`l2`) 0.525, behind it in 1 of 2."
     )
 
 
@@ -61,7 +61,7 @@ def test_a_claim_over_panels_and_over_networks():
     rows = [over(), over(over="panels", count=6, ahead=6, verdict="open", tau=0.0421, i2=0.613)]
     assert answer("Does the same length", over=pandas.DataFrame(rows)) == (
         "Label gradients with it minus those without: +0.050 in relative auc in the mean over panels (95 % interval "
-        "+0.010 to +0.090; above 0 in 6 of 6; C1: open); over networks +0.050 (95 % interval +0.010 to +0.090; "
+        "+0.010 to +0.090; above 0 in 6 of 6 panels; C1: open); over networks +0.050 (95 % interval +0.010 to +0.090; "
         "supported). Panels differ with a standard deviation of 0.042 beyond what their networks leave uncertain, "
         "61 % of the variance between them."
     )

@@ -40,8 +40,8 @@ def test_a_claim_is_in_one_row_over_networks_and_over_panels():
         "claim": "C1",
         "label": "It helps",
         "kind": "difference",
-        "over networks": "supported, close: +0.050 (+0.010 to +0.090; above 0 in 7 of 8)",
-        "over panels": "too few panels to test; interval above 0: +0.050 (+0.010 to +0.090; above 0 in 2 of 2)",
+        "over networks": "supported, close: +0.050 (+0.010 to +0.090); above 0 in 7 of 8",
+        "over panels": "too few panels to test; interval above 0: +0.050 (+0.010 to +0.090); above 0 in 2 of 2",
         "tau": 0.04,
         "I² (%)": 50.0,
     }
@@ -51,7 +51,7 @@ def test_without_an_interval_none_is_said():
     alone = {"over": "panels", "count": 1, "ahead": 1, "low": float("nan"), "high": float("nan"), "side": ""}
     alone |= {"verdict": "too few networks", "close": False}
     found = panel_tables.claims(pandas.DataFrame([over(), over(**alone)]))
-    assert found["over panels"].item() == "too few panels to test; no interval: +0.050 (above 0 in 1 of 1)"
+    assert found["over panels"].item() == "too few panels to test; no interval: +0.050; above 0 in 1 of 1"
 
 
 def test_a_claim_that_a_panel_did_not_measure_says_so():

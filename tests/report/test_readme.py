@@ -36,7 +36,7 @@ def test_the_snippet_of_a_network_of_your_own_shrinks_it_and_keeps_it(capsys, tm
 
 
 def test_the_line_that_reads_scores_shows_the_least_important(tmp_path):
-    (words,) = re.findall(r'^python -c "(.*)"', TEXT, flags=re.MULTILINE)
+    (words,) = re.findall(r'^python -c "(.*)"', (ROOT / "docs/tool.md").read_text(), flags=re.MULTILINE)
     (tmp_path / "results").mkdir()
     scores = pandas.DataFrame({"layer": "a", "unit": range(12), "sq:rand:norm": [float(12 - n) for n in range(12)]})
     scores.to_parquet(tmp_path / "results/scores.parquet")
@@ -143,7 +143,7 @@ def test_how_much_faster_is_said_of_every_network():
     rows = [(0, 0.0, 10.0, 100.0, 200), (0, 0.5, 9.0, 60.0, 100), (0, 0.75, 1.0, 1.0, 1)]
     costs = pandas.DataFrame(rows, columns=["seed", "budget", "latency_1_ms", "latency_64_ms", "parameters"])
     assert readme.speed(costs.assign(panel="p", dataset="digits", network="vgg8"), "a GPU (one)") == (
-        "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one) and 50 % of the "
-        "parameters, on a GPU (one)."
+        "Without half of its multiply-adds `vgg8` takes 60 % of the time for 64 images (90 % for one image) and has "
+        "50 % of the parameters. The time is on a GPU (one)."
     )
     assert readme.speed(pandas.DataFrame(), "") == ""

@@ -38,14 +38,14 @@ def test_families_are_counted():
 
 def test_what_is_said_counts_by_library_and_names_wrong_answers():
     said = (
-        "Tried so far, with random weights: of 3 of torchvision's networks all are scored, 2 shrunk (3 by "
-        "torch-pruning); of 1 of timm's networks all are scored, 1 shrunk (0 by torch-pruning); all that were "
-        "shrunk answer as the whole ones do with the same channels off (torch-pruning, with its default settings, "
-        "was not checked)."
+        "Tried with random weights, beside the library torch-pruning with its default settings: of 3 networks of "
+        "torchvision all are scored and 2 shrunk, 3 by torch-pruning; of 1 networks of timm all are scored and shrunk, "
+        "0 by torch-pruning. Checked: all that were shrunk answer as the whole ones do with the same channels off. "
+        "What torch-pruning makes was not checked."
     )
     assert supported.in_short(tried()) == said
     wrong = tried().assign(shrunk=supported.OTHERWISE)
-    assert "(0 by torch-pruning); 4 of those shrunk do not answer as" in supported.in_short(wrong)
+    assert "0 by torch-pruning. Checked: 4 of those shrunk do not answer as" in supported.in_short(wrong)
     first, _, table = supported.shown(tried()).partition("\n\n")
     assert first == f"{said} With torch 2.0, torchvision 1.0, torch-pruning 1.6."
     assert table.startswith("| family | networks | scored | masked | shrunk | torch pruning |")
@@ -60,5 +60,5 @@ def test_a_report_has_them_in_a_section_of_their_own(plan):
     made_up.finish(plan)
     markdown = plan.report.with_suffix(".md").read_text()
     section = markdown[markdown.index("## Which networks can be pruned") : markdown.index("## Files")]
-    assert "of 3 of torchvision's networks all are scored" in section and "| vgg | 2 | 2 | 2 | 1 | 2 |" in section
+    assert "of 3 networks of torchvision all are scored" in section and "| vgg | 2 | 2 | 2 | 1 | 2 |" in section
     assert (plan.tables / "90-report-coverage.csv").read_bytes() == (folder / supported.FILE).read_bytes()

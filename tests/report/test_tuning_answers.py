@@ -22,7 +22,7 @@ BESIDE = (
 @pytest.mark.parametrize(
     ("own", "weights", "said", "advised"),
     [
-        (0.6, 0.7, f"the size of weights is ahead**: {BESIDE.format('55.0', '60.5')}none of 2 networks).",
+        (0.6, 0.7, f"weight magnitude is ahead**: {BESIDE.format('55.0', '60.5')}none of 2 networks).",
          "try `l2`**: it ended 5.5 points above `sq:rand:norm`"),
         (0.7, 0.6, f"`sq:rand:norm` is still ahead**: {BESIDE.format('60.0', '55.5')}1 of 2 networks).",
          "try `sq:rand:norm`**: it ended 4.5 points above `l2`"),

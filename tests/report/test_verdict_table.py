@@ -6,7 +6,7 @@ from lib.report import verdict_table
 from lib.study import claims
 
 NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
-NUMBERS |= {"kind": "difference", "verdict": "open", "p_holm": 0.5}
+NUMBERS |= {"kind": "difference", "verdict": "open", "p_holm": 0.5, "smallest_p_holm": 0.01}
 
 
 def verdicts(*rows):
@@ -20,7 +20,7 @@ def test_claims_have_a_mark_and_link_to_where_they_are_told():
     )
     assert verdict_table.table(rows.assign(dropped=[2, 0]), "report.md").splitlines()[2:] == [
         '| [C1](report.md#the-claims "C1") | One | ✓ yes, close | +0.100 (+0.050 to +0.150) | 2 of 3, 2 left out |',
-        '| [C2](report.md#the-claims "C2") | One | ○ too few networks | +0.100 | 1 of 1 |',
+        '| [C2](report.md#the-claims "C2") | One | ○ open: too few networks | +0.100 | 1 of 1 |',
     ]
 
 
@@ -32,9 +32,16 @@ def test_where_a_claim_was_measured_on_some_data_sets_alone_they_are_named():
     assert ends == ["2 of 3 |", "2 of 2 (digits), 1 left out |"]
 
 
+def test_shares_and_accuracies_are_in_percent_and_points_and_a_share_is_above_what_its_claim_says():
+    share, points = {"kind": claims.SHARE, "low": 0.3, "high": 0.5, "effect": 0.4}, {"kind": claims.ACCURACY}
+    rows = verdicts({"claim": "C11"} | share, {"claim": "C14", "effect": -0.0144} | points).assign(dropped=0)
+    ends = [line.split(" | ", 3)[3] for line in verdict_table.table(rows).splitlines()[2:]]
+    assert ends == ["40 % (30 to 50 %) | 2 of 3, above 25 % |", "-1.4 points (+5.0 to +15.0 points) | 2 of 3 |"]
+
+
 def test_claims_that_were_not_measured_are_named():
     there = [name for name in claims.names() if name != "C9"]
-    words = ' Not measured here: C9 ("Equal weight per example costs rare classes nothing").'
+    words = '\n- Not measured here: C9 ("Equal weight per example costs rare classes nothing").'
     assert verdict_table.note(verdicts(*({"claim": name} for name in there))).endswith(words)
     assert "Not measured" not in verdict_table.note(verdicts(*({"claim": name} for name in claims.names())))
 
@@ -43,7 +50,9 @@ def test_it_is_said_which_verdicts_would_stand_adjusted_for_the_number_of_claims
     yes = {"verdict": "supported"}
     rows = [{"claim": "C1", "p_holm": 0.04} | yes, {"claim": "C2", "p_holm": 0.06} | yes, {"claim": "C4"}]
     rows += [{"claim": "C3", "kind": "non-inferiority", "p_holm": float("nan")} | yes]
-    words = "Each claim is judged by itself; adjusted for their number (Holm), of C1 and C2 {} would stand."
+    words = "Each claim is judged by itself. Adjusted for their number (Holm), of C1 and C2 {} would stand."
+    few = words.format("none")[:-1] + " and none could, with so few networks."
+    assert few in verdict_table.note(verdicts(*rows).assign(p_holm=0.5, smallest_p_holm=0.05))
     assert words.format("C1") in verdict_table.note(verdicts(*rows))
     assert words.format("none") in verdict_table.note(verdicts(*rows).assign(p_holm=0.05))
     assert words.format("all") in verdict_table.note(verdicts(*rows).assign(p_holm=0.01))

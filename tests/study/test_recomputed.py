@@ -97,14 +97,14 @@ def test_the_sentences_about_criteria_have_the_numbers_of_the_measured_files(stu
 def test_the_answer_and_its_table_have_the_numbers_of_the_measured_files(study, smoke):
     said, free = section(study, "The answer"), smoke.leaderboard(labels=False)["auc"]
     said = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", said)  # without its links
-    kept = f"the accuracy is {100 * free['sq:rand:norm']:.0f} % of the whole network's, and "
-    assert f"{kept}{100 * free['l2']:.0f} % ranked by `l2`" in said
+    kept = f"they keep {100 * free['sq:rand:norm']:.0f} % of the whole network's accuracy in the mean, "
+    assert f"{kept}`l2` {100 * free['l2']:.0f} %" in said
     verdicts = smoke.claims()
     for claim in ("C1", "C3", "C6"):
         effect, ahead, blocks = verdicts.loc[claim, ["effect", "ahead", "blocks"]]
         shown = f"{effect:+.3f}" if round(effect, 3) else "0.000"
         row = re.search(rf"^\| {claim} \|.*$", said, re.MULTILINE)[0]
-        assert re.search(r"\| ○ too few networks[^|]* \| [^|]* \| [^|]* \|$", row)
+        assert re.search(r"\| ○ open: too few networks[^|]* \| [^|]* \| [^|]* \|$", row)
         assert row.endswith(f" | {shown} | {ahead} of {blocks} |")
 
 
