@@ -46,8 +46,9 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     lines = panels.table(plans, "90-report-curves-units")
     points = [labels(verdicts, parts), against_weights(verdicts, measured, lines), repaired(verdicts)]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
-    listing = "\n".join(f"- {point}" for point in points if point)
-    said = [in_short(verdicts), limit(plans, measured, numbers), YARDSTICK if listing else "", _linked(listing, where)]
+    found = [point for point in points if point]
+    listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
+    said = [in_short(verdicts), limit(plans, measured, numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
 
