@@ -39,9 +39,14 @@ def test_units_left_are_drawn_layer_by_layer_beside_what_would_be_left_if_all_lo
     table = pandas.DataFrame(rows, columns=["criterion", "share", "layer", "left"])
     figure = criterion_figures.channels_left(table.assign(dataset="digits", network="vgg8"), ["l2", "sq"])
     (axes,) = figure.axes
-    assert axes.get_title() == "digits, vgg8, 25 % of all units off"
+    assert axes.get_title() == "digits, vgg8, 25 % off"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["c1", "0.c2"]
     assert list(axes.lines[0].get_ydata()) == [50, 100] and list(axes.lines[2].get_ydata()) == [75, 75]
+    many = [("sq", 25, f"layers.{number}", 0.5) for number in range(50)]
+    deep = pandas.DataFrame(many, columns=table.columns).assign(dataset="digits", network="vgg8")
+    (axes,) = criterion_figures.channels_left(deep, ["sq"]).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == [f"{number}" for number in range(0, 50, 3)]
+    assert axes.get_xlabel() == "layers, one in 3 named" and len(axes.lines[0].get_ydata()) == 50
 
 
 LEFT = {"conv1": 0.5, "blocks.0.conv2": 1.0}
