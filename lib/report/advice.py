@@ -84,8 +84,7 @@ def _images(scarcity: pandas.DataFrame) -> str:
     said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
     if not any(more):
         return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped."
-    kept = f"{100 * ENOUGH:.0f} % of the relative auc that all of them give"
-    return f"{said}. {_numbers(enough)} images were enough for {kept}."
+    return f"{said}. {_numbers(enough)} images gave {100 * ENOUGH:.0f} % of the relative auc that all of them give."
 
 
 def _labels(scarcity: pandas.DataFrame) -> str:
@@ -103,8 +102,8 @@ def _labels(scarcity: pandas.DataFrame) -> str:
         words = "Use labels where you have few images (`{}`)" if few else "If you have labels, they may help (`{}`)"
         return f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
     return (
-        f"**Do not label images for this**: whatever the number of images, labels added no more than {WORTH:g} of "
-        "relative auc."
+        f"**Do not label images for this**: at every number of images tried labels (`{LABELS}`) added no more than "
+        f"{WORTH:g} of relative auc in the mean."
     )
 
 
@@ -124,8 +123,8 @@ def _vectors(sources: pandas.DataFrame) -> str:
     many = _numbers([gain.index[-1] for gain in gains])
     few = f", but {first:.2f} of relative auc on only {fewest}" if first > WORTH else ""
     return (
-        f"One random vector for each was enough on {many} images: 16 for each added no more than {WORTH:g}{few}. "
-        "With fewer it may not be (C6)."
+        f"One random vector per image will do: 16 of them added no more than {WORTH:g} in the mean on {many} images"
+        f"{few}. With fewer images send several (C6 is open there)."
     )
 
 
@@ -141,8 +140,8 @@ def _how_far(lines: pandas.DataFrame) -> str:
         }
         each.append(f"{until[RECOMMENDED]} % ({until[WEIGHTS]} % by `{WEIGHTS}`) on {dataset}")
     return (
-        f"**Without any training do not go far**: {100 * reach.KEPT:.0f} % of the whole network's accuracy was left "
-        f"until so many units were off: {listed(each)}."
+        f"**Without any training do not go far**: networks kept {100 * reach.KEPT:.0f} % of their accuracy up to this "
+        f"share of the units off: {listed(each)}."
     )
 
 

@@ -16,7 +16,7 @@ from lib.study.columns import RUN
 from lib.study.finetuning import DISTILLED, FRESH, PRICED, TUNED, in_words
 from lib.study.statistics import MARGIN
 
-BASELINES = {"l2": "the size of weights", "random": "chance"}
+BASELINES = {"l2": "weight magnitude", "random": "chance"}
 NOTHING = pandas.DataFrame()
 _OTHERWISE = {
     PRICED: "if ranked by score per multiply-add",

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import pandas
 
-from lib.report.words import listed, of_networks, on_images, signed
+from lib.report import effects
+from lib.report.words import listed, on_images, signed
 from lib.study.statistics import MARGIN, TOO_FEW
 
 
@@ -61,9 +62,8 @@ def one(verdicts: pandas.DataFrame, name: str) -> str:
     """A claim's verdict in a word, then the claim itself and its effect; "" where it is not among the verdicts."""
     if (claim := _claim(verdicts, name)) is None:
         return ""
-    words, _, what = claim["label"].partition(" (the effect is ")
-    unit = f", {what.removesuffix(')')}" if what else " in relative auc"
-    return f"**{_VERDICTS[claim['verdict']]}: {words}.** Effect: {_effect(claim, unit)}"
+    words = claim["label"].partition(" (the effect is ")[0]
+    return f"**{_VERDICTS[claim['verdict']]}: {words}.** Effect: {_effect(claim)}"
 
 
 def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
@@ -71,20 +71,19 @@ def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
     return found.iloc[0] if len(found) else None
 
 
-def _effect(claim: Mapping[str, object], unit: str = " in relative auc") -> str:
-    return f"{evidence(claim, unit)}{', close' if claim['close'] else ''})."
+def _effect(claim: Mapping[str, object]) -> str:
+    return f"{evidence(claim)}{', close' if claim['close'] else ''})."
 
 
-def evidence(claim: Mapping[str, object], unit: str = " in relative auc", on: str = "") -> str:
-    """The effect of a row of `claims.verdicts`, its interval, in how many networks it is above 0, and the claim's name,
-    behind which the bracket is left open: "+0.010 in relative auc (95 % interval ...; above 0 in ...; C1".
+def evidence(claim: Mapping[str, object], on: str = "") -> str:
+    """The effect of a row of `claims.verdicts`, its interval, in how many networks it is as the claim has it, and the
+    claim's name, where the bracket is left open: "+0.010 in relative auc (95 % interval ...; above 0 in ...; C1".
 
     Arguments:
         on: of which networks, as they follow their number: ", all on digits".
     """
-    ends = f"95 % interval {signed(claim['low'])} to {signed(claim['high'])}; " if claim["low"] == claim["low"] else ""
-    ahead = f"above 0 in {of_networks(int(claim['ahead']), int(claim['blocks']))}{on}{left_out(claim)}"
-    return f"{signed(claim['effect'])}{unit} ({ends}{ahead}; {claim['claim']}"
+    ends = f"95 % interval {ends}; " if (ends := effects.interval(claim)) else ""
+    return f"{effects.long(claim)} ({ends}{effects.above(claim)}{on}{left_out(claim)}; {claim['claim']}"
 
 
 def left_out(claim: Mapping[str, object]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
+from lib.report import effects
 from lib.study import claims, statistics
 
 ADJUSTED = ["p_holm", "smallest_p_holm"]
@@ -39,7 +40,7 @@ def pointing(row: Mapping[str, object]) -> str:
     """Where the interval of a row of `claims.verdicts` lies: "interval above 0"."""
     if not row["side"]:
         return "no interval"
-    limit = f"{-statistics.MARGIN:g}" if row["kind"] == "non-inferiority" else "0"
+    limit = f"{-statistics.MARGIN:g}" if row["kind"] == "non-inferiority" else effects.bar(row["kind"])
     return f"interval {row['side']} {'of ' if row['side'] == 'on both sides' else ''}{limit}"
 
 

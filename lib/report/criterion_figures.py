@@ -17,6 +17,8 @@ from pandas.api.typing import SeriesGroupBy
 
 from lib.report import style
 
+MOST_NAMES = 24  # of layers side by side, below which they still can be read
+
 
 def estimates(
     table: pandas.DataFrame, criteria: Sequence[str], *, hue: str = "examples", value: str = "auc_relative"
@@ -80,7 +82,7 @@ def _families(figure: Figure, names: Sequence[str], levels: dict[object, int], h
 def channels_left(left: pandas.DataFrame, criteria: Sequence[str], shares: Sequence[float] = (25, 50)) -> Figure:
     """What goes where: the share of each layer's units that is left (%), of `layers_left.by_layer`, layers in the order
     in which they run; a small plot per data set, network and share of units off, a line per criterion. The dashed line
-    is what would be left of every layer if all lost alike."""
+    is what would be left of every layer if all lost alike. Of very many layers some are named."""
     shown = style.with_panels(left[left["criterion"].isin(criteria) & left["share"].isin(shares)])
     groups = shown.groupby(["panel", "share"], sort=False)
     figure, grid = pyplot.subplots(
@@ -88,12 +90,15 @@ def channels_left(left: pandas.DataFrame, criteria: Sequence[str], shares: Seque
     )
     for axes, ((panel, share), here) in zip(grid.flat, groups, strict=False):
         names = list(dict.fromkeys(here["layer"]))
+        every = -(-len(names) // MOST_NAMES)
+        size = {"markersize": 5 if every == 1 else 3, "linewidth": 1.5 if every == 1 else 1}
         for criterion, colour, marker in zip(criteria, style.colours(criteria), style.MARKERS, strict=False):
             line = here[here["criterion"] == criterion].set_index("layer")["left"].reindex(names)
-            axes.plot(range(len(names)), 100 * line, color=colour, marker=marker, markersize=5, label=criterion)
+            axes.plot(range(len(names)), 100 * line, color=colour, marker=marker, label=criterion, **size)
         axes.axhline(100 - share, color="0.5", linestyle="--", linewidth=1)
-        axes.set(title=f"{panel}, {share:g} % of all units off", ylim=(0, 104), ylabel="units left (%)")
-        axes.set_xticks(range(len(names)), map(short, names), rotation=90, fontsize=9)
+        axes.set(title=f"{panel}, {share:g} % off", ylim=(0, 104), ylabel="units left (%)")
+        axes.set_xticks(range(0, len(names), every), map(short, names[::every]), rotation=90, fontsize=9)
+        axes.set_xlabel(f"layers, one in {every} named" if every > 1 else "")
         axes.grid(axis="x", visible=False)
     for axes in grid.flat[len(groups) :]:
         axes.remove()
@@ -103,7 +108,7 @@ def channels_left(left: pandas.DataFrame, criteria: Sequence[str], shares: Seque
 
 def short(layer: str) -> str:
     """A layer's name where there is little room: "blocks.0.conv1" is "0.c1"."""
-    bare = re.sub(r"(^|\.)(blocks|features|module|model)\.", r"\1", layer)
+    bare = re.sub(r"(^|\.)(blocks|features|layers|module|model)\.", r"\1", layer)
     bare = re.sub(r"\b(shortcut|downsample)(\.0)?$", "s", bare)
     return re.sub(r"\bconv(?=\d)", "c", re.sub(r"\blayer(?=\d)", "", bare))
 

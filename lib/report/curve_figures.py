@@ -91,7 +91,7 @@ PLAIN = {  # what a reader who knows no names is told of those that stand for al
     "sq:rand:norm": "random gradients, no labels",
     "sq:norm": "gradients of the loss, labels",
     "taylorfo": "signed gradients (Taylor), labels",
-    "l2": "size of weights",
+    "l2": "weight magnitude",
     "random": "units in random order",
 }
 _MOST_STAMPS = 4  # of one network each; where there are more, one each is of a panel

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from lib.report import notebooks, page, provenance, results, speed, tables
+from lib.report import notebooks, page, provenance, results, speed, supported, tables
 from lib.report.blocks import Block, Figure, Text
 from lib.study import profiles
 
@@ -43,7 +43,8 @@ def write(
         parts += map(_lowered, _in_markdown(profile, section, numbers))
         parts.append(_files_of_notebook(notebook, profile))
     if profile.runs:
-        parts += map(_lowered, _in_markdown(profile, speed.benchmarks(profile), numbers))
+        last = [*supported.blocks(profile), *speed.benchmarks(profile)]
+        parts += map(_lowered, _in_markdown(profile, last, numbers))
         parts.append(_files_of_runs(profile))
     head, body = f"{title}\n\n*{facts or _facts(profile)}*\n", "\n\n".join(parts) + "\n"
     html = page.render(f"{head}\n{body}", profile.folder, compiled_from=results.digest(profile))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import claim_answers, tuning_answers, verdict_table
+from lib.report import claim_answers, reach, tuning_answers, verdict_table
 from lib.report.words import counted, listed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
@@ -19,6 +19,11 @@ from lib.study.finetuning import in_words
 from lib.study.statistics import MARGIN, TOO_FEW
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
+YARDSTICK = (
+    "The yardstick, *relative auc*, is the mean accuracy while units are switched off step by step, the lowest first, "
+    "up to half of all, divided by the accuracy with all of them: 1 if nothing is lost."
+)
+FEW = 10  # percent of all units: as far as one would go
 _NAMED = re.compile(r"(?<=; )C\d+")
 
 
@@ -28,8 +33,8 @@ def blocks(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
 
 
 def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where: str = "") -> str:
-    """The answer in one sentence, then, each with its effect and verdict, what labels, the size of weights, repair and
-    fine-tuning have to do with it, and its limit.
+    """The answer in one sentence and its limit, then, each with its effect and verdict, what labels, weight magnitude,
+    repair and fine-tuning have to do with it.
 
     Arguments:
         verdicts: of `claims.judged`, over the networks of these profiles.
@@ -38,9 +43,11 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     measured, numbers = _measured(plans), panels.table(plans, "90-report-curves-numbers")
     parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
-    points = [labels(verdicts, parts), against_weights(verdicts, measured), repaired(verdicts)]
+    lines = panels.table(plans, "90-report-curves-units")
+    points = [labels(verdicts, parts), against_weights(verdicts, measured, lines), repaired(verdicts)]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
-    listing = "\n".join(f"- {point}" for point in points if point)
+    found = [point for point in points if point]
+    listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
     said = [in_short(verdicts), limit(plans, measured, numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
@@ -67,60 +74,79 @@ def in_short(verdicts: pandas.DataFrame) -> str:
         "contradicted": f"No, {where}. R{ranking} less well than {beside}",
     }
     said = words.get(row["verdict"], f"Open. Whether r{ranking} as well as {beside} cannot be told yet")
-    weights, tuned = _row(verdicts, "C13"), _row(verdicts, "C14")
+    weights = _row(verdicts, "C13")
     better = {"supported": "better", "contradicted": "less well"}.get(weights["verdict"] if weights else "")
     if better:
         joint = ", and" if row["verdict"] in words else "; it works"
-        said += f"{joint} {better} than ranking them by the size of their weights"
-    only = tuned is not None and tuned["verdict"] != "supported"
-    return f"**{said}{', as long as nothing is trained afterwards' if only else ''}.**"
+        said += f"{joint} {better} than ranking them by weight magnitude{_only(verdicts)}"
+    return f"**{said}.**"
+
+
+def _only(verdicts: pandas.DataFrame) -> str:
+    """As long as what: where a repair (C12) or training (C14) was tried afterwards, and the lead may not outlast it."""
+    done = {"C12": "repaired", "C14": "trained further"}
+    tried = {what: row for claim, what in done.items() if (row := _row(verdicts, claim)) is not None}
+    doubtful = [what for what, row in tried.items() if row["verdict"] != "supported"]
+    return f", as long as nothing is {' or '.join(doubtful)} afterwards" if doubtful else ""
 
 
 def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """What labels would add (C3). Arguments: verdicts, parts: of `claims.judged` and `claims.parts`."""
     if (row := _row(verdicts, "C3")) is None:
         return ""
-    words = {"supported": "Labels add nothing that counts", "contradicted": "Labels do add something"}
+    words = {"supported": "Labels add nothing that counts", "contradicted": "Labels add something"}
     words |= {TOO_FEW: "Networks are too few to tell whether labels add anything"}
     said = f"**{words.get(row['verdict'], 'Whether labels add anything is open')}**"
-    margin = f" A loss of up to {MARGIN:g} would count as none." if row["verdict"] == "supported" else ""
+    fixed = f" A loss of up to {MARGIN:g} would have counted as none, as settled before anything was measured."
+    margin = fixed if row["verdict"] == "supported" else ""
     beside = "random gradients, against label gradients of the same length"
     return f"{said}: {beside}, {_evidence(row, verdicts)}.{margin}{claim_answers.by_number(parts, 'C3')}"
 
 
-def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame) -> str:
-    """Whether the recommended criterion beats the size of weights where nothing is trained or repaired (C13).
+def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame, lines: pandas.DataFrame) -> str:
+    """Whether the recommended criterion beats weight magnitude where nothing is trained or repaired (C13).
 
     Arguments:
         verdicts: of `claims.judged`.
         measured: of `over_panels.measured`.
+        lines: of `mean_curves.along`, over units.
     """
     row = _row(verdicts, "C13")
     if row is None or "criterion" not in measured or not {OWN, WEIGHTS} <= set(measured["criterion"]):
         return ""
-    words = {"supported": "Random gradients beat the size of weights", "contradicted": "The size of weights beats them"}
-    words |= {"open": "Whether they beat the size of weights is open"}
-    said = words.get(row["verdict"], "Networks are too few to tell whether they beat the size of weights")
+    words = {"supported": "Random gradients beat weight magnitude", "contradicted": "Weight magnitude beats them"}
+    words |= {"open": "Whether they beat weight magnitude is open"}
+    said = words.get(row["verdict"], "Networks are too few to tell whether they beat weight magnitude")
     values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
     own, weights = 100 * values[[OWN, WEIGHTS]].dropna().mean()
     return (
-        f"**{said}**, which takes no labels either: averaged over the way to half of all units off, the "
-        f"accuracy is {own:.0f} % of the whole network's, and {weights:.0f} % ranked by `{WEIGHTS}`; "
-        f"{_evidence(row, verdicts)}.{_by_weights(measured)}"
+        f"**{said}** (`{WEIGHTS}`), which takes no labels either: on the way to half of all units off they keep "
+        f"{own:.0f} % of the whole network's accuracy in the mean, `{WEIGHTS}` {weights:.0f} %"
+        f"{_with_few_off(lines)}; {_evidence(row, verdicts)}.{_by_weights(measured)}"
     )
 
 
+def _with_few_off(lines: pandas.DataFrame) -> str:
+    """What both keep where few units are off, the mean over networks."""
+    if (shown := reach.on_most(lines)).empty:
+        return ""
+    kept = {name: reach.kept_with(line, FEW) for name, line in shown.groupby("criterion")}
+    return f" (with {FEW} % of the units off {100 * kept[OWN]:.0f} and {100 * kept[WEIGHTS]:.0f} %)"
+
+
 def _by_weights(measured: pandas.DataFrame) -> str:
-    """Of the best criterion that looks at weights alone, chance left out, where that is another one."""
+    """Of the best criterion that looks at weights alone, chance left out, in the networks where most were tried."""
     if "used" not in measured:
         return ""
     blind = measured[(measured["used"] == 0) & ~measured["criterion"].str.match("random(:|$)")]
     values = blind.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
-    means = values.dropna(axis=1).mean()
-    if means.empty or means.idxmax() == WEIGHTS:
+    tried = values.notna().sum(axis=1)
+    means = values[tried == tried.max()].dropna(axis=1).mean()
+    if len(means) < 2:
         return ""
-    best = f"`{means.idxmax()}`: {100 * means.max():.0f} %"
-    return f" The best of {len(means)} criteria that look at weights alone is {best}."
+    best = f"`{means.idxmax()}` is best" + (f" ({100 * means.max():.0f} %)" if means.idxmax() != WEIGHTS else "")
+    where = f", in the {counted(int((tried == tried.max()).sum()), 'network')} where they were measured"
+    return f" Of {len(means)} criteria that look at weights alone {best}{where if tried.nunique() > 1 else ''}."
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:
@@ -128,15 +154,13 @@ def repaired(verdicts: pandas.DataFrame) -> str:
     if (row := _row(verdicts, "C12")) is None:
         return ""
     said = _ahead(row, "they are ahead, too")
-    how = "BatchNorm statistics estimated anew"
-    return f"**After a repair without labels {said}**: {how} for both, {_evidence(row, verdicts)}."
+    return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {_evidence(row, verdicts)}."
 
 
 def _ahead(row: dict, own: str) -> str:
     """Who is ahead, as the verdict on the row has it; `own`: that it is the recommended criterion."""
-    words = {"supported": own, "contradicted": "the size of weights is ahead", "open": "either may be ahead"}
-    side = own if row["effect"] > 0 else "the size of weights is ahead"
-    return words.get(row["verdict"], f"{side}, in too few networks to tell")
+    words = {"supported": own, "contradicted": "weight magnitude is ahead", "open": "it is undecided"}
+    return words.get(row["verdict"], "it is undecided, for too few networks")
 
 
 def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
@@ -154,17 +178,17 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (
         f"**After fine-tuning {said}**: {here[WEIGHTS]:.1f} % by `{WEIGHTS}` and {here[OWN]:.1f} % by `{OWN}` with "
-        f"{in_words(of, share)} gone; {_evidence(row, verdicts, ' in accuracy')}."
+        f"{in_words(of, share)} gone; {_evidence(row, verdicts)}."
     )
 
 
-def _evidence(row: dict, verdicts: pandas.DataFrame, unit: str = " in relative auc") -> str:
+def _evidence(row: dict, verdicts: pandas.DataFrame) -> str:
     """The effect of a claim with its interval and verdict, and on which data sets, where others were measured, too."""
     own, all_of_them = (
         verdict_table.datasets(rows) for rows in (verdicts[verdicts["claim"] == row["claim"]], verdicts)
     )
     on = f", all on {listed(own)}" if own != all_of_them else ""
-    return f"{claim_answers.evidence(row, unit, on)}: {verdict_table.mark(row)})"
+    return f"{claim_answers.evidence(row, on)}: {verdict_table.mark(row)})"
 
 
 def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers: pandas.DataFrame) -> str:
@@ -183,16 +207,23 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
         f"{dataset}: {listed(names)}{', trained by others' if dataset in others else ''}"
         for dataset, names in datasets.items()
     )
-    most = spread(measured["examples"], ",") if "examples" in measured else ""
-    seen = f", ranked on at most {most} training images" if most else ""
+    seen = f", ranked on up to {_most(measured)} training images" if "examples" in measured else ""
     tested = f" and judged on {spread(numbers['test_images'], ',.0f')} test images" if "test_images" in numbers else ""
     toys = (
         " These images have 8x8 pixels and the networks are tiny: a first look." if set(datasets) == {"digits"} else ""
     )
     return (
-        f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}, unless another number is named. "
+        f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}. "
         f"It says nothing of other data and networks.{toys}"
     )
+
+
+def _most(measured: pandas.DataFrame) -> str:
+    """The most images that criteria have seen, by data set where these differ: "300 (imagenet) to 50,000 (cifar)"."""
+    most = measured.groupby("dataset", sort=False)["examples"].max()
+    if most.nunique() == 1:
+        return f"{most.iloc[0]:,}"
+    return listed(f"{number:,} ({dataset})" for dataset, number in most.items())
 
 
 def _row(verdicts: pandas.DataFrame, name: str) -> dict | None:

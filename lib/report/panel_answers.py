@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import panel_tables
+from lib.report import effects, panel_tables
 from lib.report.answers import BASELINES, beside_paper
-from lib.report.words import capital, listed, signed, spread
+from lib.report.words import capital, listed, spread
 from lib.study import claims
 from lib.study.analyses.over_panels import FEWEST_NETWORKS
 from lib.study.statistics import LEVEL, TOO_FEW, too_few
@@ -46,7 +46,7 @@ def in_short(
     """
     said = [_basis(networks, missing), _without_labels(board), _places(board, stability)]
     said += [_claim(name, question, over) for name, question in QUESTIONS.items()]
-    said += [_all_claims(over), _sizes(sizes), _trainers(trainers, over), beside_paper(agreement, contrasts, single)]
+    said += [_all_claims(over), _sizes(sizes), _trainers(trainers, over), _paper(agreement, contrasts, single)]
     return "\n".join(f"- {sentences}" for sentences in said if sentences)
 
 
@@ -59,7 +59,8 @@ def _basis(networks: pandas.DataFrame, missing: Sequence[str]) -> str:
     said += f": {_count(blocks, 'trained network')} on {listed(networks['dataset'].unique())}, "
     said += f"{blocks - given} of them trained here, {given} by others."
     if missing:
-        said += f" Missing: {'; '.join(f'`{name}` ({panel_tables.remedy(name)})' for name in missing)}."
+        one = "`make reproduce PROFILE=<name>`, then `make publish PROFILE=<name>`"
+        said += f" Not measured yet: {listed(f'`{name}`' for name in missing)} ({one})."
     return said
 
 
@@ -109,16 +110,16 @@ def _claim(name: str, question: str, over: pandas.DataFrame) -> str:
         return ""
     opening, compared = question.split("? ")
     networks, panels = rows["networks"], rows["panels"]
-    said = f"**{opening}?** {compared}: {signed(panels['effect'])} in relative auc in the mean over panels"
-    said += f" ({_ends(panels)}above 0 in {panels['ahead']} of {panels['count']}; {name}: "
+    said = f"**{opening}?** {compared}: {effects.long(panels)} in the mean over panels"
+    said += f" ({_ends(panels)}{effects.above(panels, 'panels')}; {name}: "
     said += f"{panel_tables.in_words(panels, 'panels')})"
     verdict = panel_tables.in_words(networks, "networks")
-    said += f"; over networks {signed(networks['effect'])} ({_ends(networks)}{verdict})."
+    said += f"; over networks {effects.value(networks)} ({_ends(networks)}{verdict})."
     return f"{said} {_differ(panels)}".strip()
 
 
 def _ends(row: dict) -> str:
-    return f"95 % interval {signed(row['low'])} to {signed(row['high'])}; " if row["low"] == row["low"] else ""
+    return f"95 % interval {ends}; " if (ends := effects.interval(row)) else ""
 
 
 def _differ(row: dict) -> str:
@@ -180,3 +181,8 @@ def _trainers(trainers: pandas.DataFrame, over: pandas.DataFrame) -> str:
         f"**Does it matter who trained?** Of {len(both)} claims that were measured on both, {alike} have an effect of "
         f"the same sign on networks trained here and on those that others trained."
     )
+
+
+def _paper(*tables: pandas.DataFrame) -> str:
+    said = beside_paper(*tables).replace("**", "")
+    return f"**Do the paper's curves come out again?** {said}" if said else ""

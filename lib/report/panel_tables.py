@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from lib.report import claim_tables
-from lib.report.words import listed, signed, spread
+from lib.report import claim_tables, effects
+from lib.report.words import listed, spread
 from lib.study import statistics, vocabulary
 
 NOT_MEASURED = "not measured"
 
 
-def panels(
-    networks: pandas.DataFrame, numbers: Mapping[str, Sequence[int]], missing: Sequence[str]
-) -> pandas.DataFrame:
-    """What each panel holds, one row each, and of those that are missing how to make them.
+def panels(networks: pandas.DataFrame, numbers: Mapping[str, Sequence[int]]) -> pandas.DataFrame:
+    """What each panel holds, one row each.
 
     Arguments:
         networks: of `panels.runs`.
@@ -30,20 +28,16 @@ def panels(
         row |= {"examples": listed(f"{number:,}" for number in numbers[panel])}
         rows.append(row | {"accuracy (%)": spread(100 * here["accuracy"], ".1f")})
     columns = ["panel", "dataset", "networks", "blocks", "trained", "examples", "accuracy (%)"]
-    gone = [{"panel": name, "dataset": f"missing: {remedy(name)}"} for name in missing]
-    return pandas.DataFrame([*rows, *gone], columns=columns).rename(columns={"blocks": "trained networks"}).fillna("")
+    return pandas.DataFrame(rows, columns=columns).rename(columns={"blocks": "trained networks"})
 
 
 def facts(networks: pandas.DataFrame, missing: Sequence[str]) -> str:
     """What the report is of, in one line."""
     counts = networks.groupby("panel", sort=False).size()
     there = ", ".join(f"{panel} ({count} network{'s' * (count > 1)})" for panel, count in counts.items())
-    return f"Profile {vocabulary.ALL} · panels {there}" + (f" · missing: {', '.join(missing)}" if missing else "")
-
-
-def remedy(name: str) -> str:
-    """What it takes to have a missing panel."""
-    return f"make reproduce PROFILE={name}, then make publish PROFILE={name}"
+    return f"Profile {vocabulary.ALL} · panels {there}" + (
+        f" · not measured yet: {', '.join(missing)}" if missing else ""
+    )
 
 
 def trained(networks: pandas.DataFrame) -> str:
@@ -64,10 +58,8 @@ def claims(over: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _found(row: Mapping[str, object], what: str) -> str:
-    count = int(row["count"])
-    ends = f"{signed(row['low'])} to {signed(row['high'])}; " if row["low"] == row["low"] else ""
-    close = ", close" if row["close"] else ""
-    return f"{in_words(row, what)}{close}: {signed(row['effect'])} ({ends}above 0 in {int(row['ahead'])} of {count})"
+    above = f"above {effects.bar(row['kind'])} in {int(row['ahead'])} of {int(row['count'])}"
+    return f"{in_words(row, what)}{', close' if row['close'] else ''}: {effects.short(row)}; {above}"
 
 
 def in_words(row: Mapping[str, object], what: str) -> str:
@@ -87,7 +79,7 @@ def by_panel(claims: pandas.DataFrame) -> pandas.DataFrame:
 def _cell(row: Mapping[str, object]) -> str:
     if not row["count"]:
         return NOT_MEASURED
-    return f"{signed(row['effect'])} ({int(row['ahead'])} of {int(row['count'])}): {claim_tables.in_words(row)}"
+    return f"{effects.value(row)} ({int(row['ahead'])} of {int(row['count'])}): {claim_tables.in_words(row)}"
 
 
 def board(places: pandas.DataFrame) -> pandas.DataFrame:

@@ -38,6 +38,20 @@ def kept_until(line: pandas.DataFrame) -> float:
     return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
 
 
+def kept_with(lines: pandas.DataFrame, share: float) -> float:
+    """What is left of the accuracy with so many percent of the units off, as a share of it: the mean over networks.
+    Arguments: lines: of one criterion, as `on_most` has them."""
+    each = lines.groupby([name for name in ("panel", *PANEL) if name in lines], sort=False)
+    found = [(_height(line, share) / _height(line, 0), int(line["blocks"].iloc[0])) for _, line in each]
+    return sum(kept * count for kept, count in found) / sum(count for _, count in found)
+
+
+def _height(line: pandas.DataFrame, share: float) -> float:
+    """The accuracy with so many percent of the units off; straight between two points."""
+    line = line.sort_values("gone")
+    return float(numpy.interp(share, line["gone"], line["accuracy"]))
+
+
 def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
     """A row per data set: accuracy (%) with all units, with shares of them off, and with a repair after that, means
     over networks, and until how much (%) is off `KEPT` of it is left; by both criteria. "" where there are no curves.
@@ -50,7 +64,7 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
     if shown.empty:
         return ""
     head = ["images", "networks", "accuracy, whole", *(f"{share} % of units off" for share in _SHARES)]
-    head += [f"{_REPAIRED} % off, repaired", f"{100 * KEPT:.0f} % of it is left until"]
+    head += [f"{_REPAIRED} % off, repaired", f"{100 * KEPT:.0f} % of it kept up to"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     where = ["panel", "dataset"] if "panel" in shown else ["dataset"]
     for key, here in shown.groupby(where, sort=False):
@@ -68,8 +82,7 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
 
 def _of(line: pandas.DataFrame) -> dict[str, object]:
     """Of one curve: criterion, blocks, until, and accuracy (%) with nothing and with shares off."""
-    line = line.sort_values("gone")
-    height = {share: 100 * numpy.interp(share, line["gone"], line["accuracy"]) for share in (0, *_SHARES)}
+    height = {share: 100 * _height(line, share) for share in (0, *_SHARES)}
     first = line.iloc[0]
     found = {"criterion": first["criterion"], "blocks": int(first["blocks"]), "until": kept_until(line)}
     return found | {"whole": height.pop(0)} | height

@@ -3,8 +3,8 @@
 Enters: README.md and pages of docs/ with places marked for them, and results/. Leaves: the same with each place filled,
 `<!-- opening -->` with the answer, `<!-- claims -->` with a picture, how far one can go and the claims,
 `<!-- advice -->` with what to do, `<!-- speed -->` with how much faster networks get, `<!-- trials -->` and
-`<!-- commands -->` with what the tool makes of real networks, `<!-- words -->` with the words of the reports; and the
-picture.
+`<!-- commands -->` with what the tool makes of real networks, `<!-- networks -->` and `<!-- coverage -->` with which
+can be pruned, `<!-- words -->` with the words of the reports; and the picture.
 """
 
 import re
@@ -15,8 +15,21 @@ from textwrap import indent
 import pandas
 from matplotlib import pyplot
 
-from lib.report import advice, answers, curve_figures, glossary, opening, provenance, reach, style, tool, verdict_table
-from lib.report.words import listed, signed
+from lib.report import (
+    advice,
+    answers,
+    curve_figures,
+    effects,
+    glossary,
+    opening,
+    provenance,
+    reach,
+    style,
+    supported,
+    tool,
+    verdict_table,
+)
+from lib.report.words import listed
 from lib.study import claims, panels, profiles
 from lib.study.columns import RUN
 from lib.system.whole_files import written_whole
@@ -24,7 +37,7 @@ from lib.system.whole_files import written_whole
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
 TIMED = "80-cost"  # the notebook that times networks
-PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md")]
+PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md"), Path("docs/networks.md")]
 
 
 def filled(readme: str, published: Path) -> str:
@@ -33,11 +46,13 @@ def filled(readme: str, published: Path) -> str:
     Raises FileNotFoundError where nothing is published that could be quoted.
     """
     plans = quoted(published)
-    measured = published.parent / tool.TABLE
+    measured, tried = published.parent / tool.TABLE, published.parent / "benchmarks" / supported.FILE
     places = {
         "opening": lambda: _opening(plans), "claims": lambda: _claims(plans), "advice": lambda: advice.of(plans),
         "speed": lambda: _speed(plans), "trials": lambda: tool.table(measured),
         "commands": lambda: tool.commands(measured), "words": glossary.words,
+        "networks": lambda: supported.in_short(supported.read(tried)),
+        "coverage": lambda: supported.shown(supported.read(tried)),
     }  # fmt: skip
     for name, make in places.items():
         marked = re.compile(rf"^( *)<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL | re.MULTILINE)
@@ -79,14 +94,14 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    return f"Do the paper's own curves come out again? {said}{_against(verdicts)}" if said else ""
+    return f"Does what the paper shows come out again? {said}{_against(verdicts)}" if said else ""
 
 
 def _against(verdicts: pandas.DataFrame) -> str:
     """Which claims were found, or point, the other way."""
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
-    each = [f"{row.claim} ({signed(row.effect)})" for row in rows.itertuples()]
+    each = [f'{row["claim"]}, "{row["label"]}" ({effects.value(row)} here)' for row in rows.to_dict("records")]
     return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
 
 
@@ -111,11 +126,11 @@ def speed(costs: pandas.DataFrame, machine: str) -> str:
     )
     left = (100 * half / whole).groupby("network", sort=False).mean()
     each = (
-        f"`{name}` takes {row['latency_64_ms']:.0f} % of the time for 64 images ({row['latency_1_ms']:.0f} % for one) "
-        f"and {row['parameters']:.0f} % of the parameters"
+        f"`{name}` takes {row['latency_64_ms']:.0f} % of the time for 64 images ({row['latency_1_ms']:.0f} % for one "
+        f"image) and has {row['parameters']:.0f} % of the parameters"
         for name, row in left.iterrows()
     )
-    return f"Without half of its multiply-adds {listed(each)}, on {machine}."
+    return f"Without half of its multiply-adds {listed(each)}. The time is on {machine}."
 
 
 def _sources(plans: Sequence[profiles.Profile]) -> str:

@@ -3,12 +3,14 @@
 Enters: a profile. Leaves: their paths, and a digest of all, which says whether a report is of what is there.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from lib.study import profiles, vocabulary
+from lib.system import whole_files
 
 PER_RUN = {"00-train": "training", "10-measure": "measuring"}  # notebook -> the settings it runs with
 FRONT = "90-report"
@@ -61,7 +63,7 @@ def relative(path: Path, profile: profiles.Profile) -> str:
 
 def write(contents: Mapping[Path, bytes]) -> None:
     """Writes files, all aside first, then all renamed."""
-    for path, content in contents.items():
-        path.with_name(f"{path.name}.part").write_bytes(content)
-    for path in contents:
-        os.replace(path.with_name(f"{path.name}.part"), path)
+    with contextlib.ExitStack() as stack:
+        asides = {path: stack.enter_context(whole_files.written_whole(path)) for path in contents}
+        for path, aside in asides.items():
+            aside.write_bytes(contents[path])

@@ -5,7 +5,7 @@ Enters: the tables and the picture of `make benchmark`. Leaves: blocks, and copi
 
 import pandas
 
-from lib.report import outlook, results
+from lib.report import outlook, results, supported
 from lib.report.blocks import Block, Figure, Text, table
 from lib.study import profiles
 
@@ -18,7 +18,6 @@ A *plain pass* is a forward and a backward pass of the network over the same ima
 default layout. *One cotangent* scores criteria that share what is sent back from the logits, the label gradient; *label
 and random* as many again with a random vector, and so with two cotangents."""
 TITLES = {  # file -> what it is about
-    "coverage": "Which networks can be scored and shrunk",
     "curves": "Pruning curves, against as many plain evaluations",
     "growth-images": "How scoring grows with the number of images",
     "growth-units": "How scoring grows with the number of units",
@@ -29,6 +28,7 @@ TITLES = {  # file -> what it is about
     "oracle": "The oracle, against a masked pass per unit",
     "scoring": "Time of scoring, against a plain pass",
     "training": "Training, against a loop over a DataLoader",
+    "whole-job": "From a network to the smaller one, against torch-pruning",
 }
 WORDS = {  # column of a benchmark -> header
     "network": "network", "grows": "what grows", "series": "in", "size": "to", "task": "what",
@@ -45,12 +45,12 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
     """How fast the code is, as `make benchmark` measured it last, if it did; copied beside the profile's own."""
     folder = profile.folder.parent / "benchmarks"
     found = [path for path in sorted(folder.glob("*.csv")) if ".part" not in path.suffixes]
+    found = [path for path in found if path.name != supported.FILE]  # which says nothing of speed
     if not found:
         return []
     blocks: list[Block] = [Text(f"# How fast\n\n{INTRODUCTION}")]
     for picture in sorted(folder.glob("shares.*")):
         copied = profile.figures / f"{results.FRONT}-benchmarks{picture.suffix}"
-        profile.figures.mkdir(parents=True, exist_ok=True)
         results.write({copied: picture.read_bytes()})
         if picture.suffix == ".png":
             caption = "Time of each task relative to the first of its panel, the obvious way, with quartiles; orange: "
@@ -58,7 +58,6 @@ def benchmarks(profile: profiles.Profile) -> list[Block]:
             blocks.append(Figure(copied, caption))
     for path in found:
         copied = profile.tables / f"{results.FRONT}-benchmarks-{path.name}"
-        profile.tables.mkdir(parents=True, exist_ok=True)
         results.write({copied: path.read_bytes()})
         shown = _with_outcome(pandas.read_csv(path)).rename(columns=WORDS)
         shown = shown[[name for name in WORDS.values() if name in shown]]

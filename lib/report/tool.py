@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas
 
+from lib.report.words import spread
+
 TABLE = Path("tool/prune.csv")  # within results/
 STEPS = ("whole", "shrunk", "repaired", "distilled", "fine-tuned")
 
@@ -24,7 +26,9 @@ def table(path: Path) -> str:
         order = f"`{first['criterion']}`{' per multiply-add' if first['per_cost'] else ''}"
         images = f"{first['images']:,} of {first['data']}"
         lines.append([f"`{first['network']}`", images, gone, order, *cells, f"{first['epochs']}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    tested = spread(rows["tested"], ",.0f")
+    return f"{body}\n\n*Accuracy on {tested} test images, of one network each; trained on the images named.*"
 
 
 def commands(path: Path) -> str:

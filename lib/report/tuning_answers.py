@@ -25,7 +25,7 @@ def after(tuned: pandas.DataFrame) -> str:
         return ""
     each = [_end(budget, here) for budget, here in ends.groupby(level=BUDGET, sort=False)]
     best = _best(ends)
-    lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "the size of weights is ahead", "": "both end alike"}
+    lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "weight magnitude is ahead", "": "both end alike"}
     said = lead.get(best, "it depends on what goes which of both is ahead")
     return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}.{_per_multiply_add(tuned)}"
 

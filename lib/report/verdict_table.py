@@ -7,13 +7,13 @@ import re
 
 import pandas
 
-from lib.report import claim_answers, tables
-from lib.report.words import listed, signed
+from lib.report import claim_answers, effects, tables
+from lib.report.words import listed
 from lib.study import claims
 from lib.study.analyses import given_back
 from lib.study.statistics import LEVEL, TOO_FEW
 
-MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ too few networks"}
+MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ open: too few networks"}
 POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the interval lies, where they are too few
 ANCHOR = "the-claims"  # where every report has their table
 
@@ -32,8 +32,8 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "claim": f'[{row["claim"]}]({where}#{ANCHOR} "{row["claim"]}")',
             "what it says": tables.escape(_plain(row["label"])),
             "holds?": mark(row),
-            "effect": _effect(row),
-            "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{_only(row, verdicts)}",
+            "effect": effects.short(row),
+            "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{_only(row, verdicts)}{_above(row)}",
         }
         for row in verdicts.to_dict("records")
     ]
@@ -41,17 +41,17 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-NOTE = (
-    "*Effect*: the mean difference in relative auc, averaged over the numbers of images that criteria see ({most} on "
-    "the most of them), with its 95 % interval{odd}. *Yes* and *no* take an interval clear of 0 and a signed-rank test "
-    "at the level of {level} %, which fewer than six networks cannot reach, however large the effect: *too few "
-    "networks*. Claims that nothing is lost, or more than a share given back ({untested}), go by the interval alone. "
-    "*Open*: the interval leaves both answers possible. *Close*: with as many new networks of the "
-    "same kinds the verdict would be another in more than one of ten cases. *Exploratory*: chosen after a first look "
-    "at data, as were {late}."
-)
-ODD = {"C8": "of C8 a rank correlation", "C11": f"of C11 a share, where at least {100 * given_back.LEAST:g} points of "
-       "accuracy were lost", "C14": "of C14 accuracy"}  # fmt: skip
+NOTE = """\
+- *Effect*: the mean difference in relative auc, averaged over the numbers of images that criteria see ({most}: on the \
+most of them), with its 95 % interval over networks{odd}.
+- *Yes* and *no*: the interval is clear of 0 and a signed-rank test reaches the level of {level} %, which takes six \
+networks or more. With fewer the answer is *open: too few networks*, which *points to* yes or no where the interval is \
+clear of 0. {untested}, which say that nothing is lost, or enough given back, go by the interval alone.
+- *Open*: the interval leaves both answers possible. *Close*: as many new networks of the same kinds would give \
+another verdict in more than one of ten cases. *Exploratory*: chosen after a first look at data. ({late} were settled \
+after a look at one network, which has no part in them.)"""
+ODD = {"C8": "C8: a rank correlation", "C11": f"C11: a share of what was lost, where that is at least "
+       f"{100 * given_back.LEAST:g} points of accuracy", "C14": "C14: points of accuracy"}  # fmt: skip
 EXPLORATORY, LATE = ("C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
 
 
@@ -64,18 +64,20 @@ def note(verdicts: pandas.DataFrame) -> str:
     words = listed(f'{name} ("{_plain(claims.label(name))}")' for name in unknown) if unknown else ""
     odd = "".join(f"; {words}" for words in there)
     said = NOTE.format(odd=odd, untested=untested, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}")
-    return said + _adjusted(verdicts) + (f" Not measured here: {words}." if unknown else "")
+    rest = [_adjusted(verdicts), f"Not measured here: {words}." if unknown else ""]
+    return said + "".join(f"\n- {line}" for line in rest if line)
 
 
 def _adjusted(verdicts: pandas.DataFrame) -> str:
-    """Which verdicts that rest on a test would stand if p were adjusted for the number of claims."""
+    """Which verdicts that rest on a test would stand, or could, if p were adjusted for the number of claims."""
     tested = verdicts[verdicts["verdict"].isin(["supported", "contradicted"]) & ~verdicts["kind"].isin(claims.UNTESTED)]
     if tested.empty:
         return ""
     kept = tested["claim"][tested["p_holm"] < LEVEL]
     stands = "all" if len(kept) == len(tested) else listed(kept) if len(kept) else "none"
+    could = " and none could, with so few networks" if (tested["smallest_p_holm"] >= LEVEL).all() else ""
     of = listed(tested["claim"])
-    return f" Each claim is judged by itself; adjusted for their number (Holm), of {of} {stands} would stand."
+    return f"Each claim is judged by itself. Adjusted for their number (Holm), of {of} {stands} would stand{could}."
 
 
 def _plain(label: str) -> str:
@@ -95,9 +97,10 @@ def mark(row: dict) -> str:
     return MARKS[row["verdict"]] + points + (", close" if row["close"] else "") + late
 
 
-def _effect(row: dict) -> str:
-    ends = f" ({signed(row['low'])} to {signed(row['high'])})" if row["low"] == row["low"] else ""
-    return f"{signed(row['effect'])}{ends}"
+def _above(row: dict) -> str:
+    """Above what, where that is not 0."""
+    bar = effects.bar(row["kind"])
+    return f", above {bar}" if bar != "0" else ""
 
 
 def datasets(verdicts: pandas.DataFrame) -> list[str]:

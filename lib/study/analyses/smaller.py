@@ -4,6 +4,7 @@ Enters: a profile with trained runs. Leaves: tidy tables, by criterion and share
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas
 
@@ -32,8 +33,9 @@ def shrunk(
         loading.complete(run)
         device = devices.pick(run.device)
         model, data = loading.model(run, device), sampling.Data.of(run, device)
-        test, images = (data.test_images, data.test_labels), data.for_repair(run)
-        unpruned, whole = training.evaluate(model, *test), cost.parameters(model)
+        batch, images = run.settings["measuring"]["batch"], data.for_repair(run)
+        accuracy = partial(training.evaluate, images=data.test_images, labels=data.test_labels, batch=batch)
+        unpruned, whole = accuracy(model), cost.parameters(model)
         try:
             traced = structure.trace(model, data.test_images[:1])
         except ValueError as error:
@@ -48,10 +50,10 @@ def shrunk(
                     refused.append(columns_of(run) | {"why": str(error)})
                     continue
                 found = {"reached": slimming.reached, "parameters_left": cost.parameters(small) / whole}
-                found |= {"accuracy": training.evaluate(small, *test), "accuracy_unpruned": unpruned}
+                found |= {"accuracy": accuracy(small), "accuracy_unpruned": unpruned}
                 if repair.norms_of(small):
-                    repair.reestimate(small, images, batch=run.settings["measuring"]["batch"])
-                    found["accuracy_repaired"] = training.evaluate(small, *test)
+                    repair.reestimate(small, images, batch=batch)
+                    found["accuracy_repaired"] = accuracy(small)
                 rows.append(columns_of(run) | {"criterion": criterion, "budget": budget} | found)
     return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"]).drop_duplicates()
 
