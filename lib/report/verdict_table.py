@@ -64,8 +64,8 @@ def note(verdicts: pandas.DataFrame) -> str:
     words = listed(f'{name} ("{_plain(claims.label(name))}")' for name in unknown) if unknown else ""
     odd = "".join(f"; {words}" for words in there)
     said = NOTE.format(odd=odd, untested=untested, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}")
-    rest = [_adjusted(verdicts), f"Not measured here: {words}." if unknown else ""]
-    return said + "".join(f"\n- {line}" for line in rest if line)
+    rest = " ".join(filter(None, [_adjusted(verdicts), f"Not measured here: {words}." if unknown else ""]))
+    return f"{said}\n- {rest}" if rest else said
 
 
 def _adjusted(verdicts: pandas.DataFrame) -> str:
@@ -74,10 +74,11 @@ def _adjusted(verdicts: pandas.DataFrame) -> str:
     if tested.empty:
         return ""
     kept = tested["claim"][tested["p_holm"] < LEVEL]
-    stands = "all" if len(kept) == len(tested) else listed(kept) if len(kept) else "none"
-    could = " and none could, with so few networks" if (tested["smallest_p_holm"] >= LEVEL).all() else ""
-    of = listed(tested["claim"])
-    return f"Each claim is judged by itself. Adjusted for their number (Holm), of {of} {stands} would stand{could}."
+    gone = tested["claim"][tested["p_holm"] >= LEVEL]
+    could = ", and none could, with so few networks" if (tested["smallest_p_holm"] >= LEVEL).all() else ""
+    parts = [f"{listed(some)} {what}" for some, what in ((kept, "would still stand"), (gone, "would not")) if len(some)]
+    said = "Each claim is judged by itself. Were they adjusted for their number (Holm), "
+    return f"{said}{', '.join(parts)}{could}."
 
 
 def _plain(label: str) -> str:

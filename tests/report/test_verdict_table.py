@@ -41,7 +41,7 @@ def test_shares_and_accuracies_are_in_percent_and_points_and_a_share_is_above_wh
 
 def test_claims_that_were_not_measured_are_named():
     there = [name for name in claims.names() if name != "C9"]
-    words = '\n- Not measured here: C9 ("Equal weight per example costs rare classes nothing").'
+    words = 'Not measured here: C9 ("Equal weight per example costs rare classes nothing").'
     assert verdict_table.note(verdicts(*({"claim": name} for name in there))).endswith(words)
     assert "Not measured" not in verdict_table.note(verdicts(*({"claim": name} for name in claims.names())))
 
@@ -50,10 +50,10 @@ def test_it_is_said_which_verdicts_would_stand_adjusted_for_the_number_of_claims
     yes = {"verdict": "supported"}
     rows = [{"claim": "C1", "p_holm": 0.04} | yes, {"claim": "C2", "p_holm": 0.06} | yes, {"claim": "C4"}]
     rows += [{"claim": "C3", "kind": "non-inferiority", "p_holm": float("nan")} | yes]
-    words = "Each claim is judged by itself. Adjusted for their number (Holm), of C1 and C2 {} would stand."
-    few = words.format("none")[:-1] + " and none could, with so few networks."
+    words = "Each claim is judged by itself. Were they adjusted for their number (Holm), {}."
+    few = words.format("C1 and C2 would not, and none could, with so few networks")
     assert few in verdict_table.note(verdicts(*rows).assign(p_holm=0.5, smallest_p_holm=0.05))
-    assert words.format("C1") in verdict_table.note(verdicts(*rows))
-    assert words.format("none") in verdict_table.note(verdicts(*rows).assign(p_holm=0.05))
-    assert words.format("all") in verdict_table.note(verdicts(*rows).assign(p_holm=0.01))
+    assert words.format("C1 would still stand, C2 would not") in verdict_table.note(verdicts(*rows))
+    assert words.format("C1 and C2 would not") in verdict_table.note(verdicts(*rows).assign(p_holm=0.05))
+    assert words.format("C1 and C2 would still stand") in verdict_table.note(verdicts(*rows).assign(p_holm=0.01))
     assert "Holm" not in verdict_table.note(verdicts(*rows[2:]))
