@@ -92,7 +92,7 @@ class Quality:
         right, last, self.tested = _alike(answers, labels), self._last, len(labels)
         self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
         self._rows.append((done, right, changed))
-        told = "" if changed is None else f" ({changed:.1%} of the answers are others than before)"
+        told = "" if changed is None else f" ({changed:.1%} of the answers are others than after the step before)"
         self._along.tell(f"{done}: {self.name} {right:.1%}{told}")
         return answers, labels
 
