@@ -25,6 +25,8 @@ def path(tmp_path):
         ("one", "a", "pets", 1300, 1000.0, "sq", True, "whole", 0.82, 0.7996, 12, "python -m lib.prune a"),
         ("one", "a", "pets", 1300, 1000.0, "sq", True, "shrunk", 0.5, 0.7996, 12, "python -m lib.prune a"),
         ("one", "a", "pets", 1300, 1000.0, "sq", True, "distilled", 0.7, 0.7996, 12, "python -m lib.prune a"),
+        ("more", "a", "pets", 1300, 1000.0, "sq", True, "whole", 0.82, 0.7996, 5, "python -m lib.prune a --other"),
+        ("more", "a", "pets", 1300, 1000.0, "sq", True, "fine-tuned", 0.6, 0.7996, 5, "python -m lib.prune a --other"),
         ("two", "a", "pets", 50, 10000.0, "l2", False, "whole", 0.82, 0.5, 3, "python -m lib.prune a --more"),
         ("two", "a", "pets", 50, 10000.0, "l2", False, "fine-tuned", 0.71, 0.5, 3, "python -m lib.prune a --more"),
     ]
@@ -32,12 +34,12 @@ def path(tmp_path):
     return tmp_path / "prune.csv"
 
 
-def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
+def test_a_row_for_each_network_and_what_goes_with_the_steps_that_any_has(path):
     assert tool.table(path).splitlines() == [
         "| network | unlabelled images | multiply-adds gone | goes first: the lowest | whole | shrunk | distilled "
         "| fine-tuned | epochs |",
         "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-        "| `a` | 1,300 of pets | 20 % | `sq` per multiply-add | 82.0 % | 50.0 % | 70.0 % |  | 12 |",
+        "| `a` | 1,300 of pets | 20 % | `sq` per multiply-add | 82.0 % | 50.0 % | 70.0 % | 60.0 % | 5 to 12 |",
         "| `a` | 50 of pets | 50 % | `l2` | 82.0 % |  |  | 71.0 % | 3 |",
         "",
         "*Accuracy on 1,000 to 10,000 test images, of one network each; trained on the images named.*",
@@ -45,4 +47,4 @@ def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
 
 
 def test_each_command_is_named_once(path):
-    assert tool.commands(path) == "```sh\npython -m lib.prune a\npython -m lib.prune a --more\n```"
+    assert tool.commands(path) == "```sh\npython -m lib.prune a\npython -m lib.prune a --other\npython -m lib.prune a --more\n```"
