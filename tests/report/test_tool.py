@@ -47,4 +47,5 @@ def test_a_row_for_each_network_and_what_goes_with_the_steps_that_any_has(path):
 
 
 def test_each_command_is_named_once(path):
-    assert tool.commands(path) == "```sh\npython -m lib.prune a\npython -m lib.prune a --other\npython -m lib.prune a --more\n```"
+    commands = [f"python -m lib.prune a{more}" for more in ("", " --other", " --more")]
+    assert tool.commands(path) == "\n".join(["```sh", *commands, "```"])
