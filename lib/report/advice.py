@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import provenance, reach, tuning_answers
+from lib.report import provenance, tuning_answers
 from lib.report.words import listed, on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses.scoring_time import SCORED
@@ -22,7 +22,6 @@ WORTH = 0.01  # in relative auc: a gain that would be worth having
 TABLES = {  # argument of `advice` -> table of the notebooks
     "scarcity": "40-label-scarcity-summary",
     "sources": "50-gradient-source-summary",
-    "lines": "90-report-curves-units",
     "tuned": "80-cost-summary",
     "repaired": "65-repair-means",
     "seconds": "60-rivals-seconds",
@@ -47,26 +46,24 @@ def advice(
     *,
     scarcity: pandas.DataFrame = NOTHING,
     sources: pandas.DataFrame = NOTHING,
-    lines: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
     machine: str = "",
 ) -> str:
     """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels
-    add, how far one can go and what a repair gives, what to do where networks are trained on, and what ranking costs.
+    add, what a repair gives, what to do where networks are trained on, and what ranking costs.
 
     Arguments:
         scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
             sent back.
-        lines: of `mean_curves.along`, over units.
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
         machine: which networks these are of, and on what, as `provenance.machine` says it; nothing is said of seconds
             without it.
     """
-    pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_how_far(lines), _repair(repaired))]
+    pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_repair(repaired),)]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
@@ -84,7 +81,8 @@ def _images(scarcity: pandas.DataFrame) -> str:
     said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
     if not any(more):
         return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped."
-    return f"{said}. {_numbers(enough)} images gave {100 * ENOUGH:.0f} % of the relative auc that all of them give."
+    kept = f"at least {100 * ENOUGH:.0f} % of the relative auc that all images give"
+    return f"{said}. {_numbers(enough)} images gave {kept}."
 
 
 def _labels(scarcity: pandas.DataFrame) -> str:
@@ -121,27 +119,10 @@ def _vectors(sources: pandas.DataFrame) -> str:
     if last > WORTH:
         return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
     many = _numbers([gain.index[-1] for gain in gains])
-    few = f", but {first:.2f} of relative auc on only {fewest}" if first > WORTH else ""
+    few = f", but {first:.2f} on only {fewest}: send several there" if first > WORTH else ""
     return (
-        f"One random vector per image will do: 16 of them added no more than {WORTH:g} in the mean on {many} images"
-        f"{few}. With fewer images send several (C6 is open there)."
-    )
-
-
-def _how_far(lines: pandas.DataFrame) -> str:
-    shown = reach.on_most(lines)
-    if shown.empty:
-        return ""
-    each = []
-    for dataset, here in shown.groupby("dataset", sort=False):
-        until = {
-            name: spread(pandas.Series([reach.kept_until(line) for _, line in own.groupby("network")]), ".0f")
-            for name, own in here.groupby("criterion")
-        }
-        each.append(f"{until[RECOMMENDED]} % ({until[WEIGHTS]} % by `{WEIGHTS}`) on {dataset}")
-    return (
-        f"**Without any training do not go far**: networks kept {100 * reach.KEPT:.0f} % of their accuracy up to this "
-        f"share of the units off: {listed(each)}."
+        f"On {many} images one random vector for each will do: 16 of them added no more than {WORTH:g} of relative "
+        f"auc in the mean{few}."
     )
 
 
@@ -155,11 +136,9 @@ def _repair(repaired: pandas.DataFrame) -> str:
     said = f"with a quarter of the units off networks kept {listed(_by_repair(by_dataset))}"
     better, worse = ((sign * (by_dataset["with"] - by_dataset["without"]) > 0).all() for sign in (1, -1))
     if better or worse:
-        what = (
-            "Estimate BatchNorms anew afterwards, which takes no labels" if better else "Leave BatchNorms as they are"
-        )
-        return f"{what}: {said}."
-    return f"Try whether BatchNorms estimated anew, which takes no labels, help: {said}."
+        anew = "Estimate BatchNorms anew afterwards**, which takes no labels"
+        return f"**{anew if better else 'Leave BatchNorms as they are**'}: {said}."
+    return f"**Try whether BatchNorms estimated anew help**, which takes no labels: {said}."
 
 
 def _by_repair(kept: pandas.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas
 
 from lib.report import effects
-from lib.report.words import listed, on_images, signed
+from lib.report.words import listed, of_networks, on_images, signed
 from lib.study.statistics import MARGIN, TOO_FEW
 
 
@@ -62,7 +62,7 @@ def one(verdicts: pandas.DataFrame, name: str) -> str:
     """A claim's verdict in a word, then the claim itself and its effect; "" where it is not among the verdicts."""
     if (claim := _claim(verdicts, name)) is None:
         return ""
-    words = claim["label"].partition(" (the effect is ")[0]
+    words = claim["label"].partition(" (")[0]
     return f"**{_VERDICTS[claim['verdict']]}: {words}.** Effect: {_effect(claim)}"
 
 
@@ -83,7 +83,8 @@ def evidence(claim: Mapping[str, object], on: str = "") -> str:
         on: of which networks, as they follow their number: ", all on digits".
     """
     ends = f"95 % interval {ends}; " if (ends := effects.interval(claim)) else ""
-    return f"{effects.long(claim)} ({ends}{effects.above(claim)}{on}{left_out(claim)}; {claim['claim']}"
+    above = f"above {effects.bar(claim['kind'])} in {of_networks(int(claim['ahead']), int(claim['blocks']))}"
+    return f"{effects.long(claim)} ({ends}{above}{on}{left_out(claim)}; {claim['claim']}"
 
 
 def left_out(claim: Mapping[str, object]) -> str:

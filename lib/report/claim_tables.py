@@ -40,7 +40,7 @@ def pointing(row: Mapping[str, object]) -> str:
     """Where the interval of a row of `claims.verdicts` lies: "interval above 0"."""
     if not row["side"]:
         return "no interval"
-    limit = f"{-statistics.MARGIN:g}" if row["kind"] == "non-inferiority" else effects.bar(row["kind"])
+    limit = f"{-statistics.MARGIN:g}" if row["kind"] == "non-inferiority" else "0"
     return f"interval {row['side']} {'of ' if row['side'] == 'on both sides' else ''}{limit}"
 
 
@@ -57,8 +57,12 @@ def claims_left_out(table: pandas.DataFrame) -> str:
 
 
 def share_of(rows: pandas.DataFrame) -> pandas.Series:
-    """In how many networks of how many the difference is above 0 ("2 of 3"), row by row."""
-    return rows["ahead"].astype(int).astype(str) + " of " + rows["blocks"].astype(int).astype(str)
+    """In how many networks of how many the difference is above 0 ("2 of 3"), or what else its claim asks for, row by
+    row."""
+    bars = [effects.bar(kind) for kind in rows["kind"]]
+    numbers = zip(rows["ahead"], rows["blocks"], bars, strict=True)
+    said = [f"{ahead:.0f} of {count:.0f}{f', above {bar}' if bar != '0' else ''}" for ahead, count, bar in numbers]
+    return pandas.Series(said, rows.index)
 
 
 def by_number(parts: pandas.DataFrame) -> pandas.DataFrame:

@@ -5,22 +5,21 @@ Enters: rows of the tables of `study.claims`. Leaves: text.
 
 from collections.abc import Mapping
 
-from lib.report.words import of_networks, signed
+from lib.report.words import signed
 from lib.study import claims
+from lib.study.statistics import MARGIN
 
-_IN_PERCENT = (claims.SHARE, claims.ACCURACY)
-_UNITS = {claims.CORRELATION: "", claims.SHARE: " %", claims.ACCURACY: " points"}
-_LONG = {
-    claims.CORRELATION: ", a rank correlation",
-    claims.SHARE: " % of what was lost",
-    claims.ACCURACY: " points of accuracy",
-}
+_SCALE = {claims.SHARE: 100, claims.ACCURACY: 100}  # of others 1
+_UNITS = {claims.SHARE: " %", claims.ACCURACY: " points"}
+_LONG = {claims.CORRELATION: ", a rank correlation", claims.SHARE: " % of what was lost",
+         claims.ACCURACY: " points of accuracy"}  # fmt: skip
+_MOST_DIGITS = 7
 
 
 def short(row: Mapping[str, object]) -> str:
     """The effect with its interval: "+0.100 (+0.050 to +0.150)", "49 % (34 to 64 %)"."""
     ends = interval(row)
-    return f"{value(row)} ({ends}{_UNITS.get(row['kind'], '')})" if ends else value(row)
+    return f"{value(row)} ({ends})" if ends else value(row)
 
 
 def value(row: Mapping[str, object]) -> str:
@@ -34,31 +33,34 @@ def long(row: Mapping[str, object]) -> str:
 
 
 def interval(row: Mapping[str, object]) -> str:
-    """The ends of its interval, in the same unit; "" where there is none."""
+    """The ends of its interval, with as many digits as show on which side of the claim's limit they are; "" where there
+    is none."""
     if row["low"] != row["low"]:
         return ""
-    return " to ".join(_end(row[name], row["kind"]) for name in ("low", "high"))
-
-
-def above(row: Mapping[str, object], what: str = "networks") -> str:
-    """In how many networks (or panels) it is above what the claim asks for: "above 0 in 2 of 3 networks"."""
-    ahead, count = int(row["ahead"]), int(row["blocks"] if "blocks" in row else row["count"])
-    where = of_networks(ahead, count) if what == "networks" else f"{ahead} of {count} {what}"
-    return f"above {bar(row['kind'])} in {where}"
+    low, high = (_beside(row[name], row["kind"]) for name in ("low", "high"))
+    return f"{low} to {high}{_UNITS.get(row['kind'], '')}"
 
 
 def bar(kind: str) -> str:
-    """What an effect of this kind has to be above: "0", "25 %"."""
+    """What an effect of this kind has to be above to speak for its claim: "0", "25 %"."""
     return f"{100 * claims.bar(kind):g} %" if kind == claims.SHARE else "0"
 
 
-def _number(value: float, kind: str) -> str:
-    if kind not in _IN_PERCENT:
-        return signed(value)
-    return f"{100 * value:.0f}" if kind == claims.SHARE else f"{100 * value:+.1f}"
+def _number(number: float, kind: str) -> str:
+    if kind == claims.SHARE:
+        return f"{100 * number:.0f}".replace("-0", "0")
+    if kind == claims.ACCURACY:
+        return f"{100 * number:+.1f}" if round(100 * number, 1) else "0.0"
+    return signed(number)
 
 
-def _end(value: float, kind: str) -> str:
-    """As `_number`, but one that would be shown as 0 keeps its sign, by which a verdict may hang: "-0.0004"."""
-    nearly = kind not in _IN_PERCENT and value and not round(value, 3)
-    return f"{value:+.1g}" if nearly else _number(value, kind)
+def _beside(number: float, kind: str) -> str:
+    """As `_number`, but one that would be shown as the limit by which a verdict hangs has more digits."""
+    limit = {claims.SHARE: claims.WORTH, "non-inferiority": -MARGIN}.get(kind, 0.0)
+    said, scale = _number(number, kind), _SCALE.get(kind, 1)
+    sign = "" if kind == claims.SHARE else "+"
+    digits = len(said.partition(".")[2])
+    while float(said) == round(scale * limit, _MOST_DIGITS) != round(scale * number, _MOST_DIGITS):
+        digits += 1
+        said = f"{scale * number:{sign}.{digits}f}"
+    return said

@@ -14,11 +14,12 @@ from lib.report import claim_answers, reach, tuning_answers, verdict_table
 from lib.report.words import counted, listed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
-from lib.study.columns import RUN
+from lib.study.columns import PANEL, RUN
 from lib.study.finetuning import in_words
-from lib.study.statistics import MARGIN, TOO_FEW
+from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
 
-OWN, WEIGHTS = claims.RECOMMENDED, "l2"
+OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
+NOTHING = pandas.DataFrame()
 YARDSTICK = (
     "The yardstick, *relative auc*, is the mean accuracy while units are switched off step by step, the lowest first, "
     "up to half of all, divided by the accuracy with all of them: 1 if nothing is lost."
@@ -44,11 +45,16 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
     lines = panels.table(plans, "90-report-curves-units")
-    points = [labels(verdicts, parts), against_weights(verdicts, measured, lines), repaired(verdicts)]
+    means = panels.table(plans, "65-repair-means")
+    magnitude, mended = against_weights(verdicts, measured, lines), repaired(verdicts)
+    more = like_chance(measured) + within_layers(measured, means, "auc_relative")
+    points = [labels(verdicts, parts), magnitude and magnitude + more]
+    points += [mended and mended + within_layers(NOTHING, means, "auc_relative_repaired")]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
-    said = [in_short(verdicts), limit(plans, measured, numbers), _linked(listing, where)]
+    short = " ".join(filter(None, [in_short(verdicts), how_far(lines)]))
+    said = [short, limit(plans, measured, numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
 
@@ -83,11 +89,24 @@ def in_short(verdicts: pandas.DataFrame) -> str:
 
 
 def _only(verdicts: pandas.DataFrame) -> str:
-    """As long as what: where a repair (C12) or training (C14) was tried afterwards, and the lead may not outlast it."""
+    """As long as what: a repair (C12) or training (C14) afterwards, unless it was tried and found to change nothing."""
+    of = verdicts.set_index("claim")["verdict"]
     done = {"C12": "repaired", "C14": "trained further"}
-    tried = {what: row for claim, what in done.items() if (row := _row(verdicts, claim)) is not None}
-    doubtful = [what for what, row in tried.items() if row["verdict"] != "supported"]
+    doubtful = [what for claim, what in done.items() if of.get(claim) != of["C13"]]
     return f", as long as nothing is {' or '.join(doubtful)} afterwards" if doubtful else ""
+
+
+def how_far(lines: pandas.DataFrame) -> str:
+    """How many units can go where nothing is done afterwards. Arguments: lines: of `mean_curves.along`, over units."""
+    shown = reach.on_most(lines)
+    if shown.empty:
+        return ""
+    own = shown[shown["criterion"] == OWN]
+    each = [f"{reach.until(here)} % on {dataset}" for dataset, here in own.groupby("dataset", sort=False)]
+    return (
+        f"**It is the better order, not a free cut**: {100 * reach.KEPT:.0f} % of the accuracy is kept with so many "
+        f"units off: {listed(each)}."
+    )
 
 
 def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
@@ -99,7 +118,8 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     said = f"**{words.get(row['verdict'], 'Whether labels add anything is open')}**"
     fixed = f" A loss of up to {MARGIN:g} would have counted as none, as settled before anything was measured."
     margin = fixed if row["verdict"] == "supported" else ""
-    beside = "random gradients, against label gradients of the same length"
+    side = "ahead of" if row["effect"] > 0 else "behind"
+    beside = f"random gradients are {side} label gradients of the same length"
     return f"{said}: {beside}, {_evidence(row, verdicts)}.{margin}{claim_answers.by_number(parts, 'C3')}"
 
 
@@ -114,15 +134,16 @@ def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame, line
     row = _row(verdicts, "C13")
     if row is None or "criterion" not in measured or not {OWN, WEIGHTS} <= set(measured["criterion"]):
         return ""
-    words = {"supported": "Random gradients beat weight magnitude", "contradicted": "Weight magnitude beats them"}
-    words |= {"open": "Whether they beat weight magnitude is open"}
-    said = words.get(row["verdict"], "Networks are too few to tell whether they beat weight magnitude")
+    words = {"supported": "Random gradients beat weight magnitude"}
+    words |= {"contradicted": "Weight magnitude beats random gradients"}
+    words |= {"open": "Whether random gradients beat weight magnitude is open"}
+    said = words.get(row["verdict"], "Networks are too few to tell whether random gradients beat weight magnitude")
     values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
     own, weights = 100 * values[[OWN, WEIGHTS]].dropna().mean()
     return (
-        f"**{said}** (`{WEIGHTS}`), which takes no labels either: on the way to half of all units off they keep "
-        f"{own:.0f} % of the whole network's accuracy in the mean, `{WEIGHTS}` {weights:.0f} %"
-        f"{_with_few_off(lines)}; {_evidence(row, verdicts)}.{_by_weights(measured)}"
+        f"**{said}** (`{WEIGHTS}`), which takes no labels either: they keep {own:.0f} % of the whole network's "
+        f"accuracy, and `{WEIGHTS}` {weights:.0f} %, averaged over all steps from none to half of the units off"
+        f"{_with_few_off(lines)}; {_evidence(row, verdicts)}."
     )
 
 
@@ -131,36 +152,61 @@ def _with_few_off(lines: pandas.DataFrame) -> str:
     if (shown := reach.on_most(lines)).empty:
         return ""
     kept = {name: reach.kept_with(line, FEW) for name, line in shown.groupby("criterion")}
-    return f" (with {FEW} % of the units off {100 * kept[OWN]:.0f} and {100 * kept[WEIGHTS]:.0f} %)"
+    return f" (with {FEW} % off, {100 * kept[OWN]:.0f} and {100 * kept[WEIGHTS]:.0f} %)"
 
 
-def _by_weights(measured: pandas.DataFrame) -> str:
-    """Of the best criterion that looks at weights alone, chance left out, in the networks where most were tried."""
-    if "used" not in measured:
+def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: str) -> str:
+    """What the recommended criterion and weight magnitude scaled within each layer keep, in the mean over networks.
+
+    Arguments:
+        measured, means: of `over_panels.measured` and `given_back.by_criterion`, of networks of which either may have
+            both criteria.
+        value: the column to compare: relative auc, without repair or with it.
+    """
+    keys = ["panel", *PANEL, "criterion"]
+    tables = [table for table in (means, measured) if {*keys, value} <= set(table)]
+    if not tables:
         return ""
-    blind = measured[(measured["used"] == 0) & ~measured["criterion"].str.match("random(:|$)")]
-    values = blind.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
-    tried = values.notna().sum(axis=1)
-    means = values[tried == tried.max()].dropna(axis=1).mean()
-    if len(means) < 2:
+    rows = pandas.concat(tables).groupby(keys, sort=False)[value].mean().unstack()  # one value a network
+    both = rows.reindex(columns=[OWN, WITHIN]).dropna()
+    if both.empty:
         return ""
-    best = f"`{means.idxmax()}` is best" + (f" ({100 * means.max():.0f} %)" if means.idxmax() != WEIGHTS else "")
-    where = f", in the {counted(int((tried == tried.max()).sum()), 'network')} where they were measured"
-    return f" Of {len(means)} criteria that look at weights alone {best}{where if tried.nunique() > 1 else ''}."
+    own, within = 100 * both.mean()
+    where = counted(len(both), "network")
+    return f" Scaled within each layer (`{WITHIN}`), it keeps {within:.0f} % where `{OWN}` keeps {own:.0f} % ({where})."
+
+
+def like_chance(measured: pandas.DataFrame) -> str:
+    """In which networks weight magnitude orders units no better than chance does.
+    Arguments: measured: of `over_panels.measured`."""
+    keys = ["panel", *PANEL]
+    if not {*keys, "criterion"} <= set(measured):
+        return ""
+    values = measured.groupby([*keys, "criterion"], sort=False)["auc_relative"].mean().unstack()
+    both = values.reindex(columns=[WEIGHTS, CHANCE]).dropna()
+    alike = both.index[both[WEIGHTS] <= both[CHANCE] + MARGIN].get_level_values("network")
+    names = listed(f"`{name}`" for name in dict.fromkeys(alike)) if len(alike) else ""
+    return f" In {names} `{WEIGHTS}` is no better than a random order." if names else ""
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:
     """Whether it also does where BatchNorms are estimated anew (C12). Arguments: verdicts: of `claims.judged`."""
     if (row := _row(verdicts, "C12")) is None:
         return ""
-    said = _ahead(row, "they are ahead, too")
+    said = _ahead(row, verdicts, "too")
     return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {_evidence(row, verdicts)}."
 
 
-def _ahead(row: dict, own: str) -> str:
-    """Who is ahead, as the verdict on the row has it; `own`: that it is the recommended criterion."""
-    words = {"supported": own, "contradicted": "weight magnitude is ahead", "open": "it is undecided"}
-    return words.get(row["verdict"], "it is undecided, for too few networks")
+def _ahead(row: dict, verdicts: pandas.DataFrame, word: str) -> str:
+    """Who is ahead, as the verdict on the row has it; with the `word`, "too" or "still", where that is whoever is ahead
+    without repair and training."""
+    before = _row(verdicts, "C13")
+    more = f" {word}" if before and before["verdict"] == row["verdict"] else ""
+    words = {"supported": f"random gradients are{more} ahead", "contradicted": f"weight magnitude is{more} ahead"}
+    words |= {"open": "it is undecided"}
+    said = words.get(row["verdict"], "it is undecided, for too few networks")
+    doubtful = row["verdict"] in ("supported", "contradicted") and not row["p_holm"] < LEVEL
+    return f"{said}, if not by a test that allows for the number of claims" if doubtful else said
 
 
 def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
@@ -173,7 +219,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     row, ends = _row(verdicts, "C14"), tuning_answers.of_both(tuned)
     if row is None or ends.empty:
         return ""
-    said = _ahead(row, "they are still ahead")
+    said = _ahead(row, verdicts, "still")
     of, share = claims.BUDGET
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (
@@ -219,11 +265,11 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
 
 
 def _most(measured: pandas.DataFrame) -> str:
-    """The most images that criteria have seen, by data set where these differ: "300 (imagenet) to 50,000 (cifar)"."""
-    most = measured.groupby("dataset", sort=False)["examples"].max()
-    if most.nunique() == 1:
-        return f"{most.iloc[0]:,}"
-    return listed(f"{number:,} ({dataset})" for dataset, number in most.items())
+    """The most images that criteria have seen, by data set where networks differ: "300 (a) and 5,000 to 9,000 (b)"."""
+    of_networks = measured.groupby(PANEL, sort=False)["examples"].max()
+    if of_networks.nunique() == 1:
+        return f"{of_networks.iloc[0]:,}"
+    return listed(f"{spread(here, ',')} ({name})" for name, here in of_networks.groupby(level="dataset", sort=False))
 
 
 def _row(verdicts: pandas.DataFrame, name: str) -> dict | None:

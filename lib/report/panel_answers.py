@@ -111,8 +111,8 @@ def _claim(name: str, question: str, over: pandas.DataFrame) -> str:
     opening, compared = question.split("? ")
     networks, panels = rows["networks"], rows["panels"]
     said = f"**{opening}?** {compared}: {effects.long(panels)} in the mean over panels"
-    said += f" ({_ends(panels)}{effects.above(panels, 'panels')}; {name}: "
-    said += f"{panel_tables.in_words(panels, 'panels')})"
+    said += f" ({_ends(panels)}above {effects.bar(panels['kind'])} in {panels['ahead']} of {panels['count']} panels; "
+    said += f"{name}: {panel_tables.in_words(panels, 'panels')})"
     verdict = panel_tables.in_words(networks, "networks")
     said += f"; over networks {effects.value(networks)} ({_ends(networks)}{verdict})."
     return f"{said} {_differ(panels)}".strip()

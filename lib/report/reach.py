@@ -15,6 +15,10 @@ from lib.study.columns import PANEL
 KEPT = 0.95  # of the accuracy: as far as one would go
 WEIGHTS = "l2"
 BOTH = [RECOMMENDED, WEIGHTS]
+NOTES = {
+    "imagenet1300": "imagenet1300: 1,300 images of ImageNet's validation set, 300 of them to rank on; they are easier "
+    "than all of it, so no accuracy here is one on ImageNet."
+}
 _SHARES = (10, 25)  # percent of all units
 _REPAIRED = 25  # where `given_back.by_criterion` has a repair
 
@@ -38,10 +42,20 @@ def kept_until(line: pandas.DataFrame) -> float:
     return float(numpy.interp(-least, -accuracy[[first - 1, first]], gone[[first - 1, first]]))
 
 
+def until(lines: pandas.DataFrame) -> str:
+    """How much (%) can go by one criterion: the least and the most of these networks."""
+    return spread(pandas.Series([kept_until(line) for _, line in lines.groupby(_networks(lines))]), ".0f")
+
+
+def _networks(lines: pandas.DataFrame) -> list[str]:
+    """The columns that tell networks apart."""
+    return [name for name in ("panel", *PANEL) if name in lines]
+
+
 def kept_with(lines: pandas.DataFrame, share: float) -> float:
     """What is left of the accuracy with so many percent of the units off, as a share of it: the mean over networks.
     Arguments: lines: of one criterion, as `on_most` has them."""
-    each = lines.groupby([name for name in ("panel", *PANEL) if name in lines], sort=False)
+    each = lines.groupby(_networks(lines), sort=False)
     found = [(_height(line, share) / _height(line, 0), int(line["blocks"].iloc[0])) for _, line in each]
     return sum(kept * count for kept, count in found) / sum(count for _, count in found)
 
@@ -77,7 +91,9 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
         cells += [_after_repair(repaired, here), f"{until[RECOMMENDED]} % / {until[WEIGHTS]} % off"]
         rows.append(cells)
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{body}\n\n*Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`.*"
+    notes = "".join(f" {NOTES[name]}" for name in dict.fromkeys(shown["dataset"]) if name in NOTES)
+    said = f"Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`; –: not measured."
+    return f"{body}\n\n*{said}{notes}*"
 
 
 def _of(line: pandas.DataFrame) -> dict[str, object]:
@@ -93,9 +109,14 @@ def _pair(values: pandas.Series) -> str:
 
 
 def _after_repair(repaired: pandas.DataFrame, curves: pandas.DataFrame) -> str:
-    """Of the networks that these curves are of; "" where nothing of theirs was repaired."""
+    """Of the networks that these curves are of, and what they had before where not all of them were repaired."""
     if "criterion" not in repaired:
-        return ""
+        return "–"
     own = repaired[repaired["criterion"].isin(BOTH)].merge(curves[PANEL].drop_duplicates(), on=PANEL)
-    means = measurements.on_most_examples(own).groupby("criterion")[f"accuracy_{_REPAIRED}pct_repaired"].mean()
-    return _pair(100 * means) if len(means) else ""
+    if own.empty:
+        return "–"
+    before = f"accuracy_{_REPAIRED}pct"
+    means = 100 * measurements.on_most_examples(own).groupby("criterion")[[before, f"{before}_repaired"]].mean()
+    pair, count = _pair(means[f"{before}_repaired"]), len(own[PANEL].drop_duplicates())
+    some = f" ({count} with BatchNorm, before: {_pair(means[before])})"
+    return pair + (some if count < len(curves[PANEL].drop_duplicates()) else "")

@@ -94,14 +94,19 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    return f"Does what the paper shows come out again? {said}{_against(verdicts)}" if said else ""
+    shown = contrasts.loc[contrasts["paper"].notna(), "claim"] if len(contrasts) else ()
+    return f"Does what the paper shows come out again? {said}{_against(verdicts, shown)}" if said else ""
 
 
-def _against(verdicts: pandas.DataFrame) -> str:
-    """Which claims were found, or point, the other way."""
+def _against(verdicts: pandas.DataFrame, shown: Sequence[str]) -> str:
+    """Which claims, of those that the paper's curves show something of, were found, or point, the other way."""
+    verdicts = verdicts[verdicts["claim"].isin(shown)]
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
-    each = [f'{row["claim"]}, "{row["label"]}" ({effects.value(row)} here)' for row in rows.to_dict("records")]
+    each = [
+        f'{row["claim"]}, "{verdict_table.plain(row["label"])}" ({effects.value(row)} here)'
+        for row in rows.to_dict("records")
+    ]
     return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas
 
-from lib.report import results, tables
+from lib.report import results, tables, words
 from lib.report.blocks import Block, Text, table
 from lib.study import profiles
 
@@ -54,7 +54,8 @@ def _of(library: str, tried: pandas.DataFrame) -> str:
     done = f"{yes['scored']}" if yes["scored"] < len(tried) else "all"
     shrunk = "all" if yes["shrunk"] == len(tried) else f"{yes['shrunk']}"
     shrunk = "and shrunk" if shrunk == done else f"and {shrunk} shrunk"
-    return f"of {len(tried)} networks of {library} {done} are scored {shrunk}, {yes['torch_pruning']} by torch-pruning"
+    of = f"of {words.counted(len(tried), 'network')} of {library}"
+    return f"{of} {done} are scored {shrunk} (torch-pruning shrinks {yes['torch_pruning']})"
 
 
 def shown(tried: pandas.DataFrame) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas
 
-from lib.report import effects
-from lib.study import claims, finetuning
+from lib.study import finetuning
 
 WORDS = {  # column -> header; what is not here only loses its underscores
     "dataset": "data set",
@@ -96,7 +95,7 @@ WORDS = {  # column -> header; what is not here only loses its underscores
     "p_holm": "p, adjusted (Holm)",
     "smallest_p": "smallest p possible",
     "smallest_p_holm": "smallest possible",
-    "ahead": f"networks in which it is above 0 (C11: {effects.bar(claims.SHARE)})",
+    "ahead": "networks in which it is above 0",
     "other_order": "verdict if averaged over pairs first",
     "signs": "sign in each data set and network",
     "dropped": "blocks left out",

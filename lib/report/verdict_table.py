@@ -11,7 +11,7 @@ from lib.report import claim_answers, effects, tables
 from lib.report.words import listed
 from lib.study import claims
 from lib.study.analyses import given_back
-from lib.study.statistics import LEVEL, TOO_FEW
+from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
 
 MARKS = {"supported": "✓ yes", "contradicted": "✗ no", "open": "○ open", TOO_FEW: "○ open: too few networks"}
 POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the interval lies, where they are too few
@@ -30,7 +30,7 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
     rows = [
         {
             "claim": f'[{row["claim"]}]({where}#{ANCHOR} "{row["claim"]}")',
-            "what it says": tables.escape(_plain(row["label"])),
+            "what it says": tables.escape(plain(row["label"])),
             "holds?": mark(row),
             "effect": effects.short(row),
             "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{_only(row, verdicts)}{_above(row)}",
@@ -43,14 +43,16 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
 
 NOTE = """\
 - *Effect*: the mean difference in relative auc, averaged over the numbers of images that criteria see ({most}: on the \
-most of them), with its 95 % interval over networks{odd}.
-- *Yes* and *no*: the interval is clear of 0 and a signed-rank test reaches the level of {level} %, which takes six \
-networks or more. With fewer the answer is *open: too few networks*, which *points to* yes or no where the interval is \
-clear of 0. {untested}, which say that nothing is lost, or enough given back, go by the interval alone.
-- *Open*: the interval leaves both answers possible. *Close*: as many new networks of the same kinds would give \
+most of them), with its 95 % interval over networks, taken as independent, which those of one family are not quite{odd}.
+- *Yes* and *no*: the interval is clear of 0, the mean has one sign in every kind of network and a signed-rank test \
+reaches the level of {level} %, which takes six networks or more. With fewer the answer is *open: too few networks*, \
+which *points to* yes or no where the interval is clear of 0. {untested}, which say that nothing is lost, or enough \
+given back, go by the interval alone: whether all of it is above {limits}.
+- *Open*: neither yes nor no. *Close*: as many new networks of the same kinds would give \
 another verdict in more than one of ten cases. *Exploratory*: chosen after a first look at data. ({late} were settled \
 after a look at one network, which has no part in them.)"""
-ODD = {"C8": "C8: a rank correlation", "C11": f"C11: a share of what was lost, where that is at least "
+ODD = {"C4": "C4: by how much a difference changes from few images to many", "C8": "C8: a rank correlation",
+       "C9": "C9: relative auc of rare classes", "C11": f"C11: a share of what was lost, where that is at least "
        f"{100 * given_back.LEAST:g} points of accuracy", "C14": "C14: points of accuracy"}  # fmt: skip
 EXPLORATORY, LATE = ("C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
 
@@ -61,9 +63,12 @@ def note(verdicts: pandas.DataFrame) -> str:
     untested = listed(name for name in claims.names() if claims.kind(name) in claims.UNTESTED)
     most = listed(name for name in claims.names() if name == claims.GIVEN_BACK or claims.is_on_most(name))
     unknown = [name for name in claims.names() if name not in set(verdicts["claim"])]
-    words = listed(f'{name} ("{_plain(claims.label(name))}")' for name in unknown) if unknown else ""
+    words = listed(f'{name} ("{plain(claims.label(name))}")' for name in unknown) if unknown else ""
     odd = "".join(f"; {words}" for words in there)
-    said = NOTE.format(odd=odd, untested=untested, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}")
+    limits = f"-{MARGIN:g} ({claims.GIVEN_BACK}: {100 * claims.WORTH:g} %)"
+    said = NOTE.format(
+        odd=odd, untested=untested, limits=limits, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}"
+    )
     rest = " ".join(filter(None, [_adjusted(verdicts), f"Not measured here: {words}." if unknown else ""]))
     return f"{said}\n- {rest}" if rest else said
 
@@ -74,14 +79,16 @@ def _adjusted(verdicts: pandas.DataFrame) -> str:
     if tested.empty:
         return ""
     kept = tested["claim"][tested["p_holm"] < LEVEL]
-    gone = tested["claim"][tested["p_holm"] >= LEVEL]
-    could = ", and none could, with so few networks" if (tested["smallest_p_holm"] >= LEVEL).all() else ""
-    parts = [f"{listed(some)} {what}" for some, what in ((kept, "would still stand"), (gone, "would not")) if len(some)]
-    said = "Each claim is judged by itself. Were they adjusted for their number (Holm), "
-    return f"{said}{', '.join(parts)}{could}."
+    gone = tested[tested["p_holm"] >= LEVEL]
+    few = gone["smallest_p_holm"] >= LEVEL
+    after = {"would still stand": kept, "would not": gone["claim"][~few]}
+    after |= {"could not, with so few networks": gone["claim"][few]}
+    parts = [f"{listed(some)} {what}" for what, some in after.items() if len(some)]
+    return f"Each claim is judged by itself. Were they adjusted for their number (Holm), {', '.join(parts)}."
 
 
-def _plain(label: str) -> str:
+def plain(label: str) -> str:
+    """What a claim says, without what is said of its effect in brackets."""
     return label.partition(" (")[0]
 
 
