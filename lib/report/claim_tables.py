@@ -25,7 +25,7 @@ def verdicts(table: pandas.DataFrame) -> pandas.DataFrame:
     shown = table.assign(
         verdict=[f"{in_words(row)}{', close' if row['close'] else ''}" for row in rows],
         other_order=[_other_order(row) for row in rows],
-        ahead=share_of(table),
+        ahead=share_of(table) + [f", above {bar}" if (bar := effects.bar(row["kind"])) != "0" else "" for row in rows],
     )
     shown.loc[idle, chances] = float("nan")
     return shown[["claim", "label", "kind", "verdict", "effect", "low", "high", *chances, "ahead", "other_order"]]
@@ -57,12 +57,8 @@ def claims_left_out(table: pandas.DataFrame) -> str:
 
 
 def share_of(rows: pandas.DataFrame) -> pandas.Series:
-    """In how many networks of how many the difference is above 0 ("2 of 3"), or what else its claim asks for, row by
-    row."""
-    bars = [effects.bar(kind) for kind in rows["kind"]]
-    numbers = zip(rows["ahead"], rows["blocks"], bars, strict=True)
-    said = [f"{ahead:.0f} of {count:.0f}{f', above {bar}' if bar != '0' else ''}" for ahead, count, bar in numbers]
-    return pandas.Series(said, rows.index)
+    """In how many networks of how many the difference is above 0 ("2 of 3"), row by row."""
+    return rows["ahead"].astype(int).astype(str) + " of " + rows["blocks"].astype(int).astype(str)
 
 
 def by_number(parts: pandas.DataFrame) -> pandas.DataFrame:

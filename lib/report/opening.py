@@ -193,16 +193,16 @@ def repaired(verdicts: pandas.DataFrame) -> str:
     """Whether it also does where BatchNorms are estimated anew (C12). Arguments: verdicts: of `claims.judged`."""
     if (row := _row(verdicts, "C12")) is None:
         return ""
-    said = _ahead(row, verdicts, "too")
+    said = _ahead(row, verdicts, "ahead, too")
     return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {_evidence(row, verdicts)}."
 
 
-def _ahead(row: dict, verdicts: pandas.DataFrame, word: str) -> str:
-    """Who is ahead, as the verdict on the row has it; with the `word`, "too" or "still", where that is whoever is ahead
-    without repair and training."""
+def _ahead(row: dict, verdicts: pandas.DataFrame, again: str) -> str:
+    """Who is ahead, as the verdict on the row has it; `again` says so where it is whoever is ahead without repair and
+    training: "ahead, too"."""
     before = _row(verdicts, "C13")
-    more = f" {word}" if before and before["verdict"] == row["verdict"] else ""
-    words = {"supported": f"random gradients are{more} ahead", "contradicted": f"weight magnitude is{more} ahead"}
+    ahead = again if before and before["verdict"] == row["verdict"] else "ahead"
+    words = {"supported": f"random gradients are {ahead}", "contradicted": f"weight magnitude is {ahead}"}
     words |= {"open": "it is undecided"}
     said = words.get(row["verdict"], "it is undecided, for too few networks")
     doubtful = row["verdict"] in ("supported", "contradicted") and not row["p_holm"] < LEVEL
@@ -219,7 +219,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     row, ends = _row(verdicts, "C14"), tuning_answers.of_both(tuned)
     if row is None or ends.empty:
         return ""
-    said = _ahead(row, verdicts, "still")
+    said = _ahead(row, verdicts, "still ahead")
     of, share = claims.BUDGET
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (

@@ -47,6 +47,7 @@ def test_verdicts_as_they_are_shown():
     assert shown["verdict"].tolist() == ["supported, close", "supported", "supported", "supported"]
     assert shown["other_order"].tolist() == ["the same", "the same", "open (+0.012)", "–"]
     assert shown["ahead"].tolist() == ["6 of 6"] * 4
+    assert claim_tables.verdicts(verdicts({"kind": "share"}))["ahead"].item() == "6 of 6, above 25 %"
     assert shown["p"].isna().tolist() == [False, True, False, False]  # p has no part in it
     assert shown["p_holm"].isna().tolist() == [False, True, False, False]
     assert claim_tables.verdicts(pandas.DataFrame()).empty and claim_tables.claims_left_out(pandas.DataFrame()) == ""

@@ -39,13 +39,13 @@ def test_families_are_counted():
 def test_what_is_said_counts_by_library_and_names_wrong_answers():
     said = (
         "Tried with random weights, beside the library torch-pruning with its default settings: of 3 networks of "
-        "torchvision all are scored and 2 shrunk, 3 by torch-pruning; of 1 networks of timm all are scored and shrunk, "
-        "0 by torch-pruning. Checked: all that were shrunk answer as the whole ones do with the same channels off. "
-        "What torch-pruning makes was not checked."
+        "torchvision all are scored and 2 shrunk (torch-pruning shrinks 3); of 1 network of timm all are scored and "
+        "shrunk (torch-pruning shrinks 0). Checked: all that were shrunk answer as the whole ones do with the same "
+        "channels off. What torch-pruning makes was not checked."
     )
     assert supported.in_short(tried()) == said
     wrong = tried().assign(shrunk=supported.OTHERWISE)
-    assert "0 by torch-pruning. Checked: 4 of those shrunk do not answer as" in supported.in_short(wrong)
+    assert "(torch-pruning shrinks 0). Checked: 4 of those shrunk do not answer as" in supported.in_short(wrong)
     first, _, table = supported.shown(tried()).partition("\n\n")
     assert first == f"{said} With torch 2.0, torchvision 1.0, torch-pruning 1.6."
     assert table.startswith("| family | networks | scored | masked | shrunk | torch pruning |")

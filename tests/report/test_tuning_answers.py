@@ -23,9 +23,9 @@ BESIDE = (
     ("own", "weights", "said", "advised"),
     [
         (0.6, 0.7, f"weight magnitude is ahead**: {BESIDE.format('55.0', '60.5')}none of 2 networks).",
-         "try `l2`**: it ended 5.5 points above `sq:rand:norm`"),
+         "try `l2`, too**: it ended 5.5 points above `sq:rand:norm`"),
         (0.7, 0.6, f"`sq:rand:norm` is still ahead**: {BESIDE.format('60.0', '55.5')}1 of 2 networks).",
-         "try `sq:rand:norm`**: it ended 4.5 points above `l2`"),
+         "try `sq:rand:norm`, too**: it ended 4.5 points above `l2`"),
         (0.61, 0.6, f"both end alike**: {BESIDE.format('55.5', '55.5')}1 of 2 networks).",
          "either will do**: `l2`, which needs no images, ends where `sq:rand:norm` does"),
     ],

@@ -238,15 +238,16 @@ def test_one_ranking_under_two_names_counts_once_in_claims(plan, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "verdict"),
-    [([0.3, 0.31, 0.32], "supported"), ([0.1, 0.11, 0.12], "contradicted"), ([0.1, 0.3, 0.6], "open")],
+    ("values", "verdict", "ahead"),
+    [([0.3, 0.31, 0.32], "supported", 3), ([0.1, 0.11, 0.12], "contradicted", 0), ([0.1, 0.3, 0.6], "open", 2)],
 )
-def test_what_repair_gives_back_is_worth_it_where_all_of_the_interval_is_above_a_quarter(plan, values, verdict):
+def test_what_repair_gives_back_is_worth_it_where_all_of_the_interval_is_above_a_quarter(plan, values, verdict, ahead):
     put(plan, "65-repair-given-back", given_back(values))
     row = row_of(claims.verdicts(plan), "C11")
     low, high = statistics.interval(values)
     assert [row["effect"], row["low"], row["high"]] == pytest.approx([sum(values) / 3, low, high])
     assert (row["verdict"], row["kind"], row["blocks"], row["dropped"]) == (verdict, "share", 3, 0)
+    assert row["ahead"] == ahead  # above a quarter
 
 
 def test_runs_that_lost_nothing_have_no_share_to_give_back(plan):

@@ -97,7 +97,7 @@ def test_the_sentences_about_criteria_have_the_numbers_of_the_measured_files(stu
 def test_the_answer_and_its_table_have_the_numbers_of_the_measured_files(study, smoke):
     said, free = section(study, "The answer"), smoke.leaderboard(labels=False)["auc"]
     said = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", said)  # without its links
-    kept = f"they keep {100 * free['sq:rand:norm']:.0f} % of the whole network's accuracy in the mean, "
+    kept = f"they keep {100 * free['sq:rand:norm']:.0f} % of the whole network's accuracy, and "
     assert f"{kept}`l2` {100 * free['l2']:.0f} %" in said
     verdicts = smoke.claims()
     for claim in ("C1", "C3", "C6"):
