@@ -122,7 +122,7 @@ def _vectors(sources: pandas.DataFrame) -> str:
     few = f", but {first:.2f} on only {fewest}: send several there" if first > WORTH else ""
     return (
         f"On {many} images one random vector for each will do: 16 of them added no more than {WORTH:g} of relative "
-        f"auc in the mean{few}."
+        f"auc in the mean{few} (C6 is over all numbers of images)."
     )
 
 

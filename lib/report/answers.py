@@ -276,8 +276,10 @@ def _signs(contrasts: pandas.DataFrame, short: bool = False) -> str:
     shown = contrasts[deciding & contrasts["paper"].notna()]
     if shown.empty:
         return ""
-    same = int((shown["effect"] * shown["paper"] > 0).sum())
-    said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here."
+    other = shown[shown["effect"] * shown["paper"] <= 0]
+    same = len(shown) - len(other)
+    rest = f"; the others are of {listed(dict.fromkeys(other['claim']))}" if short and len(other) else ""
+    said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here{rest}."
     if short:
         return said
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)

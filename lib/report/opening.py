@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pandas
 
-from lib.report import claim_answers, reach, tuning_answers, verdict_table
+from lib.report import claim_answers, reach, supported, tuning_answers, verdict_table
 from lib.report.words import counted, listed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
@@ -102,11 +102,19 @@ def how_far(lines: pandas.DataFrame) -> str:
     if shown.empty:
         return ""
     own = shown[shown["criterion"] == OWN]
-    each = [f"{reach.until(here)} % on {dataset}" for dataset, here in own.groupby("dataset", sort=False)]
+    each = listed(f"{_until(here)} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
     return (
-        f"**It is the better order, not a free cut**: {100 * reach.KEPT:.0f} % of the accuracy is kept with so many "
-        f"units off: {listed(each)}."
+        f"**It is the better order, not a free cut**: to keep {100 * reach.KEPT:.0f} % of the accuracy no more units "
+        f"can go than {each}."
     )
+
+
+def _until(lines: pandas.DataFrame) -> str:
+    """How much can go, of two networks by name."""
+    names = lines["network"].unique()
+    if len(names) != 2:
+        return f"{reach.until(lines)} %"
+    return listed(f"{reach.until(lines[lines['network'] == name])} % (`{name}`)" for name in names)
 
 
 def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
@@ -260,8 +268,17 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
     )
     return (
         f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}. "
-        f"It says nothing of other data and networks.{toys}"
+        f"{_kinds(runs)}It says nothing of other data and networks.{toys}"
     )
+
+
+def _kinds(runs: Sequence[profiles.Run]) -> str:
+    """Of which families they are, where these are fewer."""
+    families = list(dict.fromkeys(supported.family(run.network) for run in runs))
+    if len(families) == len(runs):
+        return ""
+    kinds = f"{len(families)} families" if len(families) > 1 else "one family"
+    return f"They are of {kinds} ({listed(families)}), and less independent than their number says. "
 
 
 def _most(measured: pandas.DataFrame) -> str:

@@ -92,7 +92,8 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
         rows.append(cells)
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f" {NOTES[name]}" for name in dict.fromkeys(shown["dataset"]) if name in NOTES)
-    said = f"Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`; –: not measured."
+    said = f"Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`, on straight lines "
+    said += "between what was measured; –: not measured."
     return f"{body}\n\n*{said}{notes}*"
 
 

@@ -23,7 +23,7 @@ _DONE = ["scored", "masked", "shrunk", "torch_pruning"]  # columns that say "yes
 def family(name: str) -> str:
     """The network's name without what tells sizes and versions apart."""
     short = name.removeprefix("timm:")
-    found = re.match(r"(?:(?:tf|dm|wide)_)?[a-z]+?(?:2net)?(?=v?\d|_|$)", short)
+    found = re.match(r"(?:(?:tf|dm|wide)_)?[a-z]+?(?:2net)?(?=v?\d|_|-|$)", short)
     return ("timm: " if short != name else "") + (found[0] if found else short)
 
 

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pandas
 
+from lib.report.words import listed
+from lib.study import claims
+
 TABLE = Path("tool/prune.csv")  # within results/
-STEPS = ("whole", "shrunk", "repaired", "distilled", "fine-tuned")
+TRAINED = ("distilled", "fine-tuned")
+STEPS = ("whole", "shrunk", "repaired", *TRAINED)
+OWN, WEIGHTS = f"{claims.RECOMMENDED} per multiply-add", "l2"
 
 
 def table(path: Path) -> str:
@@ -26,7 +31,19 @@ def table(path: Path) -> str:
         cells += [f"{first['epochs']}", f"{first['tested']:,.0f}"]
         lines.append([f"`{first['network']}`", images, gone, order, *cells])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{body}\n\n*Test accuracy after each step; every row is one run.*"
+    return f"{body}\n\n*Test accuracy after each step; every row is one run.{_beside_weights(rows)}*"
+
+
+def _beside_weights(rows: pandas.DataFrame) -> str:
+    """By how much networks that were trained end above those that the size of weights shrank, the rest being alike."""
+    ends = rows[rows["done"].isin(TRAINED)].copy()
+    ends["by"] = ends["criterion"].where(~ends["per_cost"], ends["criterion"] + " per multiply-add")
+    wide = ends.pivot_table(index=["network", "data", "images", "done"], columns="by", values="accuracy", sort=False)
+    if not {OWN, WEIGHTS} <= set(wide):
+        return ""
+    gaps = (100 * (wide[OWN] - wide[WEIGHTS])).dropna()
+    each = listed(f"{gap:+.1f} points {done} (`{network}`)" for (network, _, _, done), gap in gaps.items())
+    return f" Beside `{WEIGHTS}`, `{claims.RECOMMENDED}` per multiply-add ended: {each}." if len(gaps) else ""
 
 
 def commands(path: Path) -> str:

@@ -79,8 +79,9 @@ def rank_by(tuned: pandas.DataFrame) -> str:
                 for budget, gap in gaps.items())  # fmt: skip
         return f"**If you fine-tune, `{OWN}` may lead or not**: {listed(each)}, beside `{WEIGHTS}`{_in_how_many(ends)}."
     other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
-    what = f"try `{best}`, too" if _in_how_many(ends) else f"rank by `{best}`"
-    return f"**If you fine-tune, {what}**: it ended {gap} points above `{other}`{_in_how_many(ends)}."
+    few = _in_how_many(ends)
+    what = "try both rankings" if few else f"rank by `{best}`"
+    return f"**If you fine-tune, {what}**: by scores alone `{best}` ended {gap} points above `{other}`{few}."
 
 
 def _in_how_many(ends: pandas.DataFrame) -> str:

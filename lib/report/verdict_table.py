@@ -100,9 +100,16 @@ def _only(row: dict, verdicts: pandas.DataFrame) -> str:
 
 def mark(row: dict) -> str:
     """The verdict of a claim's row with a mark, and, where networks are too few for one, which way it points."""
-    points = POINTS.get(row.get("side"), "") if row["verdict"] == TOO_FEW else ""
+    points = POINTS.get(row.get("side"), "") if row["verdict"] == TOO_FEW else _why_open(row)
     late = ", exploratory" if row["claim"] in EXPLORATORY else ""
     return MARKS[row["verdict"]] + points + (", close" if row["close"] else "") + late
+
+
+def _why_open(row: dict) -> str:
+    """Why a claim is open though its interval is clear of 0."""
+    if row["verdict"] != "open" or row["kind"] in claims.UNTESTED or row.get("side") not in POINTS:
+        return ""
+    return ": kinds of networks differ in sign" if row["p"] < LEVEL else ": the test does not reach its level"
 
 
 def _above(row: dict) -> str:

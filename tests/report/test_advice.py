@@ -68,8 +68,8 @@ ENOUGH = "1. On 10 images one random vector for each will do: 16 of them added n
 @pytest.mark.parametrize(
     ("few", "many", "words"),
     [
-        (0.5, 0.6, f"{ENOUGH} mean."),
-        (0.6, 0.6, f"{ENOUGH} mean, but 0.10 on only 2: send several there."),
+        (0.5, 0.6, f"{ENOUGH} mean (C6 is over all numbers of images)."),
+        (0.6, 0.6, f"{ENOUGH} mean, but 0.10 on only 2: send several there (C6 is over all numbers of images)."),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.10 of relative auc."),
     ],
 )

@@ -125,9 +125,11 @@ def test_how_far_one_can_go_is_said_by_data_set():
     shorter = line.assign(accuracy=[0.9, 0.81, 0.0], dataset="digits", network="resnet8")
     rows += [shorter.assign(criterion=name) for name in ("sq:rand:norm", "l2")]
     assert opening.how_far(pandas.concat(rows)) == (
-        "**It is the better order, not a free cut**: 95 % of the accuracy is kept with so many units off: "
-        "10 to 30 % on digits and 30 % on stl10."
+        "**It is the better order, not a free cut**: to keep 95 % of the accuracy no more units can go than "
+        "30 % (`vgg8`) and 10 % (`resnet8`) on digits and 30 % on stl10."
     )
+    third = [shorter.assign(criterion=name, network="resnet20") for name in ("sq:rand:norm", "l2")]
+    assert "than 10 to 30 % on digits and" in opening.how_far(pandas.concat([*rows, *third]))
     assert opening.how_far(pandas.DataFrame()) == ""
 
 
@@ -216,8 +218,11 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     nothing = pandas.DataFrame()
     words = opening.limit(plans, nothing, nothing)
     assert words.startswith("Measured on 7 trained networks (cifar100: resnet20 from 3 seeds; cifar10: resnet20")
-    assert words.endswith("). It says nothing of other data and networks.")
-    both = "), ranked on up to 103 (a) and 5,000 (b) training images and judged on 1,000 test images. It"
+    assert words.endswith(
+        "). They are of 2 families (resnet and vgg), and less independent than their number says. It says nothing of other "
+        "data and networks."
+    )
+    both = "), ranked on up to 103 (a) and 5,000 (b) training images and judged on 1,000 test images. They"
     assert both in opening.limit(plans, seen, tested)
     assert "ranked on up to 5,000 training images" in opening.limit(plans, seen.assign(examples=5000), tested)
     more = pandas.concat([seen, pandas.DataFrame({"dataset": ["b"], "network": ["vgg8"], "examples": [10]})])

@@ -20,6 +20,7 @@ VERSIONS = {"torch": "2.0", "torchvision": "1.0", "timm": "none", "torch-pruning
         ("wide_resnet50_2", "wide_resnet"),
         ("timm:res2net50_26w_4s", "timm: res2net"),
         ("timm:dla34", "timm: dla"),
+        ("efficientnet-lite0", "efficientnet"),
     ],
 )
 def test_families(name, family):

@@ -47,6 +47,15 @@ def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
     ]
 
 
+def test_networks_that_were_trained_are_set_beside_those_by_weight_magnitude(path):
+    table = pandas.read_csv(path).replace({"criterion": {"sq": "sq:rand:norm"}})
+    other = table[table["trial"].isin(["one", "more"])].replace({"trial": {"one": "w", "more": "v"}})
+    other = other.assign(criterion="l2", per_cost=False, accuracy=0.66)
+    pandas.concat([table, other]).to_csv(path, index=False)
+    said = "per multiply-add ended: +4.0 points distilled (`a`) and -6.0 points fine-tuned (`a`).*"
+    assert tool.table(path).endswith(f" Beside `l2`, `sq:rand:norm` {said}")
+
+
 def test_each_command_is_named_once(path):
     commands = [f"python -m lib.prune a{more}" for more in ("", " --other", " --more")]
     assert tool.commands(path) == "\n".join(["```sh", *commands, "```"])

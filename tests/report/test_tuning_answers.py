@@ -23,9 +23,9 @@ BESIDE = (
     ("own", "weights", "said", "advised"),
     [
         (0.6, 0.7, f"weight magnitude is ahead**: {BESIDE.format('55.0', '60.5')}none of 2 networks).",
-         "try `l2`, too**: it ended 5.5 points above `sq:rand:norm`"),
+         "try both rankings**: by scores alone `l2` ended 5.5 points above `sq:rand:norm`"),
         (0.7, 0.6, f"`sq:rand:norm` is still ahead**: {BESIDE.format('60.0', '55.5')}1 of 2 networks).",
-         "try `sq:rand:norm`, too**: it ended 4.5 points above `l2`"),
+         "try both rankings**: by scores alone `sq:rand:norm` ended 4.5 points above `l2`"),
         (0.61, 0.6, f"both end alike**: {BESIDE.format('55.5', '55.5')}1 of 2 networks).",
          "either will do**: `l2`, which needs no images, ends where `sq:rand:norm` does"),
     ],
@@ -86,14 +86,14 @@ def test_after_fine_tuning_budgets_are_told_one_by_one():
     )
     slight = pandas.concat([tuned(0.63, 0.6), tuned(0.6, 0.6).assign(of="parameters")])
     assert "1.0 points for it without 50 % of multiply-adds and 0.5 points against it" in tuning_answers.rank_by(slight)
-    assert "it ended 5.5 to 10.5 points" in tuning_answers.rank_by(
+    assert "by scores alone `l2` ended 5.5 to 10.5 points" in tuning_answers.rank_by(
         pandas.concat([tuned(0.6, 0.7), tuned(0.5, 0.7).assign(of="parameters")])
     )
 
 
 def test_of_many_networks_it_is_not_said_that_they_are_too_few():
     many = pandas.concat([tuned(0.6, 0.7).assign(dataset=name) for name in "abc"])
-    found = "**If you fine-tune, rank by `l2`**: it ended 5.5 points above `sq:rand:norm`."
+    found = "**If you fine-tune, rank by `l2`**: by scores alone `l2` ended 5.5 points above `sq:rand:norm`."
     assert tuning_answers.rank_by(many) == found
     assert tuning_answers.rank_by(tuned(0.6, 0.7)[:2]).endswith(" (in 1 network: too few to be sure).")
 
