@@ -219,8 +219,8 @@ def test_what_it_was_measured_on_is_said_and_that_digits_are_toys(root):
     words = opening.limit(plans, nothing, nothing)
     assert words.startswith("Measured on 7 trained networks (cifar100: resnet20 from 3 seeds; cifar10: resnet20")
     assert words.endswith(
-        "). They are of 2 families (resnet and vgg), and less independent than their number says. It says nothing of other "
-        "data and networks."
+        "). They are of 2 families (resnet and vgg), and less independent than their number says. It says nothing of "
+        "other data and networks."
     )
     both = "), ranked on up to 103 (a) and 5,000 (b) training images and judged on 1,000 test images. They"
     assert both in opening.limit(plans, seen, tested)
