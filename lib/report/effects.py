@@ -17,9 +17,10 @@ _MOST_DIGITS = 7
 
 
 def short(row: Mapping[str, object]) -> str:
-    """The effect with its interval: "+0.100 (+0.050 to +0.150)", "49 % (34 to 64 %)"."""
-    ends = interval(row)
-    return f"{value(row)} ({ends})" if ends else value(row)
+    """The effect with its interval: "+0.100 (+0.050 to +0.150)", "49 (34 to 64) %"."""
+    if row["low"] != row["low"]:
+        return value(row)
+    return f"{_number(row['effect'], row['kind'])} ({_ends(row)}){_UNITS.get(row['kind'], '')}"
 
 
 def value(row: Mapping[str, object]) -> str:
@@ -37,13 +38,16 @@ def interval(row: Mapping[str, object]) -> str:
     is none."""
     if row["low"] != row["low"]:
         return ""
-    low, high = (_beside(row[name], row["kind"]) for name in ("low", "high"))
-    return f"{low} to {high}{_UNITS.get(row['kind'], '')}"
+    return f"{_ends(row)}{_UNITS.get(row['kind'], '')}"
 
 
 def bar(kind: str) -> str:
     """What an effect of this kind has to be above to speak for its claim: "0", "25 %"."""
     return f"{100 * claims.bar(kind):g} %" if kind == claims.SHARE else "0"
+
+
+def _ends(row: Mapping[str, object]) -> str:
+    return " to ".join(_beside(row[name], row["kind"]) for name in ("low", "high"))
 
 
 def _number(number: float, kind: str) -> str:

@@ -47,7 +47,8 @@ def test_an_effect_has_its_unit(kind, effect, short, long):
 )
 def test_an_end_that_would_be_shown_as_the_limit_has_more_digits(kind, low, high, said):
     assert effects.interval(row(kind, 0.3, low, high)) == said
-    assert effects.short(row(kind, 0.3, low, high)).endswith(f" ({said})")
+    unit = {claims.SHARE: " %", claims.ACCURACY: " points"}.get(kind, "")
+    assert effects.short(row(kind, 0.3, low, high)).endswith(f" ({said.removesuffix(unit)}){unit}")
 
 
 def test_what_an_effect_has_to_be_above():

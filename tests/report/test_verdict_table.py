@@ -44,7 +44,7 @@ def test_shares_and_accuracies_are_in_percent_and_points_and_a_share_is_above_wh
     share, points = {"kind": claims.SHARE, "low": 0.3, "high": 0.5, "effect": 0.4}, {"kind": claims.ACCURACY}
     rows = verdicts({"claim": "C11"} | share, {"claim": "C14", "effect": -0.0144} | points).assign(dropped=0)
     ends = [line.split(" | ", 3)[3] for line in verdict_table.table(rows).splitlines()[2:]]
-    assert ends == ["40 % (30 to 50 %) | 2 of 3, above 25 % |", "-1.4 points (+5.0 to +15.0 points) | 2 of 3 |"]
+    assert ends == ["40 (30 to 50) % | 2 of 3, above 25 % |", "-1.4 (+5.0 to +15.0) points | 2 of 3 |"]
 
 
 def test_claims_that_were_not_measured_are_named():
