@@ -118,7 +118,7 @@ SHOWN := $(firstword $(wildcard results/quick/notebooks/90-report.ipynb) results
 
 lab: $(READY) ## open JupyterLab at the notebooks as they ran, on this machine only
 	@echo "$(dir $(SHOWN)) has the notebooks with their results; make reproduce computes them anew. Those to change and run are in notebooks/."
-	@"$(PYTHON)" $(CALMLY) -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(SHOWN)
+	@"$(PYTHON)" $(CALMLY) -m jupyterlab $$([ "$$(id -u)" != 0 ] || echo --allow-root) --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(SHOWN)
 
 benchmark: $(READY) ## time the code beside the obvious way and other tools, into results/benchmarks/
 	@"$(PYTHON)" $(CALMLY) -m lib.benchmark.command --device="$$DEVICE" --threads="$$THREADS" $(if $(filter-out 0,$(QUICK)),--quick)

@@ -74,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--classes", type=int, default=1000, metavar="K", help="of the network (1000)")
     made.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help=f"({OUT})")
     made.add_argument("--criterion", default="sq:rand:norm", metavar="NAME",
-                      help="without labels (sq:rand:norm); before --fine-tune our study suggests l2, on three networks "
-                      "only")  # fmt: skip
+                      help="without labels (sq:rand:norm); before --fine-tune try l2, too: in our study it led on "
+                      "three networks")  # fmt: skip
     made.add_argument("--scores", type=Path, metavar="FILE", help="by lib.score: column --criterion ranks")
     made.add_argument("--precision", default="float32", choices=PRECISIONS,
                       help="to rank in (float32); auto: bfloat16 where the device multiplies it, orders units as "

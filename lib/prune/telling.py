@@ -92,6 +92,8 @@ def _time(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """What one image takes, in words; where quartiles overlap, other programs may have made the difference."""
     if after["latency_high"] < before["latency_low"]:
         return f"one image takes {after['latency_ms'] / before['latency_ms']:.0%} of the time"
+    if after["latency_low"] > before["latency_high"]:
+        return f"one image takes {after['latency_ms'] / before['latency_ms']:.0%} of the time, which is more"
     return "whether one image takes less time could not be told, since times varied too much: see below"
 
 

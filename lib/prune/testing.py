@@ -15,6 +15,7 @@ from lib.prune import recovery
 from lib.prune.along import Along, leads
 
 HELD_OUT = 10  # every so manieth unlabelled image is learnt nothing from: it says how far answers agree
+FEW = 200  # images, below which shares of 90 % are 2 points off and more by chance
 LEAST = 5  # test images that a class must have, for what most of them are answered to tell of it
 
 
@@ -66,6 +67,7 @@ class Quality:
         if leads():
             answers, labels = self._measure("whole", whole)
             self._doubt(disorder(answers, labels, self._classes))
+            self._doubt(few(self.tested) if self._searches else "")
             self._whole = self._share(whole, searching=True) if self._searches else None
 
     def measure(self, done: str, model: nn.Module, *, trained: bool = False) -> None:
@@ -92,7 +94,9 @@ class Quality:
         right, last, self.tested = _alike(answers, labels), self._last, len(labels)
         self._last, changed = answers, None if last is None else (answers != last).sum().item() / len(last)
         self._rows.append((done, right, changed))
-        told = "" if changed is None else f" ({changed:.1%} of the answers are others than after the step before)"
+        told = f" on {len(labels):,} images"
+        if changed is not None:
+            told = f" ({changed:.1%} of the answers are others than after the step before)"
         self._along.tell(f"{done}: {self.name} {right:.1%}{told}")
         return answers, labels
 
@@ -161,6 +165,16 @@ def disorder(answers: Tensor, labels: Tensor, classes: int) -> str:
     return (f"the whole network answers most test images of {len(odd)} classes as one other class (label {named}):"
             " are the labels in the order of its outputs? A file classes.txt beside the folder, which names all classes"
             " one a line, gives their order")  # fmt: skip
+
+
+def few(tested: int) -> str:
+    """Why to doubt what so few images tell of a budget that was searched for. Else nothing."""
+    if tested >= FEW:
+        return ""
+    return (
+        f"a budget is searched for on about {tested} images and told of on {tested} others, each of which is"
+        f" {1 / tested:.1%}: on further images a few points less may be left. Give more images, or --test"
+    )
 
 
 def loss(name: str, before: float, after: float) -> str:

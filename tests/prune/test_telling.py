@@ -24,6 +24,8 @@ def pruned():
 def test_times_that_overlap_are_no_gain(pruned, high, said):
     costs = pruned.costs.assign(latency_ms=[3.0, 1.5], latency_low=[2.0, 1.0], latency_high=[4.0, high])
     assert said in telling.render(replace(pruned, costs=costs), {})
+    slower = pruned.costs.assign(latency_ms=[3.0, 6.0], latency_low=[2.0, 5.0], latency_high=[4.0, 7.0])
+    assert "one image takes 200% of the time, which is more." in telling.render(replace(pruned, costs=slower), {})
 
 
 def test_steps_are_told_with_what_they_changed_and_explained(pruned):

@@ -1,6 +1,7 @@
 """What README.md shows runs as it stands, and says what is published."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from lib import cost
+from lib.prune import __main__ as prune
 from lib.report import readme
 from lib.study import paths
 
@@ -42,6 +44,15 @@ def test_the_line_that_reads_scores_shows_the_least_important(tmp_path):
     scores.to_parquet(tmp_path / "results/scores.parquet")
     done = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1].split()[1:] == ["a", "11", "1.0"] and len(done.stdout.splitlines()) == 11
+
+
+def test_every_command_of_the_tool_says_all_that_it_needs():
+    shown = [text for page in (ROOT / "README.md", ROOT / "docs/tool.md") for text in page.read_text().splitlines()]
+    commands = [line.partition("  #")[0] for line in shown if line.startswith("python -m lib.prune ")]
+    assert len(commands) > 3
+    for command in commands:
+        asked = prune.parser().parse_args(shlex.split(command)[3:])
+        assert (asked.minutes or asked.epochs) or not (asked.distil or asked.fine_tune), command
 
 
 def test_it_is_short_and_what_it_links_to_is_there():
