@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before anything else could act
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -35,7 +36,7 @@ from lib import importance, structure
 from lib.images import files, options, sources
 from lib.images.files import shown
 from lib.images.folders import Stream
-from lib.network import models
+from lib.network import models, saving
 from lib.prune import exporting, making, telling, testing
 from lib.prune.asking import BUDGETS, HALF, Aim, Recovery
 from lib.scoring import ranks
@@ -134,6 +135,7 @@ def _run(asked: argparse.Namespace, words: Iterable[str], device: torch.device, 
         test = _test(asked, learnt) if asked.test else None
         if ranks.place()[0] == 0 and not asked.dry_run:
             held.enter_context(_alone(asked.out))
+            _require_own(asked)
         # all of them last, since that takes long, and what is asked for may be wrong in any way
         (images, _), *labelled = map(_in_memory, learnt[:1] if asked.dry_run else learnt)
     if asked.dry_run:
@@ -172,6 +174,18 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _require_own(asked: argparse.Namespace) -> None:
+    """Raises ValueError where the folder holds what was made of another network, which this one would replace."""
+    path = asked.out / exporting.WEIGHTS
+    try:
+        before = json.loads(saving.read(path)[1].get("study", "{}")).get("network", asked.network)
+    except (OSError, ValueError):  # nothing there, or nothing that anybody could load
+        return
+    if before != asked.network:
+        raise ValueError(f"{shown(path)} was made of {before} and would be lost: name another folder by --out, or"
+                         " delete it")  # fmt: skip
 
 
 def _used(asked: argparse.Namespace, learnt: list[Stream], test: Stream | None) -> dict[str, str]:

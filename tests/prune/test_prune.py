@@ -407,6 +407,20 @@ def test_two_commands_do_not_work_in_one_folder(words, tmp_path, capsys):
     assert main([*words, "--budget", "0.1"]) == 0
 
 
+def test_what_was_made_of_another_network_is_not_replaced(words, tmp_path, capsys):
+    path = tmp_path / "out/pruned.safetensors"
+    path.parent.mkdir()
+    saving.save(torch.nn.Linear(1, 1), path, {"network": "mine.py:build"})
+    before = path.read_bytes()
+    assert main([*words, "--budget", "0.1"]) == 1
+    said = capsys.readouterr().err
+    assert f"{path} was made of mine.py:build and would be lost: name another folder by --out, or delete it" in said
+    assert "whole: " not in said and path.read_bytes() == before
+    path.write_bytes(b"no network")
+    assert main([*words, "--budget", "0.1"]) == 0
+    assert main([*words, "--budget", "0.1", "--seed", "1"]) == 0  # of the same network
+
+
 @pytest.mark.parametrize("failing", ["_export_onnx", "_export"])
 def test_stopped_while_it_writes_it_leaves_what_was_there_before(words, tmp_path, failing, monkeypatch):
     def stop(*_):
