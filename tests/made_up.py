@@ -15,6 +15,7 @@ from lib.report.results import FRONT, PER_RUN
 from lib.study import profiles
 
 BEGUN = "2026-01-02T03:04:05+00:00"
+VERDICT = {"kind": "difference", "effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False}
 TABLE = "| criterion | relative auc |\n| --- | ---: |\n| `sq:norm` | 0.912 |"
 
 

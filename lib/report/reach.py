@@ -16,8 +16,8 @@ KEPT = 0.95  # of the accuracy: as far as one would go
 WEIGHTS = "l2"
 BOTH = [RECOMMENDED, WEIGHTS]
 NOTES = {
-    "imagenet1300": "imagenet1300: 1,300 images of ImageNet's validation set, 300 of them to rank on; they are easier "
-    "than all of it, so no accuracy here is one on ImageNet."
+    "imagenet1300": "imagenet1300: images of ImageNet's validation set that are easier than all of it, so no accuracy "
+    "here is one on ImageNet."
 }
 _SHARES = (10, 25)  # percent of all units
 _REPAIRED = 25  # where `given_back.by_criterion` has a repair
@@ -84,11 +84,11 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
     for key, here in shown.groupby(where, sort=False):
         found = pandas.DataFrame([_of(line) for _, line in here.groupby(["network", "criterion"], sort=False)])
         means = found.loc[found.index.repeat(found["blocks"])].groupby("criterion").mean(numeric_only=True)
-        until = {name: spread(found["until"][found["criterion"] == name], ".0f") for name in BOTH}
+        kept = " / ".join(f"{until(here[here['criterion'] == name])} %" for name in BOTH)
         count = int(found["blocks"][found["criterion"] == RECOMMENDED].sum())
         cells = [key[-1], alike(here["network"].unique(), count), f"{means['whole'].mean():.1f}"]
         cells += [_pair(means[share]) for share in _SHARES]
-        cells += [_after_repair(repaired, here), f"{until[RECOMMENDED]} % / {until[WEIGHTS]} % off"]
+        cells += [_after_repair(repaired, here), f"{kept} off"]
         rows.append(cells)
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f" {NOTES[name]}" for name in dict.fromkeys(shown["dataset"]) if name in NOTES)
@@ -98,11 +98,10 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
 
 
 def _of(line: pandas.DataFrame) -> dict[str, object]:
-    """Of one curve: criterion, blocks, until, and accuracy (%) with nothing and with shares off."""
+    """Of one curve: criterion, blocks, and accuracy (%) with nothing and with shares off."""
     height = {share: 100 * _height(line, share) for share in (0, *_SHARES)}
     first = line.iloc[0]
-    found = {"criterion": first["criterion"], "blocks": int(first["blocks"]), "until": kept_until(line)}
-    return found | {"whole": height.pop(0)} | height
+    return {"criterion": first["criterion"], "blocks": int(first["blocks"]), "whole": height.pop(0)} | height
 
 
 def _pair(values: pandas.Series) -> str:

@@ -35,7 +35,7 @@ def table(path: Path) -> str:
 
 
 def _beside_weights(rows: pandas.DataFrame) -> str:
-    """By how much networks that were trained end above those that the size of weights shrank, the rest being alike."""
+    """By how much networks that were trained end above those that weight magnitude shrank, the rest being alike."""
     ends = rows[rows["done"].isin(TRAINED)].copy()
     ends["by"] = ends["criterion"].where(~ends["per_cost"], ends["criterion"] + " per multiply-add")
     wide = ends.pivot_table(index=["network", "data", "images", "done"], columns="by", values="accuracy", sort=False)

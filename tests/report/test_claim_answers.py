@@ -2,20 +2,12 @@
 
 import pandas
 import pytest
+from made_up import VERDICT
 
 from lib.report import claim_answers
 
 NOTHING = pandas.DataFrame()
-NUMBERS = {
-    "kind": "difference",
-    "effect": 0.1,
-    "low": 0.05,
-    "high": 0.15,
-    "ahead": 2,
-    "blocks": 3,
-    "side": "above",
-    "close": False,
-}
+NUMBERS = VERDICT | {"side": "above"}
 PARTS = pandas.DataFrame(
     [(10.0, "", 0.2), (2.0, "", -0.01), (float("nan"), "sq:norm minus sq", 0.0)],
     columns=["examples", "pair", "effect"],

@@ -5,21 +5,12 @@ import re
 import made_up_panels
 import pandas
 import pytest
+from made_up import VERDICT
 
 from lib.report import opening
 from lib.study import panels
 
-NUMBERS = {
-    "kind": "difference",
-    "effect": 0.1,
-    "low": 0.05,
-    "high": 0.15,
-    "ahead": 2,
-    "blocks": 3,
-    "close": False,
-    "p_holm": 0.01,
-    "label": "One (two)",
-}
+NUMBERS = VERDICT | {"p_holm": 0.01, "label": "One (two)"}
 EVIDENCE = "+0.100 in relative auc (95 % interval +0.050 to +0.150; above 0 in 2 of 3 networks; {}: {})"
 
 

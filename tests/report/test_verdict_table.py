@@ -1,12 +1,12 @@
 """report.verdict_table: marks are the verdicts, and what was not measured or not tested is said."""
 
 import pandas
+from made_up import VERDICT
 
 from lib.report import verdict_table
 from lib.study import claims
 
-NUMBERS = {"effect": 0.1, "low": 0.05, "high": 0.15, "ahead": 2, "blocks": 3, "close": False, "label": "One (two)"}
-NUMBERS |= {"kind": "difference", "verdict": "open", "p_holm": 0.5, "smallest_p_holm": 0.01}
+NUMBERS = VERDICT | {"label": "One (two)", "verdict": "open", "p_holm": 0.5, "smallest_p_holm": 0.01}
 
 
 def verdicts(*rows):
