@@ -134,5 +134,5 @@ def sizes(found: pandas.DataFrame) -> Figure:
         line[0].set_ylabel(f"lead over {rival}", fontsize=10)
     for size, axes in zip(SIZES, grid[-1], strict=True):
         axes.set_xlabel(WORDS[size], fontsize=10)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -95,7 +95,7 @@ def make_logarithmic(axes: Axes, words: str | Formatter = "{x:g}") -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     powers = 10.0 ** numpy.arange(numpy.floor(numpy.log10(low)), numpy.log10(high) + 1)
-    few = {10: (1, 2, 3, 5, 7), 100: (1, 2, 3, 5), 1000: (1, 2, 5)}
+    few = {10: (1, 2, 3, 5, 7), 1000: (1, 2, 5)}
     between = next((few[span] for span in few if high < span * low), (1,))
     ticks = numpy.outer(powers, between).ravel() if high >= 3 * low else _EVEN.tick_values(low, high)
     axes.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= low) & (ticks <= high)]))
