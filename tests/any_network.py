@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isnan, nan
 
 import slow
 import torch
@@ -228,8 +229,10 @@ def curve(case: Case) -> None:
         _check_accuracy(case, row["accuracy"], case.truth.masked(case.images, off), k)
         left = slow.counted(case.truth, off)
         for name in ("macs", "parameters"):
-            right = f"{left[name]}/{whole[name]}={left[name] / whole[name]:.6f}"
-            case.expect(abs(row[name] - left[name] / whole[name]) <= 1e-9 or _is_rounding(case, off, name, row[name]),
+            share = left[name] / whole[name] if whole[name] else nan
+            alike = abs(row[name] - share) <= 1e-9 or (isnan(row[name]) and isnan(share))
+            right = f"{left[name]}/{whole[name]}={share:.6f}"
+            case.expect(alike or _is_rounding(case, off, name, row[name]),
                         f"curve: {name} left with {k} off {row[name]:.6f}, not {right}")  # fmt: skip
 
 
@@ -237,7 +240,7 @@ def _is_rounding(case: Case, off: Tensor, name: str, share: float) -> bool:
     """Whether it is a share where of what cancels but for rounding some is counted."""
     left, whole = ([slow.counted(case.truth, units, unseen)[name] for unseen in (slow.UNSEEN, 0)]
                    for units in (off, case.off(0)))  # fmt: skip
-    least, most = left[0] / whole[1], left[1] / whole[0]
+    least, most = left[0] / max(whole[1], 1), left[1] / max(whole[0], 1)
     return least < most and least - 1e-9 <= share <= most + 1e-9
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import torch
 from recipes import Recipe, random_values
-from steps import by_heads
+from steps import AVERAGE_POOLS, by_heads
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -259,6 +259,7 @@ def oracle(program: Program, images: Tensor, labels: Tensor) -> dict[str, Tensor
 
 DRAWS = 3  # of all weights and images, lest a change pass unseen by accident
 UNSEEN = 1e-11  # of the largest derivative: rounding
+NOTHING = 1e-13  # so large is the largest derivative, of values around 1, where all are rounding: then none counts
 
 
 def _open(x: Tensor, kind: str = "") -> Tensor:
@@ -271,6 +272,7 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
     "negative": lambda w, at, x: _open(-x),
     "crelu": lambda w, at, x: torch.cat([_open(x), _open(-x)], at.axis),
     "maximum": lambda w, at, x, y: _open(x) + 0.7 * _open(y),
+    "max pool": lambda w, at, x, size: AVERAGE_POOLS[at.dims - 1](_open(x), size),
     "gate": lambda w, at, x, y: x * at.spread((y / 4).sigmoid()),
     "cosine": lambda w, at, x, out: functional.linear(
         x / (1 + x.norm(dim=-1, keepdim=True)), w.use * w.weight / (1 + w.weight.norm(dim=-1, keepdim=True))
@@ -285,7 +287,7 @@ GENERIC: Mapping[str, Callable[..., Tensor]] = {
 
 def counted(program: Program, off: Tensor, unseen: float = UNSEEN) -> dict[str, int]:
     """How many multiply-adds and parameters count with the units in `off`, (N,) bool, off; not what makes a change of
-    less than `unseen` of the largest, which is rounding.
+    less than `unseen` of the largest, which is rounding; nothing where the logits are constant.
 
     A weight counts if changing it can change a logit for some values of all others and of the images, where nothing is
     flat: see `GENERIC`. What cancels whatever the values are does not count. Of a convolution all the weights of a pair
@@ -296,7 +298,8 @@ def counted(program: Program, off: Tensor, unseen: float = UNSEEN) -> dict[str, 
         for name, change in _changes(program, off, draw).items():
             found = uses if isinstance(name, int) else parameters
             found[name] = found.get(name, 0.0) + change
-    least = unseen * max(change.max() for change in (*uses.values(), *parameters.values()))
+    largest = max(change.max() for change in (*uses.values(), *parameters.values()))
+    least = unseen * largest if largest > NOTHING else largest
     at = {number: _positions(program.recipe, number) for number in uses}
     return {
         "macs": sum(at[number] * _entries(program, number, change > least) for number, change in uses.items()),

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lib import importance, structure
 from lib.network import checks
-from lib.scoring.criteria import Criterion
 from lib.scoring.noise import MOST_SEED
 
 BUDGETS = (*structure.BUDGETS, "latency")
@@ -28,7 +27,7 @@ class Aim:
     budget: float | None = None
     of: str = "macs"
     target_accuracy: float | None = None
-    criterion: str | Criterion = "sq:rand:norm"
+    criterion: str = "sq:rand:norm"
     scored: bool = False
     precision: str = "float32"
     keep: Iterable[str] = ()

@@ -1,4 +1,4 @@
-"""How often a network answers rightly, on images that are used for nothing else, and what of that is to be doubted.
+"""How often a network answers rightly, on images that are used for nothing else.
 
 Enters: networks, one after each thing done. Leaves: a row for each, told as it is found, and reasons to doubt it.
 """
@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from lib.images.folders import Stream
 from lib.network import checks, models
-from lib.prune import recovery
+from lib.prune import doubting, recovery
 from lib.prune.along import Along, leads
 
 HELD_OUT = 10  # every so manieth unlabelled image is learnt nothing from: it says how far answers agree
-FEW = 200  # images, below which shares of 90 % are 2 points off and more by chance
-LEAST = 5  # test images that a class must have, for what most of them are answered to tell of it
 
 
 class Quality:
@@ -66,8 +64,12 @@ class Quality:
         """
         if leads():
             answers, labels = self._measure("whole", whole)
-            self._doubt(disorder(answers, labels, self._classes))
-            self._doubt(few(self.tested) if self._searches else "")
+            self._doubt(doubting.strangeness(whole, self.images, batch=self._batch))
+            if self.name == "accuracy":
+                self._doubt(doubting.disorder(answers, labels) or doubting.guessing(answers, labels))
+            else:
+                self._doubt(doubting.sameness(answers))
+            self._doubt(doubting.few(self.tested) if self._searches else "")
             self._whole = self._share(whole, searching=True) if self._searches else None
 
     def measure(self, done: str, model: nn.Module, *, trained: bool = False) -> None:
@@ -75,7 +77,7 @@ class Quality:
         if leads():
             before = self._rows[-1][1]
             self._measure(done, model)
-            self._doubt(loss(self.name, before, self._rows[-1][1]) if trained else "")
+            self._doubt(doubting.loss(self.name, before, self._rows[-1][1]) if trained else "")
 
     def left(self, model: nn.Module) -> float:
         """Which share `model` has of what the whole network has, on the images that search."""
@@ -149,40 +151,6 @@ def _labelled(batch: object, classes: int) -> tuple[Tensor, Tensor]:
     if not images.isfinite().all():
         raise ValueError("test images hold numbers that are not finite: leave these images out")
     return images, recovery.checked(batch[1], len(images), classes)
-
-
-def disorder(answers: Tensor, labels: Tensor, classes: int) -> str:
-    """Why to doubt that labels are in the order of the network's outputs: most images of several classes, of each of
-    these, are answered as one other class, nearly each as another. Else nothing."""
-    table = torch.zeros(classes, classes).index_put_((labels, answers), torch.ones(len(labels)), accumulate=True)
-    counts, (most, which) = table.sum(1), table.max(1)
-    judged = (counts >= LEAST) & (2 * most > counts)
-    odd = [number for number in range(classes) if judged[number] and which[number] != number]
-    others = {which[number].item() for number in odd}
-    if len(odd) < 2 or 5 * len(others) < 4 * len(odd) or 10 * len(odd) <= int(judged.sum()):
-        return ""
-    named = ", ".join(f"{number} as {which[number].item()}" for number in odd[:3])
-    return (f"the whole network answers most test images of {len(odd)} classes as one other class (label {named}):"
-            " are the labels in the order of its outputs? A file classes.txt beside the folder, which names all classes"
-            " one a line, gives their order")  # fmt: skip
-
-
-def few(tested: int) -> str:
-    """Why to doubt what so few images tell of a budget that was searched for. Else nothing."""
-    if tested >= FEW:
-        return ""
-    return (
-        f"a budget is searched for on about {tested} images and told of on {tested} others, each of which is"
-        f" {1 / tested:.1%}: on further images a few points less may be left. Give more images, or --test"
-    )
-
-
-def loss(name: str, before: float, after: float) -> str:
-    """Why to doubt that training was of use: it has left less than there was. Else nothing."""
-    if after >= before:
-        return ""
-    return (f"training has not helped: {name} is {after:.1%} after it and was {before:.1%} before; leave it out, or"
-            " train longer or on more images")  # fmt: skip
 
 
 def _alike(one: Tensor, other: Tensor) -> float:

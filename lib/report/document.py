@@ -75,13 +75,10 @@ def _in_markdown(profile: profiles.Profile, blocks: Sequence[Block], numbers: It
 
 
 def _figure(block: Figure, profile: profiles.Profile, number: int, links: str) -> str:
-    svg = block.png.with_suffix(".svg")
-    more = [f"[SVG]({results.relative(svg, profile)})"] if svg.exists() else []
-    more += [f"data: {links}"] if links else []
     picture = f"![{tables.escape(block.alt or block.caption)}]({results.relative(block.png, profile)})"
     caption = tables.escape(block.caption)
     stop = "" if caption.endswith((".", "?", "!")) else "."
-    return f"{picture}\\\n*Figure {number}. {caption}{stop}* {' · '.join(more)}".strip()
+    return f"{picture}\\\n*Figure {number}. {caption}{stop}* {f'data: {links}' if links else ''}".strip()
 
 
 def _facts(profile: profiles.Profile) -> str:

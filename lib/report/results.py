@@ -30,8 +30,9 @@ def sources(profile: profiles.Profile) -> list[Path]:
 
 
 def tables_and_figures(profile: profiles.Profile) -> list[Path]:
-    """All its tables and figures (CSV, PNG, SVG), without what a kill left half-made."""
-    found = [*profile.tables.glob("*.csv"), *profile.figures.glob("*.png"), *profile.figures.glob("*.svg")]
+    """All its tables and figures (CSV, PNG), without what a kill left half-made. Beside each figure is an SVG, which
+    nothing links to and which is not published: it weighs as much again."""
+    found = [*profile.tables.glob("*.csv"), *profile.figures.glob("*.png")]
     return sorted(path for path in found if ".part" not in path.suffixes)
 
 

@@ -35,7 +35,7 @@ from lib.system import interruptions
 MIB = 2**20
 LIMIT = 12 * MIB  # of all files together but those below: room for four networks in four notebooks
 OPTIONAL = {"checkpoint.safetensors": 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
-READABLE = (".html", ".md", ".csv", ".svg", ".ipynb", ".json")
+READABLE = (".html", ".md", ".csv", ".ipynb", ".json")
 SUMS = "SHA256SUMS"
 
 

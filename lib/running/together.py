@@ -33,7 +33,10 @@ def report(plan: profiles.Profile, names: Sequence[str] | None = None) -> Path:
     panels.published(plan.results, names)
     notebook = results.OVER_PANELS
     with reproduce.alone(plan):
-        for path in results.tables_and_figures(plan):  # the notebook alone knows their names
+        for path in (
+            *results.tables_and_figures(plan),
+            *plan.figures.glob("*.svg"),
+        ):  # the notebook alone knows their names
             path.unlink()
         values = plan.parameters | {"panels": names}
         text = {name: str(value) for name, value in values.items()}

@@ -9,17 +9,23 @@ from lib.images import networks
 from lib.network import models
 from lib.network.copies import copied
 from lib.network.units import units
-from lib.prune import making, prune, searching, testing
+from lib.prune import doubting, making, prune, searching, testing
 from lib.repair import Reference, reestimate
 
 
 @pytest.fixture(scope="module")
 def model():
-    return networks.build("resnet8", 10, seed=1).eval()
+    made = networks.build("resnet8", 10, seed=1).eval()
+    reestimate(made, drawn())
+    return made
 
 
 @pytest.fixture(scope="module")
 def images():
+    return drawn()
+
+
+def drawn():
     return torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -134,7 +140,7 @@ def test_as_much_goes_as_leaves_the_accuracy_asked_for(model, images):
     assert torch.equal(again.plans[0].removed, found.plans[0].removed)
     further = prune(model, images, target_accuracy=0.2, **given)
     assert further.plans[-1].reached >= reached
-    assert testing.few(further.tested) in further.doubts and testing.few(testing.FEW) == ""
+    assert doubting.few(further.tested) in further.doubts and doubting.few(doubting.FEW) == ""
     assert found.plans[-1].budget in [number / 128 for number in range(1, 128)]
 
 
@@ -365,15 +371,15 @@ def test_a_network_in_training_mode_or_of_nan_is_refused_as_it_was_and_before_an
 
 def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
     answers = torch.arange(100) % 10
-    assert not testing.disorder(answers, answers, 10)
-    assert not testing.disorder(answers, torch.where(answers == 3, 5, answers), 10)  # cats that are called dogs
-    assert not testing.disorder(torch.zeros(100, dtype=torch.long), answers, 10)  # a network that knows nothing
+    assert not doubting.disorder(answers, answers)
+    assert not doubting.disorder(answers, torch.where(answers == 3, 5, answers))  # cats that are called dogs
+    assert not doubting.disorder(torch.zeros(100, dtype=torch.long), answers)  # a network that knows nothing
     order = torch.tensor([0, 1, 4, 2, 3, 5, 6, 7, 8, 9])
-    doubt = testing.disorder(answers, order[answers], 10)
+    doubt = doubting.disorder(answers, order[answers])
     assert "of 3 classes as one other class (label 2 as 3, 3 as 4, 4 as 2)" in doubt
     weak = torch.where(torch.arange(100) % 100 < 40, 0, answers)  # right in 60 of 100
-    assert not testing.disorder(weak, answers, 10) and testing.disorder(weak, order[answers], 10)
-    assert not testing.disorder(answers[:40], order[answers[:40]], 10)  # four images of each tell too little
+    assert not doubting.disorder(weak, answers) and doubting.disorder(weak, order[answers])
+    assert not doubting.disorder(answers[:40], order[answers[:40]])  # four images of each tell too little
 
     def told(labels):
         said = []
@@ -384,22 +390,122 @@ def test_labels_in_another_order_than_the_outputs_are_doubted(model, images):
     right = models.predict(model, many)
     counts = right.bincount(minlength=10)
     one, two = counts.topk(2).indices
-    assert counts[two] >= testing.LEAST  # else this would test nothing
+    assert counts[two] >= doubting.LEAST  # else this would test nothing
     swapped = torch.where(right == one, two, torch.where(right == two, one, right))
     (found, warned), (other, none) = told(swapped), told(right)
     assert found.tested == 240 and found.doubts == (warned[0].removeprefix("warning: "),)
     assert not none and other.doubts == ()
 
 
+def test_a_network_that_does_not_know_the_test_images_is_doubted(model, images, monkeypatch):
+    labels = torch.arange(100) % 10
+    doubt = doubting.guessing(torch.zeros_like(labels), labels)
+    assert doubt.startswith(
+        "the whole network is right on 10.0% of the test images, as it would be by chance: check the"
+    )
+    assert (
+        doubting.guessing(labels, labels) == "" and doubting.guessing(torch.where(labels < 3, labels, 0), labels) == ""
+    )
+    mostly = torch.where(torch.arange(200) < 190, 0, 1)
+    alarmed = torch.where(torch.arange(200) < 182, 0, 1)  # all ten rare ones are found, with eight false alarms
+    assert doubting.guessing(alarmed, mostly) == "" and doubting.guessing(mostly[:1], mostly[:1]) == ""
+    assert doubting.guessing(torch.zeros_like(mostly), mostly) != ""
+    two = torch.tensor([0, 0, 1, 1])
+    assert doubting.guessing(two, two) == "" and doubting.guessing(1 - two, two) != ""
+    # of 100 answers in the right proportions 10 are right by chance, 16 within two standard errors
+    some = torch.where(torch.arange(100) < 17, labels, (labels + 1) % 10)
+    assert doubting.guessing(some, labels) == ""
+    assert doubting.guessing(torch.where(torch.arange(100) < 16, labels, (labels + 1) % 10), labels) != ""
+    one = torch.zeros_like(labels)  # where there is one class, nothing is known of chance
+    assert doubting.guessing(torch.where(labels < 4, 0, labels), one) == "" and doubting.guessing(one + 1, one) != ""
+
+    random = torch.randint(10, (60,), generator=torch.Generator().manual_seed(0))
+    found = prune(model, images, budget=0.1, repair=False, test=[(images, random)])
+    assert found.doubts == (doubting.guessing(models.predict(model, images), random),) != ("",)
+
+
+def test_agreement_that_is_easy_is_doubted(model, images):
+    labels = torch.arange(100) % 10
+    assert doubting.sameness(labels) == "" and doubting.sameness(torch.zeros(9, dtype=torch.long)) == ""
+    assert doubting.sameness(torch.where(torch.arange(100) < 89, 3, 5)) == ""
+    doubt = doubting.sameness(torch.where(torch.arange(100) < 90, 3, 5))
+    assert doubt.startswith("the whole network answers 90 of the 100 images held out alike (label 3), with which it is")
+    always = copied(model)
+    always.classifier.bias.data[4] = 1e6
+    found = prune(always, torch.cat([images] * 2), budget=0.1, repair=False)
+    assert found.doubts == (doubting.sameness(torch.full((12,), 4)),)
+
+
+def test_images_that_are_prepared_otherwise_than_in_the_training_are_doubted(model, images):
+    def doubted(model, images, batch=32):
+        return doubting.strangeness(model, images, batch=batch)
+
+    assert doubted(model, images) == "" == doubted(model, images * 1.5)  # 0.22 nats
+    assert doubted(model, images * 1.65)  # 0.36
+    assert doubted(model, images * 2).startswith(
+        "what reaches the network's first BatchNorm is 2 times as widely spread as in its training, and lies 0.0"
+    )
+    assert "is 0.25 times as widely" in doubted(model, images * 0.25, 7)  # not divided by the deviation, say
+    assert doubted(model, images + 3) and doubted(model, 255 * images)
+    assert doubted(model, 255 * images[:8]) and not doubted(model, 255 * images[:7])
+    half = torch.cat([images, images, 255 * images])  # the first 64 would not tell
+    assert doubted(model, half)
+    assert not doubted(networks.build("resnet8", 10, seed=1).eval(), 255 * images)  # was never trained
+    found = prune(model, images * 255, budget=0.1)
+    assert found.doubts[0] == doubted(model, images[(torch.arange(60) % 10) != 9] * 255)
+
+
+def test_the_first_batchnorm_is_found_whatever_it_is(images):
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.first = torch.nn.BatchNorm3d(2), torch.nn.BatchNorm3d(2)
+            for norm in (self.last, self.first):
+                norm.running_var.fill_(2)
+
+        def forward(self, x):
+            if len(x) == 5:
+                raise RuntimeError("five")
+            return self.last(input=self.first(input=x.unflatten(2, (1, 8))) * 0 + 9).mean((2, 3, 4))
+
+    named, two = Named().eval(), images[:, :2]
+    assert doubting.strangeness(named, two, batch=60) == ""
+    assert "is 71 times as widely spread" in doubting.strangeness(named, 100 * two, batch=60)
+    with pytest.raises(ValueError, match="five"):
+        doubting.strangeness(named, two[:10], batch=5)
+    assert not any(module._forward_pre_hooks for module in named.modules())
+    stem = torch.nn.Sequential(torch.compile(named.first, backend="eager"), torch.nn.Flatten())
+    stem(two.unflatten(2, (1, 8)))
+    assert doubting.strangeness(stem, 100 * two.unflatten(2, (1, 8)), batch=60)
+
+    vectors = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2)).eval()
+    vectors[0].running_var.fill_(2)
+    many = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    assert doubting.strangeness(vectors, 9 * many, batch=9) and not doubting.strangeness(
+        vectors, 9 * many[:63], batch=9
+    )
+    assert not doubting.strangeness(vectors, many, batch=9)
+    assert not doubting.strangeness(torch.nn.Linear(4, 2).eval(), 9 * many, batch=9)
+
+
+def test_divergence_is_that_of_normal_distributions():
+    own = torch.distributions.Normal(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 3.0]))
+    there = torch.distributions.Normal(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 5.0]))
+    right = torch.distributions.kl_divergence(own, there).mean()
+    found = doubting.divergence(own.mean, own.variance, there.mean, there.variance)
+    assert found == pytest.approx(right.item(), rel=1e-6)
+
+
 def test_training_that_has_not_helped_is_doubted(model, images, monkeypatch):
     def spoil(small, *_, **__):
         small.classifier.bias.data[:] = torch.arange(10) * 1e6  # it answers 9 whatever it sees
 
-    assert testing.loss("accuracy", 0.8536, 0.8498) == (
+    assert doubting.loss("accuracy", 0.8536, 0.8498) == (
         "training has not helped: accuracy is 85.0% after it and was 85.4% before; leave it out, or train longer or on"
         " more images"
     )
-    assert testing.loss("accuracy", 0.5, 0.5) == ""
+    assert doubting.loss("accuracy", 0.5, 0.5) == "" == doubting.loss("accuracy", 0.8536, 0.8537)
+    assert doubting.loss("accuracy", 0.8538, 0.8536) == ""  # which prints alike
     labels = models.predict(model, images)
     assert (labels != 9).any()
     given = {"budget": 0.05, "repair": False, "distil": True, "epochs": 1, "test": [(images, labels)]}

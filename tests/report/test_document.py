@@ -64,7 +64,7 @@ First words.
 Some `code` in a sentence:
 
 ![Some code in a sentence](figures/15-replication-curves.png)\\
-*Figure 1. Does it work?* [SVG](figures/15-replication-curves.svg)
+*Figure 1. Does it work?*
 
 ### The table
 
@@ -111,7 +111,7 @@ def test_figures_and_tables_of_the_front_are_numbered_and_linked(plan):
     front = [*FRONT, Figure(picture, "Up [front]", "Words", (plan.tables / "30-sign-auc.csv",))]
     document.write(plan, front)
     text = plan.report.with_suffix(".md").read_text()
-    links = "[SVG](figures/30-sign-curves.svg) · data: [30-sign-auc.csv](tables/30-sign-auc.csv)"
+    links = "data: [30-sign-auc.csv](tables/30-sign-auc.csv)"
     assert f"![Words](figures/30-sign-curves.png)\\\n*Figure 1. Up \\[front\\].* {links}" in text
     assert "*Figure 5. " in text
 

@@ -26,11 +26,11 @@ def test_the_title_is_the_first_heading_and_meta_tags_are_set(tmp_path):
 def test_pictures_are_inside_the_page_with_size_caption_and_words_for_those_who_cannot_see(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/a.png").write_bytes(png((300, 150)))
-    text = main(render('![What "a" <shows>](figures/a.png)\\\n*Figure 1. A.* [SVG](figures/a.svg)', tmp_path))
+    text = main(render('![What "a" <shows>](figures/a.png)\\\n*Figure 1. A.* [a.csv](tables/a.csv)', tmp_path))
     source = f"data:image/png;base64,{base64.b64encode(png((300, 150))).decode()}"
     assert text == (
         f'<figure><img src="{source}" width="192" height="96" alt="What &quot;a&quot; &lt;shows&gt;">'
-        '<figcaption><em>Figure 1. A.</em> <span class="files"><a href="figures/a.svg">SVG</a></span></figcaption>'
+        '<figcaption><em>Figure 1. A.</em> <span class="files"><a href="tables/a.csv">a.csv</a></span></figcaption>'
         "</figure>"
     )
     (tmp_path / "figures/a.png").write_bytes(png((150, 151)))
