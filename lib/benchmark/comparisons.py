@@ -13,7 +13,7 @@ import pandas
 
 from lib import importance, oracle, pruning
 from lib.benchmark import floors, obvious, peers, subjects
-from lib.benchmark.measuring import Effort, measure, peak
+from lib.benchmark.measuring import Effort, apart, measure, peak
 from lib.benchmark.subjects import CLASSES, MORE, PIXELS, RANDOM, SETS
 from lib.images import networks, training
 from lib.network.taps import units_in
@@ -31,72 +31,80 @@ def scoring(effort: Effort) -> pandas.DataFrame:
     What comes once, such as the copy that scoring makes of the model, is within the time of a call, and not within that
     "in the long run".
     """
-    tables, pixels = [], PIXELS | MORE
-    for name in effort.choose(["resnet20"], pixels):
-        large = name != "resnet20"
-        count = effort.choose(2, 4 if large else 8)
-        model, batches = subjects.network(name, effort.device), subjects.batches(pixels[name], count, effort.device)
-        alone = floors.products(model, batches[0][0], RANDOM[0])
-        calls = {"plain pass": partial(obvious.each, batches, partial(obvious.plain_pass, model))}
-        calls[FLOOR] = partial(obvious.each, batches, lambda *_, alone=alone: alone())
-        for task, criteria in SETS.items() if name in PIXELS else ():
-            calls[task] = partial(importance.score, model, batches, criteria)
-        for task in IN_THE_LONG_RUN:
-            begun = importance.Scoring(model, batches[0][0][:1], SETS[task])
-            calls[f"{task}, in the long run"] = partial(begun.add, batches)
-        if name in PIXELS:
-            calls |= peers.installed(model, batches)
-        criteria = {task: len(SETS.get(task.split(", ")[0], [task])) for task in calls}
-        table = measure(calls, effort, rounds=min(effort.rounds, 3) if large else None)
-        table = table.assign(network=name, batch=subjects.BATCH, examples=subjects.BATCH * len(batches))
-        table["criteria"] = table["task"].map(criteria).where(~table["task"].isin(["plain pass", FLOOR]), 0)
-        tables.append(table)
-    return pandas.concat(tables)
+    return pandas.concat(apart(_scoring, name, effort) for name in effort.choose(["resnet20"], PIXELS | MORE))
+
+
+def _scoring(name: str, effort: Effort) -> pandas.DataFrame:
+    pixels, large = PIXELS | MORE, name != "resnet20"
+    count = effort.choose(2, 4 if large else 8)
+    model, batches = subjects.network(name, effort.device), subjects.batches(pixels[name], count, effort.device)
+    alone = floors.products(model, batches[0][0], RANDOM[0])
+    calls = {"plain pass": partial(obvious.each, batches, partial(obvious.plain_pass, model))}
+    calls[FLOOR] = partial(obvious.each, batches, lambda *_: alone())
+    for task, criteria in SETS.items() if name in PIXELS else ():
+        calls[task] = partial(importance.score, model, batches, criteria)
+    for task in IN_THE_LONG_RUN:
+        begun = importance.Scoring(model, batches[0][0][:1], SETS[task])
+        calls[f"{task}, in the long run"] = partial(begun.add, batches)
+    if name in PIXELS:
+        calls |= peers.installed(model, batches)
+    criteria = {task: len(SETS.get(task.split(", ")[0], [task])) for task in calls}
+    table = measure(calls, effort, rounds=min(effort.rounds, 3) if large else None)
+    table = table.assign(network=name, batch=subjects.BATCH, examples=subjects.BATCH * len(batches))
+    table["criteria"] = table["task"].map(criteria).where(~table["task"].isin(["plain pass", FLOOR]), 0)
+    return table
 
 
 def curves(effort: Effort) -> pandas.DataFrame:
     """Pruning curves; as many masked passes over all images; and as many plain ones, the yardstick."""
-    tables, points = [], effort.choose(7, 31)
-    for name, count in effort.choose({"resnet20": 128}, {"resnet20": 1000, "vgg19": 256}).items():
-        model = subjects.network(name, effort.device)
-        ((images, labels),) = subjects.batches(PIXELS[name], 1, effort.device, count)
-        few = [(images[: subjects.BATCH], labels[: subjects.BATCH])]
-        scores = subjects.rankings(name, RANKED) or importance.score(model, few, RANKED)
-        orders, layers = {by: pruning.order(scores[by]) for by in RANKED}, units(model, images[:1])
-        calls = {
-            "plain evaluations": partial(obvious.evaluate, model, images, points),
-            "masked evaluations": partial(obvious.masked_curve, model, orders[RANKED[0]], layers, images, points),
-        }
-        for by, order in orders.items():
-            calls[f"pruning curve, {by}"] = partial(pruning.curve, model, order, images, labels, points)
-        table = measure(calls, effort, rounds=effort.choose(2, 3))
-        table = table.assign(network=name, weights=subjects.weights(name), points=points)
-        tables.append(table.assign(examples=count, batch=subjects.BATCH))
-    return pandas.concat(tables)
+    images = effort.choose({"resnet20": 128}, {"resnet20": 1000, "vgg19": 256})
+    return pandas.concat(apart(_curves, name, count, effort) for name, count in images.items())
+
+
+def _curves(name: str, count: int, effort: Effort) -> pandas.DataFrame:
+    model, points = subjects.network(name, effort.device), effort.choose(7, 31)
+    ((images, labels),) = subjects.batches(PIXELS[name], 1, effort.device, count)
+    few = [(images[: subjects.BATCH], labels[: subjects.BATCH])]
+    scores = subjects.rankings(name, RANKED) or importance.score(model, few, RANKED)
+    orders, layers = {by: pruning.order(scores[by]) for by in RANKED}, units(model, images[:1])
+    calls = {
+        "plain evaluations": partial(obvious.evaluate, model, images, points),
+        "masked evaluations": partial(obvious.masked_curve, model, orders[RANKED[0]], layers, images, points),
+    }
+    for by, order in orders.items():
+        calls[f"pruning curve, {by}"] = partial(pruning.curve, model, order, images, labels, points)
+    table = measure(calls, effort, rounds=effort.choose(2, 3))
+    table = table.assign(network=name, weights=subjects.weights(name), points=points)
+    return table.assign(examples=count, batch=subjects.BATCH)
 
 
 def oracles(effort: Effort) -> pandas.DataFrame:
     """The oracle of every unit; the yardstick is a masked pass for each, which some of the units stand for."""
-    tables = []
-    for name, every in effort.choose({"resnet20": 56}, {"resnet20": 28, "resnet56": 76}).items():
-        model = subjects.network(name, effort.device)
-        batches = subjects.batches(32, 1, effort.device, effort.choose(16, 64 if name == "resnet20" else 32))
-        images = batches[0][0]
-        layers = units(model, images[:1])
-        total = units_in(layers)
-        calls = {
-            "a masked pass per unit": partial(obvious.masked_passes, model, layers, images, range(0, total, every)),
-            "oracle": partial(oracle.score, model, batches),
-        }
-        times = {"a masked pass per unit": every}
-        table = measure(calls, effort, rounds=effort.choose(1, 3), times=times)
-        tables.append(table.assign(network=name, units=total, examples=len(images)))
-    return pandas.concat(tables)
+    standing = effort.choose({"resnet20": 56}, {"resnet20": 28, "resnet56": 76})  # every so manieth
+    return pandas.concat(apart(_oracles, name, every, effort) for name, every in standing.items())
+
+
+def _oracles(name: str, every: int, effort: Effort) -> pandas.DataFrame:
+    model = subjects.network(name, effort.device)
+    batches = subjects.batches(32, 1, effort.device, effort.choose(16, 64 if name == "resnet20" else 32))
+    images = batches[0][0]
+    layers = units(model, images[:1])
+    total = units_in(layers)
+    calls = {
+        "a masked pass per unit": partial(obvious.masked_passes, model, layers, images, range(0, total, every)),
+        "oracle": partial(oracle.score, model, batches),
+    }
+    table = measure(calls, effort, rounds=effort.choose(1, 3), times={"a masked pass per unit": every})
+    return table.assign(network=name, units=total, examples=len(images))
 
 
 def whole_jobs(effort: Effort) -> pandas.DataFrame:
     """From a ResNet-50 to one without half of its units, ranked on 32 images of 64 pixels; the yardstick is
     torch-pruning by its own loop, where it is installed, which does not compare the answers."""
+    return apart(_whole_jobs, effort)
+
+
+def _whole_jobs(effort: Effort) -> pandas.DataFrame:
     name = effort.choose("resnet18", "resnet50")
     model = networks.build(name, CLASSES).to(effort.device).eval()
     ((images, labels),) = subjects.batches(64, 1, effort.device, 32)
@@ -112,6 +120,10 @@ def _shrunk(model, images):
 
 def trainings(effort: Effort) -> pandas.DataFrame:
     """Steps of training a second, on a GPU in bfloat16 too, against the usual loop over a DataLoader in float32."""
+    return apart(_trainings, effort)
+
+
+def _trainings(effort: Effort) -> pandas.DataFrame:
     on_gpu = effort.device == "cuda"
     images = subjects.pictures(effort.choose(1024, 4096) * (8 if on_gpu else 1))
     few = replace(images, images=images.images[:1], labels=images.labels[:1])  # for the test after every epoch
@@ -160,6 +172,10 @@ def memory(effort: Effort) -> pandas.DataFrame:
 
 def imagenet(effort: Effort) -> pandas.DataFrame:
     """ResNet-50 on images of 224 pixels: scoring beside a plain pass, and decoding such photographs by one process."""
+    return apart(_imagenet, effort)
+
+
+def _imagenet(effort: Effort) -> pandas.DataFrame:
     model, count = networks.build("resnet50", 1000).to(effort.device).eval(), effort.choose(2, 32)
     batches = subjects.batches(224, 2, effort.device, count // 2)
     with tempfile.TemporaryDirectory() as folder:

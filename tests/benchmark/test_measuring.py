@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import pytest
 import torch
@@ -46,3 +47,15 @@ def test_exponents_by_hand():
     assert math.isnan(measuring.exponent([1, 2], [1, 2]))  # any line fits two
     # logarithms 0, 1, 2 and 0, 0, 3 in units of log 2: the slope is (-1 x -1 + 1 x 2) / 2
     assert measuring.exponent([1, 2, 4], [1, 1, 8]) == pytest.approx(1.5)
+
+
+def test_a_new_process_computes_with_as_many_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert measuring.apart(torch.get_num_threads) == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert measuring.apart(os.getpid) != os.getpid()
+    with pytest.raises(ZeroDivisionError):
+        measuring.apart(divmod, 1, 0)
