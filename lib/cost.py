@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lib.network import checks, contexts, copies, models, saving
-from lib.network.models import inside, require_eval_mode
+from lib.network.models import inside, ready, require_eval_mode
 from lib.network.uses import Use, Uses
 
 MB = 2**20  # bytes
@@ -41,7 +41,7 @@ def table(
 ) -> pandas.DataFrame:
     """What each of `models` costs: one row per variant, in the order given, each on its own device and left as it was.
 
-    Copies are measured, of which all have the memory format that networks are trained with (channels last).
+    Copies are measured, all in the memory format that networks are trained with (channels last), if all of them can be.
 
     Arguments:
         example: (1, C, H, W), one normalised image, or whatever one input of the networks is.
@@ -64,7 +64,7 @@ def table(
     images = None if images is None else checks.whole("images", images, 1)
     if not batches:
         raise ValueError("there are no batches to time: give one number of examples at least")
-    models = {name: _in_the_same_layout(model, example) for name, model in models.items()}
+    models = _in_one_layout(models, example)
     most = _copies(example, max(batches))
     found = pandas.DataFrame({"variant": list(models)})
     found["parameters"] = [parameters(model) for model in models.values()]
@@ -98,7 +98,7 @@ def multiply_adds(model: nn.Module, example: Tensor) -> int:
     """
     require_eval_mode(inside(model))
     with _Sum(model.parameters()) as counted, contexts.as_written():
-        _inference(model, example)()
+        _inference(model, ready(model, example))()
     return counted.multiply_adds
 
 
@@ -125,10 +125,10 @@ def interleaved(
 
 def latencies(models: Mapping[str, nn.Module], images: Tensor, *, repeats: int = 20) -> pandas.DataFrame:
     """Seconds of a forward pass of `images` (M, C, H, W) by each of `models`, as `interleaved` gives them; of copies in
-    the memory format that networks are trained with (channels last)."""
-    models = {name: _in_the_same_layout(model, images) for name, model in models.items()}
-    return interleaved({name: _inference(model, images) for name, model in models.items()}, repeats,
-                       device=_device(models))  # fmt: skip
+    the memory format that networks are trained with (channels last), if all of them can be."""
+    variants = _in_one_layout(models, images)
+    calls = {name: _inference(model, _beside(model, images)) for name, model in variants.items()}
+    return interleaved(calls, repeats, device=_device(variants))
 
 
 def spread(seconds: pandas.DataFrame, name: str) -> pandas.DataFrame:
@@ -226,9 +226,7 @@ class _TrainingStep:
         self.optimizer.step()
 
 
-def _inference(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
-    images = _beside(model, images)
-
+def _inference(model: nn.Module, images: Tensor) -> Callable[[], object]:
     def run() -> Tensor:
         with torch.no_grad():
             return models.run(model, images)
@@ -237,14 +235,30 @@ def _inference(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
 
 
 def _beside(model: nn.Module, images: Tensor) -> Tensor:
-    """The images where the model is, in the memory format that it was trained with."""
-    return models.channels_last(models.ready(model, images))
+    """The images where the model is, channels last if it takes them so: some views cannot be had there."""
+    images = models.ready(model, images)
+    last = models.channels_last(images)
+    return last if _takes(model, last[:1]) else images
 
 
-def _in_the_same_layout(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in the memory format of the images."""
-    laid_out = {"memory_format": torch.channels_last} if example.ndim == 4 else {}
-    return copies.copied(model).to(**laid_out)
+def _in_one_layout(variants: Mapping[str, nn.Module], example: Tensor) -> dict[str, nn.Module]:
+    """Copies that are all channels last, with the images that come to them, if all of them can be, or else none."""
+    made = {name: copies.copied(model) for name, model in variants.items()}
+    if example.ndim == 4:
+        with models.attempted():
+            last = {
+                name: copies.copied(model).to(memory_format=torch.channels_last) for name, model in variants.items()
+            }
+            if all(_takes(model, models.channels_last(models.ready(model, example, 1))) for model in last.values()):
+                return last
+    return made
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    with models.attempted(), torch.no_grad(), contexts.as_written():
+        models.run(model, images)
+        return True
+    return False
 
 
 def _state(model: nn.Module) -> list[Tensor]:

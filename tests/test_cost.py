@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lib import cost
 from lib.images import networks
+from lib.prune import prune
 from tests import toys
 
 FLOAT = 4  # bytes
@@ -222,3 +223,44 @@ def test_the_step_that_is_timed_trains():
     step()
     assert functional.cross_entropy(step.model(step.images), step.labels).item() < loss
     assert not all(torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True))
+
+
+class Viewed(nn.Module):
+    """A view that cannot be had channels last, or a parameter of five axes, which cannot be laid out so."""
+
+    def __init__(self, five: bool):
+        super().__init__()
+        self.conv, self.hidden, self.classifier = nn.Conv2d(3, 8, 4, 4), nn.Linear(128, 10), nn.Linear(10, 4)
+        self.scale = nn.Parameter(torch.ones(1, 1, 8, 1, 1) if five else torch.ones(8, 1, 1))
+
+    def forward(self, x):
+        x = self.conv(x) * self.scale.view(-1, 1, 1)
+        x = x.view(len(x), -1) if self.scale.ndim == 3 else x.flatten(1)
+        return self.classifier(self.hidden(x).relu())
+
+
+@pytest.mark.parametrize("five", [False, True])
+def test_what_cannot_be_laid_out_channels_last_is_measured_as_it_is(five):
+    model, images = Viewed(five).eval(), torch.randn(5, 3, 16, 16)
+    assert cost.multiply_adds(model, images[:1]) == 8 * 16 * 48 + 128 * 10 + 10 * 4
+    table = cost.table({"one": model, "other": networks.build("resnet8", 4).eval()}, images, batches=[1, 3], repeats=1)
+    assert (table[["latency_1_ms", "latency_3_ms", "step_ms", "inference_mb", "training_mb"]] > 0).all(axis=None)
+    assert cost.inference_memory(model, images) > cost.inference_memory(model, images[:1])
+    small = prune(model, torch.cat([images] * 12), budget=0.2, distil=True, epochs=1, repair=False)
+    assert (small.costs[["latency_ms", "memory_mb"]] > 0).all(axis=None)
+    with pytest.raises(ValueError, match=r"^Viewed does not take images of shape \(3, 8, 8\) each"):
+        cost.table({"one": model}, images[..., :8, :8])
+
+
+def test_variants_are_channels_last_if_all_of_them_can_be():
+    def layouts(*models):
+        made = cost._in_one_layout(
+            {str(number): model for number, model in enumerate(models)}, torch.randn(1, 3, 16, 16)
+        )
+        return [next(made[name].parameters()).is_contiguous(memory_format=torch.channels_last) for name in made]
+
+    resnet = networks.build("resnet8", 4).eval()
+    assert layouts(resnet, resnet) == [True, True]
+    assert layouts(resnet, Viewed(five=False).eval()) == [False, False]
+    assert layouts(resnet, Viewed(five=True).eval()) == [False, False]
+    assert next(resnet.parameters()).is_contiguous()

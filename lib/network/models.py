@@ -84,6 +84,8 @@ def logits(output: object, count: int) -> Tensor:
         squeezed = ": it drops the axis of a batch of one, as squeeze() does without a number" if count == 1 else ""
         raise ValueError(f"the model gives an output of shape {tuple(output.shape)} for {count} "
                          f"image{'s' * (count != 1)}, not logits (M, K){squeezed}")  # fmt: skip
+    if not output.shape[1]:
+        raise ValueError(f"the model gives an output of shape {tuple(output.shape)}, which holds no logits")
     if not output.is_floating_point():
         raise ValueError(f"the model gives {str(output.dtype).removeprefix('torch.')} numbers, not logits (M, K)")
     return output
@@ -138,11 +140,15 @@ def largest(logits: Tensor) -> Tensor:
 def classes(model: nn.Module, images: Tensor) -> int:
     """Into how many classes a model sorts images, by a pass of the first one, twice, since some squeeze a single one.
 
-    Raises ValueError as `answers` does.
+    Raises ValueError for a single number, of which the largest is the same for all images, and as `answers` does.
     """
     first = ready(model, images, 1)
     with torch.no_grad():
-        return answers(model, first.repeat_interleave(2, 0)).shape[1]
+        count = answers(model, first.repeat_interleave(2, 0)).shape[1]
+    if count == 1:
+        raise ValueError("the model gives one number z for an image, and answers are the largest of several: for yes or"
+                         " no wrap it in a module that gives torch.cat([-z, z], 1)")  # fmt: skip
+    return count
 
 
 def run(model: nn.Module, images: Tensor, by: Callable[[Tensor], object] | None = None) -> object:
@@ -177,7 +183,8 @@ def _not_taken(model: nn.Module, images: Tensor, error: BaseException) -> str:
 
 def _remedy(model: nn.Module, shape: tuple[int, ...]) -> str:
     """What to do with images of this shape, by the layer that the model lists first, where that tells."""
-    layer = next((module for module in model.modules() if isinstance(module, (*_CONVOLUTIONS, nn.Linear))), None)
+    kinds = (*_CONVOLUTIONS, nn.Linear, nn.Embedding, nn.EmbeddingBag)
+    layer = next((module for module in model.modules() if isinstance(module, kinds)), None)
     axes = next((axes for kind, axes in _CONVOLUTIONS.items() if isinstance(layer, kind)), None)
     if axes is None:
         return ""

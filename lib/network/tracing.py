@@ -35,10 +35,13 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
             raise ValueError(_random(model))
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
-    for name, buffer in model.named_buffers():
-        if not torch.equal(buffer, before[name]) and not buffer.isnan().any():
-            buffer.copy_(before[name])
-            raise ValueError(f"{name} changes in every pass although in eval mode: logits must depend on images alone")
+    changed = {name: buffer for name, buffer in model.named_buffers()
+               if not torch.equal(buffer, before[name]) and not buffer.isnan().any()}  # fmt: skip
+    for name, buffer in changed.items():
+        buffer.data = before[name]  # which may be of another shape
+    if changed:
+        raise ValueError(f"{next(iter(changed))} changes in every pass although in eval mode: logits must depend on"
+                         " images alone")  # fmt: skip
     return trace
 
 

@@ -157,8 +157,8 @@ def prune(
     if shrunk is None:
         return None
     small, plans, scores = shrunk
+    costs = _costs(whole, small, images[:1])  # before training, which changes none of them, lest a fault lose that
     epochs = _recovered(small, lessons, regain, mending, quality, along)
-    costs = _costs(whole, small, images[:1])
     return Pruned(small, plans, quality.table(), costs, scores.detach().cpu(), images[:1], epochs, quality.tested,
                   tuple(quality.doubts), str(ranking.choice))  # fmt: skip
 
@@ -170,11 +170,11 @@ def goes_per_cost(criterion: str, of: str) -> bool:
 
 
 def _classes(model: nn.Module, images: Tensor) -> int:
-    """How many the network tells apart. Raises ValueError where it is in training mode or gives no finite numbers."""
+    """How many the network tells apart. Raises ValueError where it is in training mode, gives no finite numbers or but
+    one of them."""
     models.require_eval_mode(model)
-    first = models.answers(model, models.ready(model, images, 2))
-    models.require_finite(first)
-    return first.shape[1]
+    models.require_finite(models.answers(model, models.ready(model, images, 2)))
+    return models.classes(model, images)
 
 
 def _lessons(whole: nn.Module, images: Tensor, regain: Recovery, classes: int) -> dict[str, Lesson]:

@@ -285,3 +285,23 @@ def test_curves_of_networks_that_take_no_pictures(net, shape):
     for k, accuracy in zip(table["pruned"], table["accuracy"], strict=True):
         with torch.no_grad(), pruning.masked(net, torch.arange(8), k, example=images[:1]):
             assert accuracy == (net(images).argmax(1) == labels).double().mean().item()
+
+
+def test_a_single_number_has_no_largest_and_no_number_is_no_logits():
+    one, none = Net().eval(), Net().eval()
+    one.register_forward_hook(lambda module, inputs, logits: logits[:, :1])
+    none.register_forward_hook(lambda module, inputs, logits: logits[:, :0])
+    scores = importance.score(one, [(IMAGES, None)], ["sq:rand"])["sq:rand"]
+    with pytest.raises(ValueError, match=r"^the model gives one number z for an image, and answers are the largest of"):
+        pruning.curve(one, pruning.order(scores), IMAGES, torch.zeros_like(LABELS), 3)
+    with pytest.raises(ValueError, match=r"^the model gives an output of shape \(\d+, 0\), which holds no logits$"):
+        importance.score(none, [(IMAGES, None)], ["sq:rand"])
+
+
+def test_the_remedy_for_a_missing_axis_is_given_where_it_is_one():
+    tokens = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(), nn.Unflatten(1, (8, 12)), nn.Conv1d(8, 4, 3)).eval()
+    with pytest.raises(ValueError) as caught:
+        models.run(tokens, torch.full((2, 12), 9))
+    assert "images of shape (12,) each" in str(caught.value) and "axes are needed" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"3 axes are needed, of images first; a single one is images\[None\]$"):
+        models.run(nn.Sequential(nn.Conv1d(8, 4, 3), nn.Linear(10, 2), nn.Softmax(1)).eval(), torch.randn(3, 12))

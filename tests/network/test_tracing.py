@@ -150,3 +150,28 @@ def test_transforms_within_a_network_are_refused():
 
     with pytest.raises(ValueError, match=r"^the network runs transforms of torch.func within, such as vmap, whose"):
         units(Mapped(nn.Linear(3, 4), nn.Linear(4, 2)).eval(), torch.ones(1, 3))
+
+
+class Counting(nn.Module):
+    """Keeps an average and a count of what it sees, in eval mode too; at first it has seen nothing of any shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("smallest", torch.tensor([]))
+
+    def forward(self, x):
+        self.mean.add_(x.mean((0, 2, 3)))
+        self.count += 1
+        self.smallest.resize_(3).copy_(x.amin((0, 2, 3)))
+        return x
+
+
+def test_all_that_changes_in_every_pass_is_put_back():
+    model = nn.Sequential(Counting(), Counting(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"^0\.mean changes in every pass although in eval mode: logits must depend"):
+        units(model, torch.randn(1, 3, 4, 4))
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before) and after.keys() == before.keys()
