@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lib.network import checks, contexts, copies, models
 from lib.network.taps import Unit
 from lib.network.units import units
+from lib.shrinking.agreeing import of_another_size, require_numbers
 from lib.shrinking.heads import Number, numbers_needed
 from lib.shrinking.own_tensors import tied_with_own_tensors
 from lib.shrinking.room import Room, fewest
@@ -50,7 +51,9 @@ def slim(
 
     Arguments:
         scores: (N,), one per unit in the order of `units(model)`.
-        example: one input (1, C, H, W); multiply-adds are counted at its size.
+        example: one input (1, C, H, W); multiply-adds are counted at its size. What the network does for other sizes
+            alone is tried for one that is larger by half, or by as much again, where the network takes it, and for no
+            others; layers that the example does not run through stay as they are, and a warning names them.
         budget: the fraction to remove, between 0 and 1, of all `of`: "units", "parameters" or "macs" (multiply-adds of
             convolutions and linear layers).
         keep: names of layers, or of modules that hold some, all units of which stay; what they take in may shrink.
@@ -96,13 +99,15 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
 
     What is tied to parameters that do not shrink, such as those of LayerNorm, stays whole, and so does what cannot be
     followed, and that without which the network is found to be wrong when it is tried; a warning names the layers.
-    Raises ValueError where the model is in training mode, has no units, computes its weights from others or shares them
-    between layers, and where units are off.
+    Raises ValueError where the model is in training mode, has no units, gives NaN for the example, computes its weights
+    from others or shares them between layers, and where units are off.
     """
     model = models.inside(model)
     copies.require_units_on(model)
     example = models.ready(model, example, 1).repeat_interleave(2, 0)  # for some models do not take a single image
     found = units(model, example)
+    with torch.no_grad(), contexts.as_written():
+        require_numbers(model, models.answers(model, example)[:1])
     refuse_parts(model)
     parts, elsewhere = parts_of(model, example, {unit.name for unit in found})
     parts, ties = tied_with_own_tensors(model, example, parts)
@@ -113,7 +118,11 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     total = sum(parameter.numel() for parameter in model.parameters())
     heads = (replace(each, labels=groups[each.labels]) for each in ties.heads)
     heads = tuple(each for each in heads if (each.labels >= 0).all())
-    made = Structure(torch.from_numpy(groups[of_units]), tuple(found), example, total, elsewhere, parts, ends, heads)
+    with torch.inference_mode(False):
+        larger = of_another_size(copies.copied(model).cpu(), found, example.cpu())
+    made = Structure(
+        torch.from_numpy(groups[of_units]), tuple(found), example, total, elsewhere, parts, ends, heads, larger
+    )
     whole, tried = made.whole, made.tried(model)
     wrong = [name for name in tried.whole if name not in whole]
     _tell_what_stays(ties, whole, wrong, some_parameters_stay=has_what_stays(model, parts))
@@ -166,6 +175,7 @@ class Structure:
     # The groups of the channels at every end: the inputs of part i are end 2i, its outputs end 2i + 1.
     _ends: tuple[numpy.ndarray, ...] = field(repr=False)
     _heads: tuple[Heads, ...] = field(default=(), repr=False)  # of attention, with the group of each
+    _larger: Tensor | None = field(default=None, repr=False)  # images of another size that the network takes, if any
     _numbers: tuple[Number, ...] = field(default=(), repr=False)  # attributes that become smaller with them
 
     @property
@@ -343,6 +353,7 @@ class Structure:
             self.layers,
             self.example,
             widths,
+            self._larger,
         )
 
 

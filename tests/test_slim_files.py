@@ -80,6 +80,7 @@ CIRCLE.append(CIRCLE)
         ("hello", "metadata must be a dict, not a str: give a dict of numbers, texts, lists and dicts, of a tensor"),
         ([1], "metadata must be a dict, not a list: give a dict of numbers"),
         ({"widths": 3}, 'metadata has "widths" already, where those of layers are kept: give it another name'),
+        ({"full": 3}, 'metadata has "full" already, where those before are kept: give it another name'),
     ],
 )
 def test_metadata_that_cannot_be_kept_is_refused(tmp_path, metadata, message):
@@ -131,3 +132,46 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         slim_files.load(wide, path)
     with pytest.raises(FileNotFoundError):
         slim_files.load(wide, tmp_path / "none")
+
+
+def of_classes(classes, hidden=8):
+    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 6), nn.ReLU(), nn.Linear(6, classes)).eval()
+
+
+def slimmed(model):
+    first = model[0].out_features
+    return structure.slim(model, torch.arange(float(first + 6)), noise(1, 4), budget=2 / (first + 6), of="units")
+
+
+def test_what_has_not_shrunk_must_be_as_wide_here(tmp_path):
+    path, smaller = tmp_path / "small", slimmed(of_classes(3))  # the first layer has lost two units
+    slim_files.save(smaller, path)
+    _, metadata = saving.read(path)
+    assert json.loads(metadata["study"])["full"] == {"0": {"": [8, 4]}, "2": {"": [6, 8]}}
+    for other, said in [
+        (of_classes(10), "4 has 6 inputs and 3 outputs there, 6 and 10 here"),
+        (of_classes(3, hidden=9), "0 has 4 inputs and 8 outputs there, 4 and 9 here"),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            slim_files.load(other, path)
+        assert str(caught.value) == f"{path} cannot be used: at full width {said}"
+    found = slim_files.load(of_classes(3), path)
+    assert torch.equal(found(noise(2, 4)), smaller(noise(2, 4)))
+    for again in (slimmed(found), found):  # the widths before come along
+        slim_files.save(again, path)
+        assert torch.equal(slim_files.load(of_classes(3), path)(noise(2, 4)), again(noise(2, 4)))
+        with pytest.raises(ValueError, match="at full width"):
+            slim_files.load(of_classes(3, hidden=9), path)
+
+
+def test_a_file_that_does_not_say_what_was_before_is_still_read(tmp_path):
+    path, smaller = tmp_path / "small", slimmed(of_classes(3))
+    saving.save(smaller, path, {"widths": {"0": [6, 4], "2": [6, 6], "4": [3, 6]}})
+    assert torch.equal(slim_files.load(of_classes(3), path)(noise(2, 4)), smaller(noise(2, 4)))
+
+
+def test_a_network_without_values_is_none_to_load_into(tmp_path):
+    slim_files.save(slimmed(of_classes(3)), tmp_path / "small")
+    with pytest.raises(ValueError) as caught:
+        slim_files.load(of_classes(3).to("meta"), tmp_path / "small")
+    assert str(caught.value).startswith("0.weight is on the meta device, where weights have no values: build the")

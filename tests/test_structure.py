@@ -265,10 +265,11 @@ def test_units_wait_for_others_of_their_layer_until_a_multiple_is_left():
     ("limits", "message"),
     [
         ({"keep": ["convl"]}, "keep names 'convl', which is no layer with units and holds none: such are conv2, conv1"),
-        ({"keep": [3]}, "keep names 3, which is no layer with units"),
+        ({"keep": [3]}, "keep names 3 (int), but names of layers are texts, such as 'stem', 'conv1', 'conv2'"),
         ({"keep": 3}, "keep must be names of layers, such as ['stem'], not 3"),
         ({"keep": ["stem", "conv1", "conv2", "shortcut"]}, "keep names every layer, so nothing can go: leave some out"),
-        ({"at_most": 0}, "at_most=0 must be a fraction to remove, above 0 and below 1"),
+        ({"at_most": 0}, "at_most=0 must be a fraction to remove, above 0 and at most 1"),
+        ({"at_most": 2}, "at_most=2 must be a fraction to remove, above 0 and at most 1"),
         ({"at_most": True}, "at_most=True must be a fraction"),
         ({"multiple_of": 0}, "multiple_of=0 must be a whole number of at least 1"),
         ({"multiple_of": 64}, "a budget of 0.5 of all macs cannot be reached: nothing can go by keep, at_most and"),

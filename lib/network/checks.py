@@ -37,10 +37,12 @@ def several(name: str, values: object) -> list:
     return list(values)
 
 
-def share(name: str, value: object) -> float:
-    """The number, if it is above 0 and below 1."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < 1:
-        raise ValueError(f"{name}={value!r} must be a fraction to remove, above 0 and below 1")
+def share(name: str, value: object, *, may_be_all: bool = False) -> float:
+    """The number, if it is above 0 and below 1, or 1 itself where that may be."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value < 1 or (may_be_all and value == 1)):
+        most = "at most 1" if may_be_all else "below 1"
+        raise ValueError(f"{name}={value!r} must be a fraction to remove, above 0 and {most}")
     return float(value)
 
 

@@ -71,7 +71,8 @@ def all_widths(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> None:
     """Keeps only these channels, by number, of a module that `can_narrow`, in place; None keeps all. Of groups of
-    channels whole ones go."""
+    channels whole ones go. `at_full_width` tells how many there were."""
+    _note_full(module, {"": list(widths(module))})
     if isinstance(module, nn.GroupNorm) and outputs is not None:
         module.num_groups = module.num_groups * len(outputs) // module.num_channels
     for name in ("bias", "running_mean", "running_var"):
@@ -94,6 +95,7 @@ def narrow(module: nn.Module, outputs: Tensor | None, inputs: Tensor | None) -> 
 
 def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
     """Sets attributes of a module by which its code counts heads or channels; `resized` tells of them."""
+    _note_full(module, {name: getattr(module, name) for name in numbers})
     for name, value in numbers.items():
         setattr(module, name, value)
     _note_resized(module, dict.fromkeys(numbers))
@@ -101,12 +103,24 @@ def renumber(module: nn.Module, numbers: Mapping[str, int]) -> None:
 
 def shorten(module: nn.Module, name: str, axis: int, kept: Tensor) -> None:
     """Keeps only these entries, by number, of one axis of a module's own parameter or buffer; `resized` tells of it."""
+    _note_full(module, {name: [axis, getattr(module, name).shape[axis]]})
     _select(module, name, kept, axis)
     _note_resized(module, {name: axis})
 
 
 def _note_resized(module: nn.Module, axes: Mapping[str, int | None]) -> None:
     module._resized = vars(module).get("_resized", {}) | axes
+
+
+def _note_full(module: nn.Module, sizes: Mapping[str, int | list[int]]) -> None:
+    module._full = {**sizes, **vars(module).get("_full", {})}  # what was noted first is what was there at first
+
+
+def at_full_width(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
+    """Module -> name -> what it was before anything was made smaller: under "" output and input channels, and besides
+    as `resized` has them; of all modules that `narrow`, `renumber` and `shorten` have been given."""
+    full = ((name, vars(module).get("_full")) for name, module in model.named_modules())
+    return {name: {**sizes} for name, sizes in full if sizes}
 
 
 def resized(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:

@@ -97,7 +97,9 @@ class Channels(TorchDispatchMode):
         return torch.full([1] * value.ndim, FIXED, dtype=torch.float64) if found is None else found
 
     def put(self, value: Tensor, labels: Tensor) -> None:
-        """Labels a tensor."""
+        """Labels a tensor; one without numbers has nothing to label."""
+        if not value.numel():
+            return
         self._labels[_place(value)] = labels
         self._held.append(value)
 
@@ -120,6 +122,8 @@ class Channels(TorchDispatchMode):
         given = {each.name: each.default_value for each in operation._schema.arguments if each.has_default_value()}
         given |= dict(zip((each.name for each in operation._schema.arguments), arguments, strict=False)) | named
         outputs = [value for value in tree_leaves(made) if isinstance(value, Tensor)]
+        if outputs and not any(value.numel() for value in outputs):
+            return
         first, value = labels[0], taken[0]
         if name.endswith("_like"):
             found = [first]
@@ -214,7 +218,7 @@ class Channels(TorchDispatchMode):
         size = value.shape[axis]
         if labels.shape[axis] == 1 or (name == "slice" and outputs[0].shape == value.shape):
             return
-        lengths = {1} if name in ("select", "unbind") else {output.shape[axis] for output in outputs}
+        lengths = {1} if name in ("select", "unbind") else {output.shape[axis] for output in outputs if output.numel()}
         length, start = min(lengths), given.get("start") or 0
         if length and len(lengths) == 1 and size % length == start % length == 0 and given.get("step", 1) == 1:
             self._tie_parts(labels, axis, length)
@@ -226,6 +230,7 @@ class Channels(TorchDispatchMode):
         self.tie(parts.narrow(axis, 0, 1), parts)
 
     def _joined(self, values: Sequence[Tensor], labels: Sequence[Tensor], axis: int) -> Tensor:
+        values, labels = zip(*(pair for pair in zip(values, labels, strict=True) if pair[0].numel()), strict=True)
         sizes = list(torch.broadcast_shapes(*(some.narrow(axis, 0, 1).shape for some in labels)))
         if all(some.numel() == 1 and some.equal(labels[0]) for some in labels):
             return labels[0]

@@ -67,7 +67,7 @@ def fewest(layers: Sequence[Unit], keep: Iterable[str], at_most: float) -> dict[
 
     Raises ValueError for names of no layer and for a share that is none.
     """
-    at_most = _share(at_most)
+    at_most = checks.share("at_most", at_most, may_be_all=True)
     if not isinstance(keep, Iterable):
         raise ValueError(f"keep must be names of layers, such as {[layers[0].name]}, not {keep!r}")
     kept = set().union(*(_named(layers, name) for name in ([keep] if isinstance(keep, str) else keep)))
@@ -81,15 +81,14 @@ def _stays(size: int, at_most: float) -> int:
     return max(1, size - may_go)
 
 
-def _share(value: object) -> float:
-    return 1.0 if value == 1 and not isinstance(value, bool) else checks.share("at_most", value)
-
-
 def _named(layers: Sequence[Unit], name: object) -> set[str]:
     names = [unit.name for unit in layers]
-    found = {other for other in names if isinstance(name, str) and name and f"{other}.".startswith(f"{name}.")}
+    if not isinstance(name, str):
+        such = ", ".join(map(repr, names[:3]))
+        raise ValueError(f"keep names {name!r} ({type(name).__name__}), but names of layers are texts, such as {such}")
+    found = {other for other in names if name and f"{other}.".startswith(f"{name}.")}
     if not found:
-        close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.3) or names[:3]
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
         raise ValueError(f"keep names {name!r}, which is no layer with units and holds none: such are"
                          f" {', '.join(close)}")  # fmt: skip
     return found

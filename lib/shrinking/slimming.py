@@ -5,7 +5,7 @@ been tried and answers as the model with the same channels off; or the model its
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from lib.network import contexts, copies, models
 from lib.network.layers import all_widths, can_narrow, narrow, renumber, shorten, widths, works_on_channels
-from lib.network.models import alike
 from lib.network.taps import Unit, ahead, along, tapped, units_in
-
-_ROUNDING = 1e-6  # of the largest logit
-_SCALES = (0.3, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 10.0)  # of the noise on which smaller networks are tried
+from lib.shrinking.agreeing import SCALES, agree, is_coarse, probes, require_numbers, shows_nothing
+from lib.shrinking.idle import Taken, left_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +49,7 @@ class Slimming:
     layers: tuple[Unit, ...] = field(repr=False)
     example: Tensor = field(repr=False)
     _widths: Mapping[str, tuple[int, int]] = field(repr=False)  # of all layers, before: outputs, inputs
+    _larger: Tensor | None = field(default=None, repr=False)  # images of another size that the network takes, if any
 
     @property
     def widths(self) -> dict[str, tuple[int, int]]:
@@ -70,17 +69,21 @@ class Slimming:
 
         It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or
         does not answer as `model` does with the same channels off, as where a network reorders channels or has their
-        number in its code; also where the plan is for another network, or the model in training mode, or with units
-        off.
+        number in its code; also where the model gives NaN for the example, the plan is for another network, or the
+        model in training mode, or with units off. A warning names layers that the example does not run through: what
+        they meet cannot be tried.
         """
         model = self._planned_for(model)
         models.require_eval_mode(model)
         copies.require_units_on(model)
+        unseen, logits = left_by(model, models.ready(model, self.example[:1].repeat_interleave(2, 0)))
+        require_numbers(model, logits)
+        images = models.ready(model, probes(self.example, SCALES))
         result = self._narrowed(model)
-        if fault := self._fault(model, result, probes := self._probes(model, _SCALES)):
+        if fault := self._fault(model, result, images):
             raise ValueError(f"{type(model).__name__} cannot shrink: {fault}")
-        self._tell_what_shows_nothing(result, probes)
-        self._tell_what_cannot_train(model, result, probes)
+        self._tell_what_shows_nothing(result, images)
+        self._tell_what_is_idle(model, result, unseen, images)
         return result
 
     def _narrowed(self, model: nn.Module) -> nn.Module:
@@ -117,7 +120,7 @@ class Slimming:
             keep[self.removed] = 0
             touched = [unit for unit in self.layers if not keep[unit.slice].all()]
             masks = [keep[unit.slice] for unit in touched]
-            stack.enter_context(tapped(model, touched, lambda n, tap, x: x * along(masks[n].to(x), tap.axis, x)))
+            stack.enter_context(tapped(model, touched, lambda n, tap, x: _only(x, masks[n], tap.axis)))
             yield
 
     def _planned_for(self, model: nn.Module) -> nn.Module:
@@ -136,60 +139,61 @@ class Slimming:
 
     def is_right(self, model: nn.Module) -> bool:
         """Whether the smaller network answers as `model` with the same channels off, tried on less than `apply` does,
-        which refuses it otherwise."""
-        return self._fault(model, self._narrowed(model), self._probes(model, _SCALES[::3])) is None
+        which refuses it otherwise, but also on images of another size, if the network takes them."""
+        images = models.ready(model, probes(self.example, SCALES[::3]))
+        smaller = self._narrowed(model)
+        return self._fault(model, smaller, images) is None and not self._is_wrong_at_another_size(model, smaller)
 
-    def _probes(self, model: nn.Module, scales: Sequence[float]) -> Tensor:
-        """What smaller networks are tried on: noise, all but the first with a colour, as photographs have, since means
-        of noise are all alike; and the example, mirrored and darker, brighter, and with its channels the other way
-        round, since a network may take what noise is not, such as values from 0 to 1 or to 255."""
-        own, drawn = self.example[0], torch.Generator().manual_seed(0)
-        noise = torch.randn(len(scales), *own.shape, generator=drawn)
-        noise[1:] += torch.randn(len(noise) - 1, len(own), *[1] * (own.ndim - 1), generator=drawn)
-        noise *= torch.tensor(scales).view(-1, *[1] * own.ndim)
-        variants = torch.stack([own, own.flip(-1) / 2, 2 * own, own.flip(0)])
-        return torch.cat([models.ready(model, noise), models.ready(model, variants)])
+    def _is_wrong_at_another_size(self, model: nn.Module, smaller: nn.Module) -> bool:
+        """Whether it does not answer alike to images of another size that the whole network takes, if there are such.
+        Copies run, on the CPU: a network may keep something of a size, and a GPU is of no use any more after a table
+        has been asked for more than it holds."""
+        if self._larger is None:
+            return False
+        with torch.inference_mode(False):
+            model, smaller = (copies.copied(each).cpu() for each in (model, smaller))
+        return self._fault(model, smaller, models.ready(model, self._larger)) is not None
 
     @torch.no_grad()
-    def _fault(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> str | None:
-        """What is wrong with the smaller network, if anything, as found on probes for which the whole one gives
-        numbers."""
+    def _fault(self, model: nn.Module, smaller: nn.Module, images: Tensor) -> str | None:
+        """What is wrong with the smaller network, if anything, as found on these images."""
         with contexts.full_precision(), contexts.as_written():
             with self.masked(model):
-                expected = model(probes)
+                expected = model(images)
             try:
-                found = smaller(probes)
+                found = smaller(images)
             except torch.OutOfMemoryError:  # which says nothing of the network
                 raise
             except Exception as error:  # a user's code may fail in any way
                 why = f"perhaps since its code counts on their number ({models.first_line(error)})"
                 return f"it does not run without the channels that go, {why}"
-        if not _agree(found, expected) and not self._is_rounding(model, smaller, probes):
+        right = agree(found, expected) and not is_coarse(expected)
+        if not right and not self._is_rounding(model, smaller, images):
             why = "perhaps since it counts or reorders them"
             return f"without the channels that go it answers otherwise than with them off, {why}"
         return None
 
-    def _is_rounding(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> bool:
-        """Whether both answer alike, up to single precision, where they compute in double: some networks, such as deep
-        ones whose weights are random, magnify rounding until nothing is left of their answers."""
+    def _is_rounding(self, model: nn.Module, smaller: nn.Module, images: Tensor) -> bool:
+        """Whether both answer alike where they compute in double: some networks, such as deep ones whose weights are
+        random, magnify rounding until nothing is left of their answers, and of logits that have much in common rounding
+        leaves little."""
         try:
-            whole, smaller, probes = copies.copied(model).double(), copies.copied(smaller).double(), probes.double()
+            whole, smaller, images = copies.copied(model).double(), copies.copied(smaller).double(), images.double()
             with contexts.as_written():
                 with self.masked(whole):
-                    expected = whole(probes)
-                return _agree(smaller(probes).float(), expected.float())
+                    expected = whole(images)
+                return agree(smaller(images), expected)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # a user's code may want one precision
             return False
 
     @torch.no_grad()
-    def _tell_what_shows_nothing(self, smaller: nn.Module, probes: Tensor) -> None:
+    def _tell_what_shows_nothing(self, smaller: nn.Module, images: Tensor) -> None:
         """Warns where the network answers all that it was tried on alike: so would one that is wrong."""
         with contexts.full_precision(), contexts.as_written():
-            answers = smaller(probes)
-        answers = answers[answers.isfinite().all(1)]
-        if answers.numel() and (answers - answers[0]).abs().max() <= _ROUNDING * answers.abs().max():
+            answers = smaller(images)
+        if shows_nothing(answers):
             warnings.warn(
                 f"{type(smaller).__name__} without the channels that go gives the same logits for all that it was"
                 " tried on, the example and noise, so that nothing shows whether it is right: compare its answers to"
@@ -197,19 +201,36 @@ class Slimming:
                 stacklevel=6,
             )
 
-    def _tell_what_cannot_train(self, model: nn.Module, smaller: nn.Module, probes: Tensor) -> None:
-        """Warns where what the example did not run through, as layers and tensors for training alone, keeps the smaller
-        network from running in training mode, as the whole one does: what it meets is not known, so it stays as it is.
-        """
+    def _tell_what_is_idle(self, model: nn.Module, smaller: nn.Module, unseen: set[str], images: Tensor) -> None:
+        """Warns of layers and tensors, some `unseen`, that the example did not run through: what they meet is not
+        known, so they stay as they are. Those for training alone do no harm where the smaller network runs in training
+        mode, if the whole one does."""
         idle = [*self.layers[0].idle, *self._tensors_left(smaller)]
-        if idle and _fails_in_training(smaller, probes) and not _fails_in_training(model, probes):
-            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""
+        if not (idle or self._owners(model, unseen)):
+            return
+        in_training, runs = _in_training(model, images)
+        if idle and runs and not _in_training(smaller, images)[1]:
             warnings.warn(
-                f"{', '.join(idle[:3])}{more} did not run for the example, so their width stays, and in training mode,"
+                f"{_few(idle)} did not run for the example, so their width stays, and in training mode,"
                 f" where they run, {type(smaller).__name__} fails without the channels that go: leave such layers out"
                 " of a network that is to shrink, or keep what they take in",
                 stacklevel=5,
             )
+        if never := self._owners(model, unseen & in_training):
+            warnings.warn(
+                f"{_few(never)} did not run for the example, so their width stays, and where they run, as for images"
+                f" of another size, {type(smaller).__name__} may fail or be wrong without the channels that go: keep"
+                " what they take in, or leave them out of a network that is to shrink",
+                stacklevel=5,
+            )
+
+    def _owners(self, model: nn.Module, tensors: Collection[str]) -> list[str]:
+        """The layers all of whose parameters are among these tensors; of other modules the tensors, if they are as long
+        as a layer was that is narrower now."""
+        layers = [name for name, module in model.named_modules() if can_narrow(module)
+                  if (own := [each for each, value in module.named_parameters(name, False) if value.numel()])
+                  and tensors >= {*own}]  # fmt: skip
+        return [*layers, *(name for name in self._tensors_left(model) if name in tensors)]
 
     def _tensors_left(self, smaller: nn.Module) -> list[str]:
         """Tensors of modules' own that have not become shorter, though an axis is as long as a narrower layer was."""
@@ -222,28 +243,31 @@ class Slimming:
         ]  # fmt: skip
 
 
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else ", ".join(names)
+
+
 @torch.no_grad()
-def _fails_in_training(model: nn.Module, images: Tensor) -> bool:
-    with models.attempted(), contexts.as_written():
-        copies.copied(model).train()(images)
-        return False
-    return True
+def _in_training(model: nn.Module, images: Tensor) -> tuple[set[str], bool]:
+    """The tensors that a pass in training mode does not take, by name, and whether it comes to its end."""
+    made, runs = copies.copied(model).train(), False
+    with contexts.as_written(), Taken() as taken, models.attempted():
+        made(images)
+        runs = True
+    return taken.left(made), runs
 
 
-def _agree(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits (M, K) are alike, each example's by itself, but for those that are not expected to be finite."""
-    return all(alike(*pair) for pair in zip(found, expected, strict=True) if pair[1].isfinite().all())
+def _only(value: Tensor, keep: Tensor, axis: int) -> Tensor:
+    """The value with zeros in all channels along an axis but those of which `keep` is not 0, whatever is there: what is
+    infinite would be NaN times zero."""
+    return value.where(along(keep.to(value.device) != 0, axis, value), 0)
 
 
 def _silencing(module: nn.Module, width: int, kept: Tensor):
     """A hook that lets only the channels `kept` of `width` pass."""
     keep, axis = torch.zeros(width), -1 if isinstance(module, nn.Linear) else 1
     keep[kept] = 1
-
-    def run(module, inputs, value):
-        return value * along(keep.to(value), axis, value)
-
-    return run
+    return lambda module, inputs, value: _only(value, keep, axis)
 
 
 def _first_argument(change):

@@ -79,6 +79,8 @@ OPERATIONS = {  # what is done -> which of 8 channels go together, and how many 
     "normalised in groups": (groups_normalised, WHOLE, 8),
     "with constants": (lambda x: x * torch.arange(8.0).view(1, 8, 1, 1), WHOLE, 8),
     "padded with channels": (lambda x: functional.pad(x, (0, 0, 0, 0, 2, 2)), EACH, 12),
+    "joined with nothing": (lambda x: torch.cat([x.new_zeros(0), x, x[:, :0]], 1), EACH, 8),
+    "split into nothing and all": (lambda x: x.split([0, x.shape[1]], 1)[1], EACH, 8),
     "by number": (lambda x: x[:, [7, 6, 5, 4, 3, 2, 1, 0]], WHOLE, 8),
     "the largest alone": (lambda x: x * (x >= x.topk(3, 1).values[:, 2:]), WHOLE, 8),
     "the largest in space": (lambda x: x.flatten(2).topk(3).values[..., None], EACH, 8),
@@ -108,3 +110,31 @@ def test_what_no_rule_knows_stays_and_is_named():
     with pytest.warns(UserWarning, match="^all units of first stay, since they cannot be followed to where they are"):
         groups = structure.trace(model, noise(1, 3, 4, 4)).groups.tolist()
     assert groups == [*WHOLE, *range(5)]
+
+
+class Registers(nn.Module):
+    """Patches behind tokens of the network's own, of which there may be none."""
+
+    def __init__(self, count, normed):
+        super().__init__()
+        self.patches, self.registers = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, count, 8))
+        self.norm = nn.LayerNorm(8) if normed else nn.Identity()
+        self.widen, self.narrow, self.classifier = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 4)
+
+    def forward(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.registers.expand(len(x), -1, -1), x], 1)
+        return self.classifier((x + self.narrow(self.widen(self.norm(x)).relu())).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:all units of")
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("count", [0, 2])
+def test_registers_may_be_none(count, normed):
+    torch.manual_seed(0)
+    model, images = Registers(count, normed).eval(), noise(3, 3, 16, 16)
+    plan = structure.plan(model, noise(32, seed=1), images[:1], budget=0.2)
+    smaller = plan.apply(model)
+    assert (smaller.widen.out_features, smaller.patches.out_channels) != (16, 8)
+    with torch.no_grad(), plan.masked(model):
+        torch.testing.assert_close(smaller(images), model(images), rtol=1e-5, atol=1e-6)

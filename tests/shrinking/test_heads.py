@@ -251,6 +251,11 @@ def test_a_file_brings_heads_back(attention, tmp_path):
     assert fresh.attentions[0].heads == HEADS and resized(fresh) == {}
     slim_files.save(found, tmp_path / "again")
     assert torch.equal(slim_files.load(fresh, tmp_path / "again")(EXAMPLE), small(EXAMPLE))
+    fresh.attentions[0].heads = 2 * HEADS
+    with pytest.raises(ValueError) as caught:
+        slim_files.load(fresh, tmp_path / "small")
+    said = f"at full width attentions.0.heads is {HEADS} there, {2 * HEADS} here"
+    assert str(caught.value) == f"{tmp_path / 'small'} cannot be used: {said}"
     fresh.attentions[0].heads = 1
     with pytest.raises(ValueError) as caught:
         slim_files.load(fresh, tmp_path / "small")

@@ -55,3 +55,22 @@ def test_a_network_that_gives_no_numbers_with_other_weights_is_taken_as_it_is():
     model = Picky(nn.Flatten(), nn.Linear(48, 2))
     nn.init.constant_(model[1].weight, 0.01)
     assert outspoken(model, noise(2, 3, 4, 4)) is model
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (1, 0, 8), (0,)])
+def test_tensors_without_numbers_have_nothing_to_draw(shape):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    model.registers = nn.Parameter(torch.zeros(shape))
+    assert outspoken(model, noise(2, 3, 4, 4)).registers.shape == shape
+
+
+class RuledOut(nn.Sequential):
+    def forward(self, images):
+        return super().forward(images).masked_fill(torch.tensor([True, False]), -torch.inf)
+
+
+def test_classes_that_are_ruled_out_do_not_keep_weights_from_being_drawn_anew():
+    model = RuledOut(nn.Flatten(), nn.Linear(48, 2))
+    model[1].weight.data *= 0.01
+    found = outspoken(model, noise(2, 3, 4, 4))
+    assert found is not model and found[1].weight.std() > 10 * model[1].weight.std()
