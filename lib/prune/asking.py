@@ -50,8 +50,7 @@ class Aim:
             checks.share("budget", self.budget)
         if self.target_accuracy is not None:
             self._check_target()
-        if self.at_most != 1:
-            checks.share("at_most", self.at_most)
+        checks.share("at_most", self.at_most, may_be_all=True)
         checks.whole("multiple_of", self.multiple_of, 1)
         _require_choice("per_cost", self.per_cost)
         checks.whole("steps", self.steps, 1)
