@@ -172,7 +172,7 @@ def test_of_the_latency_goes_at_least_what_is_asked_for_or_it_says_why_not(model
     [
         ({"keep": ["nonexistent"]}, "keep names 'nonexistent', which is no layer with units"),
         ({"scores": torch.rand(7)}, "scores must be a vector, one for each of the 336 units, not of shape"),
-        ({"at_most": 2}, "at_most=2 must be a fraction to remove, above 0 and below 1"),
+        ({"at_most": 2}, "at_most=2 must be a fraction to remove, above 0 and at most 1"),
         ({"multiple_of": 64}, "a budget of 0.0078125 of all macs cannot be reached: nothing can go by keep, at_most"),
     ],
 )
@@ -260,7 +260,7 @@ def test_training_of_other_images_is_not_gone_on_from(model, images, tmp_path):
         ({"distil": True, "epochs": 1, "flip": "no"}, "flip='no' must be True or False"),
         ({"repair": "no"}, "repair='no' must be True or False"),
         ({"per_cost": "no"}, "per_cost='no' must be True or False"),
-        ({"at_most": "0.5"}, "at_most='0.5' must be a fraction to remove, above 0 and below 1"),
+        ({"at_most": "0.5"}, "at_most='0.5' must be a fraction to remove, above 0 and at most 1"),
         ({"multiple_of": "2"}, "multiple_of='2' must be a whole number of at least 1"),
         ({"seed": "1"}, "seed='1' must be a whole number from 0 to 2**64 - 1"),
         ({"scores": torch.ones(336), "seed": -1}, "seed=-1 must be a whole number from 0 to 2**64 - 1"),

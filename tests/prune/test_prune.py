@@ -183,7 +183,7 @@ def test_bad_input_is_told_in_one_line(words, more, message, capsys):
         ("--fine-tune {train} --minutes inf --test {test}", "minutes=inf must be a time to train for, above 0"),
         ("--steps 0", "steps=0 must be a whole number of at least 1"),
         ("--steps 2 --at-most .5", "at_most is of the whole network, but 2 steps each begin with another"),
-        ("--at-most 50", "at_most=50.0 must be a fraction to remove, above 0 and below 1"),
+        ("--at-most 50", "at_most=50.0 must be a fraction to remove, above 0 and at most 1"),
         ("--multiple-of 0", "multiple_of=0 must be a whole number of at least 1"),
         ("--criterion abs", "criterion abs needs labels, which images here have not"),
         ("--classes 0", "--classes 0 must be 1 or more"),
