@@ -57,7 +57,7 @@ class Footprint:
         generator = torch.Generator().manual_seed(0)
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
-        trial = self._passed(torch.ones(3, units_in(self._layers)))
+        trial = self._passed(torch.ones(3, units_in(self._layers), dtype=torch.bool))
         self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
 
     @contexts.random_state_kept()
@@ -67,9 +67,9 @@ class Footprint:
         total = units_in(self._layers)
         checks.order(order, total)
         counts = [checks.count(k, total) for k in checks.several("counts", counts)]
-        keep = torch.ones(len(counts) + 1, total)  # the first row: nothing is off
+        keep = torch.ones(len(counts) + 1, total, dtype=torch.bool)  # the first row: nothing is off
         for row, k in enumerate(counts, start=1):
-            keep[row, order[:k].cpu()] = 0.0
+            keep[row, order[:k].cpu()] = False
         at_a_time = max(1, _VALUES // self._image.numel()) if self._by_row else 1
         found = [self._passed(rows).left() for rows in keep.split(at_a_time)]
         macs, parameters = (torch.cat(values).cpu() for values in zip(*found, strict=True))
@@ -79,7 +79,7 @@ class Footprint:
     @torch.enable_grad()
     def _passed(self, keep: Tensor) -> "_Watch":
         """What runs with those units on that `keep` (rows, N) has at 1, each row for an example of its own."""
-        masks = [keep[:, unit.slice].to(self._image.device).bool() for unit in self._layers]
+        masks = [keep[:, unit.slice].to(self._image.device) for unit in self._layers]
 
         def switch_off(number: int, tap, value: Tensor) -> Tensor:
             shape = [1] * value.ndim
@@ -87,7 +87,7 @@ class Footprint:
             on = (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
             return torch.where(on, value, 0)  # and not times zero, which leaves a derivative without bounds as it is
 
-        watch = _Watch(len(keep), list(self._network.parameters()))
+        watch = _Watch(len(keep), [weight for weight in self._network.parameters() if weight.requires_grad])
         with tapped(self._network, self._layers, switch_off), watch:
             images = self._image.repeat_interleave(len(keep), 0).requires_grad_()
             watch.logits = models.answers(self._network, images.clone())

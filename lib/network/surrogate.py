@@ -33,6 +33,7 @@ _MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "m
 _INDEXED = "_with_indices"
 _POOLS = {f"{kind}max_pool{axes}d{also}" for kind in ("", "adaptive_") for axes in (1, 2, 3) for also in ("", _INDEXED)}
 _OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
+_HIDDEN = 1e8  # below the largest, of which softmax makes an exact zero in any precision
 _CHOICES = {"where", "masked_fill", "__setitem"}
 
 
@@ -41,8 +42,8 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
     """A copy in single precision, whose weights are positive and whose BatchNorms shift upwards, so that no ReLU is
     silent."""
     network = copies.copied(model).float()
-    for parameter in network.parameters():
-        inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
+    for parameter in filter(_counts, network.parameters()):
+        inputs = math.prod(parameter.shape[1:]) or 1  # so that values stay in range through many layers
         parameter.copy_(positive(parameter.shape, generator) / inputs)
     for module in network.modules():
         module._backward_hooks.clear()  # which may change what comes back
@@ -50,12 +51,19 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
         if isinstance(module, _BatchNorm):
             module.running_mean.copy_(-positive(module.running_mean.shape, generator))
             module.running_var.fill_(1)
-    return network.requires_grad_()
+    for parameter in network.parameters():
+        parameter.requires_grad_(_counts(parameter))
+    return network
+
+
+def _counts(parameter: Tensor) -> bool:
+    """Whether it can be differentiated by; whole numbers, such as a table of indices, cannot."""
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Numbers from 0.5 to 1.5."""
-    return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
+    return torch.empty(shape, dtype=torch.float32).uniform_(0.5, 1.5, generator=generator)
 
 
 class Straightened(Uses):
@@ -207,9 +215,16 @@ def _unbroken(function: Callable, args: tuple, kwargs: dict) -> Tensor:
 
 
 def _soft_choice(function: Callable, args: tuple, kwargs: dict) -> Tensor:
-    """Instead of a softmax, whose derivative may be too small for numbers."""
+    """Instead of a softmax, whose derivative may be too small for numbers: every weight depends on all values, as the
+    sum of what is not hidden is divided by, to which 1 is added lest one value alone be constant. Nothing is left of
+    what minus infinity, or what is as good as that, hides."""
     value, dim = bound(args, kwargs, "input", "dim")
-    return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
+    at = value.detach()
+    hidden = (at == -torch.inf) | (at < at.amax(dim, keepdim=True) - _HIDDEN)
+    value = value.masked_fill(hidden, 0)
+    each = 1 + value / (2 + 2 * value.detach().abs().amax(dim, keepdim=True))
+    each = each.masked_fill(hidden, 0)
+    return each / (1 + each.sum(dim, keepdim=True))
 
 
 def _normalised(function: Callable, args: tuple, kwargs: dict) -> Tensor:
