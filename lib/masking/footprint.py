@@ -124,8 +124,8 @@ class _Watch(Straightened):
     """While open, notes what of every use of weights is not always zero; later, on what the logits depend."""
 
     def __init__(self, rows: int, parameters: Sequence[Tensor]):
-        super().__init__(parameters)
-        self.uses, self.logits, self._rows = [], torch.empty(0), rows
+        super().__init__(parameters, rows)
+        self.uses, self.logits = [], torch.empty(0)
         self._weights: dict[int, Tensor] = {}  # that parameters are, or that are made of them
 
     def use(self, use: Use) -> None:
