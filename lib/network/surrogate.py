@@ -82,12 +82,14 @@ class Straightened(Uses):
 
     Arguments:
         rows: how many examples a pass has, one after the other along the first axis.
+        dtype: of the network's weights; where that is double precision, single precision is, too.
 
     `unknown` says, in a few words, what cannot be followed, if anything.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], rows: int = 1):
+    def __init__(self, parameters: Iterable[Tensor], rows: int = 1, dtype: torch.dtype = torch.float32):
         super().__init__(parameters)
+        self._dtype = dtype
         self.unknown, self._rows = "", rows
         self._steps: dict[int, tuple[Tensor, Tensor]] = {}  # truth values and whole numbers that depend on others, held;
         # and where these are not all zero
@@ -100,6 +102,10 @@ class Straightened(Uses):
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
+        if self._dtype == torch.float64:
+            function = Tensor.double if function is Tensor.float else function
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+            kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
         leaves = tree_leaves((args, kwargs))
         depends = any(isinstance(value, Tensor) and value.requires_grad for value in leaves)
         if any(map(self._is_step, leaves)):
