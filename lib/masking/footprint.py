@@ -41,7 +41,7 @@ from lib.network.units import units
 from lib.network.uses import Use
 
 _VALUES = 2**21  # of all images in one pass, so that memory is bounded
-_SMALL = 1e-4  # of the largest number in a tensor, below which it may be what rounding leaves of others
+_SMALL = 1e-5  # of the largest number in a tensor, below which it may be what rounding leaves of others
 
 
 def remaining(
@@ -88,7 +88,7 @@ class Footprint:
         found, whole = [], None
         for rows in keep.split(at_a_time):
             watch = self._passed(rows)
-            finer = functools.cache(functools.partial(self._in_double_precision, rows))
+            finer = functools.cache(functools.partial(self._in_double_precision, rows))  # for each row once
             found.append(watch.left(finer, whole))
             whole = whole or watch
             if watch.unknown:
@@ -101,10 +101,10 @@ class Footprint:
         left = {"macs": macs[1:] / macs[0], "parameters": parameters[1:] / parameters[0]}
         return pandas.DataFrame({"pruned": counts} | {name: share.tolist() for name, share in left.items()})
 
-    def _in_double_precision(self, keep: Tensor) -> "_Watch | None":
-        """What runs then; None where the network does not."""
+    def _in_double_precision(self, keep: Tensor, row: int) -> "_Watch | None":
+        """What runs then with those units on that this row says; None where the network does not."""
         with models.attempted():
-            return self._passed(keep, torch.float64)
+            return self._passed(keep[row : row + 1], torch.float64)
 
     def _warn_of_what_counts_nowhere(self, whole: "_Watch") -> None:
         """Of layers that take in values of which no logit seems to depend on what they make, with nothing off."""
@@ -215,11 +215,11 @@ class _Watch(Straightened):
             for use, delta in zip(self.uses, deltas, strict=True)
         ]
 
-    def left(self, finer: Callable[[], "_Watch | None"], whole: "_Watch | None") -> tuple[Tensor, Tensor]:
+    def left(self, finer: "Finer", whole: "_Watch | None") -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each.
 
         Arguments:
-            finer: gives what was watched in double precision, if anything could be.
+            finer: gives what was watched of a row in double precision, if anything could be.
             whole: of the whole network, where this is not, to tell how large values are.
         """
         if self.unknown:
@@ -227,24 +227,31 @@ class _Watch(Straightened):
         inputs, self.reached = [], []
         for number, (use, slopes) in enumerate(zip(self.uses, self.slopes, strict=True)):
             like = (use.taken, slopes) if whole is None else (whole.uses[number].taken, whole.slopes[number])
-            inputs.append(self._not_zero(use.taken, like[0], lambda fine, at=number: fine.uses[at].taken, finer))
-            self.reached.append(self._not_zero(slopes, like[1], lambda fine, at=number: fine.slopes[at], finer))
+            inputs.append(self._not_zero(use.taken, like[0], lambda fine, at=number: fine.uses[at].taken[0], finer))
+            self.reached.append(self._not_zero(slopes, like[1], lambda fine, at=number: fine.slopes[at][0], finer))
         macs = self.logits.new_zeros(self._rows, dtype=torch.float64)
         for use, taken, reached in zip(self.uses, inputs, self.reached, strict=True):
             macs += 0 if use.weight is None else use.count(taken, reached) * use.positions
         return macs, self._parameters_left(inputs, self.reached, finer)
 
     def _not_zero(
-        self, found: Tensor, like: Tensor, same: Callable[["_Watch"], Tensor], finer: Callable[[], "_Watch | None"]
+        self, found: Tensor, like: Tensor, same: Callable[["_Watch"], Tensor], finer: "Finer", first: int = 0
     ) -> Tensor:
-        """What is other than 0 not only by rounding, in bool; `same` finds it in double precision."""
+        """What of these rows (..., ...), of which the first has this number, is other than 0 not only by rounding, in
+        bool; `same` finds it for one of them in double precision."""
         if found.isnan().any():
             self.unknown = self.unknown or "in the stand-in for it there are values that are not numbers"
         matters, size = found != 0, found.abs()
-        if not like.numel() or not (matters & (size < _SMALL * like.abs().max())).any():
+        if not like.numel() or not matters.any():
             return matters
-        fine = finer()
-        return matters if fine is None else matters & (same(fine).abs() > size / 2)
+        largest = size.flatten(1).amax(1)
+        small = largest < _SMALL * like.abs().max() / 10
+        small |= (matters & (size < _SMALL * largest.view(-1, *[1] * (size.ndim - 1)))).flatten(1).any(1)
+        for row in small.nonzero().flatten().tolist():
+            fine = finer(first + row)
+            if fine is not None:
+                matters[row] &= same(fine).abs() > size[row] / 2
+        return matters
 
     def _largest(self, values: Tensor, axis: int) -> Tensor:
         """How large something gets in the channels of each row: (rows, channels)."""
@@ -255,7 +262,7 @@ class _Watch(Straightened):
         found = values.abs().amax(others) if others else values.abs()
         return found if by_row else found[None]
 
-    def _parameters_left(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], finer) -> Tensor:
+    def _parameters_left(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], finer: "Finer") -> Tensor:
         total = self.logits.new_zeros(self._rows, dtype=torch.float64)
         used_once = self._used_once(inputs, outputs)
         for use, taken, reached, as_weight in used_once.values():
@@ -276,7 +283,7 @@ class _Watch(Straightened):
                     found[id(tensor)] = use, taken, reached, tensor is use.weight
         return {name: use for name, use in found.items() if name not in again}
 
-    def _one_by_one(self, places: Sequence[int], finer: Callable[[], "_Watch | None"]) -> Tensor:
+    def _one_by_one(self, places: Sequence[int], finer: "Finer") -> Tensor:
         """On how many entries of the parameters at these places the logits depend, (rows,)."""
         parameters, counts, like = [*self.parameters.values()], [], None
         for row in range(self._rows):
@@ -284,8 +291,9 @@ class _Watch(Straightened):
             like = deltas if like is None else like
             count = 0
             for number, (place, delta) in enumerate(zip(places, deltas, strict=True)):
-                same = functools.partial(_slope_of, place, row)
-                count += self._count(parameters[place], self._not_zero(delta, like[number], same, finer))
+                same = functools.partial(_slope_of, place)
+                matters = self._not_zero(delta[None], like[number], same, finer, row)[0]
+                count += self._count(parameters[place], matters)
             counts.append(count)
         return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)
 
@@ -301,5 +309,8 @@ class _Watch(Straightened):
         return int(matters.sum())
 
 
-def _slope_of(place: int, row: int, watch: _Watch) -> Tensor:
-    return watch.slopes_of([place], row)[0]
+def _slope_of(place: int, watch: _Watch) -> Tensor:
+    return watch.slopes_of([place], 0)[0]
+
+
+Finer = Callable[[int], _Watch | None]  # what of a row was watched in double precision

@@ -107,10 +107,10 @@ class Straightened(Uses):
             args = tuple(torch.float64 if value is torch.float32 else value for value in args)
             kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
         leaves = tree_leaves((args, kwargs))
-        depends = any(isinstance(value, Tensor) and value.requires_grad for value in leaves)
+        depends = any(isinstance(value, Tensor) and value.grad_fn is not None for value in leaves)
         if any(map(self._is_step, leaves)):
             return self._by_steps(function, name, args, kwargs)
-        if depends and (name in _READ or name in _COUNTED):
+        if depends and (name in _READ or name in _COUNTED):  # and not on weights alone
             self._give_up(name)
         if name in _FINITE:
             made = function(*args, **kwargs)
