@@ -243,10 +243,10 @@ class _Watch(Straightened):
             self.unknown = self.unknown or "in the stand-in for it there are values that are not numbers"
         matters, size = found != 0, found.abs()
         if not like.numel() or not matters.any():
-            return matters
-        largest = size.flatten(1).amax(1)
+            return matters  # which spares empty ones, too
+        largest = size.reshape(len(size), -1).amax(1)
         small = largest < _SMALL * like.abs().max() / 10
-        small |= (matters & (size < _SMALL * largest.view(-1, *[1] * (size.ndim - 1)))).flatten(1).any(1)
+        small |= (matters & (size < _SMALL * largest.view(-1, *[1] * (size.ndim - 1)))).reshape(len(size), -1).any(1)
         for row in small.nonzero().flatten().tolist():
             fine = finer(first + row)
             if fine is not None:
@@ -288,11 +288,12 @@ class _Watch(Straightened):
         parameters, counts, like = [*self.parameters.values()], [], None
         for row in range(self._rows):
             deltas = self.slopes_of(places, row)
-            like = deltas if like is None else like
+            like = torch.stack([delta.abs().amax() for delta in deltas if delta.numel()] or [deltas[0].sum()])
+            # of all of them, and 10 times: each is a sum over all places, in which everything may cancel
             count = 0
-            for number, (place, delta) in enumerate(zip(places, deltas, strict=True)):
+            for place, delta in zip(places, deltas, strict=True):
                 same = functools.partial(_slope_of, place)
-                matters = self._not_zero(delta[None], like[number], same, finer, row)[0]
+                matters = self._not_zero(delta[None], 10 * like, same, finer, row)[0]
                 count += self._count(parameters[place], matters)
             counts.append(count)
         return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)

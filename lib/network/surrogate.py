@@ -91,7 +91,9 @@ class Straightened(Uses):
         super().__init__(parameters)
         self._dtype = dtype
         self.unknown, self._rows = "", rows
-        self._steps: dict[int, tuple[Tensor, Tensor]] = {}  # truth values and whole numbers that depend on others, held;
+        self._steps: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # truth values and whole numbers that depend on others, held;
         # and where these are not all zero
         self._alike: dict[int, Tensor] = {}  # truth values that are the same in the network; held
 
@@ -132,6 +134,11 @@ class Straightened(Uses):
             return self._choice(function, args, kwargs)
         if name in _READ or name in picking.OPEN_ENDED:
             self._give_up(name)
+        if name == "__iter":
+            parts = list(function(*args))
+            for part in parts:
+                self._note([*args], part)
+            return iter(parts)
         if name in picking.GATHERS or name in picking.SCATTERS:
             if name in picking.GATHERS:
                 made = picking.gathered(function, args, kwargs, self._is_step, self._mixed)
@@ -210,7 +217,7 @@ class Straightened(Uses):
             names = ("condition", "other") if function is Tensor.where else ("mask", "value")
             value, which, other = bound(args, kwargs, "input", *names)
         if not self._is_step(which) or which.dtype != torch.bool or value is None:
-            if value is None or function is Tensor.__setitem__ and any(map(self._is_step, tree_leaves(which))):
+            if value is None or (function is Tensor.__setitem__ and any(map(self._is_step, tree_leaves(which)))):
                 self._give_up(function.__name__)  # where values say, or as many as they say
             made = function(*args, **kwargs)
             if function is Tensor.__setitem__ and not value.is_floating_point():
@@ -291,7 +298,7 @@ def _ordered(function: Callable, args: tuple, kwargs: dict) -> object:
 
 
 def _is_float(value: object) -> bool:
-    return isinstance(value, float) or isinstance(value, Tensor) and value.is_floating_point()
+    return isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
 
 
 def _seen(value: Tensor) -> Tensor:
