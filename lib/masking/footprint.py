@@ -72,7 +72,8 @@ class Footprint:
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
         trial = self._passed(torch.ones(3, units_in(self._layers), dtype=torch.bool))
-        self._by_row = all(use.by_row for use in trial.uses)  # or examples are not along the first axis
+        # or examples are not along the first axis, or something is picked along it
+        self._by_row = all(use.by_row for use in trial.uses) and not trial.mixes_rows
 
     @contexts.random_state_kept()
     @torch.inference_mode(False)
@@ -113,8 +114,9 @@ class Footprint:
         counted = {name for name, reached in zip(named, whole.reached, strict=True) if reached[0].any()}
         lost = [name for name in dict.fromkeys(named) if name and name not in counted]
         if lost:
-            warnings.warn(f"shares left are without {', '.join(lost[:3])}{' and others' * (len(lost) > 3)}, on which the"
-                          " logits do not seem to depend, as where a custom autograd.Function gives no derivative",
+            shown = ", ".join(lost[:3]) + " and others" * (len(lost) > 3)
+            warnings.warn(f"shares left are without {shown}, on which the logits do not seem to depend, as where a"
+                          " custom autograd.Function gives no derivative",
                           stacklevel=4)  # fmt: skip
 
     @torch.enable_grad()

@@ -1,7 +1,7 @@
 """Picking by indices that are made of values: in a stand-in, all that could be picked is mixed into what is.
 
-Enters: a call that gathers, looks up or scatters, and which of its tensors are made of values. Leaves: the same call, in
-which what lies along the axes that are picked from has a share in every place; or nothing, where that is not simple.
+Enters: a call that gathers, looks up or scatters, and which of its tensors are made of values. Leaves: the same call,
+in which what lies along the axes that are picked from has a share in every place; or None, where that is not simple.
 """
 
 from collections.abc import Callable

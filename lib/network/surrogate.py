@@ -1,8 +1,8 @@
 """A stand-in for a network, in which what depends on what can be read off: nothing cancels, and nothing is stuck.
 
 Enters: a model. Leaves: a copy with random positive weights, and a context in which activation functions and what
-rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values, or picks by indices
-or an order that are made of them, mixes all that there is to choose from. There a value is 0 only where it always is,
+rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values, or picks by
+indices or an order made of them, mixes all that there is to choose from. There a value is 0 only where it always is,
 and so is a derivative. Not followed is what depends on values by nothing but truth values or whole numbers that are
 made of them: they may be anything, but nothing counts for what makes them. Where the network's code goes by them, or
 makes as many numbers as they say, `unknown` says so, since the stand-in's values are others. The derivatives of a
@@ -84,13 +84,14 @@ class Straightened(Uses):
         rows: how many examples a pass has, one after the other along the first axis.
         dtype: of the network's weights; where that is double precision, single precision is, too.
 
-    `unknown` says, in a few words, what cannot be followed, if anything.
+    `unknown` says, in a few words, what cannot be followed, if anything; `mixes_rows` whether it only can for one
+    example at a time, since something is picked along the first axis, where others may be.
     """
 
     def __init__(self, parameters: Iterable[Tensor], rows: int = 1, dtype: torch.dtype = torch.float32):
         super().__init__(parameters)
         self._dtype = dtype
-        self.unknown, self._rows = "", rows
+        self.unknown, self.mixes_rows, self._rows = "", False, rows
         self._steps: dict[
             int, tuple[Tensor, Tensor]
         ] = {}  # truth values and whole numbers that depend on others, held;
@@ -168,15 +169,13 @@ class Straightened(Uses):
         return step + self._steps[id(step)][1] / 2
 
     def _mixed(self, value: Tensor, axis: int) -> Tensor:
-        """What depends on all that lies along an axis, in every place; but not on other examples."""
+        """What depends on all that lies along an axis, in every place."""
         if not (value.is_floating_point() and value.requires_grad and value.numel()):
             return value
         axis %= value.ndim
-        apart = self._rows if axis == 0 and self.origin(value) is None and len(value) % self._rows == 0 else 1
-        each = value.unflatten(0, (apart, -1)) if apart > 1 else value[None]
-        axis += 1
-        mean = (_seen(each) * picking.ramp(each, axis)).mean(axis, keepdim=True)
-        return ((each + mean) / 2).reshape(value.shape)
+        self.mixes_rows |= axis == 0 and self.origin(value) is None
+        mean = (_seen(value) * picking.ramp(value, axis)).mean(axis, keepdim=True)
+        return (value + mean) / 2
 
     def _follow(self, taken: list, made: object) -> None:
         super()._follow(taken, made)

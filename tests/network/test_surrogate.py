@@ -310,18 +310,23 @@ def sorted_first(weights, made):
     return largest[:, :1] * torch.take_along_dim(made, which[..., None], 1)[:, 0]
 
 
+def scattered_ones(weights, made):
+    chosen = torch.zeros_like(weights).scatter_(1, weights.topk(2).indices, 1.0)
+    return (chosen[..., None] * made).sum(1)
+
+
+def one_by_one(weights, made):  # in which the first axis is not that of examples
+    return torch.stack([each[which].sum(0) for each, which in zip(made, weights.topk(2).indices, strict=True)])
+
+
 SOFT = [scattered, gathered, sorted_first]
 HARD = [  # the choice has no derivative, so nothing counts for it
     lambda weights, made: made[torch.arange(len(made)), weights.argmax(-1)],
     lambda weights, made: (functional.one_hot(weights.argmax(-1), 4).float()[..., None] * made).sum(1),
     lambda weights, made: ((weights >= weights.amax(1, keepdim=True))[..., None] * made).sum(1),
     lambda weights, made: torch.einsum("be,bef->bf", (weights > 0.2).to(made.dtype), made),
-    lambda weights, made: (torch.zeros_like(weights).scatter_(1, weights.topk(2).indices, 1.0)[..., None] * made).sum(
-        1
-    ),
-    lambda weights, made: torch.stack(
-        [each[which].sum(0) for each, which in zip(made, weights.topk(2).indices, strict=True)]
-    ),
+    scattered_ones,
+    one_by_one,
 ]
 
 
