@@ -14,10 +14,16 @@ from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
+_NO_COPY = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # what deepcopy raises of what it cannot copy
+
 
 def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     """A copy of the model; with `sharing`, one with the same parameters and buffers. Activations that it keeps, which
-    `deepcopy` refuses, come along without their history."""
+    `deepcopy` refuses, come along without their history; what else it refuses, such as a lock or an open file, is the
+    same in both.
+
+    Raises ValueError, in one line, where that holds tensors, and where the forward of a module has been replaced.
+    """
     known = {}
     for name, module in model.named_modules():
         forward = vars(module).get("forward")
@@ -32,12 +38,54 @@ def copied(model: nn.Module, *, sharing: bool = False) -> nn.Module:
     known[id(_units_off)] = _units_off  # the copy is not given away while they are off
     if sharing:
         known |= {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    made = deepcopy(model, known)
+    made = _deep(model, known)
     for module, copy in zip(model.modules(), made.modules(), strict=True):
         if isinstance(module, ScriptModule):  # the copies of whose parameters are none, so that they would not train
             for name, own in module.named_parameters(recurse=False):
                 setattr(copy, name, own if sharing else nn.Parameter(own.detach().clone(), own.requires_grad))
     return made
+
+
+def _deep(model: nn.Module, known: dict) -> nn.Module:
+    """A deep copy, which has the same of what cannot be copied and holds no tensors, such as a lock or an open file."""
+    try:
+        return deepcopy(model, {**known})
+    except _NO_COPY as error:
+        first = error
+    shared = {}
+    alone = known | {id(module): module for module in model.modules()}
+    for path, value in _kept(model):
+        try:
+            deepcopy(value, {**alone})
+        except _NO_COPY as error:
+            if any(isinstance(held, (Tensor, nn.Module)) for held in _held(value)):
+                raise ValueError(f"{path} cannot be copied ({error}), and holds tensors: take it out of the model, or"
+                                 " give its class a __deepcopy__") from error  # fmt: skip
+            shared[id(value)] = value
+    try:
+        return deepcopy(model, known | shared)
+    except _NO_COPY:
+        raise ValueError(f"{type(model).__name__} cannot be copied: {first}") from first
+
+
+def _kept(model: nn.Module) -> Iterator[tuple[str, object]]:
+    """What its modules keep besides parameters, buffers and modules, with where it is."""
+    own = vars(nn.Module())
+    for name, module in model.named_modules():
+        path = f"{name or type(model).__name__}."
+        for attribute, value in vars(module).items():
+            if attribute in own and isinstance(value, dict):  # such as hooks
+                if attribute not in ("_parameters", "_buffers", "_modules"):
+                    yield from ((path + attribute, one) for one in value.values())
+            else:
+                yield path + attribute, value
+
+
+def _held(value: object) -> Iterator[object]:
+    """What is in containers of it, and in its attributes."""
+    for leaf in tree_leaves(value):
+        yield leaf
+        yield from tree_leaves([*getattr(leaf, "__dict__", {}).values()])
 
 
 class _UnitsOff:

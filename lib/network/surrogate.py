@@ -1,10 +1,13 @@
 """A stand-in for a network, in which what depends on what can be read off: nothing cancels, and nothing is stuck.
 
 Enters: a model. Leaves: a copy with random positive weights, and a context in which activation functions and what
-rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values mixes all that
-there is to choose from. There a value is 0 only where it always is, and so is a derivative. What depends on values only
-by whole numbers or truth values that are made of them, such as comparisons, indices and orders, is beyond this: it goes
-the way that the stand-in's values go. The derivatives of a custom `autograd.Function` are taken to be what it gives.
+rounds are lines that bend with the value, maxima are sums, and what chooses by a comparison of values, or picks by
+indices or an order made of them, mixes all that there is to choose from. There a value is 0 only where it always is,
+and so is a derivative. Not followed is what depends on values by nothing but truth values or whole numbers that are
+made of them: they may be anything, but nothing counts for what makes them. Where the network's code goes by them, or
+makes as many numbers as they say, `unknown` says so, since the stand-in's values are others. The derivatives of a
+custom `autograd.Function` are taken to be what it gives; a softmax is not taken to be blind to what all its values have
+in common.
 """
 
 import math
@@ -15,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
-from lib.network import copies, models
+from lib.network import copies, models, picking
 from lib.network.activations import ACTIVATIONS, GATES, straightened
 from lib.network.functions import bound, makes_numbers, overwrites, plain_name
 from lib.network.uses import Uses
@@ -33,6 +37,14 @@ _MAXIMA = {"amax", "amin", "fmax", "fmin", "max", "maximum", "median", "min", "m
 _INDEXED = "_with_indices"
 _POOLS = {f"{kind}max_pool{axes}d{also}" for kind in ("", "adaptive_") for axes in (1, 2, 3) for also in ("", _INDEXED)}
 _OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
+_HIDDEN = 1e8  # below the largest, of which softmax makes an exact zero in any precision
+_ORDERS = {"kthvalue", "msort", "sort", "topk"}
+_READ = {"__bool", "__index", "allclose", "equal", "is_nonzero"}  # by code, as a number of Python's
+_READ |= {"__array", "__float", "__int", "item", "numpy", "tolist"}
+_FINITE = {"isfinite", "isinf", "isnan", "isneginf", "isposinf"}  # the same of the network's values, if it works
+_COUNTED = {"argwhere", "nonzero", "unique", "unique_consecutive"}
+_TO_FLOATS = {"__get", "bfloat16", "div", "divide", "double", "float", "half", "to", "true_divide", "type", "type_as"}
+_WITH_FLOATS = {"__radd", "__rmul", "__rsub", "add", "mul", "multiply", "rsub", "sub", "subtract"}
 _CHOICES = {"where", "masked_fill", "__setitem"}
 
 
@@ -41,8 +53,8 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
     """A copy in single precision, whose weights are positive and whose BatchNorms shift upwards, so that no ReLU is
     silent."""
     network = copies.copied(model).float()
-    for parameter in network.parameters():
-        inputs = parameter[0].numel() if parameter.ndim > 1 else 1  # so that values stay in range through many layers
+    for parameter in filter(_counts, network.parameters()):
+        inputs = math.prod(parameter.shape[1:]) or 1  # so that values stay in range through many layers
         parameter.copy_(positive(parameter.shape, generator) / inputs)
     for module in network.modules():
         module._backward_hooks.clear()  # which may change what comes back
@@ -50,20 +62,41 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
         if isinstance(module, _BatchNorm):
             module.running_mean.copy_(-positive(module.running_mean.shape, generator))
             module.running_var.fill_(1)
-    return network.requires_grad_()
+    for parameter in network.parameters():
+        parameter.requires_grad_(_counts(parameter))
+    return network
+
+
+def _counts(parameter: Tensor) -> bool:
+    """Whether it can be differentiated by; whole numbers, such as a table of indices, cannot."""
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def positive(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Numbers from 0.5 to 1.5."""
-    return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
+    return torch.empty(shape, dtype=torch.float32).uniform_(0.5, 1.5, generator=generator)
 
 
 class Straightened(Uses):
-    """While open, activation functions are bent lines and maxima sums, and so on; notes every use of weights."""
+    """While open, activation functions are bent lines and maxima sums, and so on; notes every use of weights.
 
-    def __init__(self, parameters: Iterable[Tensor]):
+    Arguments:
+        rows: how many examples a pass has, one after the other along the first axis.
+        dtype: of the network's weights; where that is double precision, single precision is, too.
+
+    `unknown` says, in a few words, what cannot be followed, if anything; `mixes_rows` whether it only can for one
+    example at a time, since something is picked along the first axis, where others may be.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], rows: int = 1, dtype: torch.dtype = torch.float32):
         super().__init__(parameters)
-        self._steps: dict[int, Tensor] = {}  # truth values and whole numbers that depend on others; held
+        self._dtype = dtype
+        self.unknown, self.mixes_rows, self._rows = "", False, rows
+        self._steps: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # truth values and whole numbers that depend on others, held;
+        # and where these are not all zero
+        self._alike: dict[int, Tensor] = {}  # truth values that are the same in the network; held
 
     @torch.enable_grad()  # in what the model runs without, too
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
@@ -72,21 +105,108 @@ class Straightened(Uses):
             raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
+        if self._dtype == torch.float64:
+            function = Tensor.double if function is Tensor.float else function
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+            kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
+        leaves = tree_leaves((args, kwargs))
+        depends = any(isinstance(value, Tensor) and value.grad_fn is not None for value in leaves)
+        if any(map(self._is_step, leaves)):
+            return self._by_steps(function, name, args, kwargs)
+        if depends and (name in _READ or name in _COUNTED):  # and not on weights alone
+            self._give_up(name)
+        if name in _FINITE:
+            made = function(*args, **kwargs)
+            self._alike[id(made)] = made
+            return made
         if args and isinstance(args[0], Tensor) and not args[0].is_floating_point() and name not in ("where", "detach"):
             return function(*args, **kwargs)  # on whole numbers, such as indices
-        if name in _CHOICES:
-            return self._choice(function, args, kwargs)
+        return self._by_values(function, name, args, kwargs)
+
+    def _by_values(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:
         if name in _INSTEAD and args:
             return _INSTEAD[name](function, args, kwargs)
         made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
         return made.clone() if function is functional.linear and made._is_view() else made
 
+    def _by_steps(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:
+        """A call that is given truth values or whole numbers that are made of values."""
+        if name in _CHOICES:
+            return self._choice(function, args, kwargs)
+        if name in _READ or name in picking.OPEN_ENDED:
+            self._give_up(name)
+        if name == "__iter":
+            parts = list(function(*args))
+            for part in parts:
+                self._note([*args], part)
+            return iter(parts)
+        if name in picking.GATHERS or name in picking.SCATTERS:
+            if name in picking.GATHERS:
+                made = picking.gathered(function, args, kwargs, self._is_step, self._mixed)
+            else:
+                made = picking.scattered(function, args, kwargs)
+            if made is not None:
+                return made
+            self._give_up(name)
+        if name in _WITH_FLOATS and any(_is_float(value) for value in (*args, *kwargs.values())):
+            args = [self._gate(value) if self._is_step(value) else value for value in args]
+            kwargs = {key: self._gate(value) if self._is_step(value) else value for key, value in kwargs.items()}
+        if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            return self._by_values(function, name, tuple(args), kwargs)
+        made = function(*args, **kwargs)
+        if name in _TO_FLOATS and _is_float(made) and self._is_step(args[0]) and made.shape == args[0].shape:
+            return made + self._steps[id(args[0])][1].to(made) / 2
+        return made
+
+    def _give_up(self, name: str) -> None:
+        self.unknown = self.unknown or f"what the network does depends on its values ({name.strip('_')})"
+
+    def _is_step(self, value: object) -> bool:
+        return id(value) in self._steps
+
+    def _gate(self, step: Tensor) -> Tensor:
+        """Truth values or whole numbers as numbers that are not 0, but where all that they are made of always is."""
+        return step + self._steps[id(step)][1] / 2
+
+    def _mixed(self, value: Tensor, axis: int) -> Tensor:
+        """What depends on all that lies along an axis, in every place."""
+        if not (value.is_floating_point() and value.requires_grad and value.numel()):
+            return value
+        axis %= value.ndim
+        self.mixes_rows |= axis == 0 and self.origin(value) is None
+        mean = (_seen(value) * picking.ramp(value, axis)).mean(axis, keepdim=True)
+        return (value + mean) / 2
+
     def _follow(self, taken: list, made: object) -> None:
         super()._follow(taken, made)
-        if isinstance(made, Tensor) and not made.is_floating_point():
-            tensors = [value for value in taken if isinstance(value, Tensor)]
-            if any(value.requires_grad or id(value) in self._steps for value in tensors):
-                self._steps[id(made)] = made
+        for value in tree_leaves(made):
+            if isinstance(value, Tensor) and not value.is_floating_point() and not value.is_complex():
+                self._note(taken, value)
+
+    def _note(self, taken: list, made: Tensor) -> None:
+        where = None
+        for value in () if id(made) in self._alike else taken:
+            if self._is_step(value):
+                own = self._steps[id(value)][1]
+            elif isinstance(value, Tensor) and value.requires_grad:
+                own = value.detach() != 0
+            else:
+                continue
+            own = self._shaped(own, made)
+            where = own if where is None else where | own
+        if where is not None:
+            self._steps[id(made)] = made, where
+
+    def _shaped(self, where: Tensor, made: Tensor) -> Tensor:
+        """Truth values in the shape of `made`: place by place where they fit, or else for each example."""
+        with_ends = (1,) * (made.ndim - where.ndim) + tuple(where.shape)
+        if len(with_ends) == made.ndim and all(own in (1, to) for own, to in zip(with_ends, made.shape, strict=True)):
+            return where.expand(made.shape)
+        rows = self._rows
+        if made.ndim and where.ndim and len(made) % rows == 0 == len(where) % rows and len(made):
+            by_row = where.reshape(rows, -1).any(1).repeat_interleave(len(made) // rows)
+            return by_row.view(-1, *[1] * (made.ndim - 1)).expand(made.shape)
+        return where.any().expand(made.shape)
 
     def _choice(self, function: Callable, args: tuple, kwargs: dict) -> object:
         """All that there is to choose from, where values decide between it."""
@@ -95,10 +215,17 @@ class Straightened(Uses):
         else:
             names = ("condition", "other") if function is Tensor.where else ("mask", "value")
             value, which, other = bound(args, kwargs, "input", *names)
-        if id(which) not in self._steps or which.dtype != torch.bool or value is None:
-            return function(*args, **kwargs)
+        if not self._is_step(which) or which.dtype != torch.bool or value is None:
+            if value is None or (function is Tensor.__setitem__ and any(map(self._is_step, tree_leaves(which)))):
+                self._give_up(function.__name__)  # where values say, or as many as they say
+            made = function(*args, **kwargs)
+            if function is Tensor.__setitem__ and not value.is_floating_point():
+                self._note([other], value)
+            return made
         value, other = (_finite(given, which) for given in (value, other))
         as_many_as_chosen = function is Tensor.__setitem__ and other.numel() > 1
+        if as_many_as_chosen:
+            self._give_up(function.__name__)
         if as_many_as_chosen or not torch.result_type(value, other).is_floating_point:
             return function(*args, **kwargs)
         made = value + other / 2  # other than `value`, lest they cancel
@@ -148,6 +275,29 @@ def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
         return made
     total = _OF_A_MAXIMUM * _seen(value).sum(second, keepdim=keepdim or False)
     return total if isinstance(made, Tensor) else type(made)((total, made.indices))
+
+
+def _ordered(function: Callable, args: tuple, kwargs: dict) -> object:
+    """Instead of values in an order that they have themselves, ones that depend on all of them; with the indices."""
+    name, value = plain_name(function), bound(args, kwargs, "input")[0]
+    _, axis = bound(args, kwargs, "input", "dim")
+    if name in ("topk", "kthvalue"):
+        axis = bound(args, kwargs, "input", "k", "dim")[2]
+    elif isinstance(axis, bool):  # `stable`
+        axis = kwargs.get("dim", args[2] if len(args) > 2 else None)
+    axis = (0 if name == "msort" else -1) if axis is None else axis
+    made = function(*args, **kwargs)
+    values = made if isinstance(made, Tensor) else made.values
+    if not value.ndim:
+        return made
+    mean = (_seen(value) * picking.ramp(value, axis)).mean(axis, keepdim=values.ndim == value.ndim)
+    if values.ndim == value.ndim:
+        mean = mean * picking.ramp(values, axis)
+    return mean if isinstance(made, Tensor) else type(made)((mean, made.indices))
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
 
 
 def _seen(value: Tensor) -> Tensor:
@@ -207,9 +357,16 @@ def _unbroken(function: Callable, args: tuple, kwargs: dict) -> Tensor:
 
 
 def _soft_choice(function: Callable, args: tuple, kwargs: dict) -> Tensor:
-    """Instead of a softmax, whose derivative may be too small for numbers."""
+    """Instead of a softmax, whose derivative may be too small for numbers: every weight depends on all values, as the
+    sum of what is not hidden is divided by, to which 1 is added lest one value alone be constant. Nothing is left of
+    what minus infinity, or what is as good as that, hides."""
     value, dim = bound(args, kwargs, "input", "dim")
-    return 1 + value / (2 + 2 * value.abs().amax(dim, keepdim=True))
+    at = value.detach()
+    hidden = (at == -torch.inf) | (at < at.amax(dim, keepdim=True) - _HIDDEN)
+    value = value.masked_fill(hidden, 0)
+    each = 1 + value / (2 + 2 * value.detach().abs().amax(dim, keepdim=True))
+    each = each.masked_fill(hidden, 0)
+    return each / (1 + each.sum(dim, keepdim=True))
 
 
 def _normalised(function: Callable, args: tuple, kwargs: dict) -> Tensor:
@@ -221,6 +378,7 @@ def _normalised(function: Callable, args: tuple, kwargs: dict) -> Tensor:
 _INSTEAD = (
     dict.fromkeys(_LINES, _line)
     | dict.fromkeys(_MAXIMA, _sum)
+    | dict.fromkeys(_ORDERS, _ordered)
     | dict.fromkeys(("div", "divide", "floor_divide", "__floordiv"), _quotient)
     | dict.fromkeys(_POOLS, _pooled)
     | {"detach": _unbroken, "softmax": _soft_choice, "normalize": _normalised}

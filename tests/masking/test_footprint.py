@@ -247,3 +247,68 @@ def test_in_parts_that_fit_into_memory_shares_are_the_same(monkeypatch):
     together = remaining(model, torch.arange(13), [0, 3, 7, 13], example)
     monkeypatch.setattr("lib.masking.footprint._VALUES", 1)
     assert remaining(model, torch.arange(13), [0, 3, 7, 13], example).equals(together)
+
+
+class Pooled(nn.Module):
+    """As in a PoolFormer, of 12 channels: what GroupNorm makes of one that is off is a constant, whose mean cancels."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(3, 12, 3, padding=1), nn.GroupNorm(1, 12), nn.Conv2d(12, 10, 3)
+        self.pool, self.classifier = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Linear(10, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        y = self.norm(x)
+        return self.classifier(self.second(x + (self.pool(y) - y)).relu().mean((2, 3)))
+
+
+class PooledInSinglePrecision(Pooled):
+    def forward(self, x):
+        return super().forward(x).to(torch.float32).float() + torch.zeros(4, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("network", [Pooled, PooledInSinglePrecision])
+@pytest.mark.parametrize("at_once", [2**21, 1])
+def test_what_rounding_leaves_where_values_cancel_does_not_count(network, at_once, monkeypatch):
+    monkeypatch.setattr("lib.masking.footprint._VALUES", at_once)
+    table = remaining(network().eval(), torch.arange(22), [4, 8], torch.zeros(1, 3, 16, 16))
+    macs = [on * (256 * 27 + 196 * 90) + 40 for on in (12, 8, 4)]
+    assert table["macs"].tolist() == [macs[1] / macs[0], macs[2] / macs[0]]
+    # a channel has 28 + 90 weights and its scale; what the norm adds to it is a constant, which always cancels
+    counted = [on * (28 + 90 + 1) + 10 + 44 for on in (12, 8, 4)]
+    assert table["parameters"].tolist() == [counted[1] / counted[0], counted[2] / counted[0]]
+
+
+def test_parameters_that_are_whole_numbers_or_empty_are_no_hindrance():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.classifier = nn.Linear(6, 6), nn.Linear(6, 3)
+            self.order = nn.Parameter(torch.tensor([2, 0, 1]), requires_grad=False)
+            self.steps = nn.Parameter(torch.ones(6, dtype=torch.int8), requires_grad=False)
+            self.none = nn.Parameter(torch.zeros(0, 12))
+
+        def forward(self, x):
+            return self.classifier(self.layer(x).relu() * self.steps)[:, self.order]
+
+    assert left(Net(), [0, 1], torch.zeros(1, 6)) == (36 / 54, 43 / 63)
+
+
+@pytest.mark.parametrize("of_weights", [torch.float32, torch.float64])
+def test_the_type_that_numbers_have_by_default_changes_nothing(of_weights):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.classifier = nn.Linear(6, 6, dtype=of_weights), nn.Linear(6, 3, dtype=of_weights)
+
+        def forward(self, x):
+            return self.classifier(self.layer(x).relu())
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert left(Net(), [0, 1], torch.zeros(1, 6, dtype=torch.float32)) == (36 / 54, 43 / 63)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)

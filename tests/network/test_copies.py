@@ -1,9 +1,12 @@
 """lib.copies: copies of models that keep values, compute weights or run something else."""
 
+from threading import Lock
+
 import pytest
 import torch
 from odd_models import IMAGES, LABELS, Net, everything
 from torch.nn.utils import parametrizations, prune
+from torch.utils.data import DataLoader
 
 from lib import importance, oracle, pruning
 from lib.network import copies
@@ -70,3 +73,21 @@ def test_copies_share_what_they_are_to_share():
     shared, own = copies.copied(model, sharing=True), copies.copied(model)
     assert shared.first.weight is model.first.weight and own.first.weight is not model.first.weight
     assert torch.equal(own.first.weight, model.first.weight)
+
+
+@pytest.mark.parametrize("kept", [Lock, lambda: iter(DataLoader([1, 2])), lambda: (k for k in "ab"), lambda: [Lock()]])
+def test_what_cannot_be_copied_is_the_same_in_both(kept):
+    model = Net().eval()
+    model.first.kept, model.own = kept(), {"one": 1}
+    copy = copies.copied(model)
+    assert copy.first.kept is model.first.kept and copy.own is not model.own
+    assert copy.first.weight is not model.first.weight and torch.equal(copy.first.weight, model.first.weight)
+    for found, right in zip(everything(model), everything(Net().eval()), strict=True):
+        assert torch.equal(found, right)
+
+
+def test_what_cannot_be_copied_and_holds_tensors_is_named():
+    model = Net().eval()
+    model.first.kept = [Lock(), torch.ones(1)]
+    with pytest.raises(ValueError, match=r"^first.kept cannot be copied \(.*\), and holds tensors: take it out"):
+        copies.copied(model)

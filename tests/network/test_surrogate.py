@@ -1,5 +1,7 @@
 """lib.surrogate: in the stand-in nothing is stuck, so that shares left are right whatever a network does to values."""
 
+import contextlib
+
 import numpy
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn import functional
 
 from lib.masking.footprint import remaining
 from lib.network.surrogate import Straightened
+from lib.network.units import units
 
 EXAMPLE = torch.ones(1, 3)
 
@@ -240,3 +243,170 @@ def test_settings_of_a_pool_may_be_numbers_of_numpy():
     with Straightened([]):
         made = functional.max_pool1d(torch.arange(4.0).view(1, 1, 4), numpy.int64(2), numpy.int64(2))
     assert made.flatten().tolist() == [1, 3]
+
+
+class Causal(nn.Module):
+    """Attention of one head, of which later tokens are hidden by `fill`, and 4 hidden units behind it."""
+
+    def __init__(self, fill):
+        super().__init__()
+        self.query, self.key, self.value, self.hidden = (nn.Linear(4, 4) for _ in range(4))
+        self.classifier, self.fill = nn.Linear(4, 3), fill
+
+    def forward(self, x):
+        weights = self.query(x) @ self.key(x).mT
+        hidden = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+        weights = weights.masked_fill(hidden, self.fill).softmax(-1)
+        return self.classifier(self.hidden(weights @ self.value(x)).relu().mean(1))
+
+
+@pytest.mark.parametrize("fill", [-1e9, -torch.inf, torch.finfo().min])
+def test_what_hides_later_tokens_has_no_weight(fill):
+    table = remaining(Causal(fill).eval(), torch.tensor([*range(12, 16), *range(12)]), [4], torch.ones(1, 3, 4))
+    assert table["parameters"].tolist() == [3 / (4 * 20 + 15)]
+
+
+def test_a_softmax_depends_on_all_values_through_its_denominator():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.a, self.b, self.last = nn.Linear(6, 2), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            weights = self.gate(x).softmax(-1)
+            return self.last(weights[:, :1] * self.a(x).relu() + weights[:, 1:] * self.b(x).relu())
+
+    model = Gated().eval()
+    order = torch.tensor([*range(2, 8), 0, 1, *range(8, 14)])
+    table = remaining(model, order, [6], torch.ones(1, 6))
+    assert table["parameters"].tolist() == [(14 + 42 + 21) / (14 + 2 * 42 + 21)]
+
+
+class Experts(nn.Module):
+    """Of four experts of 8 hidden units each, `chosen(weights, made)` picks."""
+
+    def __init__(self, chosen):
+        super().__init__()
+        self.router, self.classifier, self.chosen = nn.Linear(6, 4), nn.Linear(6, 3), chosen
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)) for _ in range(4))
+
+    def forward(self, x):
+        made = torch.stack([expert(x) for expert in self.experts], 1)
+        return self.classifier(self.chosen(self.router(x).softmax(-1), made))
+
+
+def scattered(weights, made):
+    largest, which = weights.topk(2, -1)
+    return (torch.zeros_like(weights).scatter(-1, which, largest)[..., None] * made).sum(1)
+
+
+def gathered(weights, made):
+    largest, which = weights.topk(2, -1)
+    return (largest[..., None] * made.gather(1, which[..., None].expand(-1, -1, 6))).sum(1)
+
+
+def sorted_first(weights, made):
+    largest, which = weights.sort(1, descending=True)
+    return largest[:, :1] * torch.take_along_dim(made, which[..., None], 1)[:, 0]
+
+
+def scattered_ones(weights, made):
+    chosen = torch.zeros_like(weights).scatter_(1, weights.topk(2).indices, 1.0)
+    return (chosen[..., None] * made).sum(1)
+
+
+def one_by_one(weights, made):  # in which the first axis is not that of examples
+    return torch.stack([each[which].sum(0) for each, which in zip(made, weights.topk(2).indices, strict=True)])
+
+
+SOFT = [scattered, gathered, sorted_first]
+HARD = [  # the choice has no derivative, so nothing counts for it
+    lambda weights, made: made[torch.arange(len(made)), weights.argmax(-1)],
+    lambda weights, made: (functional.one_hot(weights.argmax(-1), 4).float()[..., None] * made).sum(1),
+    lambda weights, made: ((weights >= weights.amax(1, keepdim=True))[..., None] * made).sum(1),
+    lambda weights, made: torch.einsum("be,bef->bf", (weights > 0.2).to(made.dtype), made),
+    scattered_ones,
+    one_by_one,
+]
+
+
+@pytest.mark.parametrize(("chosen", "router"), [*((how, 24) for how in SOFT), *((how, 0) for how in HARD)])
+def test_all_that_could_be_picked_counts(chosen, router):
+    model = Experts(chosen).eval()
+    slices = [unit.slice for unit in units(model, torch.ones(1, 6)) if unit.name.startswith("experts.0")]
+    first = [place for own in slices for place in range(60)[own]]  # its hidden units, and what it makes
+    order = torch.tensor([*first, *(place for place in range(60) if place not in first)])
+    with contextlib.nullcontext() if router else pytest.warns(match="shares left are without router, on which"):
+        table = remaining(model, order, [0, 14, 60], torch.ones(1, 6))
+    whole = router + 4 * 96 + 18
+    assert table["macs"].tolist() == [1, (whole - 96) / whole, 0]
+
+
+def test_what_is_picked_stays_within_an_example():
+    def nearest(net, x):  # as graphs of neighbours are made, with the examples one after the other
+        rows = x.unflatten(1, (2, 2))
+        near = (rows @ rows.mT).topk(1, -1).indices + 2 * torch.arange(len(x))[:, None, None]
+        return rows.flatten(0, 1)[near.flatten()].unflatten(0, (-1, 2)).flatten(1)
+
+    found = [left(nearest) for _ in range(2)]
+    assert found[0] == found[1] == [(9 + 14) / 26, 6 / 26]  # one of two vectors has its first channel, which both mix
+
+
+def test_all_rows_of_a_table_count_that_could_be_looked_up():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.layer, self.last = nn.Embedding(100, 4), nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.last(self.layer(self.table((x * 9).long()).mean(1)).relu())
+
+    table = remaining(Tokens().eval(), torch.arange(6), [2, 6], torch.zeros(1, 5))
+    assert table["parameters"].tolist() == [(400 + 20 + 15) / (400 + 30 + 21), 3 / 451]
+
+
+def goes_by_values(net, x):
+    return x if x.sum() > -1e9 else -x
+
+
+def picks_rows(net, x):
+    x = x * 1
+    x[x[:, 0] > 1] = x[x[:, 0] > 1] / 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (goes_by_values, r"what the network does depends on its values \(bool\)"),
+        (picks_rows, r"what the network does depends on its values \(getitem\)"),
+        (lambda net, x: x / (x - x), "there are values that are not numbers"),
+    ],
+)
+def test_shares_that_cannot_be_known_are_none_and_a_warning_says_why(function, why):
+    model, layers = Between(function).eval(), units(Between(lambda net, x: x).eval(), EXAMPLE)
+    with pytest.warns(UserWarning, match=f"shares left are not known: .*{why}"):
+        table = remaining(model, torch.arange(4), [0, 1], EXAMPLE, layers)
+    assert table["macs"].isna().all() and table["parameters"].isna().all()
+
+
+def test_asking_whether_values_are_numbers_is_no_hindrance():
+    def checked(net, x):
+        assert not x.isnan().any() and x.isfinite().all()
+        return x
+
+    assert left(checked) == [(9 + 12) / 26, 6 / 26]
+
+
+def test_a_layer_without_derivative_is_named():
+    class Sign(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x):
+            return x.sign()
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient * 0
+
+    with pytest.warns(UserWarning, match="shares left are without layer, on which the logits do not seem to depend"):
+        left(lambda net, x: Sign.apply(x))

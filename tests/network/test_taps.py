@@ -100,6 +100,7 @@ RARE, USUAL = torch.tensor([[0.0, 1, -99]]), torch.tensor([[0.0, 1, 2], [0, 0, 1
 REFUSED = "rest runs for some inputs only: not for the example, so that it has no units; have the model run the same "
 
 
+@pytest.mark.filterwarnings("ignore:shares left are not known")  # as code goes by values
 @pytest.mark.parametrize(
     "call",
     [
