@@ -61,7 +61,7 @@ def with_random_weights(model: nn.Module, generator: torch.Generator) -> nn.Modu
         module._backward_pre_hooks.clear()
         if isinstance(module, _BatchNorm):
             module.running_mean.copy_(-positive(module.running_mean.shape, generator))
-            module.running_var.fill_(1)
+            module.running_var.copy_(positive(module.running_var.shape, generator))
     for parameter in network.parameters():
         parameter.requires_grad_(_counts(parameter))
     return network
