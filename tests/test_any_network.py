@@ -81,6 +81,19 @@ FOUND = {
     "a layer that feeds two BatchNorms": Recipe(1, VECTOR, (
         ("linear", 0, 3, 1), ("norm", 1, 1), ("norm", 1, 1), ("subtract", 2, 3), ("linear", 4, 3, 1),
     )),
+    "a layer that feeds two BatchNorms without weights": Recipe(1, VECTOR, (
+        ("linear", 0, 3, 1), ("norm", 1, 0), ("norm", 1, 0), ("subtract", 2, 3), ("linear", 4, 3, 1),
+    )),
+    "what is rarely the largest of several channels": Recipe(910912, ("map", 3, 4, 4), (
+        ("conv", 0, 2, 3, 1, 1, 1, 1), ("norm", 1, 1), ("crelu", 2), ("norm", 3, 1), ("act", 4, "gelu", "function"),
+        ("conv", 5, 2, 1, 1, 0, 2, 0), ("join", 3, 6), ("conv", 7, 8, 3, 1, 1, 2, 1),
+        ("act", 8, "relu", "overwriting function"), ("pixel shuffle", 9), ("max pool", 10, 2), ("flatten", 11, "view"),
+        ("own", 12, 3),
+    ), double=1),
+    "what a network subtracts from itself": Recipe(911676, TOKENS, (
+        ("linear", 0, 2, 1), ("act", 1, "relu", "module"), ("linear", 2, 3, 1), ("act", 3, "relu", "method"),
+        ("act", 3, "relu", "module"), ("subtract", 4, 5), ("token mean", 6), ("own", 7, 3),
+    ), backwards=1),
     "a layer that a BatchNorm takes in by name": Recipe(1, VECTOR, (
         ("linear", 0, 3, 1), ("norm", 1, 1, "keyword"), ("linear", 2, 3, 1),
     )),
