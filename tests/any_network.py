@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isnan, nan
@@ -220,7 +220,7 @@ def _is_shared(recipe: Recipe, name: str) -> bool:
 def curve(case: Case) -> None:
     points, total = 3, case.recipe.total
     by_values = any(operation.name == "depends" for operation in case.recipe.operations)
-    with _told_that_shares_are_not_known() if by_values else nullcontext():
+    with _told_of_shares(unknown=by_values):
         table = pruning.curve(case.model, case.order, case.images, case.labels, points)
     whole = slow.counted(case.truth, case.off(0))
     for k, (_, row) in zip((0, total // 4, total // 2), table.iterrows(), strict=True):
@@ -239,9 +239,12 @@ def curve(case: Case) -> None:
 
 
 @contextmanager
-def _told_that_shares_are_not_known() -> Iterator[None]:
+def _told_of_shares(unknown: bool) -> Iterator[None]:
+    """Lets warnings of layers on which no logit depends pass, since the shares tell whether that is true."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "shares left are not known: what the network does depends on its values")
+        warnings.filterwarnings("ignore", "shares left are without")
+        if unknown:
+            warnings.filterwarnings("ignore", "shares left are not known: what the network does depends on its values")
         yield
 
 
