@@ -86,7 +86,7 @@ class Footprint:
         for rows in keep.split(at_a_time):
             watch = self._passed(rows)
             finer = functools.cache(functools.partial(self._in_double_precision, rows))  # for each row once
-            found.append(watch.left(finer, whole))
+            found.append([left[: len(rows)] for left in watch.left(finer, whole)])
             whole = whole or watch
             if watch.unknown:
                 break
@@ -101,7 +101,7 @@ class Footprint:
     def _in_double_precision(self, keep: Tensor, row: int) -> Watch | None:
         """What runs then with those units on that this row says; None where the network does not."""
         with models.attempted():
-            return self._passed(keep[row : row + 1], torch.float64)
+            return self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
 
     def _warn_of_what_counts_nowhere(self, whole: Watch) -> None:
         """Of layers that take in values of which no logit seems to depend on what they make, with nothing off."""
@@ -117,7 +117,9 @@ class Footprint:
 
     @torch.enable_grad()
     def _passed(self, keep: Tensor, dtype: torch.dtype = torch.float32) -> Watch:
-        """What runs with those units on that `keep` (rows, N) says, each row for an example of its own."""
+        """What runs with those units on that `keep` (rows, N) says, each row for an example of its own; a single one
+        for two, since code may treat a single example otherwise."""
+        keep = keep if len(keep) > 1 else keep.repeat(2, 1)
         masks = [keep[:, unit.slice].to(self._image.device) for unit in self._layers]
         network = self._network if dtype == torch.float32 else self._double()
 

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from lib.network import copies, models, picking
 from lib.network.activations import ACTIVATIONS, GATES, straightened
 from lib.network.functions import bound, makes_numbers, overwrites, plain_name
+from lib.network.single import called
 from lib.network.uses import Uses
 
 _ROUNDED = {
@@ -126,7 +127,7 @@ class Straightened(Uses):
     def _by_values(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:
         if name in _INSTEAD and args:
             return _INSTEAD[name](function, args, kwargs)
-        made = function(*args, **kwargs)  # a view would have another history as soon as something overwrites it
+        made = called(function, args, kwargs)  # a view would have another history as soon as something overwrites it
         return made.clone() if function is functional.linear and made._is_view() else made
 
     def _by_steps(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:

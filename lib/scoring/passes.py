@@ -15,6 +15,7 @@ from lib.network import models
 from lib.network.detached import cut, refuse_cut_gradients
 from lib.network.folding import folded
 from lib.network.lean import Lean
+from lib.network.single import Plain
 from lib.network.taps import Tap, Unit, tapped, units_in
 from lib.scoring.demands import Demands
 from lib.scoring.derivatives import derivatives, differentiable
@@ -31,7 +32,7 @@ class Pass:
     def __init__(self, model: nn.Module, layers: Sequence[Unit], images: Tensor, kinds: set[str], *, lean: bool):
         self.layers, self._model, self._kinds, self._leaves, self._rows = layers, model, kinds, [], {}
         self._shape = len(images), units_in(layers)
-        with tapped(model, layers, self._watch), Lean() if lean else nullcontext():
+        with tapped(model, layers, self._watch), Plain(), Lean() if lean else nullcontext():
             self._graph = differentiable(models.answers(model, images))
         self.logits = self._graph.detach()
 

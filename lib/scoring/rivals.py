@@ -24,6 +24,7 @@ from lib.network import copies, models
 from lib.network.activations import ACTIVATIONS, GATES, straightened
 from lib.network.functions import plain_name
 from lib.network.layers import WITH_CHANNELS, by_output
+from lib.network.single import Plain
 from lib.network.taps import Tap, Unit, along, tapped, units_in
 from lib.scoring.noise import Noise
 
@@ -98,7 +99,7 @@ def _synflow(model: nn.Module, layers: Sequence[Unit], example: Tensor, seed: in
         ones = torch.ones_like(example, dtype=torch.float64)
         gates = [ones.new_ones(unit.size).requires_grad_() for unit in layers]
         gated = tapped(network, list(layers), lambda n, tap, value: value * along(gates[n], tap.axis, value))
-        with gated, _WithoutActivations():
+        with gated, Plain(), _WithoutActivations():
             flow = models.answers(network, ones).sum()
         return torch.cat(torch.autograd.grad(flow, gates, materialize_grads=True)).cpu()
 
