@@ -90,6 +90,11 @@ FOUND = {
         ("act", 8, "relu", "overwriting function"), ("pixel shuffle", 9), ("max pool", 10, 2), ("flatten", 11, "view"),
         ("own", 12, 3),
     ), double=1),
+    "parts of the input that are overwritten": Recipe(990006, ("map", 2, 8), (
+        ("centre", 0), ("act", 1, "elu", "overwriting function"), ("part", 2, 2, 0, "chunk"),
+        ("part", 2, 2, 1, "chunk"), ("act", 4, "relu", "overwriting function"), ("add", 3, 5),
+        ("conv", 6, 3, 3, 1, 1, 1, 1), ("global pool", 7, "mean"), ("linear", 8, 3, 1),
+    ), double=1),
     "what a network subtracts from itself": Recipe(911676, TOKENS, (
         ("linear", 0, 2, 1), ("act", 1, "relu", "module"), ("linear", 2, 3, 1), ("act", 3, "relu", "method"),
         ("act", 3, "relu", "module"), ("subtract", 4, 5), ("token mean", 6), ("own", 7, 3),

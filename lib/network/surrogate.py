@@ -127,7 +127,11 @@ class Straightened(Uses):
     def _by_values(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:
         if name in _INSTEAD and args:
             return _INSTEAD[name](function, args, kwargs)
-        made = called(function, args, kwargs)  # a view would have another history as soon as something overwrites it
+        made = called(function, args, kwargs)
+        if type(made) in (tuple, list) and all(isinstance(part, Tensor) and part._is_view() for part in made):
+            whole = bound(args, kwargs, "input")[0]  # of which parts made together could not be overwritten
+            return type(made)(whole.as_strided(part.shape, part.stride(), part.storage_offset()) for part in made)
+        # a view would have another history as soon as something overwrites it
         return made.clone() if function is functional.linear and made._is_view() else made
 
     def _by_steps(self, function: Callable, name: str, args: tuple, kwargs: dict) -> object:
