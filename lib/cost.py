@@ -243,15 +243,14 @@ def _beside(model: nn.Module, images: Tensor) -> Tensor:
 
 def _in_one_layout(variants: Mapping[str, nn.Module], example: Tensor) -> dict[str, nn.Module]:
     """Copies that are all channels last, with the images that come to them, if all of them can be, or else none."""
-    made = {name: copies.copied(model) for name, model in variants.items()}
     if example.ndim == 4:
         with models.attempted():
-            last = {
-                name: copies.copied(model).to(memory_format=torch.channels_last) for name, model in variants.items()
-            }
-            if all(_takes(model, models.channels_last(models.ready(model, example, 1))) for model in last.values()):
-                return last
-    return made
+            made = {name: copies.copied(model) for name, model in variants.items()}
+            for model in made.values():
+                model.to(memory_format=torch.channels_last)
+            if all(_takes(model, models.channels_last(models.ready(model, example, 1))) for model in made.values()):
+                return made
+    return {name: copies.copied(model) for name, model in variants.items()}
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:

@@ -47,7 +47,6 @@ def load(model: nn.Module, path: Path) -> nn.Module:
     without values.
     """
     model, path = models.inside(model), checks.path(path)
-    _require_device(model)
     models.require_values(model)
     full, result = all_widths(model), copies.copied(model)
     widths, numbers, before = _recipe(path)
@@ -71,13 +70,6 @@ def load(model: nn.Module, path: Path) -> nn.Module:
         _set(result, name, own, before.get(name, {}), path)
     saving.restore(result, path)
     return result
-
-
-def _require_device(model: nn.Module) -> None:
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if value.is_meta:
-            raise ValueError(f"{name} is on the meta device, where weights have no values: build the network on another"
-                             " one, such as the CPU, and load the file into that")  # fmt: skip
 
 
 def _set(model: nn.Module, name: str, sizes: Mapping[str, int | list[int]], before: Mapping, path: Path) -> None:

@@ -174,4 +174,4 @@ def test_a_network_without_values_is_none_to_load_into(tmp_path):
     slim_files.save(slimmed(of_classes(3)), tmp_path / "small")
     with pytest.raises(ValueError) as caught:
         slim_files.load(of_classes(3).to("meta"), tmp_path / "small")
-    assert str(caught.value).startswith("0.weight is on the meta device, where weights have no values: build the")
+    assert str(caught.value).startswith("0.weight is on the meta device and has no values: build the model on")

@@ -23,8 +23,7 @@ and where that is a whole layer a warning names it.
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 
 import pandas
@@ -130,7 +129,7 @@ class Footprint:
             return torch.where(on, value, 0)  # and not times zero, which leaves a derivative without bounds as it is
 
         watch = Watch(len(keep), [weight for weight in network.parameters() if weight.requires_grad], dtype)
-        with _default(dtype), tapped(network, self._layers, switch_off), watch:
+        with contexts.default_dtype(dtype), tapped(network, self._layers, switch_off), watch:
             images = self._image.to(dtype).repeat_interleave(len(keep), 0).requires_grad_()
             try:
                 watch.logits = models.answers(network, images.clone())
@@ -142,14 +141,3 @@ class Footprint:
     @functools.cache  # noqa: B019
     def _double(self) -> nn.Module:
         return deepcopy(self._network).double()
-
-
-@contextmanager
-def _default(dtype: torch.dtype) -> Iterator[None]:
-    """While open, what the network makes of nothing is of this type, as its weights are."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -96,3 +96,14 @@ def memory_told(count: int) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         problem = f"{count} images at once are too many for the memory of the device: give smaller batches"
         raise torch.OutOfMemoryError(f"{problem} ({str(error).splitlines()[0]})") from error
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """While open, tensors that code makes of plain numbers are of this type, as weights are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -115,8 +115,8 @@ def require_values(model: nn.Module) -> None:
             raise ValueError(f"{name} was made in inference mode, where nothing can be differentiated: build the model"
                              " outside of it, and run it under no_grad() instead")  # fmt: skip
         if value.is_meta:
-            raise ValueError(f"{name} is on the meta device and has no values: load the model's weights first, as by"
-                             " model.load_state_dict(..., assign=True)")  # fmt: skip
+            raise ValueError(f"{name} is on the meta device and has no values: build the model on another, or load its"
+                             " weights first, as by model.load_state_dict(..., assign=True)")  # fmt: skip
 
 
 def require_finite(logits: Tensor) -> None:

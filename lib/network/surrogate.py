@@ -40,13 +40,13 @@ _POOLS = {f"{kind}max_pool{axes}d{also}" for kind in ("", "adaptive_") for axes 
 _OF_A_MAXIMUM = 0.7  # so that it differs from its only value that is not 0
 _HIDDEN = 1e8  # below the largest, of which softmax makes an exact zero in any precision
 _ORDERS = {"kthvalue", "msort", "sort", "topk"}
-_READ = {"__bool", "__index", "allclose", "equal", "is_nonzero"}  # by code, as a number of Python's
-_READ |= {"__array", "__float", "__int", "item", "numpy", "tolist"}
+_READ = {"__bool", "__index", "__int", "allclose", "equal", "is_nonzero"}  # by code, as a number of Python's
 _FINITE = {"isfinite", "isinf", "isnan", "isneginf", "isposinf"}  # the same of the network's values, if it works
 _COUNTED = {"argwhere", "nonzero", "unique", "unique_consecutive"}
 _TO_FLOATS = {"__get", "bfloat16", "div", "divide", "double", "float", "half", "to", "true_divide", "type", "type_as"}
 _WITH_FLOATS = {"__radd", "__rmul", "__rsub", "add", "mul", "multiply", "rsub", "sub", "subtract"}
 _CHOICES = {"where", "masked_fill", "__setitem"}
+_SPLITS = {"chunk", "dsplit", "hsplit", "split", "split_with_sizes", "tensor_split", "unbind", "vsplit"}
 
 
 @torch.no_grad()
@@ -93,10 +93,8 @@ class Straightened(Uses):
         super().__init__(parameters)
         self._dtype = dtype
         self.unknown, self.mixes_rows, self._rows = "", False, rows
-        self._steps: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # truth values and whole numbers that depend on others, held;
-        # and where these are not all zero
+        # truth values and whole numbers that depend on others, held; and where these are not all zero
+        self._steps: dict[int, tuple[Tensor, Tensor]] = {}
         self._alike: dict[int, Tensor] = {}  # truth values that are the same in the network; held
 
     @torch.enable_grad()  # in what the model runs without, too
@@ -128,8 +126,8 @@ class Straightened(Uses):
         if name in _INSTEAD and args:
             return _INSTEAD[name](function, args, kwargs)
         made = called(function, args, kwargs)
-        if type(made) in (tuple, list) and all(isinstance(part, Tensor) and part._is_view() for part in made):
-            whole = bound(args, kwargs, "input")[0]  # of which parts made together could not be overwritten
+        if name in _SPLITS:  # of which parts made together could not be overwritten
+            whole = args[0] if args else kwargs.get("input", kwargs.get("tensor"))
             return type(made)(whole.as_strided(part.shape, part.stride(), part.storage_offset()) for part in made)
         # a view would have another history as soon as something overwrites it
         return made.clone() if function is functional.linear and made._is_view() else made
@@ -138,7 +136,7 @@ class Straightened(Uses):
         """A call that is given truth values or whole numbers that are made of values."""
         if name in _CHOICES:
             return self._choice(function, args, kwargs)
-        if name in _READ or name in picking.OPEN_ENDED:
+        if name in _READ or makes_numbers(function) or name in picking.OPEN_ENDED:
             self._give_up(name)
         if name == "__iter":
             parts = list(function(*args))

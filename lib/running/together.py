@@ -33,10 +33,8 @@ def report(plan: profiles.Profile, names: Sequence[str] | None = None) -> Path:
     panels.published(plan.results, names)
     notebook = results.OVER_PANELS
     with reproduce.alone(plan):
-        for path in (
-            *results.tables_and_figures(plan),
-            *plan.figures.glob("*.svg"),
-        ):  # the notebook alone knows their names
+        before = [*results.tables_and_figures(plan), *plan.figures.glob("*.svg")]
+        for path in before:  # the notebook alone knows their names
             path.unlink()
         values = plan.parameters | {"panels": names}
         text = {name: str(value) for name, value in values.items()}

@@ -312,3 +312,23 @@ def test_the_type_that_numbers_have_by_default_changes_nothing(of_weights):
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(before)
+
+
+class Parted(nn.Module):
+    """Parts made together, one of which is overwritten; and tensors broadcast together, each of which stays its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.classifier = nn.Linear(3, 4, bias=False), nn.Linear(3, 1, bias=False), nn.Linear(2, 2)
+
+    def forward(self, x):
+        one, two = torch.broadcast_tensors(self.one(x), self.two(x))
+        first, second = (one * 2 + two.flip(1)).chunk(2, 1)
+        return self.classifier(first + second.relu_())
+
+
+def test_of_tensors_made_together_each_is_what_it_is():
+    model, example = Parted(), torch.randn(1, 3)
+    whole = 12 + 3 + 4 + 2
+    assert left(model, [0, 2], example) == ((6 + 3 + 4) / (whole - 2), (6 + 3 + 4 + 2) / whole)
+    assert left(model, [4], example) == ((12 + 4) / (whole - 2), (12 + 4 + 2) / whole)
