@@ -24,14 +24,13 @@ and where that is a whole layer a warning names it.
 import functools
 import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 
 import pandas
 import torch
 from torch import Tensor, nn
 
 from lib.masking.counting import Watch
-from lib.network import checks, contexts, models
+from lib.network import checks, contexts, copies, models
 from lib.network.surrogate import positive, with_random_weights
 from lib.network.taps import Unit, tapped, units_in
 from lib.network.units import units
@@ -66,9 +65,10 @@ class Footprint:
         generator = torch.Generator().manual_seed(0)
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
-        trial = self._passed(torch.ones(3, units_in(self._layers), dtype=torch.bool))
+        few, more = (self._passed(torch.ones(rows, units_in(self._layers), dtype=torch.bool)) for rows in (3, 5))
         # or examples are not along the first axis, or something is picked along it
-        self._by_row = all(use.by_row for use in trial.uses) and not trial.mixes_rows
+        self._by_row = all(use.by_row for use in (*few.uses, *more.uses)) and not (few.mixes_rows or more.mixes_rows)
+        self._positions = few.positions_of_one(more)
 
     @contexts.random_state_kept()
     @torch.inference_mode(False)
@@ -85,7 +85,7 @@ class Footprint:
         for rows in keep.split(at_a_time):
             watch = self._passed(rows)
             finer = functools.cache(functools.partial(self._in_double_precision, rows))  # for each row once
-            found.append([left[: len(rows)] for left in watch.left(finer, whole)])
+            found.append([left[: len(rows)] for left in watch.left(finer, whole, self._positions)])
             whole = whole or watch
             if watch.unknown:
                 break
@@ -99,6 +99,7 @@ class Footprint:
 
     def _in_double_precision(self, keep: Tensor, row: int) -> Watch | None:
         """What runs then with those units on that this row says; None where the network does not."""
+        self._double  # noqa: B018 - made outside of what may fail
         with models.attempted():
             return self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
 
@@ -112,7 +113,7 @@ class Footprint:
             shown = ", ".join(lost[:3]) + " and others" * (len(lost) > 3)
             warnings.warn(f"shares left are without {shown}, on which the logits do not seem to depend, as where a"
                           " custom autograd.Function gives no derivative",
-                          stacklevel=4)  # fmt: skip
+                          stacklevel=5)  # fmt: skip
 
     @torch.enable_grad()
     def _passed(self, keep: Tensor, dtype: torch.dtype = torch.float32) -> Watch:
@@ -120,9 +121,10 @@ class Footprint:
         for two, since code may treat a single example otherwise."""
         keep = keep if len(keep) > 1 else keep.repeat(2, 1)
         masks = [keep[:, unit.slice].to(self._image.device) for unit in self._layers]
-        network = self._network if dtype == torch.float32 else self._double()
+        network, ran = self._network if dtype == torch.float32 else self._double, set()
 
         def switch_off(number: int, tap, value: Tensor) -> Tensor:
+            ran.add(number)
             shape = [1] * value.ndim
             shape[0], shape[tap.axis] = (len(keep) if len(value) == len(keep) else 1), masks[number].shape[1]
             on = (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
@@ -136,8 +138,10 @@ class Footprint:
             except ValueError:
                 if not watch.unknown:
                     raise
+        if not watch.unknown and (idle := next((u for n, u in enumerate(self._layers) if n not in ran), None)):
+            watch.unknown = f"with other weights {idle.name} does not run"
         return watch
 
-    @functools.cache  # noqa: B019
+    @functools.cached_property
     def _double(self) -> nn.Module:
-        return deepcopy(self._network).double()
+        return copies.copied(self._network).double()

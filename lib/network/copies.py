@@ -4,9 +4,11 @@ Enters: any `nn.Module`. Leaves: a copy of it, with its own weights or the same;
 or, in one line, why there can be none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from types import ModuleType
 from typing import NoReturn
 
 from torch import Tensor, nn
@@ -55,13 +57,11 @@ def _deep(model: nn.Module, known: dict) -> nn.Module:
     shared = {}
     alone = known | {id(module): module for module in model.modules()}
     for path, value in _kept(model):
-        try:
-            deepcopy(value, {**alone})
-        except _NO_COPY as error:
-            if any(isinstance(held, (Tensor, nn.Module)) for held in _held(value)):
-                raise ValueError(f"{path} cannot be copied ({error}), and holds tensors: take it out of the model, or"
-                                 " give its class a __deepcopy__") from error  # fmt: skip
-            shared[id(value)] = value
+        for fixed in _without_a_copy(value, alone):
+            if any(isinstance(held, (Tensor, nn.Module)) for held in _all_in(fixed)):
+                raise ValueError(f"{path} cannot be copied ({first}), and holds tensors: take it out of the model, or"
+                                 " give its class a __deepcopy__") from first  # fmt: skip
+            shared[id(fixed)] = fixed
     try:
         return deepcopy(model, known | shared)
     except _NO_COPY:
@@ -81,11 +81,42 @@ def _kept(model: nn.Module) -> Iterator[tuple[str, object]]:
                 yield path + attribute, value
 
 
-def _held(value: object) -> Iterator[object]:
-    """What is in containers of it, and in its attributes."""
-    for leaf in tree_leaves(value):
-        yield leaf
-        yield from tree_leaves([*getattr(leaf, "__dict__", {}).values()])
+def _without_a_copy(value: object, known: dict, within: tuple[int, ...] = ()) -> list[object]:
+    """The innermost of what is in a value that cannot be copied: of a dict with a lock, the lock. What holds itself is
+    seen once."""
+    try:
+        deepcopy(value, {**known})
+        return []
+    except _NO_COPY:
+        within = (*within, id(value))
+        further = [held for held in _held(value) if id(held) not in within]
+        inner = [fixed for held in further for fixed in _without_a_copy(held, known, within)]
+    try:
+        deepcopy(value, known | {id(fixed): fixed for fixed in inner})
+        return inner
+    except _NO_COPY:
+        return [value]
+
+
+def _all_in(value: object, seen: dict[int, object] | None = None) -> Iterator[object]:
+    """A value, and all that it holds, however deep."""
+    seen = {} if seen is None else seen
+    if id(value) not in seen:
+        seen[id(value)] = value  # held, so that no other takes its id
+        yield value
+        for held in _held(value):
+            yield from _all_in(held, seen)
+
+
+def _held(value: object) -> list[object]:
+    """What is in a container, or in the attributes of something else."""
+    if isinstance(value, (type, ModuleType, Tensor, nn.Module)):
+        return []
+    if isinstance(value, Mapping):
+        return [*value.values()]
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return [*value]
+    return [*getattr(value, "__dict__", {}).values()]
 
 
 class _UnitsOff:

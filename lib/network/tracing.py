@@ -35,14 +35,22 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
             raise ValueError(_random(model))
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
-    changed = {name: buffer for name, buffer in model.named_buffers()
-               if not torch.equal(buffer, before[name]) and not buffer.isnan().any()}  # fmt: skip
-    for name, buffer in changed.items():
-        buffer.data = before[name]  # which may be of another shape
+    now = dict(model.named_buffers())
+    for name in now.keys() - before.keys():  # such as a table that the first pass makes
+        where, _, own = name.rpartition(".")
+        delattr(model.get_submodule(where), own)
+    changed = [name for name in before.keys() & now.keys() if not _same(now[name], before[name])]
+    for name in changed:
+        now[name].data = before[name]  # which may be of another shape
     if changed:
-        raise ValueError(f"{next(iter(changed))} changes in every pass although in eval mode: logits must depend on"
+        raise ValueError(f"{min(changed)} changes in every pass although in eval mode: logits must depend on"
                          " images alone")  # fmt: skip
     return trace
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Number by number, and NaN where the other is."""
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def refuse_randomness(model: nn.Module, trace: "Trace", again: int) -> None:
