@@ -218,9 +218,10 @@ def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     table = supported.read(path) if path.exists() else pandas.DataFrame(columns=["network", *installed, *code])
     for name in names:
         here = table[table["network"] == name]
-        theirs = here.iloc[0]["torch_pruning"] if len(here) and _has(here.iloc[0], installed) else None
-        if theirs is not None and _has(here.iloc[0], code):
+        if len(here) and _has(here.iloc[0], installed | code):
             continue
+        theirs = here.iloc[0].get("torch_pruning") if len(here) and _has(here.iloc[0], installed) else None
+        theirs = None if pandas.isna(theirs) else theirs
         row = _in_a_process(name, theirs) | installed | code
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
         print(" | ".join([name, *said]), flush=True)

@@ -35,6 +35,14 @@ class _Seen:
     width: int  # O
     by_row: bool  # whether examples are along the first axis of the output
 
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of one use of weights from passes of several numbers of examples."""
+
+    positions: float  # at which the weight is applied, for one example
+    by_row: bool
+
     def count(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """How many entries of the weight connect `inputs` (rows, I) with `outputs` (rows, O), both bool: (rows,)."""
         weight, each = self.weight.detach(), self.weight.shape[1]
@@ -48,15 +56,19 @@ class _Seen:
 
 
 class Watch(Straightened):
-    """While open, notes how large what every use of weights takes in is; later, on what the logits depend."""
+    """While open, notes how large what every use of weights takes in is; later, on what the logits depend. `runs`, of
+    every use, tells what runs on a table of the network's own, which may have as many rows as there are examples."""
 
-    def __init__(self, rows: int, parameters: Sequence[Tensor], dtype: torch.dtype):
+    def __init__(self, rows: int, parameters: Sequence[Tensor], dtype: torch.dtype, runs: Sequence[Run] = ()):
         super().__init__(parameters, rows, dtype)
+        self._runs = runs
         self.uses, self.logits, self.reached = [], torch.empty(0), []
         self._weights: dict[int, Tensor] = {}  # that parameters are, or that are made of them
 
     def use(self, use: Use) -> None:
-        taken, by_row = self._largest(use.taken.detach(), use.axis), len(use.made) == self._rows
+        number = len(self.uses)
+        by_row = len(use.made) == self._rows and (number >= len(self._runs) or self._runs[number].by_row)
+        taken = self._largest(use.taken.detach(), use.axis, by_row)
         where, width = get_gradient_edge(use.made), use.made.shape[use.axis]
         kept = use.weight, use.vectors, use.transposed, use.axis
         self.uses.append(_Seen(*kept, taken, use.positions, where, width, by_row))
@@ -77,28 +89,28 @@ class Watch(Straightened):
                              f"{models.first_line(error)}") from error  # fmt: skip
         nothing = self.logits.new_zeros(self._rows, 1)
         return [
-            nothing.expand(-1, use.width) if delta is None else self._largest(delta, use.axis)
+            nothing.expand(-1, use.width) if delta is None else self._largest(delta, use.axis, use.by_row)
             for use, delta in zip(self.uses, deltas, strict=True)
         ]
 
-    def positions_of_one(self, more: "Watch") -> list[float]:
-        """At how many positions each use applies its weight for one example, of which `more` had more: what runs on a
-        table of the network's own does so once a pass."""
-        if len(self.uses) != len(more.uses):  # as where examples run one by one
+    def runs(self, more: "Watch") -> list[Run]:
+        """What every use is for one example, of which `more` has seen more: what runs on a table of the network's own
+        does so once a pass. Nothing where there are other uses for other numbers, as where examples run one by one."""
+        if len(self.uses) != len(more.uses):
             return []
-        each = [
-            (there.positions - here.positions) / (more._rows - self._rows)
-            for here, there in zip(self.uses, more.uses, strict=True)
-        ]
-        return [use.positions - (self._rows - 1) * one for use, one in zip(self.uses, each, strict=True)]
+        others = more._rows - self._rows
+        found = []
+        for here, there in zip(self.uses, more.uses, strict=True):
+            each = (there.positions - here.positions) / others
+            found.append(Run(here.positions - (self._rows - 1) * each, here.by_row and there.by_row))
+        return found
 
-    def left(self, finer: "Finer", whole: "Watch | None", positions: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def left(self, finer: "Finer", whole: "Watch | None") -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each.
 
         Arguments:
             finer: gives what was watched of a row in double precision, if anything could be.
             whole: of the whole network, where this is not, to tell how large values are.
-            positions: of each use, as `positions_of_one` has them; none where there are as many uses for each example.
         """
         if self.unknown:
             return self.logits.new_empty(0), self.logits.new_empty(0)
@@ -109,7 +121,9 @@ class Watch(Straightened):
             inputs.append(self._not_zero(use.taken, taken_size, lambda fine, at=number: fine.uses[at].taken[0], finer))
             self.reached.append(self._not_zero(slopes, slopes_size, lambda fine, at=number: fine.slopes[at][0], finer))
         macs = self.logits.new_zeros(self._rows, dtype=torch.float64)
-        positions = positions or [use.positions / self._rows for use in self.uses]
+        positions = [run.positions for run in self._runs]
+        if len(positions) != len(self.uses):
+            positions = [use.positions / self._rows for use in self.uses]
         for use, taken, reached, places in zip(self.uses, inputs, self.reached, positions, strict=True):
             macs += 0 if use.weight is None else use.count(taken, reached) * places
         return macs, self._parameters_left(inputs, self.reached, finer)
@@ -134,9 +148,9 @@ class Watch(Straightened):
                 matters[row] &= ~vanishes
         return matters
 
-    def _largest(self, values: Tensor, axis: int) -> Tensor:
-        """How large something gets in the channels of each row: (rows, channels)."""
-        by_row = len(values) == self._rows
+    def _largest(self, values: Tensor, axis: int, by_row: bool) -> Tensor:
+        """How large something gets in the channels of each row, or of all at once: (rows or 1, channels)."""
+        by_row &= len(values) == self._rows
         others = [other for other in range(int(by_row), values.ndim) if other != axis % values.ndim]
         if not values.numel():
             return values.new_zeros(self._rows if by_row else 1, values.shape[axis])

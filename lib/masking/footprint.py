@@ -29,7 +29,7 @@ import pandas
 import torch
 from torch import Tensor, nn
 
-from lib.masking.counting import Watch
+from lib.masking.counting import Run, Watch
 from lib.network import checks, contexts, copies, models
 from lib.network.surrogate import positive, with_random_weights
 from lib.network.taps import Unit, tapped, units_in
@@ -65,10 +65,11 @@ class Footprint:
         generator = torch.Generator().manual_seed(0)
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
+        self._runs: Sequence[Run] = ()
         few, more = (self._passed(torch.ones(rows, units_in(self._layers), dtype=torch.bool)) for rows in (3, 5))
+        self._runs = few.runs(more)
         # or examples are not along the first axis, or something is picked along it
         self._by_row = all(use.by_row for use in (*few.uses, *more.uses)) and not (few.mixes_rows or more.mixes_rows)
-        self._positions = few.positions_of_one(more)
 
     @contexts.random_state_kept()
     @torch.inference_mode(False)
@@ -85,7 +86,7 @@ class Footprint:
         for rows in keep.split(at_a_time):
             watch = self._passed(rows)
             finer = functools.cache(functools.partial(self._in_double_precision, rows))  # for each row once
-            found.append([left[: len(rows)] for left in watch.left(finer, whole, self._positions)])
+            found.append([left[: len(rows)] for left in watch.left(finer, whole)])
             whole = whole or watch
             if watch.unknown:
                 break
@@ -101,7 +102,8 @@ class Footprint:
         """What runs then with those units on that this row says; None where the network does not."""
         self._double  # noqa: B018 - made outside of what may fail
         with models.attempted():
-            return self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
+            found = self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
+            return None if found.unknown else found
 
     def _warn_of_what_counts_nowhere(self, whole: Watch) -> None:
         """Of layers that take in values of which no logit seems to depend on what they make, with nothing off."""
@@ -124,13 +126,14 @@ class Footprint:
         network, ran = self._network if dtype == torch.float32 else self._double, set()
 
         def switch_off(number: int, tap, value: Tensor) -> Tensor:
-            ran.add(number)
+            ran.add((number, tap.module, tap.call))
             shape = [1] * value.ndim
             shape[0], shape[tap.axis] = (len(keep) if len(value) == len(keep) else 1), masks[number].shape[1]
             on = (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
             return torch.where(on, value, 0)  # and not times zero, which leaves a derivative without bounds as it is
 
-        watch = Watch(len(keep), [weight for weight in network.parameters() if weight.requires_grad], dtype)
+        parameters = [weight for weight in network.parameters() if weight.requires_grad]
+        watch = Watch(len(keep), parameters, dtype, self._runs)
         with contexts.default_dtype(dtype), tapped(network, self._layers, switch_off), watch:
             images = self._image.to(dtype).repeat_interleave(len(keep), 0).requires_grad_()
             try:
@@ -138,8 +141,9 @@ class Footprint:
             except ValueError:
                 if not watch.unknown:
                     raise
-        if not watch.unknown and (idle := next((u for n, u in enumerate(self._layers) if n not in ran), None)):
-            watch.unknown = f"with other weights {idle.name} does not run"
+        all_taps = ((number, tap.module, tap.call) for number, unit in enumerate(self._layers) for tap in unit.taps)
+        if not watch.unknown and (idle := next((tap for tap in all_taps if tap not in ran), None)):
+            watch.unknown = f"with other weights {self._layers[idle[0]].name} does not run as often"
         return watch
 
     @functools.cached_property

@@ -16,6 +16,7 @@ from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
+_OF_THREADS = ("concurrent", "multiprocessing", "queue", "threading")
 _NO_COPY = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # what deepcopy raises of what it cannot copy
 
 
@@ -54,14 +55,15 @@ def _deep(model: nn.Module, known: dict) -> nn.Module:
         return deepcopy(model, {**known})
     except _NO_COPY as error:
         first = error
-    shared = {}
+    shared, seen = {}, {}
     alone = known | {id(module): module for module in model.modules()}
     for path, value in _kept(model):
-        for fixed in _without_a_copy(value, alone):
-            if any(isinstance(held, (Tensor, nn.Module)) for held in _all_in(fixed)):
+        before = len(shared)
+        _share_what_has_no_copy(value, alone, shared, seen)
+        for fixed in [*shared.values()][before:]:
+            if any(isinstance(held, (Tensor, nn.Module)) for held in _all_in(fixed, {})):
                 raise ValueError(f"{path} cannot be copied ({first}), and holds tensors: take it out of the model, or"
                                  " give its class a __deepcopy__") from first  # fmt: skip
-            shared[id(fixed)] = fixed
     try:
         return deepcopy(model, known | shared)
     except _NO_COPY:
@@ -81,26 +83,28 @@ def _kept(model: nn.Module) -> Iterator[tuple[str, object]]:
                 yield path + attribute, value
 
 
-def _without_a_copy(value: object, known: dict, within: tuple[int, ...] = ()) -> list[object]:
-    """The innermost of what is in a value that cannot be copied: of a dict with a lock, the lock. What holds itself is
-    seen once."""
-    try:
-        deepcopy(value, {**known})
-        return []
-    except _NO_COPY:
-        within = (*within, id(value))
-        further = [held for held in _held(value) if id(held) not in within]
-        inner = [fixed for held in further for fixed in _without_a_copy(held, known, within)]
-    try:
-        deepcopy(value, known | {id(fixed): fixed for fixed in inner})
-        return inner
-    except _NO_COPY:
-        return [value]
+def _share_what_has_no_copy(value: object, known: dict, shared: dict, seen: dict) -> None:
+    """Adds the innermost of what is in a value that cannot be copied, by id: of a dict with a lock, the lock."""
+    if id(value) in seen:
+        return
+    seen[id(value)] = value  # held, so that no other takes its id
+    if not _has_copy(value, known | shared):
+        for held in _held(value):
+            _share_what_has_no_copy(held, known, shared, seen)
+        if not _has_copy(value, known | shared):
+            shared[id(value)] = value
 
 
-def _all_in(value: object, seen: dict[int, object] | None = None) -> Iterator[object]:
+def _has_copy(value: object, known: dict) -> bool:
+    try:
+        deepcopy(value, known)
+        return True
+    except _NO_COPY:
+        return False
+
+
+def _all_in(value: object, seen: dict[int, object]) -> Iterator[object]:
     """A value, and all that it holds, however deep."""
-    seen = {} if seen is None else seen
     if id(value) not in seen:
         seen[id(value)] = value  # held, so that no other takes its id
         yield value
@@ -109,14 +113,16 @@ def _all_in(value: object, seen: dict[int, object] | None = None) -> Iterator[ob
 
 
 def _held(value: object) -> list[object]:
-    """What is in a container, or in the attributes of something else."""
-    if isinstance(value, (type, ModuleType, Tensor, nn.Module)):
+    """What is in a container, and in the attributes of what is no tensor and no module; nothing of queues and the like,
+    which would not work in parts."""
+    if isinstance(value, (type, ModuleType, Tensor, nn.Module)) or type(value).__module__.startswith(_OF_THREADS):
         return []
+    inside = [*getattr(value, "__dict__", {}).values()]
     if isinstance(value, Mapping):
-        return [*value.values()]
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return [*value]
-    return [*getattr(value, "__dict__", {}).values()]
+        inside += value.values()
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        inside += value
+    return inside
 
 
 class _UnitsOff:

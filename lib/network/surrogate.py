@@ -100,6 +100,7 @@ class Straightened(Uses):
         name = "detach" if function == Tensor.data.__get__ else plain_name(function)
         if makes_numbers(function) and args[0].grad_fn is not None:
             self._give_up(name)
+            raise ValueError(self.unknown)
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
         if self._dtype == torch.float64:
@@ -149,15 +150,14 @@ class Straightened(Uses):
             if made is not None:
                 return made
             self._give_up(name)
-        if not (args and isinstance(args[0], Tensor) and args[0].is_floating_point()):
+        if not (args and _is_float(args[0]) and overwrites(function, args, kwargs)):
             made = function(*args, **kwargs)
             if not any(map(_is_float, tree_leaves(made))):
                 return made
-        try:
+        with models.attempted():
             return self._by_values(function, name, *self._gated((args, kwargs)))
-        except (IndexError, RuntimeError, TypeError, ValueError):  # it wants truth values or whole numbers
-            self._give_up(name)
-            return function(*args, **kwargs)
+        self._give_up(name)  # it wants truth values or whole numbers
+        return function(*args, **kwargs)
 
     def _give_up(self, name: str) -> None:
         self.unknown = self.unknown or f"what the network does depends on its values ({name.strip('_')})"
@@ -224,7 +224,7 @@ class Straightened(Uses):
             return function(*args, **kwargs)
         if not any(map(_is_float, (value, other) if plain_name(function) == "where" else (value,))):
             if writes:
-                self._note([*tree_leaves(which), other], value)
+                self._note([value, *tree_leaves(which), other], value)
             return function(*args, **kwargs)
         value, other = self._gated((value, other))
         if not chosen_by_steps:

@@ -95,13 +95,16 @@ class _Pass:
     """What has run so far of a forward pass, and what becomes of the values at its taps; its methods are hooks."""
 
     def __init__(self, layers: Sequence[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]):
-        self._see = see
+        self._layers, self._see = layers, see
         self._points = {(tap.module, tap.call): (n, tap) for n, unit in enumerate(layers) for tap in unit.taps}
         self.known = {tap.module: tap.calls for _, tap in self._points.values()}
         self.with_norms = {unit.name: unit for unit in layers if any(tap.module != unit.name for tap in unit.taps)}
         self._calls: dict[str, int] = {}  # the last one of each module
         self._ran: set[str] = set()  # of the layers with norms
         self._examples = 0
+
+    def __deepcopy__(self, known: dict) -> "_Pass":  # with a copy of the network, of which the same is to become
+        return _Pass(self._layers, self._see)
 
     def begin(self, module: nn.Module, taken: tuple, *_: object) -> None:
         self._calls.clear()

@@ -23,7 +23,8 @@ from lib.network.uses import Use, Uses
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
 @torch.no_grad()
 def follow(model: nn.Module, example: Tensor) -> "Trace":
-    """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was.
+    """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was, but for
+    buffers that its first pass makes, such as a table.
 
     Raises ValueError where the network is random or changes in every pass.
     """
@@ -36,9 +37,6 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
     now = dict(model.named_buffers())
-    for name in now.keys() - before.keys():  # such as a table that the first pass makes
-        where, _, own = name.rpartition(".")
-        delattr(model.get_submodule(where), own)
     changed = [name for name in before.keys() & now.keys() if not _same(now[name], before[name])]
     for name in changed:
         now[name].data = before[name]  # which may be of another shape

@@ -34,7 +34,7 @@ def probes(example: Tensor, scales: Sequence[float]) -> Tensor:
 @torch.no_grad()
 def of_another_size(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> Tensor | None:
     """Three images of a larger size, the example (1, C, H, W), its mirror image, darker, and noise with a colour, if the
-    network takes them and runs the same layers; None if not."""
+    network takes them, runs the same layers and gives numbers; None if not."""
     drawn = torch.Generator().manual_seed(0)
     for times in _LARGER if example.ndim > 2 else ():
         grown = example[:1]
@@ -46,7 +46,7 @@ def of_another_size(model: nn.Module, layers: Sequence[Unit], example: Tensor) -
         images = torch.cat([grown, grown.flip(-1) / 2, noise.to(grown)])
         try:
             with contexts.as_written(), tapped(model, layers, lambda *_: None):
-                models.answers(model, images)
+                require_numbers(model, models.answers(model, images))
             return images
         except Exception:  # a user's code may fail in any way, and memory for larger images be lacking
             continue

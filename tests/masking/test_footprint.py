@@ -307,7 +307,7 @@ class Tabled(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:positions without units")
-@pytest.mark.parametrize("rows", [3, 4, 5])
+@pytest.mark.parametrize("rows", [2, 3, 4, 5])
 def test_what_runs_on_a_table_does_so_once_and_not_for_each_example(rows):
     whole = 6 * rows + rows + 18
     assert left(Tabled(rows), [0, 1, 2], torch.zeros(1, rows))[0] == (3 * rows + rows + 9) / whole
@@ -334,7 +334,7 @@ class Gated(nn.Module):
         (lambda weight: weight < 0, r"\(bool\)"),
         (lambda weight: (weight + 1).abs() < 0.5, r"\(bool\)"),
         (lambda weight: not torch.equal(weight, weight.abs()), r"\(equal\)"),
-        (lambda weight: weight.item() < 0, "with other weights big does not run"),
+        (lambda weight: weight.item() < 0, "with other weights big does not run as often"),
     ],
 )
 def test_where_code_goes_by_weights_shares_are_not_known(gate, why):
@@ -351,10 +351,10 @@ def test_what_gets_too_large_for_numbers_counts():
 
         def forward(self, x):
             h = self.one(x)
-            return self.three(self.two(torch.cat([h, (100 * h).exp().detach()], 1)) * 0 + h.sum(1, keepdim=True))
+            return self.three(self.two(torch.cat([h, (100 * h).exp()], 1)))
 
-    table = remaining(Net().eval(), torch.arange(8), [0], torch.zeros(1, 4))
-    assert table["macs"].tolist() == [1] or table["macs"].isna().all()
+    table = remaining(Net().eval(), torch.arange(8), [0, 1], torch.zeros(1, 4))
+    assert table["macs"].tolist() == [1, (8 + 25 + 10) / 52]
 
 
 def test_parameters_that_are_whole_numbers_or_empty_are_no_hindrance():
