@@ -21,6 +21,14 @@ from lib.network.uses import Use
 _SMALL = 1e-5  # of the largest number in a tensor, below which it may be what rounding leaves of others
 
 
+@dataclass(frozen=True)
+class Run:
+    """What is known of one use of weights from passes of several numbers of examples."""
+
+    positions: float  # at which the weight is applied, for one example
+    by_row: bool
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What is kept of one use of weights."""
@@ -34,14 +42,6 @@ class _Seen:
     made: GradientEdge  # of the output, whatever may overwrite it later
     width: int  # O
     by_row: bool  # whether examples are along the first axis of the output
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is known of one use of weights from passes of several numbers of examples."""
-
-    positions: float  # at which the weight is applied, for one example
-    by_row: bool
 
     def count(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """How many entries of the weight connect `inputs` (rows, I) with `outputs` (rows, O), both bool: (rows,)."""

@@ -16,7 +16,7 @@ from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-_OF_THREADS = ("concurrent", "multiprocessing", "queue", "threading")
+_OF_THREADS = ("concurrent.", "multiprocessing", "queue", "threading")
 _NO_COPY = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # what deepcopy raises of what it cannot copy
 
 

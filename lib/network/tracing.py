@@ -37,11 +37,11 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
     now = dict(model.named_buffers())
-    changed = [name for name in before.keys() & now.keys() if not _same(now[name], before[name])]
+    changed = [name for name in before if name in now and not _same(now[name], before[name])]
     for name in changed:
         now[name].data = before[name]  # which may be of another shape
     if changed:
-        raise ValueError(f"{min(changed)} changes in every pass although in eval mode: logits must depend on"
+        raise ValueError(f"{changed[0]} changes in every pass although in eval mode: logits must depend on"
                          " images alone")  # fmt: skip
     return trace
 

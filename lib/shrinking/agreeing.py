@@ -33,7 +33,7 @@ def probes(example: Tensor, scales: Sequence[float]) -> Tensor:
 
 @torch.no_grad()
 def of_another_size(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> Tensor | None:
-    """Three images of a larger size, the example (1, C, H, W), its mirror image, darker, and noise with a colour, if the
+    """Three images of a larger size, the example (1, C, H, W), its darker mirror image, and noise with a colour, if the
     network takes them, runs the same layers and gives numbers; None if not."""
     drawn = torch.Generator().manual_seed(0)
     for times in _LARGER if example.ndim > 2 else ():
