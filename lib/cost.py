@@ -64,7 +64,7 @@ def table(
     images = None if images is None else checks.whole("images", images, 1)
     if not batches:
         raise ValueError("there are no batches to time: give one number of examples at least")
-    models = _in_one_layout(models, example)
+    models, laid_out = _in_one_layout(models, example)
     most = _copies(example, max(batches))
     found = pandas.DataFrame({"variant": list(models)})
     found["parameters"] = [parameters(model) for model in models.values()]
@@ -74,7 +74,7 @@ def table(
     found["inference_mb"] = [inference_memory(model, most) / MB for model in models.values()]
     found["training_mb"] = [training_memory(model, most) / MB for model in models.values()]
     found["disk_mb"] = [size_on_disk(model) / MB for model in models.values()]
-    steps = {name: _TrainingStep(model, most) for name, model in models.items()}
+    steps = {name: _TrainingStep(model, laid_out(ready(model, most))) for name, model in models.items()}
     found = found.join(spread(interleaved(steps, repeats, device=_device(models)), "step"))
     if images is not None:
         found["epoch_seconds"] = found["step_ms"] / 1000 * math.ceil(images / max(batches))
@@ -126,8 +126,8 @@ def interleaved(
 def latencies(models: Mapping[str, nn.Module], images: Tensor, *, repeats: int = 20) -> pandas.DataFrame:
     """Seconds of a forward pass of `images` (M, C, H, W) by each of `models`, as `interleaved` gives them; of copies in
     the memory format that networks are trained with (channels last), if all of them can be."""
-    variants = _in_one_layout(models, images)
-    calls = {name: _inference(model, _beside(model, images)) for name, model in variants.items()}
+    variants, laid_out = _in_one_layout(models, images)
+    calls = {name: _inference(model, laid_out(ready(model, images))) for name, model in variants.items()}
     return interleaved(calls, repeats, device=_device(variants))
 
 
@@ -210,11 +210,12 @@ class _Alive(TorchDispatchMode):
 
 
 class _TrainingStep:
-    """Runs a step of training on a copy of `model` when called; keeps everything that lasts between steps."""
+    """Runs a step of training on a copy of `model` when called; keeps everything that lasts between steps. Images are
+    as the model takes them."""
 
     def __init__(self, model: nn.Module, images: Tensor):
         self.model = copies.copied(model).train().requires_grad_(True)
-        self.images = _beside(model, images)
+        self.images = images
         self.labels = torch.zeros(len(images), dtype=torch.long, device=self.images.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
         self.state = _state(self.model)
@@ -238,26 +239,22 @@ def _beside(model: nn.Module, images: Tensor) -> Tensor:
     """The images where the model is, channels last if it takes them so: some views cannot be had there."""
     images = models.ready(model, images)
     last = models.channels_last(images)
-    return last if _takes(model, last[:1]) else images
+    return last if models.takes(model, last[:1]) else images
 
 
-def _in_one_layout(variants: Mapping[str, nn.Module], example: Tensor) -> dict[str, nn.Module]:
-    """Copies that are all channels last, with the images that come to them, if all of them can be, or else none."""
+def _in_one_layout(
+    variants: Mapping[str, nn.Module], example: Tensor
+) -> tuple[dict[str, nn.Module], Callable[[Tensor], Tensor]]:
+    """Copies that are all channels last, and what brings images into that layout, if all of them take it; or else
+    copies and images as they are."""
     if example.ndim == 4:
         with models.attempted():
             made = {name: copies.copied(model) for name, model in variants.items()}
             for model in made.values():
                 model.to(memory_format=torch.channels_last)
-            if all(_takes(model, models.channels_last(models.ready(model, example, 1))) for model in made.values()):
-                return made
-    return {name: copies.copied(model) for name, model in variants.items()}
-
-
-def _takes(model: nn.Module, images: Tensor) -> bool:
-    with models.attempted(), torch.no_grad(), contexts.as_written():
-        models.run(model, images)
-        return True
-    return False
+            if all(models.takes(each, models.channels_last(models.ready(each, example, 1))) for each in made.values()):
+                return made, models.channels_last
+    return {name: copies.copied(model) for name, model in variants.items()}, torch.Tensor.detach
 
 
 def _state(model: nn.Module) -> list[Tensor]:

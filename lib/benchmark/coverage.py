@@ -5,7 +5,7 @@
 Enters: the names of classification networks of torchvision, and of timm where it is installed; weights are random.
 Leaves: coverage.csv, a row per network, which reports, the README and docs/networks.md, filled anew, count by family.
 Every network is tried in a process of its own, so that one that takes too much memory or time is a row, too; what is in
-the table already, of the same code and versions, is not tried again.
+the table already, of the same code and versions, is not tried again, nor is torch-pruning, where versions are the same.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas
@@ -193,10 +193,11 @@ def main(words: Iterable[str] | None = None) -> int:
     made.add_argument("--only", nargs="+", metavar="NAME", help="these networks, timm's as timm:NAME")
     made.add_argument("--folder", type=Path, default=paths.from_here(FOLDER))
     made.add_argument("--one", help=argparse.SUPPRESS)
+    made.add_argument("--ours-alone", action="store_true", help=argparse.SUPPRESS)
     asked = made.parse_args(words)
     if asked.one:
-        for trial in (attempt, by_torch_pruning):  # each told as soon as it is done, lest the next take all memory
-            print(json.dumps(trial(asked.one)), flush=True)
+        for trial in (attempt, by_torch_pruning)[: 1 if asked.ours_alone else 2]:
+            print(json.dumps(trial(asked.one)), flush=True)  # each as soon as it is done, lest the next take all memory
         return 0
     names = asked.only or [name for library in asked.library for name in _names(library)]
     tried = _all(names, asked.folder / supported.FILE)
@@ -212,20 +213,26 @@ def _names(library: str) -> list[str]:
 
 def _all(names: Iterable[str], path: Path) -> pandas.DataFrame:
     """The table with a row for each of `names`, saved after each."""
-    about = versions(PACKAGES) | {"code": _code()}
+    installed, code = versions(PACKAGES), {"code": _code()}
     places = {name: place for place, name in enumerate(each for library in LIBRARIES for each in _names(library))}
-    table = supported.read(path) if path.exists() else pandas.DataFrame(columns=["network", *about])
+    table = supported.read(path) if path.exists() else pandas.DataFrame(columns=["network", *installed, *code])
     for name in names:
         here = table[table["network"] == name]
-        if len(here) and all(here.iloc[0][key] == value for key, value in about.items()):
+        if len(here) and _has(here.iloc[0], installed | code):
             continue
-        row = _in_a_process(name) | about
+        theirs = here.iloc[0].get("torch_pruning") if len(here) and _has(here.iloc[0], installed) else None
+        theirs = None if pandas.isna(theirs) else theirs
+        row = _in_a_process(name, theirs) | installed | code
         said = [f"{key}: {row.get(key, '–')}" for key in ("scored", "masked", "shrunk", "torch_pruning")]
         print(" | ".join([name, *said]), flush=True)
         table = pandas.concat([table[table["network"] != name], pandas.DataFrame([row])], ignore_index=True)
         table = table.sort_values("network", key=lambda column: column.map(places), kind="stable")
         records.save_table(table, path)
     return table
+
+
+def _has(row: pandas.Series, values: Mapping[str, object]) -> bool:
+    return all(row[key] == value for key, value in values.items())
 
 
 def _code() -> str:
@@ -237,8 +244,10 @@ def _code() -> str:
     return digest.hexdigest()[:12]
 
 
-def _in_a_process(name: str) -> dict[str, object]:
+def _in_a_process(name: str, theirs: str | None) -> dict[str, object]:
+    """The row of a network; `theirs` is what torch-pruning does, where that is known."""
     words, fault = [sys.executable, "-W", "ignore", "-m", "lib.benchmark.coverage", "--one", name], ""
+    words += [] if theirs is None else ["--ours-alone"]
     try:
         done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, timeout=LONGEST)
         said = done.stdout
@@ -249,6 +258,7 @@ def _in_a_process(name: str) -> dict[str, object]:
     except subprocess.TimeoutExpired as expired:
         said, fault = (expired.stdout or b"").decode(), f"not done in {LONGEST} seconds"
     found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    found = found if theirs is None else [*(found or [{"scored": fault}]), {"torch_pruning": theirs}]
     faults = ({"scored": fault}, {"torch_pruning": fault})[len(found) :]
     return {"network": name} | {key: value for part in (*found, *faults[:1]) for key, value in part.items()}
 

@@ -21,6 +21,14 @@ from lib.network.uses import Use
 _SMALL = 1e-5  # of the largest number in a tensor, below which it may be what rounding leaves of others
 
 
+@dataclass(frozen=True)
+class Run:
+    """What is known of one use of weights from passes of several numbers of examples."""
+
+    positions: float  # at which the weight is applied, for one example
+    by_row: bool
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What is kept of one use of weights."""
@@ -30,7 +38,7 @@ class _Seen:
     transposed: bool
     axis: int  # of channels
     taken: Tensor  # (rows, I): the largest that each input is anywhere, 0 where it always is
-    positions: float  # at which the weight is applied, in one example
+    positions: int  # at which the weight is applied, over all examples
     made: GradientEdge  # of the output, whatever may overwrite it later
     width: int  # O
     by_row: bool  # whether examples are along the first axis of the output
@@ -48,18 +56,22 @@ class _Seen:
 
 
 class Watch(Straightened):
-    """While open, notes how large what every use of weights takes in is; later, on what the logits depend."""
+    """While open, notes how large what every use of weights takes in is; later, on what the logits depend. `runs`, of
+    every use, tells what runs on a table of the network's own, which may have as many rows as there are examples."""
 
-    def __init__(self, rows: int, parameters: Sequence[Tensor], dtype: torch.dtype):
+    def __init__(self, rows: int, parameters: Sequence[Tensor], dtype: torch.dtype, runs: Sequence[Run] = ()):
         super().__init__(parameters, rows, dtype)
+        self._runs = runs
         self.uses, self.logits, self.reached = [], torch.empty(0), []
         self._weights: dict[int, Tensor] = {}  # that parameters are, or that are made of them
 
     def use(self, use: Use) -> None:
-        taken, by_row = self._largest(use.taken.detach(), use.axis), len(use.made) == self._rows
+        number = len(self.uses)
+        by_row = len(use.made) == self._rows and (number >= len(self._runs) or self._runs[number].by_row)
+        taken = self._largest(use.taken.detach(), use.axis, by_row)
         where, width = get_gradient_edge(use.made), use.made.shape[use.axis]
-        positions, kept = use.positions / self._rows, (use.weight, use.vectors, use.transposed, use.axis)
-        self.uses.append(_Seen(*kept, taken, positions, where, width, by_row))
+        kept = use.weight, use.vectors, use.transposed, use.axis
+        self.uses.append(_Seen(*kept, taken, use.positions, where, width, by_row))
         origin = self.origin(use.weight)
         if origin is not None:
             self._weights[id(origin)] = use.weight.detach()
@@ -77,9 +89,21 @@ class Watch(Straightened):
                              f"{models.first_line(error)}") from error  # fmt: skip
         nothing = self.logits.new_zeros(self._rows, 1)
         return [
-            nothing.expand(-1, use.width) if delta is None else self._largest(delta, use.axis)
+            nothing.expand(-1, use.width) if delta is None else self._largest(delta, use.axis, use.by_row)
             for use, delta in zip(self.uses, deltas, strict=True)
         ]
+
+    def runs(self, more: "Watch") -> list[Run]:
+        """What every use is for one example, of which `more` has seen more: what runs on a table of the network's own
+        does so once a pass. Nothing where there are other uses for other numbers, as where examples run one by one."""
+        if len(self.uses) != len(more.uses):
+            return []
+        others = more._rows - self._rows
+        found = []
+        for here, there in zip(self.uses, more.uses, strict=True):
+            each = (there.positions - here.positions) / others
+            found.append(Run(here.positions - (self._rows - 1) * each, here.by_row and there.by_row))
+        return found
 
     def left(self, finer: "Finer", whole: "Watch | None") -> tuple[Tensor, Tensor]:
         """The multiply-adds of one example, and the parameters, on which logits depend: (rows,) each.
@@ -93,35 +117,40 @@ class Watch(Straightened):
         inputs, self.reached = [], []
         for number, (use, slopes) in enumerate(zip(self.uses, self.slopes, strict=True)):
             like = (use.taken, slopes) if whole is None else (whole.uses[number].taken, whole.slopes[number])
-            inputs.append(self._not_zero(use.taken, like[0], lambda fine, at=number: fine.uses[at].taken[0], finer))
-            self.reached.append(self._not_zero(slopes, like[1], lambda fine, at=number: fine.slopes[at][0], finer))
+            taken_size, slopes_size = (_largest_of([values]) / 10 for values in like)
+            inputs.append(self._not_zero(use.taken, taken_size, lambda fine, at=number: fine.uses[at].taken[0], finer))
+            self.reached.append(self._not_zero(slopes, slopes_size, lambda fine, at=number: fine.slopes[at][0], finer))
         macs = self.logits.new_zeros(self._rows, dtype=torch.float64)
-        for use, taken, reached in zip(self.uses, inputs, self.reached, strict=True):
-            macs += 0 if use.weight is None else use.count(taken, reached) * use.positions
+        positions = [run.positions for run in self._runs]
+        if len(positions) != len(self.uses):
+            positions = [use.positions / self._rows for use in self.uses]
+        for use, taken, reached, places in zip(self.uses, inputs, self.reached, positions, strict=True):
+            macs += 0 if use.weight is None else use.count(taken, reached) * places
         return macs, self._parameters_left(inputs, self.reached, finer)
 
     def _not_zero(
-        self, found: Tensor, like: Tensor, same: Callable[["Watch"], Tensor], finer: "Finer", first: int = 0
+        self, found: Tensor, like: float, same: Callable[["Watch"], Tensor], finer: "Finer", first: int = 0
     ) -> Tensor:
         """What of these rows (..., ...), of which the first has this number, is other than 0 not only by rounding, in
-        bool; `same` finds it for one of them in double precision."""
+        bool. Beside `like` and the largest of the row it may be that; then `same` finds it in double precision."""
         if found.isnan().any():
             self.unknown = self.unknown or "in the stand-in for it there are values that are not numbers"
         matters, size = found != 0, found.abs()
-        if not like.numel() or not matters.any():
+        if not matters.any():
             return matters  # which spares empty ones, too
         largest = size.reshape(len(size), -1).amax(1)
-        small = largest < _SMALL * like.abs().max() / 10
+        small = largest < _SMALL * like
         small |= (matters & (size < _SMALL * largest.view(-1, *[1] * (size.ndim - 1)))).reshape(len(size), -1).any(1)
         for row in small.nonzero().flatten().tolist():
             fine = finer(first + row)
             if fine is not None:
-                matters[row] &= same(fine).abs() > size[row] / 2
+                vanishes = (same(fine).abs() <= size[row] / 2) & size[row].isfinite()  # and what is NaN does not
+                matters[row] &= ~vanishes
         return matters
 
-    def _largest(self, values: Tensor, axis: int) -> Tensor:
-        """How large something gets in the channels of each row: (rows, channels)."""
-        by_row = len(values) == self._rows
+    def _largest(self, values: Tensor, axis: int, by_row: bool) -> Tensor:
+        """How large something gets in the channels of each row, or of all at once: (rows or 1, channels)."""
+        by_row &= len(values) == self._rows
         others = [other for other in range(int(by_row), values.ndim) if other != axis % values.ndim]
         if not values.numel():
             return values.new_zeros(self._rows if by_row else 1, values.shape[axis])
@@ -151,15 +180,16 @@ class Watch(Straightened):
 
     def _one_by_one(self, places: Sequence[int], finer: "Finer") -> Tensor:
         """On how many entries of the parameters at these places the logits depend, (rows,)."""
-        parameters, counts, like = [*self.parameters.values()], [], None
+        parameters, counts = [*self.parameters.values()], []
         for row in range(self._rows):
             deltas = self.slopes_of(places, row)
-            like = torch.stack([delta.abs().amax() for delta in deltas if delta.numel()] or [deltas[0].sum()])
-            # of all of them, and 10 times: each is a sum over all places, in which everything may cancel
+            # beside all of them, since each is a sum over all places, in which everything may cancel; and beside those
+            # by what weights make, since in all of them everything may
+            like = _largest_of([*deltas, *(slopes[min(row, len(slopes) - 1)] for slopes in self.slopes)])
             count = 0
             for place, delta in zip(places, deltas, strict=True):
                 same = functools.partial(_slope_of, place)
-                matters = self._not_zero(delta[None], 10 * like, same, finer, row)[0]
+                matters = self._not_zero(delta[None], like, same, finer, row)[0]
                 count += self._count(parameters[place], matters)
             counts.append(count)
         return torch.tensor(counts, dtype=torch.float64, device=self.logits.device)
@@ -174,6 +204,11 @@ class Watch(Straightened):
         if parameter.ndim > 2 and id(parameter) in self._weights:  # a whole kernel, but for what is always zero
             matters = matters.flatten(2).any(2, keepdim=True) & (self._weights[id(parameter)] != 0).flatten(2)
         return int(matters.sum())
+
+
+def _largest_of(several: Sequence[Tensor]) -> float:
+    """0 where there is nothing."""
+    return max((float(values.abs().max()) for values in several if values.numel()), default=0.0)
 
 
 def _slope_of(place: int, watch: Watch) -> Tensor:

@@ -24,14 +24,13 @@ and where that is a whole layer a warning names it.
 import functools
 import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 
 import pandas
 import torch
 from torch import Tensor, nn
 
-from lib.masking.counting import Watch
-from lib.network import checks, contexts, models
+from lib.masking.counting import Run, Watch
+from lib.network import checks, contexts, copies, models
 from lib.network.surrogate import positive, with_random_weights
 from lib.network.taps import Unit, tapped, units_in
 from lib.network.units import units
@@ -66,9 +65,11 @@ class Footprint:
         generator = torch.Generator().manual_seed(0)
         self._network = with_random_weights(model, generator)
         self._image = positive(example.shape, generator).to(models.place(self._network)[0])
-        trial = self._passed(torch.ones(3, units_in(self._layers), dtype=torch.bool))
+        self._runs: Sequence[Run] = ()
+        few, more = (self._passed(torch.ones(rows, units_in(self._layers), dtype=torch.bool)) for rows in (3, 5))
+        self._runs = few.runs(more)
         # or examples are not along the first axis, or something is picked along it
-        self._by_row = all(use.by_row for use in trial.uses) and not trial.mixes_rows
+        self._by_row = all(use.by_row for use in (*few.uses, *more.uses)) and not (few.mixes_rows or more.mixes_rows)
 
     @contexts.random_state_kept()
     @torch.inference_mode(False)
@@ -99,8 +100,10 @@ class Footprint:
 
     def _in_double_precision(self, keep: Tensor, row: int) -> Watch | None:
         """What runs then with those units on that this row says; None where the network does not."""
+        self._double  # noqa: B018 - made outside of what may fail
         with models.attempted():
-            return self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
+            found = self._passed(keep[min(row, len(keep) - 1)][None], torch.float64)
+            return None if found.unknown else found
 
     def _warn_of_what_counts_nowhere(self, whole: Watch) -> None:
         """Of layers that take in values of which no logit seems to depend on what they make, with nothing off."""
@@ -112,7 +115,7 @@ class Footprint:
             shown = ", ".join(lost[:3]) + " and others" * (len(lost) > 3)
             warnings.warn(f"shares left are without {shown}, on which the logits do not seem to depend, as where a"
                           " custom autograd.Function gives no derivative",
-                          stacklevel=4)  # fmt: skip
+                          stacklevel=5)  # fmt: skip
 
     @torch.enable_grad()
     def _passed(self, keep: Tensor, dtype: torch.dtype = torch.float32) -> Watch:
@@ -120,15 +123,17 @@ class Footprint:
         for two, since code may treat a single example otherwise."""
         keep = keep if len(keep) > 1 else keep.repeat(2, 1)
         masks = [keep[:, unit.slice].to(self._image.device) for unit in self._layers]
-        network = self._network if dtype == torch.float32 else self._double()
+        network, ran = self._network if dtype == torch.float32 else self._double, set()
 
         def switch_off(number: int, tap, value: Tensor) -> Tensor:
+            ran.add((number, tap.module, tap.call))
             shape = [1] * value.ndim
             shape[0], shape[tap.axis] = (len(keep) if len(value) == len(keep) else 1), masks[number].shape[1]
             on = (masks[number] if shape[0] > 1 else masks[number][0]).view(shape)
             return torch.where(on, value, 0)  # and not times zero, which leaves a derivative without bounds as it is
 
-        watch = Watch(len(keep), [weight for weight in network.parameters() if weight.requires_grad], dtype)
+        parameters = [weight for weight in network.parameters() if weight.requires_grad]
+        watch = Watch(len(keep), parameters, dtype, self._runs)
         with contexts.default_dtype(dtype), tapped(network, self._layers, switch_off), watch:
             images = self._image.to(dtype).repeat_interleave(len(keep), 0).requires_grad_()
             try:
@@ -136,8 +141,11 @@ class Footprint:
             except ValueError:
                 if not watch.unknown:
                     raise
+        all_taps = ((number, tap.module, tap.call) for number, unit in enumerate(self._layers) for tap in unit.taps)
+        if not watch.unknown and (idle := next((tap for tap in all_taps if tap not in ran), None)):
+            watch.unknown = f"with other weights {self._layers[idle[0]].name} does not run as often"
         return watch
 
-    @functools.cache  # noqa: B019
+    @functools.cached_property
     def _double(self) -> nn.Module:
-        return deepcopy(self._network).double()
+        return copies.copied(self._network).double()

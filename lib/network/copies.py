@@ -4,9 +4,11 @@ Enters: any `nn.Module`. Leaves: a copy of it, with its own weights or the same;
 or, in one line, why there can be none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from types import ModuleType
 from typing import NoReturn
 
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
+_OF_THREADS = ("concurrent.", "multiprocessing", "queue", "threading")
 _NO_COPY = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # what deepcopy raises of what it cannot copy
 
 
@@ -52,16 +55,15 @@ def _deep(model: nn.Module, known: dict) -> nn.Module:
         return deepcopy(model, {**known})
     except _NO_COPY as error:
         first = error
-    shared = {}
+    shared, seen = {}, {}
     alone = known | {id(module): module for module in model.modules()}
     for path, value in _kept(model):
-        try:
-            deepcopy(value, {**alone})
-        except _NO_COPY as error:
-            if any(isinstance(held, (Tensor, nn.Module)) for held in _held(value)):
-                raise ValueError(f"{path} cannot be copied ({error}), and holds tensors: take it out of the model, or"
-                                 " give its class a __deepcopy__") from error  # fmt: skip
-            shared[id(value)] = value
+        before = len(shared)
+        _share_what_has_no_copy(value, alone, shared, seen)
+        for fixed in [*shared.values()][before:]:
+            if any(isinstance(held, (Tensor, nn.Module)) for held in _all_in(fixed, {})):
+                raise ValueError(f"{path} cannot be copied ({first}), and holds tensors: take it out of the model, or"
+                                 " give its class a __deepcopy__") from first  # fmt: skip
     try:
         return deepcopy(model, known | shared)
     except _NO_COPY:
@@ -81,11 +83,46 @@ def _kept(model: nn.Module) -> Iterator[tuple[str, object]]:
                 yield path + attribute, value
 
 
-def _held(value: object) -> Iterator[object]:
-    """What is in containers of it, and in its attributes."""
-    for leaf in tree_leaves(value):
-        yield leaf
-        yield from tree_leaves([*getattr(leaf, "__dict__", {}).values()])
+def _share_what_has_no_copy(value: object, known: dict, shared: dict, seen: dict) -> None:
+    """Adds the innermost of what is in a value that cannot be copied, by id: of a dict with a lock, the lock."""
+    if id(value) in seen:
+        return
+    seen[id(value)] = value  # held, so that no other takes its id
+    if not _has_copy(value, known | shared):
+        for held in _held(value):
+            _share_what_has_no_copy(held, known, shared, seen)
+        if not _has_copy(value, known | shared):
+            shared[id(value)] = value
+
+
+def _has_copy(value: object, known: dict) -> bool:
+    try:
+        deepcopy(value, known)
+        return True
+    except _NO_COPY:
+        return False
+
+
+def _all_in(value: object, seen: dict[int, object]) -> Iterator[object]:
+    """A value, and all that it holds, however deep."""
+    if id(value) not in seen:
+        seen[id(value)] = value  # held, so that no other takes its id
+        yield value
+        for held in _held(value):
+            yield from _all_in(held, seen)
+
+
+def _held(value: object) -> list[object]:
+    """What is in a container, and in the attributes of what is no tensor and no module; nothing of queues and the like,
+    which would not work in parts."""
+    if isinstance(value, (type, ModuleType, Tensor, nn.Module)) or type(value).__module__.startswith(_OF_THREADS):
+        return []
+    inside = [*getattr(value, "__dict__", {}).values()]
+    if isinstance(value, Mapping):
+        inside += value.values()
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        inside += value
+    return inside
 
 
 class _UnitsOff:

@@ -27,7 +27,7 @@ def bound(args: tuple, kwargs: dict, *names: str) -> list:
 def overwrites(function: Callable, args: tuple, kwargs: dict) -> bool:
     """Whether the function works in place."""
     by_name = function.__name__.endswith("_") and not function.__name__.startswith("__")
-    return by_name or kwargs.get("inplace") is True or args[-1] is True
+    return by_name or kwargs.get("inplace") is True or (bool(args) and args[-1] is True)
 
 
 def makes_numbers(function: Callable) -> bool:

@@ -16,6 +16,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, _ConvTransposeNd, nn.Linear)  # whose outputs may be units
 WITH_CHANNELS = (*LAYERS, _BatchNorm)
 _ON_CHANNELS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.PReLU)  # whose outputs are their inputs, scaled or bent
+_FULL, _RESIZED = "_full_width_before_shrinking", "_resized_by_shrinking"  # what modules note of themselves
 _SIZES = {side: [f"{side}_{what}" for what in ("features", "channels", "parameters")] for side in ("num", "out", "in")}
 
 
@@ -109,17 +110,17 @@ def shorten(module: nn.Module, name: str, axis: int, kept: Tensor) -> None:
 
 
 def _note_resized(module: nn.Module, axes: Mapping[str, int | None]) -> None:
-    module._resized = vars(module).get("_resized", {}) | axes
+    setattr(module, _RESIZED, vars(module).get(_RESIZED, {}) | axes)
 
 
 def _note_full(module: nn.Module, sizes: Mapping[str, int | list[int]]) -> None:
-    module._full = {**sizes, **vars(module).get("_full", {})}  # what was noted first is what was there at first
+    setattr(module, _FULL, {**sizes, **vars(module).get(_FULL, {})})  # what was noted first is what was there at first
 
 
 def at_full_width(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
     """Module -> name -> what it was before anything was made smaller: under "" output and input channels, and besides
     as `resized` has them; of all modules that `narrow`, `renumber` and `shorten` have been given."""
-    full = ((name, vars(module).get("_full")) for name, module in model.named_modules())
+    full = ((name, vars(module).get(_FULL)) for name, module in model.named_modules())
     return {name: {**sizes} for name, sizes in full if sizes}
 
 
@@ -128,7 +129,7 @@ def resized(model: nn.Module) -> dict[str, dict[str, int | list[int]]]:
     smaller besides what has channels."""
     found = {}
     for name, module in model.named_modules():
-        if axes := vars(module).get("_resized"):
+        if axes := vars(module).get(_RESIZED):
             values = {each: getattr(module, each) for each in axes}
             found[name] = {each: values[each] if axis is None else [axis, values[each].shape[axis]]
                            for each, axis in axes.items()}  # fmt: skip

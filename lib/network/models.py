@@ -175,7 +175,7 @@ def _is_ours(error: BaseException) -> bool:
 
 def _not_taken(model: nn.Module, images: Tensor, error: BaseException) -> str:
     name, said, remedy = type(model).__name__, first_line(error), _remedy(model, tuple(images.shape))
-    if not remedy and len(images) == 1 and _takes(model, images.repeat_interleave(2, 0)):
+    if not remedy and len(images) == 1 and takes(model, images.repeat_interleave(2, 0)):
         return (f"{name} does not take a single image ({said}): give batches of two images or more, or have its"
                 " squeeze() name an axis")  # fmt: skip
     return f"{name} does not take images of shape {tuple(images.shape[1:])} each ({said}){remedy}"
@@ -239,18 +239,15 @@ def quickest_layout(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tens
     return torch.Tensor.detach
 
 
-def _takes(model: nn.Module, images: Tensor) -> bool:
+def takes(model: nn.Module, images: Tensor) -> bool:
     """Whether it runs for these images.
 
     What is passed over here is not lost: whoever asks runs the model again, or raises what it failed at before.
     """
-    try:
+    with attempted(), torch.no_grad(), contexts.as_written():
         model(images)
-    except OF_THE_MACHINE:
-        raise
-    except _OF_THE_MODEL:
-        return False
-    return True
+        return True
+    return False
 
 
 def alike(found: Tensor, truth: Tensor, beside: Tensor | None = None) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lib.network import copies, models, picking
 from lib.network.activations import ACTIVATIONS, GATES, straightened
@@ -43,8 +43,6 @@ _ORDERS = {"kthvalue", "msort", "sort", "topk"}
 _READ = {"__bool", "__index", "__int", "allclose", "equal", "is_nonzero"}  # by code, as a number of Python's
 _FINITE = {"isfinite", "isinf", "isnan", "isneginf", "isposinf"}  # the same of the network's values, if it works
 _COUNTED = {"argwhere", "nonzero", "unique", "unique_consecutive"}
-_TO_FLOATS = {"__get", "bfloat16", "div", "divide", "double", "float", "half", "to", "true_divide", "type", "type_as"}
-_WITH_FLOATS = {"__radd", "__rmul", "__rsub", "add", "mul", "multiply", "rsub", "sub", "subtract"}
 _CHOICES = {"where", "masked_fill", "__setitem"}
 _SPLITS = {"chunk", "dsplit", "hsplit", "split", "split_with_sizes", "tensor_split", "unbind", "vsplit"}
 
@@ -101,7 +99,8 @@ class Straightened(Uses):
     def call(self, function: Callable, args: tuple, kwargs: dict) -> object:
         name = "detach" if function == Tensor.data.__get__ else plain_name(function)
         if makes_numbers(function) and args[0].grad_fn is not None:
-            raise ValueError("the network turns values into something else than tensors, where nobody can follow them")
+            self._give_up(name)
+            raise ValueError(self.unknown)
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
         if self._dtype == torch.float64:
@@ -109,10 +108,10 @@ class Straightened(Uses):
             args = tuple(torch.float64 if value is torch.float32 else value for value in args)
             kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
         leaves = tree_leaves((args, kwargs))
-        depends = any(isinstance(value, Tensor) and value.grad_fn is not None for value in leaves)
+        depends = any(isinstance(value, Tensor) and value.requires_grad for value in leaves)  # or is a weight itself
         if any(map(self._is_step, leaves)):
             return self._by_steps(function, name, args, kwargs)
-        if depends and (name in _READ or name in _COUNTED):  # and not on weights alone
+        if depends and (name in _READ or name in _COUNTED):
             self._give_up(name)
         if name in _FINITE:
             made = function(*args, **kwargs)
@@ -151,15 +150,14 @@ class Straightened(Uses):
             if made is not None:
                 return made
             self._give_up(name)
-        if name in _WITH_FLOATS and any(_is_float(value) for value in (*args, *kwargs.values())):
-            args = [self._gate(value) if self._is_step(value) else value for value in args]
-            kwargs = {key: self._gate(value) if self._is_step(value) else value for key, value in kwargs.items()}
-        if args and isinstance(args[0], Tensor) and args[0].is_floating_point():
-            return self._by_values(function, name, tuple(args), kwargs)
-        made = function(*args, **kwargs)
-        if name in _TO_FLOATS and _is_float(made) and self._is_step(args[0]) and made.shape == args[0].shape:
-            return made + self._steps[id(args[0])][1].to(made) / 2
-        return made
+        if not (args and _is_float(args[0]) and overwrites(function, args, kwargs)):
+            made = function(*args, **kwargs)
+            if not any(map(_is_float, tree_leaves(made))):
+                return made
+        with models.attempted():
+            return self._by_values(function, name, *self._gated((args, kwargs)))
+        self._give_up(name)  # it wants truth values or whole numbers
+        return function(*args, **kwargs)
 
     def _give_up(self, name: str) -> None:
         self.unknown = self.unknown or f"what the network does depends on its values ({name.strip('_')})"
@@ -167,9 +165,11 @@ class Straightened(Uses):
     def _is_step(self, value: object) -> bool:
         return id(value) in self._steps
 
-    def _gate(self, step: Tensor) -> Tensor:
-        """Truth values or whole numbers as numbers that are not 0, but where all that they are made of always is."""
-        return step + self._steps[id(step)][1] / 2
+    def _gated(self, given: object) -> object:
+        """The same with truth values and whole numbers made of values as numbers that are not 0, but where all that
+        they are made of always is."""
+        gate = lambda value: value + self._steps[id(value)][1] / 2 if self._is_step(value) else value  # noqa: E731
+        return tree_map(gate, given)
 
     def _mixed(self, value: Tensor, axis: int) -> Tensor:
         """What depends on all that lies along an axis, in every place."""
@@ -218,18 +218,20 @@ class Straightened(Uses):
         else:
             names = ("condition", "other") if function is Tensor.where else ("mask", "value")
             value, which, other = bound(args, kwargs, "input", *names)
-        if not self._is_step(which) or which.dtype != torch.bool or value is None:
-            if value is None or (function is Tensor.__setitem__ and any(map(self._is_step, tree_leaves(which)))):
-                self._give_up(function.__name__)  # where values say, or as many as they say
-            made = function(*args, **kwargs)
-            if function is Tensor.__setitem__ and not value.is_floating_point():
-                self._note([other], value)
-            return made
+        writes, chosen_by_steps = function is Tensor.__setitem__, self._is_step(which) and which.dtype == torch.bool
+        if value is None or (writes and not chosen_by_steps and any(map(self._is_step, tree_leaves(which)))):
+            self._give_up(function.__name__)  # where values say, or as many as they say
+            return function(*args, **kwargs)
+        if not any(map(_is_float, (value, other) if plain_name(function) == "where" else (value,))):
+            if writes:
+                self._note([value, *tree_leaves(which), other], value)
+            return function(*args, **kwargs)
+        value, other = self._gated((value, other))
+        if not chosen_by_steps:
+            return function(which, value, other) if function is torch.where else function(value, which, other)
         value, other = (_finite(given, which) for given in (value, other))
-        as_many_as_chosen = function is Tensor.__setitem__ and other.numel() > 1
-        if as_many_as_chosen:
+        if writes and other.numel() > 1:  # as many as are chosen
             self._give_up(function.__name__)
-        if as_many_as_chosen or not torch.result_type(value, other).is_floating_point:
             return function(*args, **kwargs)
         made = value + other / 2  # other than `value`, lest they cancel
         if function in (Tensor.masked_fill_, Tensor.__setitem__):

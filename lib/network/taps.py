@@ -8,6 +8,7 @@ known what that would be a use of.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,61 +74,69 @@ def tapped(
     BatchNorm at which its units are tapped; so do layers that are called by themselves, but for once, between passes of
     the model.
     """
-    model = models.inside(model)
-    points = {(tap.module, tap.call): (number, tap) for number, unit in enumerate(layers) for tap in unit.taps}
-    known = {tap.module: tap.calls for _, tap in points.values()}
-    with_norms = [unit for unit in layers if any(tap.module != unit.name for tap in unit.taps)]
-    calls: dict[str, int] = {}
-    ran: set[str] = set()  # layers, in the pass that runs
-    examples = [0]  # in it
-
-    def restart(module, taken, *_):
-        calls.clear()
-        ran.clear()
-        examples[0] = len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0
-
-    def hook(name: str):
-        def run(module, inputs, output):
-            call = calls[name] = calls.get(name, -1) + 1
-            if call >= known[name] or torch._C._current_graph_task_id() >= 0:  # that is, during a backward pass
-                raise ValueError(_again(name, known[name]))
-            if (name, call) not in points:
-                return None
-            number, tap = points[name, call]
-            if not tap.folded:
-                return see(number, tap, output)
-            if not examples[0] or len(output) % examples[0]:
-                raise ValueError(on_other_rows(name))
-            changed = see(number, tap, output.unflatten(0, (examples[0], -1)))
-            return None if changed is None else changed.flatten(0, 1)
-
-        return run
-
-    def complete(*_):
-        for unit in with_norms:
-            if unit.name in ran and any(calls.get(tap.module, -1) < tap.call for tap in unit.taps):
-                raise ValueError(_without_norm(unit.name, unit.norm))
-
-    def refuse(name: str):
-        def run(module, inputs):
-            if not module.training:  # as heads do that are for training alone
-                raise ValueError(_for_some_inputs(name))
-
-        return run
-
+    model, passing = models.inside(model), _Pass(layers, see)
     with ExitStack() as stack:
         stack.enter_context(contexts.as_written())
         for name in layers[0].idle if layers else ():
-            stack.callback(model.get_submodule(name).register_forward_pre_hook(refuse(name)).remove)
-        stack.callback(model.register_forward_pre_hook(restart).remove)
-        stack.callback(model.register_forward_hook(complete).remove)
-        stack.callback(model.register_forward_hook(restart, always_call=True).remove)
-        for unit in with_norms:
-            note = lambda *_, name=unit.name: ran.add(name)  # noqa: E731
-            stack.callback(model.get_submodule(unit.name).register_forward_pre_hook(note).remove)
-        for name in known:
-            stack.callback(ahead(model.get_submodule(name), hook(name)).remove)
+            hook = partial(_refuse, name)
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(hook).remove)
+        stack.callback(model.register_forward_pre_hook(passing.begin).remove)
+        stack.callback(model.register_forward_hook(passing.require_norms).remove)
+        stack.callback(model.register_forward_hook(passing.begin, always_call=True).remove)  # the next, whatever failed
+        for name in passing.with_norms:
+            hook = partial(passing.note, name)
+            stack.callback(model.get_submodule(name).register_forward_pre_hook(hook).remove)
+        for name in passing.known:
+            stack.callback(ahead(model.get_submodule(name), partial(passing.value, name)).remove)
         yield
+
+
+class _Pass:
+    """What has run so far of a forward pass, and what becomes of the values at its taps; its methods are hooks."""
+
+    def __init__(self, layers: Sequence[Unit], see: Callable[[int, Tap, Tensor], Tensor | None]):
+        self._layers, self._see = layers, see
+        self._points = {(tap.module, tap.call): (n, tap) for n, unit in enumerate(layers) for tap in unit.taps}
+        self.known = {tap.module: tap.calls for _, tap in self._points.values()}
+        self.with_norms = {unit.name: unit for unit in layers if any(tap.module != unit.name for tap in unit.taps)}
+        self._calls: dict[str, int] = {}  # the last one of each module
+        self._ran: set[str] = set()  # of the layers with norms
+        self._examples = 0
+
+    def __deepcopy__(self, known: dict) -> "_Pass":  # with a copy of the network, of which the same is to become
+        return _Pass(self._layers, self._see)
+
+    def begin(self, module: nn.Module, taken: tuple, *_: object) -> None:
+        self._calls.clear()
+        self._ran.clear()
+        self._examples = len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0
+
+    def note(self, name: str, *_: object) -> None:
+        self._ran.add(name)
+
+    def value(self, name: str, module: nn.Module, taken: tuple, made: Tensor) -> Tensor | None:
+        call = self._calls[name] = self._calls.get(name, -1) + 1
+        if call >= self.known[name] or torch._C._current_graph_task_id() >= 0:  # that is, during a backward pass
+            raise ValueError(_again(name, self.known[name]))
+        if (name, call) not in self._points:
+            return None
+        number, tap = self._points[name, call]
+        if not tap.folded:
+            return self._see(number, tap, made)
+        if not self._examples or len(made) % self._examples:
+            raise ValueError(on_other_rows(name))
+        changed = self._see(number, tap, made.unflatten(0, (self._examples, -1)))
+        return None if changed is None else changed.flatten(0, 1)
+
+    def require_norms(self, *_: object) -> None:
+        for name, unit in self.with_norms.items():
+            if name in self._ran and any(self._calls.get(tap.module, -1) < tap.call for tap in unit.taps):
+                raise ValueError(_without_norm(name, unit.norm))
+
+
+def _refuse(name: str, module: nn.Module, *_: object) -> None:
+    if not module.training:  # as heads do that are for training alone
+        raise ValueError(_for_some_inputs(name))
 
 
 class _Ahead:

@@ -23,7 +23,8 @@ from lib.network.uses import Use, Uses
 @torch.inference_mode(False)  # whatever the caller's: tensors of inference mode do not count their versions
 @torch.no_grad()
 def follow(model: nn.Module, example: Tensor) -> "Trace":
-    """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was.
+    """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was, but for
+    buffers that its first pass makes, such as a table.
 
     Raises ValueError where the network is random or changes in every pass.
     """
@@ -35,14 +36,19 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
             raise ValueError(_random(model))
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
-    changed = {name: buffer for name, buffer in model.named_buffers()
-               if not torch.equal(buffer, before[name]) and not buffer.isnan().any()}  # fmt: skip
-    for name, buffer in changed.items():
-        buffer.data = before[name]  # which may be of another shape
+    now = dict(model.named_buffers())
+    changed = [name for name in before if name in now and not _same(now[name], before[name])]
+    for name in changed:
+        now[name].data = before[name]  # which may be of another shape
     if changed:
-        raise ValueError(f"{next(iter(changed))} changes in every pass although in eval mode: logits must depend on"
+        raise ValueError(f"{changed[0]} changes in every pass although in eval mode: logits must depend on"
                          " images alone")  # fmt: skip
     return trace
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Number by number, and NaN where the other is."""
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def refuse_randomness(model: nn.Module, trace: "Trace", again: int) -> None:

@@ -33,8 +33,8 @@ def probes(example: Tensor, scales: Sequence[float]) -> Tensor:
 
 @torch.no_grad()
 def of_another_size(model: nn.Module, layers: Sequence[Unit], example: Tensor) -> Tensor | None:
-    """Two images of a larger size, the example (1, C, H, W) and noise with a colour, if the network takes them and runs
-    the same layers; None if not."""
+    """Three images of a larger size, the example (1, C, H, W), its darker mirror image, and noise with a colour, if the
+    network takes them, runs the same layers and gives numbers; None if not."""
     drawn = torch.Generator().manual_seed(0)
     for times in _LARGER if example.ndim > 2 else ():
         grown = example[:1]
@@ -43,10 +43,10 @@ def of_another_size(model: nn.Module, layers: Sequence[Unit], example: Tensor) -
             grown = grown.index_select(axis, (torch.arange(int(size * times)) / times).long().to(example.device))
         noise = torch.randn(grown.shape, generator=drawn)
         noise += torch.randn(noise.shape[:2], generator=drawn).view(*noise.shape[:2], *[1] * (noise.ndim - 2))
-        images = torch.cat([grown, noise.to(grown)])
+        images = torch.cat([grown, grown.flip(-1) / 2, noise.to(grown)])
         try:
             with contexts.as_written(), tapped(model, layers, lambda *_: None):
-                models.answers(model, images)
+                require_numbers(model, models.answers(model, images))
             return images
         except Exception:  # a user's code may fail in any way, and memory for larger images be lacking
             continue

@@ -67,11 +67,11 @@ class Slimming:
     def apply(self, model: nn.Module) -> nn.Module:
         """The smaller copy of `model`, in eval mode as it is, and on the same device.
 
-        It is tried on the example, and on noise of its shape and several scales: ValueError where it does not run, or
-        does not answer as `model` does with the same channels off, as where a network reorders channels or has their
-        number in its code; also where the model gives NaN for the example, the plan is for another network, or the
-        model in training mode, or with units off. A warning names layers that the example does not run through: what
-        they meet cannot be tried.
+        It is tried on the example, on noise of its shape and several scales, and on larger images if the network takes
+        them: ValueError where it does not run, or does not answer as `model` does with the same channels off, as where
+        a network reorders channels or has their number in its code; also where the model gives NaN for the example, the
+        plan is for another network, or the model in training mode, or with units off. A warning names layers that the
+        example does not run through: what they meet cannot be tried.
         """
         model = self._planned_for(model)
         models.require_eval_mode(model)
@@ -80,7 +80,7 @@ class Slimming:
         require_numbers(model, logits)
         images = models.ready(model, probes(self.example, SCALES))
         result = self._narrowed(model)
-        if fault := self._fault(model, result, images):
+        if fault := self._fault(model, result, images) or self._fault_at_another_size(model, result):
             raise ValueError(f"{type(model).__name__} cannot shrink: {fault}")
         self._tell_what_shows_nothing(result, images)
         self._tell_what_is_idle(model, result, unseen, images)
@@ -139,20 +139,21 @@ class Slimming:
 
     def is_right(self, model: nn.Module) -> bool:
         """Whether the smaller network answers as `model` with the same channels off, tried on less than `apply` does,
-        which refuses it otherwise, but also on images of another size, if the network takes them."""
+        which refuses it otherwise."""
         images = models.ready(model, probes(self.example, SCALES[::3]))
         smaller = self._narrowed(model)
-        return self._fault(model, smaller, images) is None and not self._is_wrong_at_another_size(model, smaller)
+        return not (self._fault(model, smaller, images) or self._fault_at_another_size(model, smaller))
 
-    def _is_wrong_at_another_size(self, model: nn.Module, smaller: nn.Module) -> bool:
-        """Whether it does not answer alike to images of another size that the whole network takes, if there are such.
+    def _fault_at_another_size(self, model: nn.Module, smaller: nn.Module) -> str | None:
+        """What is wrong for images of another size that the whole network takes, if there are such and anything is.
         Copies run, on the CPU: a network may keep something of a size, and a GPU is of no use any more after a table
         has been asked for more than it holds."""
         if self._larger is None:
-            return False
+            return None
         with torch.inference_mode(False):
             model, smaller = (copies.copied(each).cpu() for each in (model, smaller))
-        return self._fault(model, smaller, models.ready(model, self._larger)) is not None
+        fault = self._fault(model, smaller, models.ready(model, self._larger))
+        return fault and f"for images of {' x '.join(map(str, self._larger.shape[2:]))} {fault}"
 
     @torch.no_grad()
     def _fault(self, model: nn.Module, smaller: nn.Module, images: Tensor) -> str | None:
@@ -162,31 +163,35 @@ class Slimming:
                 expected = model(images)
             try:
                 found = smaller(images)
-            except torch.OutOfMemoryError:  # which says nothing of the network
+            except models.OF_THE_MACHINE:  # which say nothing of the network
                 raise
             except Exception as error:  # a user's code may fail in any way
                 why = f"perhaps since its code counts on their number ({models.first_line(error)})"
                 return f"it does not run without the channels that go, {why}"
-        right = agree(found, expected) and not is_coarse(expected)
-        if not right and not self._is_rounding(model, smaller, images):
-            why = "perhaps since it counts or reorders them"
-            return f"without the channels that go it answers otherwise than with them off, {why}"
-        return None
+        if agree(found, expected) and not is_coarse(expected):
+            return None
+        try:
+            if self._is_rounding(model, smaller, images):
+                return None
+        except models.OF_THE_MACHINE:
+            raise
+        except Exception as error:  # a user's code may want one precision
+            return (
+                "without the channels that go it answers otherwise than with them off, or its precision is too coarse"
+                f" to tell, and in double precision, which would tell, it does not run ({models.first_line(error)})"
+            )
+        why = "perhaps since it counts or reorders them"
+        return f"without the channels that go it answers otherwise than with them off, {why}"
 
     def _is_rounding(self, model: nn.Module, smaller: nn.Module, images: Tensor) -> bool:
         """Whether both answer alike where they compute in double: some networks, such as deep ones whose weights are
         random, magnify rounding until nothing is left of their answers, and of logits that have much in common rounding
-        leaves little."""
-        try:
-            whole, smaller, images = copies.copied(model).double(), copies.copied(smaller).double(), images.double()
-            with contexts.as_written():
-                with self.masked(whole):
-                    expected = whole(images)
-                return agree(smaller(images), expected)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # a user's code may want one precision
-            return False
+        leaves little. Fails where they do not run in that."""
+        whole, smaller, images = copies.copied(model).double(), copies.copied(smaller).double(), images.double()
+        with contexts.as_written():
+            with self.masked(whole):
+                expected = whole(images)
+            return agree(smaller(images), expected)
 
     @torch.no_grad()
     def _tell_what_shows_nothing(self, smaller: nn.Module, images: Tensor) -> None:

@@ -21,12 +21,25 @@ def test_what_fails_is_a_row_and_what_is_there_is_not_tried_again(tmp_path, monk
     table = pandas.read_csv(tmp_path / "coverage.csv")
     assert "unknown network 'resnet7'" in table["scored"][0] and table["torch"][0] != "none"
     assert "resnet7 | scored: ValueError: unknown network" in capsys.readouterr().out
-    monkeypatch.setattr(coverage, "_in_a_process", lambda name: pytest.fail(name))
+    monkeypatch.setattr(coverage, "_in_a_process", lambda name, theirs: pytest.fail(name))
     assert coverage.main(["--only", "resnet7", "--folder", str(tmp_path)]) == 0
 
 
+def test_other_code_is_tried_anew_and_torch_pruning_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "_code", lambda: "old")
+    monkeypatch.setattr(coverage, "_in_a_process", lambda name, theirs: {"network": name, "torch_pruning": "no"})
+    coverage.main(["--only", "resnet8", "--folder", str(tmp_path)])
+    monkeypatch.undo()
+    coverage.main(["--only", "resnet8", "--folder", str(tmp_path)])
+    found = pandas.read_csv(tmp_path / "coverage.csv").iloc[0]
+    assert found["shrunk"] == "yes" and found["torch_pruning"] == "no" and found["code"] == coverage._code()
+    monkeypatch.setattr(coverage, "versions", lambda packages: dict.fromkeys(packages, "newer"))
+    coverage.main(["--only", "resnet8", "--folder", str(tmp_path)])
+    assert pandas.read_csv(tmp_path / "coverage.csv").iloc[0]["torch_pruning"] == "yes"
+
+
 def test_rows_are_in_the_order_of_the_libraries_lists(tmp_path, monkeypatch):
-    monkeypatch.setattr(coverage, "_in_a_process", lambda name: {"network": name, "scored": "yes"})
+    monkeypatch.setattr(coverage, "_in_a_process", lambda name, theirs: {"network": name, "scored": "yes"})
     for names in (["vgg11", "timm:resnet18"], ["alexnet"], ["mine"]):
         coverage.main(["--only", *names, "--folder", str(tmp_path)])
     found = pandas.read_csv(tmp_path / "coverage.csv")["network"].tolist()

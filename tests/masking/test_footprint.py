@@ -1,5 +1,7 @@
 """lib.footprint: multiply-adds and parameters that are left, counted by hand."""
 
+from threading import Lock
+
 import pytest
 import torch
 import toys
@@ -268,7 +270,19 @@ class PooledInSinglePrecision(Pooled):
         return super().forward(x).to(torch.float32).float() + torch.zeros(4, dtype=torch.float32)
 
 
-@pytest.mark.parametrize("network", [Pooled, PooledInSinglePrecision])
+class PooledAndKept(Pooled):
+    """Keeps what it was last, and something that cannot be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = Lock()
+
+    def forward(self, x):
+        self.seen = super().forward(x)
+        return self.seen
+
+
+@pytest.mark.parametrize("network", [Pooled, PooledInSinglePrecision, PooledAndKept])
 @pytest.mark.parametrize("at_once", [2**21, 1])
 def test_what_rounding_leaves_where_values_cancel_does_not_count(network, at_once, monkeypatch):
     monkeypatch.setattr("lib.masking.footprint._VALUES", at_once)
@@ -278,6 +292,69 @@ def test_what_rounding_leaves_where_values_cancel_does_not_count(network, at_onc
     # a channel has 28 + 90 weights and its scale; what the norm adds to it is a constant, which always cancels
     counted = [on * (28 + 90 + 1) + 10 + 44 for on in (12, 8, 4)]
     assert table["parameters"].tolist() == [counted[1] / counted[0], counted[2] / counted[0]]
+
+
+class Tabled(nn.Module):
+    """What is added depends on a table of `rows` rows alone, through a layer without units."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.register_buffer("table", torch.arange(float(rows))[:, None])
+        self.one, self.positions, self.two = nn.Linear(rows, 6), nn.Linear(1, 1), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.two(self.one(x + self.positions(self.table)[:, 0]).relu())
+
+
+@pytest.mark.filterwarnings("ignore:positions without units")
+@pytest.mark.parametrize("rows", [2, 3, 4, 5])
+def test_what_runs_on_a_table_does_so_once_and_not_for_each_example(rows):
+    whole = 6 * rows + rows + 18
+    assert left(Tabled(rows), [0, 1, 2], torch.zeros(1, rows))[0] == (3 * rows + rows + 9) / whole
+    table = remaining(Tabled(rows).eval(), torch.arange(6), range(6), torch.zeros(1, rows))
+    assert table["macs"].tolist() == [(on * rows + rows + 3 * on) / whole for on in range(6, 0, -1)]
+
+
+class Gated(nn.Module):
+    """Of which `gate` decides by the sign of a weight whether a layer runs."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.one, self.big, self.two = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.weight, self.gate = nn.Parameter(-torch.ones(1)), gate
+
+    def forward(self, x):
+        x = self.one(x).relu()
+        return self.two(x + self.big(x) if self.gate(self.weight) else x)
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        (lambda weight: weight < 0, r"\(bool\)"),
+        (lambda weight: (weight + 1).abs() < 0.5, r"\(bool\)"),
+        (lambda weight: not torch.equal(weight, weight.abs()), r"\(equal\)"),
+        (lambda weight: weight.item() < 0, "with other weights big does not run as often"),
+    ],
+)
+def test_where_code_goes_by_weights_shares_are_not_known(gate, why):
+    with pytest.warns(UserWarning, match=f"^shares left are not known: .*{why}$"):
+        table = remaining(Gated(gate).eval(), torch.arange(12), [0, 3], torch.zeros(1, 4))
+    assert table[["macs", "parameters"]].isna().all(axis=None)
+
+
+def test_what_gets_too_large_for_numbers_counts():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 3), nn.Linear(6, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            h = self.one(x)
+            return self.three(self.two(torch.cat([h, (100 * h).exp()], 1)))
+
+    table = remaining(Net().eval(), torch.arange(8), [0, 1], torch.zeros(1, 4))
+    assert table["macs"].tolist() == [1, (8 + 25 + 10) / 52]
 
 
 def test_parameters_that_are_whole_numbers_or_empty_are_no_hindrance():

@@ -1,6 +1,7 @@
 """lib.surrogate: in the stand-in nothing is stuck, so that shares left are right whatever a network does to values."""
 
 import contextlib
+import math
 
 import numpy
 import pytest
@@ -176,10 +177,52 @@ def test_both_sides_of_a_choice_count():
     assert table["macs"].tolist() == [(21 + 8) / 32, (18 + 6) / 32, 0]
 
 
+def test_truth_values_that_others_are_written_to_depend_on_both():
+    def written(net, x):
+        mask = x < 0
+        mask[x.flip(1) > 0] = True
+        return x * mask
+
+    found = remaining(Between(written).eval(), torch.arange(4), [1], EXAMPLE)
+    assert found["macs"].tolist() == [(9 + 12) / 26]  # the last unit is still there
+
+
+def set_by_truth(x, of):
+    x[:, 3] = of(x[:, 3])
+    return x
+
+
+def copied_from_truth(x, of):
+    return (x * 0).copy_(of(x))
+
+
+AMONG_NUMBERS = {
+    "cat": lambda x, of: torch.cat([x[:, :3], of(x[:, 3:])], 1),
+    "stack": lambda x, of: torch.stack([x[:, 0], x[:, 1], x[:, 2], of(x[:, 3])], 1),
+    "set": lambda x, of: set_by_truth(x * 1, of),
+    "copy": copied_from_truth,
+    "mean": lambda x, of: torch.cat([x[:, :3], torch.mean(of(x), 1, keepdim=True, dtype=x.dtype)], 1),
+    "root": lambda x, of: torch.cat([x[:, :3], of(x).sum(1, keepdim=True).sqrt()], 1),
+    "power": lambda x, of: x ** of(x),
+    "quotient": lambda x, of: of(x) / 2,
+}
+
+
+@pytest.mark.filterwarnings("ignore:shares left are without layer")  # which truth values alone depend on
+@pytest.mark.parametrize("how", AMONG_NUMBERS)
+def test_truth_values_among_numbers_count_as_what_they_become(how):
+    function = AMONG_NUMBERS[how]
+    below, above, as_numbers = (
+        left(lambda net, x, of=of: function(x, of))
+        for of in (lambda x: x < 0, lambda x: x > 0, lambda x: (x < 0).float())
+    )
+    assert below == above == as_numbers
+
+
 @pytest.mark.parametrize("how", [lambda x: x.mean().item(), lambda x: float(x.mean()), lambda x: sum(x.tolist())])
-def test_values_that_become_numbers_are_refused_and_constants_are_not(how):
-    with pytest.raises(ValueError, match="the network turns values into something else than tensors"):
-        left(lambda net, x: x * torch.tensor([how(row) for row in x])[:, None])
+def test_where_values_become_numbers_shares_are_not_known_and_where_constants_do_they_are(how):
+    with pytest.warns(UserWarning, match="^shares left are not known: what the network does depends on its values"):
+        assert all(map(math.isnan, left(lambda net, x: x * torch.tensor([how(row) for row in x])[:, None])))
     assert left(lambda net, x: x * how(torch.ones(3)) * net.scale.item()) == [(9 + 12) / 26, 6 / 26]
 
 

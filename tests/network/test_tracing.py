@@ -168,6 +168,33 @@ class Counting(nn.Module):
         return x
 
 
+class Cosines(nn.Module):
+    """Makes a table in its first pass, beside one that holds NaN."""
+
+    def __init__(self, counts):
+        super().__init__()
+        self.register_buffer("seen", torch.tensor([torch.nan, 0.0]))
+        self.counts = counts
+
+    def forward(self, x):
+        if not hasattr(self, "cos"):
+            self.register_buffer("cos", torch.arange(4.0).cos())
+        self.seen[1] += self.counts
+        return x * self.cos
+
+
+@torch.no_grad()
+def test_a_table_that_the_first_pass_makes_is_no_change_and_nan_that_stays_is_none():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Cosines(0), nn.Flatten(), nn.Linear(32, 2)).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert units(model, torch.randn(1, 3, 4, 6))[0].size == 4
+    assert model.state_dict().keys() == {*before, "1.cos"}
+    model[1].counts = 1
+    with pytest.raises(ValueError, match=r"^1\.seen changes in every pass"):
+        units(model, torch.randn(1, 3, 4, 6))
+    assert model[1].seen[1] == 0
+
+
 def test_all_that_changes_in_every_pass_is_put_back():
     model = nn.Sequential(Counting(), Counting(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -202,6 +202,38 @@ def test_what_logits_have_in_common_hides_no_difference(common, monkeypatch):
         slim(Counting(common).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
 
 
+class OfSize(Counting):
+    """Where images are large, two channels count besides, by their number."""
+
+    def forward(self, x):
+        first = self.first(x).relu()
+        if x.shape[-1] > 8:
+            first = first + first[:, [0, 1]].mean(1, keepdim=True)
+        return self.classifier(self.second(first).relu().mean((2, 3)))
+
+
+def test_what_goes_is_tried_at_another_size_too(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])  # as where the draw of a trial misses it
+    with pytest.raises(ValueError, match="OfSize cannot shrink: for images of 12 x 12 without the channels that go"):
+        slim(OfSize(0).eval(), torch.arange(20.0), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
+
+
+class Coarse(Counting):
+    """Divides nothing by its number of channels, computes coarsely, and not in double precision."""
+
+    def forward(self, x):
+        x = self.second(self.first(x).relu()).relu().mean((2, 3)).to(torch.bfloat16).float()
+        return self.classifier(x)
+
+
+def test_what_is_too_coarse_to_tell_is_said(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])
+    with pytest.raises(ValueError, match="or its precision is too coarse to tell, and in double precision, which"):
+        slim(Coarse(1e6).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
+
+
 def test_what_does_not_run_without_some_channels_is_refused(monkeypatch):
     monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])
     with pytest.raises(ValueError, match="Shuffled cannot shrink: it does not run"):
