@@ -125,11 +125,13 @@ def trace(model: nn.Module, example: Tensor) -> "Structure":
     )
     whole, tried = made.whole, made.tried(model)
     wrong = [name for name in tried.whole if name not in whole]
-    _tell_what_stays(ties, whole, wrong, some_parameters_stay=has_what_stays(model, parts))
+    _tell_what_stays(ties, whole, wrong, tried.undivided, some_parameters_stay=has_what_stays(model, parts))
     return tried
 
 
-def _tell_what_stays(ties: Ties, whole: Sequence[str], wrong: Sequence[str], *, some_parameters_stay: bool) -> None:
+def _tell_what_stays(
+    ties: Ties, whole: Sequence[str], wrong: Sequence[str], undivided: Sequence[str], *, some_parameters_stay: bool
+) -> None:
     """Warns, once, of layers all of whose units must stay for another reason than that they are the network's
     input or output."""
     others = [name for name in whole if name not in {*ties.lost, *ties.met, *ties.given}]
@@ -141,6 +143,7 @@ def _tell_what_stays(ties: Ties, whole: Sequence[str], wrong: Sequence[str], *, 
         "they cannot be followed to where they are read": ties.lost,
         "all of their channels meet in products or a softmax, as in attention of one head": ties.met,
         why: others,
+        "their channels go all together, as in front of GroupNorm of one group, and every layer keeps one": undivided,
         "the network was tried without some of them, and does not run or answers otherwise than with them off": wrong,
     }
     for why, names in said.items():
@@ -180,8 +183,14 @@ class Structure:
 
     @property
     def whole(self) -> list[str]:
-        """The layers none of whose units can go."""
+        """The layers all of whose units must stay."""
         return [unit.name for unit in self.layers if (self.groups[unit.slice] < 0).all()]
+
+    @property
+    def undivided(self) -> list[str]:
+        """The layers all of whose units go together, and so cannot, as every layer keeps one."""
+        of_layers = ((unit, self.groups[unit.slice]) for unit in self.layers)
+        return [unit.name for unit, own in of_layers if unit.size > 1 and own[0] >= 0 and (own == own[0]).all()]
 
     def tried(self, model: nn.Module) -> "Structure":
         """The same, but that those groups stay without some of which `model` does not run, or answers otherwise than

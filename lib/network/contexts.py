@@ -13,10 +13,12 @@ from threading import Lock
 
 import numpy
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 
 from lib.network import checks
+from lib.network.functions import in_precision
 
 
 class _AsWritten:
@@ -107,3 +109,16 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def in_double_precision() -> Iterator[None]:
+    """While open, whatever precision code names is double, in which weights and images must be."""
+    with default_dtype(torch.float64), _Doubled():
+        yield
+
+
+class _Doubled(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        function, args, kwargs = in_precision(torch.float64, function, args, kwargs or {})
+        return function(*args, **kwargs)

@@ -16,7 +16,7 @@ from torch.jit import ScriptModule
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-_OF_THREADS = ("concurrent.", "multiprocessing", "queue", "threading")
+_CONTAINERS = (deque, dict, frozenset, list, set, tuple)
 _NO_COPY = (AttributeError, NotImplementedError, RuntimeError, TypeError)  # what deepcopy raises of what it cannot copy
 
 
@@ -84,12 +84,13 @@ def _kept(model: nn.Module) -> Iterator[tuple[str, object]]:
 
 
 def _share_what_has_no_copy(value: object, known: dict, shared: dict, seen: dict) -> None:
-    """Adds the innermost of what is in a value that cannot be copied, by id: of a dict with a lock, the lock."""
+    """Adds what cannot be copied of a value, by id: of a dict with a lock, the lock. Other objects are not taken apart:
+    half of one may close what the other half holds."""
     if id(value) in seen:
         return
     seen[id(value)] = value  # held, so that no other takes its id
     if not _has_copy(value, known | shared):
-        for held in _held(value):
+        for held in _inside(value) if type(value) in _CONTAINERS else ():
             _share_what_has_no_copy(held, known, shared, seen)
         if not _has_copy(value, known | shared):
             shared[id(value)] = value
@@ -104,25 +105,20 @@ def _has_copy(value: object, known: dict) -> bool:
 
 
 def _all_in(value: object, seen: dict[int, object]) -> Iterator[object]:
-    """A value, and all that it holds, however deep."""
+    """A value, and all that it holds, however deep, but not what a tensor or a module holds."""
     if id(value) not in seen:
         seen[id(value)] = value  # held, so that no other takes its id
         yield value
-        for held in _held(value):
-            yield from _all_in(held, seen)
+        if not isinstance(value, (type, ModuleType, Tensor, nn.Module)):
+            for held in (*_inside(value), *getattr(value, "__dict__", {}).values()):
+                yield from _all_in(held, seen)
 
 
-def _held(value: object) -> list[object]:
-    """What is in a container, and in the attributes of what is no tensor and no module; nothing of queues and the like,
-    which would not work in parts."""
-    if isinstance(value, (type, ModuleType, Tensor, nn.Module)) or type(value).__module__.startswith(_OF_THREADS):
-        return []
-    inside = [*getattr(value, "__dict__", {}).values()]
+def _inside(value: object) -> list[object]:
+    """What is in a container."""
     if isinstance(value, Mapping):
-        inside += value.values()
-    elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        inside += value
-    return inside
+        return [*value.values()]
+    return [*value] if isinstance(value, _CONTAINERS) else []
 
 
 class _UnitsOff:

@@ -129,6 +129,10 @@ class Flow(TorchDispatchMode):
         try:
             storage = value.untyped_storage()
         except NotImplementedError as error:
+            if value.layout != torch.strided:
+                layout = str(value.layout).removeprefix("torch.")
+                raise ValueError(f"the network computes with a tensor of layout {layout}, which cannot be followed:"
+                                 " make it dense, as by its to_dense()") from error  # fmt: skip
             raise ValueError("the network runs transforms of torch.func within, such as vmap, whose tensors cannot be"
                              " followed: write it without") from error  # fmt: skip
         return self._held.setdefault(storage._cdata, storage)._cdata

@@ -76,7 +76,8 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if found != expected:
         name = min(name for name, _ in expected.items() ^ found.items())
         has, wants = found.get(name, "absent"), expected.get(name, "absent")
-        raise ValueError(f"it holds another network, in which {name} is {has}, here {wants}")
+        remedy = ": run the network once before, if its first pass makes that" if wants == "absent" else ""
+        raise ValueError(f"it holds another network, in which {name} is {has}, here {wants}{remedy}")
     model.load_state_dict(tensors)
 
 

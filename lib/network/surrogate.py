@@ -22,9 +22,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lib.network import copies, models, picking
 from lib.network.activations import ACTIVATIONS, GATES, straightened
-from lib.network.functions import bound, makes_numbers, overwrites, plain_name
+from lib.network.functions import bound, in_precision, makes_numbers, overwrites, plain_name
 from lib.network.single import called
-from lib.network.uses import Uses
+from lib.network.uses import Uses, uses_weights
 
 _ROUNDED = {
     "ceil", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine", "fix", "floor", "hardshrink",
@@ -81,7 +81,7 @@ class Straightened(Uses):
 
     Arguments:
         rows: how many examples a pass has, one after the other along the first axis.
-        dtype: of the network's weights; where that is double precision, single precision is, too.
+        dtype: of the network's weights, and of whatever has a precision that code names.
 
     `unknown` says, in a few words, what cannot be followed, if anything; `mixes_rows` whether it only can for one
     example at a time, since something is picked along the first axis, where others may be.
@@ -103,10 +103,7 @@ class Straightened(Uses):
             raise ValueError(self.unknown)
         if function == Tensor.data.__set__ and args[0].grad_fn is not None:
             return args[0].copy_(args[1])
-        if self._dtype == torch.float64:
-            function = Tensor.double if function is Tensor.float else function
-            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
-            kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
+        function, args, kwargs = in_precision(self._dtype, function, args, kwargs)
         leaves = tree_leaves((args, kwargs))
         depends = any(isinstance(value, Tensor) and value.requires_grad for value in leaves)  # or is a weight itself
         if any(map(self._is_step, leaves)):
@@ -125,6 +122,8 @@ class Straightened(Uses):
         if name in _INSTEAD and args:
             return _INSTEAD[name](function, args, kwargs)
         made = called(function, args, kwargs)
+        if uses_weights(function) and made.is_floating_point() and not made.requires_grad:
+            return made.requires_grad_() * 1  # a constant, on which logits may depend all the same
         if name in _SPLITS:  # of which parts made together could not be overwritten
             whole = args[0] if args else kwargs.get("input", kwargs.get("tensor"))
             return type(made)(whole.as_strided(part.shape, part.stride(), part.storage_offset()) for part in made)
@@ -229,19 +228,20 @@ class Straightened(Uses):
         value, other = self._gated((value, other))
         if not chosen_by_steps:
             return function(which, value, other) if function is torch.where else function(value, which, other)
-        value, other = (_finite(given, which) for given in (value, other))
+        value, other = (torch.as_tensor(given, device=which.device) for given in (value, other))
         if writes and other.numel() > 1:  # as many as are chosen
             self._give_up(function.__name__)
             return function(*args, **kwargs)
-        made = value + other / 2  # other than `value`, lest they cancel
+        always = torch.where(which, *((value, other) if plain_name(function) == "where" else (other, value)))
+        made = _finite(value) + _finite(other) / 2  # other than `value`, lest they cancel
+        made = torch.where(self._steps[id(which)][1], made, always)  # the latter where nothing varies that decides
         if function in (Tensor.masked_fill_, Tensor.__setitem__):
             return args[0].copy_(made)
-        return torch.where(which, made, made)  # in the shape of all three
+        return made
 
 
-def _finite(value: object, like: Tensor) -> Tensor:
+def _finite(value: Tensor) -> Tensor:
     """What depends on something as it is; a constant no larger than 1, beside which nothing is lost."""
-    value = torch.as_tensor(value, device=like.device)
     return value if value.requires_grad else value.clamp(-1, 1)
 
 
@@ -275,7 +275,11 @@ def _sum(function: Callable, args: tuple, kwargs: dict) -> object:
     value, second, keepdim = bound(args, kwargs, "input", named, "keepdim")
     made = function(*args, **kwargs)
     if isinstance(second, Tensor):
-        return _seen(value) + _seen(second)
+        if value.requires_grad and second.requires_grad:
+            return _seen(value) + _seen(second)
+        value, limit = (value, second) if value.requires_grad else (second, value)
+        at_zero = _seen(function(torch.zeros_like(value), limit))
+        return value * _slope(function, (value,), {}) + at_zero
     if second is None:  # over all examples, too
         return made
     total = _OF_A_MAXIMUM * _seen(value).sum(second, keepdim=keepdim or False)

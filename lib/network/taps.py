@@ -82,7 +82,7 @@ def tapped(
             stack.callback(model.get_submodule(name).register_forward_pre_hook(hook).remove)
         stack.callback(model.register_forward_pre_hook(passing.begin).remove)
         stack.callback(model.register_forward_hook(passing.require_norms).remove)
-        stack.callback(model.register_forward_hook(passing.begin, always_call=True).remove)  # the next, whatever failed
+        stack.callback(model.register_forward_hook(passing.end, always_call=True).remove)
         for name in passing.with_norms:
             hook = partial(passing.note, name)
             stack.callback(model.get_submodule(name).register_forward_pre_hook(hook).remove)
@@ -101,15 +101,22 @@ class _Pass:
         self.with_norms = {unit.name: unit for unit in layers if any(tap.module != unit.name for tap in unit.taps)}
         self._calls: dict[str, int] = {}  # the last one of each module
         self._ran: set[str] = set()  # of the layers with norms
-        self._examples = 0
+        self._examples: list[int] = []  # of the pass, and of those that a model runs of itself within
 
     def __deepcopy__(self, known: dict) -> "_Pass":  # with a copy of the network, of which the same is to become
         return _Pass(self._layers, self._see)
 
-    def begin(self, module: nn.Module, taken: tuple, *_: object) -> None:
-        self._calls.clear()
-        self._ran.clear()
-        self._examples = len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0
+    def begin(self, module: nn.Module, taken: tuple) -> None:
+        if not self._examples:
+            self._calls.clear()
+            self._ran.clear()
+        self._examples.append(len(taken[0]) if taken and isinstance(taken[0], Tensor) else 0)
+
+    def end(self, *_: object) -> None:  # be it by an error
+        self._examples.pop()
+        if not self._examples:
+            self._calls.clear()
+            self._ran.clear()
 
     def note(self, name: str, *_: object) -> None:
         self._ran.add(name)
@@ -123,12 +130,15 @@ class _Pass:
         number, tap = self._points[name, call]
         if not tap.folded:
             return self._see(number, tap, made)
-        if not self._examples or len(made) % self._examples:
+        examples = self._examples[-1] if self._examples else 0
+        if not examples or len(made) % examples:
             raise ValueError(on_other_rows(name))
-        changed = self._see(number, tap, made.unflatten(0, (self._examples, -1)))
+        changed = self._see(number, tap, made.unflatten(0, (examples, -1)))
         return None if changed is None else changed.flatten(0, 1)
 
     def require_norms(self, *_: object) -> None:
+        if len(self._examples) > 1:
+            return
         for name, unit in self.with_norms.items():
             if name in self._ran and any(self._calls.get(tap.module, -1) < tap.call for tap in unit.taps):
                 raise ValueError(_without_norm(name, unit.norm))

@@ -24,7 +24,7 @@ from lib.network.uses import Use, Uses
 @torch.no_grad()
 def follow(model: nn.Module, example: Tensor) -> "Trace":
     """The trace of a pass of `example`, one input as the model takes it, twice. The model is left as it was, but for
-    buffers that its first pass makes, such as a table.
+    buffers that it makes or keeps for a size, such as a table.
 
     Raises ValueError where the network is random or changes in every pass.
     """
@@ -36,14 +36,29 @@ def follow(model: nn.Module, example: Tensor) -> "Trace":
             raise ValueError(_random(model))
         if trace.logits.isfinite().all():
             refuse_randomness(model, trace, again=0 if is_untouched() else 16)
-    now = dict(model.named_buffers())
-    changed = [name for name in before if name in now and not _same(now[name], before[name])]
-    for name in changed:
-        now[name].data = before[name]  # which may be of another shape
-    if changed:
+    changed = [name for name, value in model.named_buffers() if name in before and not _same(value, before[name])]
+    if changed and not _is_kept(model, trace, changed):
+        now = dict(model.named_buffers())
+        for name in changed:
+            now[name].data = before[name]  # which may be of another shape
         raise ValueError(f"{changed[0]} changes in every pass although in eval mode: logits must depend on"
                          " images alone")  # fmt: skip
     return trace
+
+
+def _is_kept(model: nn.Module, trace: "Trace", changed: list[str]) -> bool:
+    """Whether these buffers are what a network keeps between passes, such as a table of a size, on which nothing but
+    time depends: after another example all is as it was after this one."""
+    now = {name: value.clone() for name, value in model.named_buffers() if name in changed}
+    with contexts.as_written():
+        model(_other(trace.example))
+        logits = model(trace.example)
+    after = dict(model.named_buffers())
+    return models.alike(logits, trace.logits) and all(_same(after[name], now[name]) for name in changed)
+
+
+def _other(example: Tensor) -> Tensor:
+    return 3 * example.flip(-1) + 7
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -169,7 +184,7 @@ class Trace:
             for name, made in others.items():
                 keep = lambda module, taken, value, made=made: made.append(value)  # noqa: E731
                 stack.callback(ahead(model.get_submodule(name), keep).remove)
-            model(3 * self.example.flip(-1) + 7)
+            model(_other(self.example))
         again = {(run.layer, run.call): run for run in found if run.call < len(others[run.layer])}
         changed = {name for (name, call), run in again.items() if not torch.equal(others[name][call], run.value)}
         return tuple(name for name in others if name not in changed)

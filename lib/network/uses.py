@@ -42,6 +42,11 @@ class Use:
         return 0 if self.weight is None else self.positions * self.weight.numel()
 
 
+def uses_weights(function: Callable) -> bool:
+    """Whether it takes weights, or what has their place."""
+    return function in _CONVOLUTIONS | _TRANSPOSED | {functional.linear, functional.batch_norm}
+
+
 class Uses(TorchFunctionMode):
     """While open, `use` is called with every use of weights. A subclass may have functions do something else, by
     `call`.

@@ -77,7 +77,9 @@ def agree(found: Tensor, expected: Tensor) -> bool:
     share = min(max(1000 * torch.finfo(expected.dtype).eps, _SINGLE), 0.01)
     found, expected = found.to(torch.float64), expected.to(torch.float64)
     size, far = _varying(expected), (found - expected).where(finite, 0).abs().amax(1)
-    return bool((far <= share * size.maximum(size.median()) + _DOUBLE * expected[finite].abs().max()).all())
+    apart = size[size > _NOTHING * size.max()]  # and not in the middle, as examples are that are all alike
+    typical = apart.median() if len(apart) else size.max()
+    return bool((far <= share * size.maximum(typical) + _DOUBLE * expected[finite].abs().max()).all())
 
 
 def is_coarse(logits: Tensor) -> bool:

@@ -188,7 +188,7 @@ class Slimming:
         random, magnify rounding until nothing is left of their answers, and of logits that have much in common rounding
         leaves little. Fails where they do not run in that."""
         whole, smaller, images = copies.copied(model).double(), copies.copied(smaller).double(), images.double()
-        with contexts.as_written():
+        with contexts.as_written(), contexts.in_double_precision():
             with self.masked(whole):
                 expected = whole(images)
             return agree(smaller(images), expected)

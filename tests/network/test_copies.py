@@ -1,5 +1,7 @@
 """lib.copies: copies of models that keep values, compute weights or run something else."""
 
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Lock
 
 import pytest
@@ -87,25 +89,29 @@ def test_what_cannot_be_copied_is_the_same_in_both(kept):
 
 
 class Cache:
-    """As a trainer may keep one, of which it is a part itself."""
+    """As a trainer may keep one, of which it is a part itself; it cannot be copied for its lock."""
 
     def __init__(self):
         self.lock, self.inner, self.whole = Lock(), {"seen": torch.ones(1)}, self
 
 
-@pytest.mark.parametrize("kept", [lambda: [Lock(), torch.ones(1)], lambda: {"lock": Lock(), "seen": 1}, Cache])
-def test_of_what_cannot_be_copied_the_innermost_alone_is_the_same_in_both(kept):
+def test_of_containers_with_what_cannot_be_copied_that_alone_is_the_same_in_both():
     model = Net().eval()
-    model.first.kept = kept()
-    copy = copies.copied(model).first.kept
-    if isinstance(copy, Cache):
-        assert copy.lock is model.first.kept.lock and copy.whole is copy is not model.first.kept
-        assert copy.inner["seen"] is not model.first.kept.inner["seen"]
-    else:
-        assert copy is not model.first.kept
-        keys = [*copy] if isinstance(copy, dict) else range(2)
-        assert copy[keys[0]] is model.first.kept[keys[0]] and copy[keys[1]] == model.first.kept[keys[1]]
-        assert copy[keys[1]] is not model.first.kept[keys[1]] or copy[keys[1]] == 1
+    lock = Lock()
+    model.first.kept, model.state = [lock, torch.ones(1)], {"lock": (lock, [])}
+    copy = copies.copied(model)
+    assert copy.first.kept[0] is lock is copy.state["lock"][0]
+    assert copy.first.kept is not model.first.kept and copy.first.kept[1] is not model.first.kept[1]
+    assert copy.state["lock"][1] is not model.state["lock"][1]
+
+
+@pytest.mark.parametrize("kept", [lambda file: file, lambda file: [file]])
+def test_what_closes_a_file_when_it_is_gone_is_not_taken_apart(kept):
+    model = Net().eval()
+    with NamedTemporaryFile("w") as file:
+        model.log = kept(file)
+        everything(model)
+        assert not file.closed and Path(file.name).exists()
 
 
 class Store:
@@ -118,8 +124,9 @@ class Store:
         raise TypeError("no copies")
 
 
-def test_what_cannot_be_copied_and_holds_tensors_is_named():
+@pytest.mark.parametrize("kept", [Store, Cache])
+def test_what_cannot_be_copied_and_holds_tensors_is_named(kept):
     model = Net().eval()
-    model.first.kept = [Store()]
+    model.first.kept = [kept()]
     with pytest.raises(ValueError, match=r"^first.kept cannot be copied \(.*\), and holds tensors: take it out"):
         copies.copied(model)

@@ -50,6 +50,10 @@ def set_where_large(net, x):
     return x
 
 
+def filled_where_small(net, x):
+    return x.masked_fill(x < 1, 0.5)
+
+
 def filled_where_large(net, x):
     x = x.clone()
     x.masked_fill_(x > 0, 0.5)
@@ -90,7 +94,7 @@ STEPS += [
     lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
     lambda net, x: x.abs() - x,
 ]  # fmt: skip
-ALWAYS = {filled_where_large}  # the classifier takes in more than zeros of it whatever is off
+ALWAYS = {filled_where_small}  # the classifier takes in more than zeros of it whatever is off
 
 
 @pytest.mark.parametrize("function", STEPS)
@@ -175,6 +179,54 @@ def test_both_sides_of_a_choice_count():
 
     table = remaining(Sides().eval(), torch.tensor([0, 4, 1, 2, 3, 5, 6, 7]), [1, 2, 8], EXAMPLE)
     assert table["macs"].tolist() == [(21 + 8) / 32, (18 + 6) / 32, 0]
+
+
+@pytest.mark.parametrize("how", [
+    lambda x: torch.minimum(torch.maximum(x, torch.tensor(0.0)), torch.tensor(6.0)),
+    lambda x: torch.minimum(torch.full((4,), 6.0), torch.max(x, torch.zeros_like(x))),
+    lambda x: torch.fmin(torch.relu(x), torch.tensor(torch.inf)),
+])  # fmt: skip
+def test_a_limit_written_as_a_maximum_is_none_of_two_values(how):
+    assert left(lambda net, x: how(x)) == left(lambda net, x: functional.relu6(x)) == [(9 + 12) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize("how", [
+    lambda x: x + torch.where(x != 0, 1.0, 0.0),
+    lambda x: x + torch.zeros_like(x).masked_fill(x != 0, 1.0),
+    lambda x: x + (x != 0).where(x != 0, 0),
+    lambda x: torch.where(x == 0, 0.0, x + 1),
+])  # fmt: skip
+def test_a_choice_is_what_it_always_is_where_nothing_that_decides_varies(how):
+    assert left(lambda net, x: how(x)) == left(lambda net, x: x) == [(9 + 12) / 26, 6 / 26]
+
+
+@pytest.mark.parametrize("how", [
+    lambda x: functional.linear(torch.ones_like(x), torch.ones(4, 4)),
+    lambda x: functional.conv1d(torch.ones_like(x)[:, None], torch.ones(1, 1, 3), padding=1)[:, 0],
+    lambda x: functional.batch_norm(torch.ones(4)[None], torch.zeros(4), torch.ones(4)),
+])  # fmt: skip
+def test_weights_of_constants_are_no_hindrance(how):
+    assert left(lambda net, x: x * how(x))[0] < left(lambda net, x: x * how(x) * 0 + x)[0] + 1
+    table = remaining(Between(lambda net, x: x * how(x)).eval(), torch.arange(4), [0, 1], EXAMPLE)
+    assert table["macs"][0] == 1 and table["parameters"].tolist() == left_parameters(lambda net, x: x)
+
+
+def left_parameters(function):
+    return remaining(Between(function).eval(), torch.arange(4), [0, 1], EXAMPLE)["parameters"].tolist()
+
+
+@pytest.mark.parametrize("of", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_body_in_another_precision_is_no_hindrance(of):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.classifier = nn.Linear(3, 4).to(of), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.classifier(self.layer(x.to(of)).relu().float())
+
+    table = remaining(Net().eval(), torch.arange(4), [0, 1], EXAMPLE)
+    assert table["macs"].tolist() == [1, 15 / 20] and table["parameters"].tolist() == [1, 20 / 26]
 
 
 def test_truth_values_that_others_are_written_to_depend_on_both():

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib import importance, oracle, pruning
+from lib.masking.footprint import remaining
 from lib.network.taps import along, tapped
 from lib.network.units import units
 
@@ -271,3 +272,31 @@ def test_a_layer_that_runs_without_the_batchnorm_of_the_example_is_refused(sizes
             call()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert pruning.curve(model, order, large, labels, 3)["macs"].tolist() == [1, 0.75, 0.5]
+
+
+class Mirrored(nn.Module):
+    """Runs itself within."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x, mirrored=False):
+        made = self.two(self.one(x).relu())
+        return made if mirrored else made + self(x.flip(1), mirrored=True)
+
+
+@torch.no_grad()
+def test_a_model_that_runs_itself_within_is_in_one_pass():
+    model, images = Mirrored().eval(), torch.randn(5, 6)
+    [one] = units(model, images[:1])
+    assert [tap.call for tap in one.taps] == [0, 1]
+    seen = []
+    with tapped(model, [one], lambda number, tap, value: seen.append((tap.call, len(value)))):
+        model(images)
+        with pytest.raises(TypeError):
+            model(None)
+        model(images[:2])
+    assert seen == [(0, 5), (1, 5), (0, 2), (1, 2)]
+    table = remaining(model, torch.arange(4), [0, 1, 2], images[:1])
+    assert table["macs"].tolist() == [1, 0.75, 0.5]

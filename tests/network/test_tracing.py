@@ -195,6 +195,51 @@ def test_a_table_that_the_first_pass_makes_is_no_change_and_nan_that_stays_is_no
     assert model[1].seen[1] == 0
 
 
+class Kept(nn.Module):
+    """Keeps a table of a size in a buffer, or what `keep` makes of the last images."""
+
+    def __init__(self, keep):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(0), persistent=False)
+        self.conv, self.classifier, self.keep = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), keep
+
+    def forward(self, x):
+        y = self.conv(x)
+        self.table = self.keep(self.table, y)
+        return self.classifier((y + self.table).relu().mean((2, 3)))
+
+
+def of_size(table, y):
+    return table if table.shape == y.shape[2:] else torch.linspace(0, 1, y[0, 0].numel()).view(y.shape[2:])
+
+
+@torch.no_grad()
+def test_what_a_network_keeps_of_a_size_does_not_change_in_every_pass():
+    model = Kept(of_size).eval()
+    for size in (6, 8, 6):
+        assert units(model, torch.randn(1, 3, size, size))[0].size == 4
+        model(torch.randn(2, 3, 7, 7))
+    largest = lambda table, y: torch.cat([table.flatten(), y.flatten()]).max().view(1)  # noqa: E731
+    total = lambda table, y: (table.sum() + y.sum()).view(1)  # noqa: E731
+    for history in (largest, total):
+        with pytest.raises(ValueError, match=r"^table changes in every pass"):
+            units(Kept(history).eval(), torch.randn(1, 3, 6, 6))
+
+
+def test_a_sparse_buffer_is_named_as_what_it_is():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.classifier = nn.Linear(6, 4), nn.Linear(4, 3)
+            self.register_buffer("adjacent", torch.eye(6).to_sparse())
+
+        def forward(self, x):
+            return self.classifier(self.layer(torch.sparse.mm(self.adjacent, x.t()).t()).relu())
+
+    with pytest.raises(ValueError, match="a tensor of layout sparse_coo, which cannot be followed: make it dense"):
+        units(Net().eval(), torch.randn(1, 6))
+
+
 def test_all_that_changes_in_every_pass_is_put_back():
     model = nn.Sequential(Counting(), Counting(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2)).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
