@@ -10,6 +10,7 @@ the table already, of the same code and versions, is not tried again, nor is tor
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -200,11 +201,24 @@ def main(words: Iterable[str] | None = None) -> int:
             print(json.dumps(trial(asked.one)), flush=True)  # each as soon as it is done, lest the next take all memory
         return 0
     names = asked.only or [name for library in asked.library for name in _names(library)]
+    if fault := _fault(names, asked.folder):
+        made.error(fault)
     tried = _all(names, asked.folder / supported.FILE)
     if asked.folder == paths.from_here(FOLDER):
         readme.fill(paths.from_here("README.md"), paths.from_here("results/published"))
     print(supported.counted(tried).to_string(index=False))
     return 0
+
+
+def _fault(names: Iterable[str], folder: Path) -> str:
+    """Why these networks are not tried, if there is a reason."""
+    if any(name.startswith("timm:") for name in names) and importlib.util.find_spec("timm") is None:
+        return "timm is not installed: pip install timm, or leave its networks out"
+    known = {name for library in LIBRARIES for name in _names(library)}
+    others = [name for name in names if name not in known]
+    if others and folder == paths.from_here(FOLDER):
+        return f"{others[0]} is not among the networks that are counted there: give another --folder for it"
+    return ""
 
 
 def _names(library: str) -> list[str]:

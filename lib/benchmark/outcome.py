@@ -11,7 +11,7 @@ import pandas
 
 from lib.benchmark import comparisons
 from lib.benchmark.subjects import PIXELS, SETS
-from lib.report import cost_figures, outlook, style
+from lib.report import cost_figures, outlook, style, tables
 
 TARGETS = {  # benchmark -> (network, task, how many times the yardstick's time or memory it should take at most)
     "curves": tuple(
@@ -24,6 +24,23 @@ TARGETS = {  # benchmark -> (network, task, how many times the yardstick's time 
     "memory": tuple((network, task, 1.0) for network in PIXELS for task in ("sq", *SETS)),
 }
 OVER_FLOOR = {"one cotangent, in the long run": 1.15, "label and random, in the long run": 1.75}  # times `FLOOR`, each
+PEERS = ("torch-pruning", "captum")
+BESIDE_PEERS = {  # benchmark -> what it is, and its tasks in the words of a table
+    "scoring": (
+        "One call that scores all units, the copy of the network that it makes included",
+        {
+            "plain pass": "a plain forward and backward pass",
+            "one cotangent": "this library, 8 criteria",
+            "hooks and loss.backward()": "hooks and loss.backward(), 1 criterion",
+            "torch-pruning": "torch-pruning, 1 criterion",
+            "captum": "captum, 1 criterion",
+        },
+    ),
+    "whole-job": (
+        "From a network to one without half of its multiply-adds",
+        {"score and slim": "this library, which tries that the result is right", "torch-pruning": "torch-pruning"},
+    ),
+}
 SHOWN = (  # on the terminal
     "grows", "series", "size", "network", "task", "examples", "criteria", "seconds", "seconds_low", "seconds_high",
     "share", "share_low", "share_high", "target", "seconds_exponent", "steps_per_second", "images_per_second",
@@ -51,13 +68,36 @@ def shown(table: pandas.DataFrame) -> str:
 
 
 def sum_up(folder: Path, names: Iterable[str]) -> None:
-    """A figure of all saved tables of these benchmarks, and what follows for much larger runs."""
+    """A figure of all saved tables of these benchmarks, a page on peers, and what follows for much larger runs."""
+    if said := beside_peers(folder):
+        (folder / "peers.md").write_text(f"# Beside other libraries\n\n{said}\n")
     if said := outlook.imagenet(folder):
         (folder / "imagenet.md").write_text(f"# {outlook.TITLE}\n\n{said}\n")
     table = shares(folder, names)
     if len(table):
         style.theme()
         style.save(cost_figures.benchmarks(table), folder, "shares")
+
+
+def beside_peers(folder: Path) -> str:
+    """The time that scoring and the whole job take, beside peers', in Markdown; "" where none was measured."""
+    found = []
+    for name, (what, tasks) in BESIDE_PEERS.items():
+        measured = (
+            pandas.read_csv(path)
+            if (path := folder / f"{name}.csv").exists()
+            else pandas.DataFrame(columns=["network", "task"])
+        )
+        measured = measured[measured["task"].isin(tasks)]
+        with_peer = measured.loc[measured["task"].isin(PEERS), "network"].unique()
+        measured = measured[measured["network"].isin(with_peer)] if len(with_peer) else measured.iloc[:0]
+        if len(measured):
+            wide = measured.pivot(index="network", columns="task", values="seconds").reindex(with_peer)
+            wide = wide[[task for task in tasks if task in wide]].rename(columns=tasks).reset_index()
+            where = f"{measured['threads'].iloc[0]} threads of a processor ({measured['device_name'].iloc[0]})"
+            found.append(f"{what}, on the same images; {where}, seconds, medians over rounds in turns:\n\n"
+                         f"{tables.markdown(wide)}")  # fmt: skip
+    return "\n\n".join(found)
 
 
 def shares(folder: Path, names: Iterable[str]) -> pandas.DataFrame:

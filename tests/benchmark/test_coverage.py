@@ -38,8 +38,24 @@ def test_other_code_is_tried_anew_and_torch_pruning_is_not(tmp_path, monkeypatch
     assert pandas.read_csv(tmp_path / "coverage.csv").iloc[0]["torch_pruning"] == "yes"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet7", "resnet7 is not among the networks that are counted there"),
+        ("timm:resnet18", "timm is not installed"),
+    ],
+)
+def test_what_would_be_counted_for_nothing_is_refused(name, said, monkeypatch, capsys):
+    monkeypatch.setattr(coverage, "_in_a_process", lambda name, theirs: pytest.fail(name))
+    monkeypatch.setattr(coverage.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        coverage.main(["--only", name])
+    assert said in capsys.readouterr().err
+
+
 def test_rows_are_in_the_order_of_the_libraries_lists(tmp_path, monkeypatch):
     monkeypatch.setattr(coverage, "_in_a_process", lambda name, theirs: {"network": name, "scored": "yes"})
+    monkeypatch.setattr(coverage.importlib.util, "find_spec", lambda name: True)
     for names in (["vgg11", "timm:resnet18"], ["alexnet"], ["mine"]):
         coverage.main(["--only", *names, "--folder", str(tmp_path)])
     found = pandas.read_csv(tmp_path / "coverage.csv")["network"].tolist()

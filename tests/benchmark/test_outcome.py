@@ -41,3 +41,14 @@ def test_targets_stand_beside_what_they_are_for():
     assert outcome.with_targets("memory", memory)["target"][1:].tolist() == [1, 1]
     assert "target" not in outcome.with_targets("growth-images", table)
     assert set(outcome.TARGETS) <= set(BENCHMARKS)
+
+
+def test_peers_stand_beside_this_library_where_they_were_there(tmp_path):
+    assert outcome.beside_peers(tmp_path) == ""
+    about = {"threads": 2, "device_name": "CPU"}
+    tasks = {"plain pass": 1.0, "one cotangent": 0.5, "captum": 0.75, "torch-pruning": 1.25}
+    rows = [{"network": "a", "task": task, "seconds": seconds} | about for task, seconds in tasks.items()]
+    alone = {"network": "b", "task": "plain pass", "seconds": 3.0} | about
+    pandas.DataFrame([*rows, alone]).to_csv(tmp_path / "scoring.csv", index=False)
+    said = outcome.beside_peers(tmp_path)
+    assert "| a | 1 | 0.500 | 1.250 | 0.750 |" in said and "| b |" not in said and "8 criteria" in said

@@ -89,7 +89,8 @@ STEPS = [
 ]  # fmt: skip
 STEPS = [lambda net, x, function=function: function(x.clone()) for function in STEPS]
 STEPS += [
-    straight_through, written_to_data, set_where_large, filled_where_large, quantised, quantised_by_channel,
+    straight_through, written_to_data, set_where_large, filled_where_large, filled_where_small, quantised,
+    quantised_by_channel,
     gated_in_place, picked, lambda net, x: x * torch.where(x > 0, 0.0, 1.0).flatten(1),
     lambda net, x: (x * 100).round() / 100, lambda net, x: x.data * net.scale.item(),
     lambda net, x: x.abs() - x,
