@@ -28,11 +28,12 @@ def family(name: str) -> str:
 
 
 def counted(tried: pandas.DataFrame) -> pandas.DataFrame:
-    """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning; `gone` is the
-    least share of multiply-adds that one of those shrunk is without, where half was tried first."""
+    """A row per family: networks, and of how many `scored`, `masked`, `shrunk`, and so by torch-pruning;
+    `share_gone_at_least` is of multiply-adds, for that of those shrunk of which the fewest can go, half being tried
+    first."""
     yes = (tried.reindex(columns=_DONE) == "yes").assign(family=tried["network"].map(family), networks=1)
-    yes["gone"] = tried.reindex(columns=["without"])["without"].where(yes["shrunk"])
-    how = dict.fromkeys(["networks", *_DONE], "sum") | {"gone": "min"}
+    yes["share_gone_at_least"] = tried.reindex(columns=["without"])["without"].where(yes["shrunk"])
+    how = dict.fromkeys(["networks", *_DONE], "sum") | {"share_gone_at_least": "min"}
     return pandas.concat([yes.groupby("family", sort=False, as_index=False).agg(how),
                           yes.assign(family="all").groupby("family", as_index=False).agg(how)],
                          ignore_index=True)  # fmt: skip
