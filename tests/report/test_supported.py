@@ -33,8 +33,14 @@ def tried():
 
 
 def test_families_are_counted():
-    found = supported.counted(tried()).set_index("family")
-    assert found.loc["vgg"].tolist() == [2, 2, 2, 1, 2] and found.loc["all"].tolist() == [4, 4, 4, 3, 3]
+    gone = tried().assign(without=[0.5, 0.3, 0.2, 0.4])
+    found = supported.counted(gone).set_index("family")
+    counts = found.drop(columns="share_gone_at_least")
+    assert counts.loc["vgg"].tolist() == [2, 2, 2, 1, 2] and counts.loc["all"].tolist() == [4, 4, 4, 3, 3]
+    shrunk = gone[gone["shrunk"] == "yes"].assign(family=gone["network"].map(supported.family))
+    for family, least in found["share_gone_at_least"].items():
+        assert least == (shrunk if family == "all" else shrunk[shrunk["family"] == family])["without"].min()
+    assert supported.counted(tried())["share_gone_at_least"].isna().all()
 
 
 def test_what_is_said_counts_by_library_and_names_wrong_answers():
