@@ -60,6 +60,9 @@ def _verify_run(run: profiles.Run, cells: int | None) -> int:
     record, odd = reuse.read_record(run.folder, reuse.MEASURE), 0
     print(f"{run.label}, measured by code of digest {record['code'][:7]}:", flush=True)
     names = ("curves", "scores", "oracle", "finetuning", "repaired", "silenced")
+    if missing := [path for name in names if not (path := getattr(run, name)).exists()]:
+        raise ValueError(f"{missing[0]} is missing, as where older code has measured {run.label}, without it:"
+                         " measure it anew, by make reproduce")  # fmt: skip
     tables = {name: read_own(run, getattr(run, name)) for name in names}
     strange = consistency.odd(run, tables, verification.layers_of(run, device))
     print(*(f"  {line}" for line in strange), sep="\n", end="\n" * bool(strange), flush=True)
