@@ -108,6 +108,6 @@ def benchmarks(table: pandas.DataFrame) -> Figure:
             axes.plot(rows["target"], places, "|", color="#d55e00", markersize=14, markeredgewidth=2)
         axes.set(yticks=places, yticklabels=rows["task"], ylim=(-0.6, len(rows) - 0.4))
         axes.set_title(f"{benchmark}: {network}", loc="left", fontsize="medium")
-    axes.set_xlabel("time relative to the first of each panel")
+    axes.set_xlabel("time relative to the first of each panel; orange: target")
     style.make_logarithmic(axes)
     return figure

@@ -56,6 +56,13 @@ def test_a_number_that_was_tampered_with_is_found(published, capsys):
     assert any(line.endswith(" images at a point)") for line in lines)
 
 
+def test_what_older_code_did_not_measure_is_said_in_one_line(published, capsys):
+    (published / "smoke/digits-resnet8/seed-0/repaired.parquet").unlink()
+    status, _, complaints = verified(published, capsys)
+    assert status == 1 and len(complaints.splitlines()) == 1
+    assert "repaired.parquet is missing, as where older code has measured digits-resnet8 seed 0" in complaints
+
+
 @pytest.mark.parametrize("name", ["repaired", "silenced", "finetuning"])
 def test_so_is_one_of_curves_measured_otherwise_and_of_fine_tuned_networks(published, capsys, name):
     path = published / f"smoke/digits-resnet8/seed-0/{name}.parquet"

@@ -235,6 +235,30 @@ def test_what_is_too_coarse_to_tell_is_said(monkeypatch):
         slim(Coarse(1e6).eval(), torch.rand(20), torch.randn(1, 3, 8, 8), budget=0.3, of="units")
 
 
+class InSinglePrecision(nn.Module):
+    """Names its precision in code, as where images are of whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        widths = ((3, 8), (8, 8), (8, 8))
+        layers = ((nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()) for i, o in widths)
+        self.body, self.classifier = nn.Sequential(*(one for several in layers for one in several)), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.classifier(self.body(x.float()).mean((2, 3)))
+
+
+@pytest.mark.parametrize("seed", range(8))  # of which some were refused, or kept layers whole, for rounding alone
+def test_a_constant_example_and_a_precision_in_code_are_no_hindrance(seed):
+    torch.manual_seed(seed)
+    model, example = InSinglePrecision().eval(), torch.zeros(1, 3, 16, 16)
+    made = plan(model, torch.rand(24), example, budget=0.3, of="units")
+    images = noise(3, 3, 24, 24)
+    with torch.no_grad(), made.masked(model):
+        expected = model(images)
+    torch.testing.assert_close(made.apply(model)(images), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_does_not_run_without_some_channels_is_refused(monkeypatch):
     monkeypatch.setattr(structure, "culprits", lambda parts, is_right: [])
     with pytest.raises(ValueError, match="Shuffled cannot shrink: it does not run"):
