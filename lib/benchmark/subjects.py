@@ -17,6 +17,7 @@ from lib.images import datasets, folders, networks
 from lib.network import saving
 from lib.network.taps import units_in
 from lib.network.units import units
+from lib.running import references
 from lib.scoring import ranks
 from lib.study import paths
 
@@ -42,7 +43,8 @@ SOURCES = [f"sq:{source}" for source in ("rand", "sign", "pseudo", "sampled", "g
 
 def weights(network: str) -> str:
     """The checkpoint that a published or another profile has of this network, or "random"."""
-    found = sorted((paths.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
+    there = sorted((paths.ROOT / "results").glob(f"**/cifar100-{network}/seed-*/checkpoint.safetensors"))
+    found = [path for path in there if references.weights(path) is None]
     return found[0].relative_to(paths.ROOT).as_posix() if found else "random"
 
 

@@ -3,8 +3,9 @@
     python -m lib.running.publish --profile quick --results results
 
 Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
-single precision, notebooks with the report's answers to them, without what is too large and can be made again, and
-SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is published. The copy is made aside,
+single precision, notebooks with the report's answers to them, without what is too large and can be made again
+(of weights a reference stays), and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is
+published. The copy is made aside,
 and replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
 """
 
@@ -28,13 +29,14 @@ from pathlib import Path
 import pandas
 
 from lib.report import notebooks, provenance, readme, results
-from lib.running import execute, reproduce
+from lib.running import execute, references, reproduce
 from lib.study import paths, profiles, reuse, vocabulary
 from lib.system import interruptions
 
 MIB = 2**20
 LIMIT = 12 * MIB  # of all files together but those below: room for four networks in four notebooks
-OPTIONAL = {"checkpoint.safetensors": 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
+WEIGHTS = "checkpoint.safetensors"
+OPTIONAL = {WEIGHTS: 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
 READABLE = (".html", ".md", ".csv", ".ipynb", ".json")
 SUMS = "SHA256SUMS"
 
@@ -162,14 +164,15 @@ def _copy_in_single_precision(path: Path, target: Path) -> None:
 
 
 def _leave_out(folder: Path) -> list[str]:
-    """Removes those of `OPTIONAL` of which there is too much; returns their names."""
+    """Leaves out those of `OPTIONAL` of which there is too much, and all weights where some are left out already;
+    returns their names."""
     too_large = []
     for name, limit in OPTIONAL.items():
         found = list(folder.rglob(name))
-        if _size(found) > limit:
+        if _size(found) > limit or (name == WEIGHTS and any(map(references.weights, found))):
             too_large.append(name)
             for path in found:
-                path.unlink()
+                references.refer(path) if name == WEIGHTS else path.unlink()
     return too_large
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lib.running import cluster, execute, gpus
+from lib.running import cluster, execute, gpus, references
 from lib.study import devices, digests, paths, profiles, reuse, vocabulary
 from lib.system import interruptions
 
@@ -300,13 +300,22 @@ def take(asked: argparse.Namespace, profile: profiles.Profile, data: Mapping, wh
     """Takes up what is finished in the folders that the command line names, and has Snakemake forget what it knew of
     those files."""
     reuse.withdraw(profile)
+
+    def forget(files: Iterable[Path]) -> None:
+        snakemake(profile, data, where, "--cleanup-metadata", *map(str, files))
+
+    if asked.checkpoints:
+        for run in [run for run in profile.runs if not run.executed(reuse.TRAIN).exists()]:
+            at = references.within(asked.checkpoints, run)
+            references.require_weights(run, at, "train it anew, without CHECKPOINTS")
+    for run in references.take(profile, asked.measured, data) if asked.measured else []:
+        forget(references.outputs(run))
+        print(f"{run.label}: {references.TAKEN_UP}, in {asked.measured}", flush=True)
     parts = {"CHECKPOINTS": (asked.checkpoints, reuse.TRAIN), "MEASURED": (asked.measured, reuse.TRAIN, reuse.MEASURE)}
     for name, (folder, *notebooks) in parts.items():
-        taken = reuse.take(profile, folder, name, *notebooks) if folder else []
-        for run, notebook, made in taken:
-            files = map(str, reuse.outputs(run, notebook))
+        for run, notebook, made in reuse.take(profile, folder, name, *notebooks) if folder else []:
             if made != reuse.TO_CHECK:
-                snakemake(profile, data, where, "--cleanup-metadata", *files)
+                forget(reuse.outputs(run, notebook))
             print(f"{run.label}: {made}, in {folder}", flush=True)
 
 

@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 
-from lib.running import execute, reproduce
+from lib.running import execute, references, reproduce
 from lib.study import paths, profiles, reuse
 from lib.system import interruptions
 
@@ -38,6 +38,7 @@ def verify(profile: profiles.Profile, cells: int | None) -> int:
         print(f"{run.label} is not measured there", flush=True)
     runs = [_as_measured(run) for run in runs]
     for run in runs:
+        references.require_weights(run, run.folder, "make reproduce trains and measures it anew")
         reuse.require_fit(run, reuse.MEASURE, run.folder, "by make reproduce")
     odd = sum(_verify_run(run, cells) for run in runs)
     print(f"{odd} do not agree" if odd else "all agree", flush=True)

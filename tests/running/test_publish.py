@@ -14,7 +14,7 @@ import made_up
 import pandas
 import pytest
 
-from lib.running import publish
+from lib.running import publish, references
 from lib.study import paths, profiles, reuse
 
 PER_RUN = [
@@ -85,8 +85,25 @@ def test_large_files_that_can_be_made_again_are_left_out(plan, large, monkeypatc
     monkeypatch.setattr(publish, "OPTIONAL", {name: weight[name] - (name in large) for name in both})
     folder, size, left_out = publish.publish(plan)
     assert left_out == large
-    assert names(folder) == sorted([*expected(*(name for name in both if name not in large)), "SHA256SUMS"])
+    there = ["checkpoint.safetensors", *["scores.parquet"] * ("scores.parquet" not in large)]
+    assert names(folder) == sorted([*expected(*there), "SHA256SUMS"])
+    digests = [hashlib.sha256(run.checkpoint.read_bytes()).hexdigest() for run in plan.runs]
+    referred = [
+        references.weights(folder / f"digits-resnet8/seed-{run.seed}/checkpoint.safetensors") for run in plan.runs
+    ]
+    assert referred == (digests if "checkpoint.safetensors" in large else [None, None])
     assert size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_where_some_weights_are_left_out_already_all_are(plan):
+    first, second = plan.runs
+    left_out = hashlib.sha256(first.checkpoint.read_bytes()).hexdigest()
+    references.refer(first.checkpoint)
+    whole = hashlib.sha256(second.checkpoint.read_bytes()).hexdigest()
+    folder, _, names_left_out = publish.publish(plan)
+    published = [folder / f"digits-resnet8/seed-{seed}/checkpoint.safetensors" for seed in (0, 1)]
+    assert [references.weights(path) for path in published] == [left_out, whole]
+    assert names_left_out == ["checkpoint.safetensors"] and references.weights(second.checkpoint) is None
 
 
 def test_scores_are_published_in_single_precision(plan):
