@@ -109,6 +109,6 @@ def _require_todays(run: profiles.Run, at: Path, data: list) -> None:
         "weights as trained": weights(at / run.checkpoint.name),
         "weights as measured": weights(at / run.checkpoint.name),
     }
-    if odd := [name for name, value in now.items() if json.dumps(then[name]) != json.dumps(value)]:
+    if odd := [name for name, value in now.items() if then[name] != json.loads(json.dumps(value))]:
         problem = f"{at} was made with other {' and '.join(odd)} than today's"
         raise ValueError(f"{problem}, and without its weights nothing of it can be checked: {anew}")
