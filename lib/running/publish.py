@@ -172,7 +172,10 @@ def _leave_out(folder: Path) -> list[str]:
         if _size(found) > limit or (name == WEIGHTS and any(map(references.weights, found))):
             too_large.append(name)
             for path in found:
-                references.refer(path) if name == WEIGHTS else path.unlink()
+                if name == WEIGHTS:
+                    references.refer(path)
+                else:
+                    path.unlink()
     return too_large
 
 
