@@ -53,7 +53,7 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
-    short = " ".join(filter(None, [in_short(verdicts), how_far(lines)]))
+    short = " ".join(filter(None, [in_short(verdicts), how_far(lines, verdicts)]))
     said = [short, limit(plans, measured, numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
@@ -96,17 +96,21 @@ def _only(verdicts: pandas.DataFrame) -> str:
     return f", as long as nothing is {' or '.join(doubtful)} afterwards" if doubtful else ""
 
 
-def how_far(lines: pandas.DataFrame) -> str:
-    """How many units can go where nothing is done afterwards. Arguments: lines: of `mean_curves.along`, over units."""
+def how_far(lines: pandas.DataFrame, verdicts: pandas.DataFrame) -> str:
+    """How many units can go where nothing is done afterwards, and that the order is better where it is (C13).
+
+    Arguments:
+        lines: of `mean_curves.along`, over units.
+        verdicts: of `claims.judged`.
+    """
     shown = reach.on_most(lines)
     if shown.empty:
         return ""
     own = shown[shown["criterion"] == OWN]
     each = listed(f"{_until(here)} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
-    return (
-        f"**It is the better order, not a free cut**: to keep {100 * reach.KEPT:.0f} % of the accuracy no more units "
-        f"can go than {each}."
-    )
+    better = (_row(verdicts, "C13") or {}).get("verdict") == "supported"
+    said = "It is the better order, not a free cut" if better else "There is no free cut"
+    return f"**{said}**: to keep {100 * reach.KEPT:.0f} % of the accuracy no more units can go than {each}."
 
 
 def _until(lines: pandas.DataFrame) -> str:

@@ -12,6 +12,7 @@ import html
 import re
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,6 +65,18 @@ def folded(summary: str, markdown: str) -> str:
     return f"<details>\n<summary>{html.escape(summary)}</summary>\n\n{markdown}\n\n</details>"
 
 
+def linked(page: str, pictures: Mapping[str, bytes]) -> str:
+    """The page with links to its pictures instead of copies of them, where they are among these PNGs, by their places
+    as seen from the page."""
+    for place, png in pictures.items():
+        page = page.replace(_embedded(png), place)
+    return page
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def plain(markdown: str) -> str:
     """What is left to read of Markdown without its markup."""
     return _without_tags(mistune.html(markdown)).strip()
@@ -92,7 +105,7 @@ class _Renderer(mistune.HTMLRenderer):
     def image(self, text: str, url: str, title: str | None = None) -> str:
         png = _picture(self.folder, url)
         width, height = (round(pixels / DENSITY) for pixels in struct.unpack(">II", png[16:24]))
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        source = _embedded(png)
         shape = 'class="upright" ' if height > width else ""
         alt = _without_tags(text, quote=True)
         return f'<img {shape}src="{source}" width="{width}" height="{height}" alt="{alt}">'

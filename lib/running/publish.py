@@ -3,10 +3,10 @@
     python -m lib.running.publish --profile quick --results results
 
 Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
-single precision, notebooks with the report's answers to them, without what is too large and can be made again
-(of weights a reference stays), and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is
-published. The copy is made aside,
-and replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
+single precision, notebooks with the report's answers to them, report.html with links to the pictures beside it instead
+of copies, without what is too large and can be made again (of weights a reference stays), and SHA256SUMS
+(`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is published. The copy is made aside, and
+replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
 """
 
 from lib.study import surroundings
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pandas
 
-from lib.report import notebooks, provenance, readme, results
+from lib.report import notebooks, page, provenance, readme, results
 from lib.running import execute, references, reproduce
 from lib.study import paths, profiles, reuse, vocabulary
 from lib.system import interruptions
@@ -141,8 +141,9 @@ def _require_no_places(path: Path) -> None:
         raise ValueError(f"{path} names a place on this machine, {found[0]!r}: mend the notebook that wrote it")
 
 
-def _laid_out(profile: profiles.Profile, files: Iterable[Path]) -> Path:
+def _laid_out(profile: profiles.Profile, files: Sequence[Path]) -> Path:
     aside, report = profile.folder / ".to-publish", profile.report.with_suffix(".md").read_text()
+    pictures = {results.relative(path, profile): path.read_bytes() for path in files if path.suffix == ".png"}
     shutil.rmtree(aside, ignore_errors=True)
     for path in files:
         target = aside / path.relative_to(profile.folder)
@@ -151,6 +152,8 @@ def _laid_out(profile: profiles.Profile, files: Iterable[Path]) -> Path:
             _copy_in_single_precision(path, target)
         elif path.suffix == ".ipynb":
             target.write_text(notebooks.answered(path.read_text(), report))
+        elif path == profile.report:
+            target.write_text(page.linked(path.read_text(), pictures))
         else:
             shutil.copyfile(path, target)
     return aside

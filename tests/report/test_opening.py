@@ -115,13 +115,23 @@ def test_how_far_one_can_go_is_said_by_data_set():
         ("stl10", "vgg8", "l2"))]  # fmt: skip
     shorter = line.assign(accuracy=[0.9, 0.81, 0.0], dataset="digits", network="resnet8")
     rows += [shorter.assign(criterion=name) for name in ("sq:rand:norm", "l2")]
-    assert opening.how_far(pandas.concat(rows)) == (
+    better = verdicts({"claim": "C13", "verdict": "supported"})
+    assert opening.how_far(pandas.concat(rows), better) == (
         "**It is the better order, not a free cut**: to keep 95 % of the accuracy no more units can go than "
         "30 % (`vgg8`) and 10 % (`resnet8`) on digits and 30 % on stl10."
     )
     third = [shorter.assign(criterion=name, network="resnet20") for name in ("sq:rand:norm", "l2")]
-    assert "than 10 to 30 % on digits and" in opening.how_far(pandas.concat([*rows, *third]))
-    assert opening.how_far(pandas.DataFrame()) == ""
+    assert "than 10 to 30 % on digits and" in opening.how_far(pandas.concat([*rows, *third]), better)
+    assert opening.how_far(pandas.DataFrame(), better) == ""
+
+
+@pytest.mark.parametrize("table", [pandas.DataFrame(), verdicts({"claim": "C13", "verdict": "open"})])
+def test_an_order_is_called_better_only_where_it_is(table):
+    line = pandas.DataFrame({"gone": [0.0, 20.0, 40.0], "accuracy": [0.9, 0.9, 0.81], "blocks": 1, "examples": 9})
+    line = line.assign(dataset="stl10", network="vgg8")
+    lines = pandas.concat([line.assign(criterion=name) for name in ("sq:rand:norm", "l2")])
+    said = "**There is no free cut**: to keep 95 % of the accuracy no more units can go than 30 % on stl10."
+    assert opening.how_far(lines, table) == said
 
 
 def test_without_a_claim_or_criterion_nothing_is_said_of_it():

@@ -38,6 +38,16 @@ def test_pictures_are_inside_the_page_with_size_caption_and_words_for_those_who_
     assert text.startswith('<figure><img class="upright" src=') and "files" not in text
 
 
+def test_pictures_are_linked_to_where_they_lie_instead_of_copied(tmp_path):
+    one, other = png((300, 150)), png((150, 151))
+    (tmp_path / "a.png").write_bytes(one)
+    (tmp_path / "c.png").write_bytes(other)
+    text = render("![a](a.png)\n\n![c](c.png)", tmp_path)
+    found = page.linked(text, {"figures/a.png": one})
+    assert found == text.replace(text.split('src="')[1].split('"')[0], "figures/a.png")
+    assert found.count("data:image/png") == 1 and page.linked(text, {}) == text
+
+
 @pytest.mark.parametrize("url", ["figures/missing.png", "https://example.org/a.png", "notes.txt"])
 def test_what_is_not_a_saved_picture_is_refused_by_name(tmp_path, url):
     (tmp_path / "notes.txt").write_text("no picture")
