@@ -89,7 +89,12 @@ def _before(profile: profiles.Profile) -> Path:
 def _keep_published(others: profiles.Profile) -> None:
     """Takes up the published trainings of seeds that have none here, so that they are published again."""
     folder = _published(others)
-    if any((folder / run.executed(reuse.TRAIN).relative_to(others.folder)).exists() for run in others.runs):
+    published = [run for run in others.runs if references.within(folder, run).joinpath(f"{reuse.TRAIN}.ipynb").exists()]
+    for run in published:
+        if not run.executed(reuse.TRAIN).exists():
+            again = f"take it up first (make reproduce with its seed, too, and MEASURED={folder})"
+            references.require_weights(run, references.within(folder, run), again)
+    if published:
         reuse.take(others, folder, "published", reuse.TRAIN)
 
 

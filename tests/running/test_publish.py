@@ -169,6 +169,17 @@ def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan)
     assert names(folder / "digits-resnet8/seed-2") == training
 
 
+def test_seeds_of_which_only_measurements_are_published_are_not_replaced_by_a_report_without_them(plan):
+    published = Path(plan.results, "published/smoke/digits-resnet8/seed-2")
+    shutil.copytree(plan.runs[1].folder, published)
+    references.refer(published / "checkpoint.safetensors")
+    with pytest.raises(
+        ValueError, match=r"^the weights of .* seed 2 .*: take it up first .*MEASURED=.*published/smoke\)$"
+    ):
+        publish.publish(replace(plan, seeds=(0, 1, 2)))
+    assert references.weights(published / "checkpoint.safetensors")
+
+
 @pytest.mark.parametrize(
     "place",
     [
