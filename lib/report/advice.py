@@ -142,10 +142,9 @@ def _repair(repaired: pandas.DataFrame) -> str:
 
 
 def _by_repair(kept: pandas.DataFrame) -> list[str]:
-    return [
-        f"{row['with']:.0f} % of their accuracy with such a repair and {row['without']:.0f} % without on {dataset}"
-        for dataset, row in kept.iterrows()
-    ]
+    first, *others = ((f"{row['with']:.0f}", f"{row['without']:.0f}", dataset) for dataset, row in kept.iterrows())
+    said = "{} % of their accuracy with such a repair and {} % without on {}".format(*first)
+    return [said, *("{} and {} % on {}".format(*other) for other in others)]
 
 
 def _cost(seconds: pandas.DataFrame, machine: str) -> str:
