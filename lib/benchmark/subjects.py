@@ -17,9 +17,8 @@ from lib.images import datasets, folders, networks
 from lib.network import saving
 from lib.network.taps import units_in
 from lib.network.units import units
-from lib.running import references
 from lib.scoring import ranks
-from lib.study import paths
+from lib.study import paths, references
 
 PIXELS = {"resnet20": 32, "vgg19": 32, "resnet18": 96}  # sizes of the images
 MORE = {"mobilenet_v2": 96, "efficientnet-lite0": 96, "vit-small-images": 32}  # whose scoring is timed, too

@@ -29,21 +29,21 @@ from pathlib import Path
 import pandas
 
 from lib.report import notebooks, page, provenance, readme, results
-from lib.running import execute, references, reproduce
-from lib.study import paths, profiles, reuse, vocabulary
+from lib.running import execute, reproduce
+from lib.study import paths, profiles, references, reuse, vocabulary
 from lib.system import interruptions
 
 MIB = 2**20
 LIMIT = 12 * MIB  # of all files together but those below: room for four networks in four notebooks
-WEIGHTS = "checkpoint.safetensors"
-OPTIONAL = {WEIGHTS: 8 * MIB, "scores.parquet": 6 * MIB}  # left out where all of them weigh more
+WEIGHTS, SCORES = "checkpoint.safetensors", "scores.parquet"  # which can be made again
+WEIGHTS_LIMIT = 4 * MIB  # of each: a reference is published in place of larger ones
+SCORES_LIMIT = 6 * MIB  # of all together, or none is published
 READABLE = (".html", ".md", ".csv", ".ipynb", ".json")
-SUMS = "SHA256SUMS"
 
 
 def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
     """Publishes the profile, with the seeds that its report covers, and with no more than the trainings of its other
-    seeds, where they are finished; returns the published folder, its size in bytes and the names of what was left out.
+    seeds, where they are finished; returns the published folder, its size in bytes and what was left out, in words.
 
     Raises FileNotFoundError or ValueError, one line, where the profile is not finished, its report is not of what is
     there, a file names a place on this machine, all is too large, or what was published of another seed was trained
@@ -64,7 +64,7 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
         for path in files:
             _require_no_places(path)
         aside = _laid_out(profile, files)
-        left_out = _leave_out(aside)
+        left_out = _without_large(aside)
         _write_sums(aside)
         size = _size(aside.rglob("*"))
         return _replace_published(profile, aside), size, left_out
@@ -87,20 +87,26 @@ def _before(profile: profiles.Profile) -> Path:
 
 
 def _keep_published(others: profiles.Profile) -> None:
-    """Takes up the published trainings of seeds that have none here, so that they are published again."""
+    """Takes up the published trainings of seeds that have none here, so that they are published again.
+
+    Raises ValueError, one line, where more is published of one than a training: measurements without the weights.
+    """
     folder = _published(others)
     published = [run for run in others.runs if references.within(folder, run).joinpath(f"{reuse.TRAIN}.ipynb").exists()]
     for run in published:
-        if not run.executed(reuse.TRAIN).exists():
-            again = f"take it up first (make reproduce with its seed, too, and MEASURED={folder})"
-            references.require_weights(run, references.within(folder, run), again)
+        at = references.within(folder, run)
+        again = (
+            f"take it up first (make reproduce PROFILE={others.name} MEASURED={folder}, with seed {run.seed} in SEEDS)"
+        )
+        again += f", or delete {at} to give it up"
+        references.require_weights(run, at, again)
     if published:
         reuse.take(others, folder, "published", reuse.TRAIN)
 
 
 def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> list[Path]:
     """The files of a finished profile that are published, with the trainings of those `others` that are finished; of
-    `OPTIONAL` those that are there.
+    weights and scores those that are there.
 
     Raises FileNotFoundError where one that must be there is not, and ValueError, listing the largest, above the limit.
     """
@@ -110,7 +116,7 @@ def chosen(profile: profiles.Profile, others: Iterable[profiles.Run] = ()) -> li
     trained = [run for run in others if run.executed(reuse.TRAIN).exists()]
     files += [path for run in profile.runs for notebook in results.PER_RUN for path in reuse.outputs(run, notebook)]
     files += [path for run in trained for path in reuse.outputs(run, reuse.TRAIN)]
-    optional = [path for path in files if path.name in OPTIONAL]
+    optional = [path for path in files if path.name in (WEIGHTS, SCORES)]
     files = [path for path in files if path not in optional]
     if missing := [path for path in files if not path.exists()]:
         raise FileNotFoundError(f"{missing[0]} is missing: {_again(profile)}")
@@ -153,7 +159,7 @@ def _laid_out(profile: profiles.Profile, files: Sequence[Path]) -> Path:
     for path in files:
         target = aside / path.relative_to(profile.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.name == "scores.parquet":
+        if path.name == SCORES:
             _copy_in_single_precision(path, target)
         elif path.suffix == ".ipynb":
             target.write_text(notebooks.answered(path.read_text(), report))
@@ -171,26 +177,27 @@ def _copy_in_single_precision(path: Path, target: Path) -> None:
     table.to_parquet(target, index=False, compression="zstd", **encoded)
 
 
-def _leave_out(folder: Path) -> list[str]:
-    """Leaves out those of `OPTIONAL` of which there is too much, and all weights where some are left out already;
-    returns their names."""
-    too_large = []
-    for name, limit in OPTIONAL.items():
-        found = list(folder.rglob(name))
-        if _size(found) > limit or (name == WEIGHTS and any(map(references.weights, found))):
-            too_large.append(name)
-            for path in found:
-                if name == WEIGHTS:
-                    references.refer(path)
-                else:
-                    path.unlink()
-    return too_large
+def _without_large(folder: Path) -> list[str]:
+    """Puts references in the place of weights that are too large, of all runs alike, and leaves out scores of which
+    there is too much; returns what is no longer there, in words."""
+    said, weights, scores = [], list(folder.rglob(WEIGHTS)), list(folder.rglob(SCORES))
+    if any(path.stat().st_size > WEIGHTS_LIMIT or references.weights(path) for path in weights):
+        said.append("weights (named by SHA-256 alone)")
+        for path in weights:
+            references.refer(path)
+            if not path.with_name(f"{reuse.MEASURE}.ipynb").exists():  # of a training nothing is left without them
+                shutil.rmtree(path.parent)
+    if _size(scores) > SCORES_LIMIT:
+        said.append("scores")
+        for path in scores:
+            path.unlink()
+    return said
 
 
 def _write_sums(folder: Path) -> None:
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in files]
-    (folder / SUMS).write_text("".join(lines))
+    (folder / references.SUMS).write_text("".join(lines))
 
 
 def _replace_published(profile: profiles.Profile, aside: Path) -> Path:
@@ -222,7 +229,7 @@ def main(words: Iterable[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(execute.in_one_line(error, where), file=sys.stderr)
         return 1
-    without = "".join(f", without any {name}: too large" for name in left_out)
+    without = "".join(f", without {what}: too large" for what in left_out)
     interruptions.say(f"{folder}: {size / MIB:.2f} MiB{without}")
     return 0
 

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lib.running import cluster, execute, gpus, references
-from lib.study import devices, digests, paths, profiles, reuse, vocabulary
+from lib.running import cluster, execute, gpus
+from lib.study import devices, digests, paths, profiles, references, reuse, vocabulary
 from lib.system import interruptions
 
 if TYPE_CHECKING:  # takes seconds
@@ -352,7 +352,9 @@ def reproduce(asked: argparse.Namespace) -> int:
             return 0
         data = data_digests(profile)
         take(asked, profile, data, where)
-        if not asked.report and (old := stale(profile, data)):
+        old = [] if asked.report else stale(profile, data)
+        references.require_usable(profile, old)
+        if old:
             more += ["--forcerun", *old]
             set_aside(profile, [] if asked.dry_run else old)
         if asked.cluster and not asked.dry_run:

@@ -19,8 +19,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 
-from lib.running import execute, references, reproduce
-from lib.study import paths, profiles, reuse
+from lib.running import execute, reproduce
+from lib.study import paths, profiles, references, reuse
 from lib.system import interruptions
 
 

@@ -11,7 +11,7 @@ import pandas
 from torch import Tensor, nn
 
 from lib import cost, structure
-from lib.study import devices, finetuning, loading, profiles, sampling
+from lib.study import devices, finetuning, loading, profiles, references, sampling
 from lib.study.columns import PANEL, RUN, columns_of
 
 CRITERION = "sq:rand:norm"
@@ -39,12 +39,15 @@ def variants(
 
 
 def costs(plan: profiles.Profile) -> pandas.DataFrame:
-    """Every network of the profile, of its first seed, unpruned and without 25, 50 and 75 % of its multiply-adds.
+    """Every network, of its first seed with weights, unpruned and without 25, 50 and 75 % of its multiply-adds.
 
     One row per network and variant: dataset, network, seed, the columns of `variants`, then those of `cost.table`.
     """
     tables = []
-    for run in [run for run in plan.runs if run.seed == plan.seeds[0]]:
+    first = {}
+    for run in references.with_weights(plan):
+        first.setdefault((run.dataset, run.network), run)
+    for run in first.values():
         loading.complete(run)
         device = devices.pick(run.device)
         model, data = loading.model(run, device), sampling.Data.of(run, device)

@@ -14,8 +14,8 @@ import made_up
 import pandas
 import pytest
 
-from lib.running import publish, references
-from lib.study import paths, profiles, reuse
+from lib.running import publish
+from lib.study import paths, profiles, references, reuse
 
 PER_RUN = [
     "00-train.ipynb",
@@ -64,7 +64,10 @@ def test_a_finished_profile_is_published_with_its_sums(plan):
     assert [name for _, name in sums] == sorted(published)
     for digest, name in sums:
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        if not name.endswith(("scores.parquet", "report.html")):  # without answers notebooks are as they were
+        if name == "report.html":
+            copies = re.sub(r"data:image/png;base64,[^\"]+", "", (plan.folder / name).read_text())
+            assert re.sub(r'(?<=src=")figures/[^"]+', "", (folder / name).read_text()) == copies
+        elif not name.endswith("scores.parquet"):  # without answers notebooks are as they were
             assert (folder / name).read_bytes() == (plan.folder / name).read_bytes()
     assert not list(plan.folder.glob(".to-publish")) and not list(plan.folder.glob(".published-before"))
 
@@ -81,12 +84,15 @@ def test_every_link_of_the_published_report_leads_somewhere(plan):
 
 @pytest.mark.parametrize("large", [[], ["scores.parquet"], ["checkpoint.safetensors", "scores.parquet"]])
 def test_large_files_that_can_be_made_again_are_left_out(plan, large, monkeypatch):
-    both = ["checkpoint.safetensors", "scores.parquet"]
     whole, *_ = publish.publish(plan)
-    weight = {name: sum(path.stat().st_size for path in whole.rglob(name)) for name in both}
-    monkeypatch.setattr(publish, "OPTIONAL", {name: weight[name] - (name in large) for name in both})
+    weights, scores = (
+        [path.stat().st_size for path in whole.rglob(name)] for name in (publish.WEIGHTS, publish.SCORES)
+    )
+    monkeypatch.setattr(publish, "WEIGHTS_LIMIT", max(weights) - (publish.WEIGHTS in large))
+    monkeypatch.setattr(publish, "SCORES_LIMIT", sum(scores) - (publish.SCORES in large))
     folder, size, left_out = publish.publish(plan)
-    assert left_out == large
+    words = {publish.WEIGHTS: "weights (named by SHA-256 alone)", publish.SCORES: "scores"}
+    assert left_out == [words[name] for name in large]
     there = ["checkpoint.safetensors", *["scores.parquet"] * ("scores.parquet" not in large)]
     assert names(folder) == sorted([*expected(*there), "SHA256SUMS"])
     digests = [hashlib.sha256(run.checkpoint.read_bytes()).hexdigest() for run in plan.runs]
@@ -105,7 +111,7 @@ def test_where_some_weights_are_left_out_already_all_are(plan):
     folder, _, names_left_out = publish.publish(plan)
     published = [folder / f"digits-resnet8/seed-{seed}/checkpoint.safetensors" for seed in (0, 1)]
     assert [references.weights(path) for path in published] == [left_out, whole]
-    assert names_left_out == ["checkpoint.safetensors"] and references.weights(second.checkpoint) is None
+    assert names_left_out == ["weights (named by SHA-256 alone)"] and references.weights(second.checkpoint) is None
 
 
 def test_scores_are_published_in_single_precision(plan):
@@ -169,15 +175,26 @@ def test_of_seeds_that_the_report_has_not_only_the_trainings_are_published(plan)
     assert names(folder / "digits-resnet8/seed-2") == training
 
 
-def test_seeds_of_which_only_measurements_are_published_are_not_replaced_by_a_report_without_them(plan):
+@pytest.mark.parametrize("own", [False, True], ids=["not-here", "trained-here-too"])
+def test_measurements_whose_weights_are_left_out_are_not_replaced_by_a_report_without_them(plan, own):
     published = Path(plan.results, "published/smoke/digits-resnet8/seed-2")
     shutil.copytree(plan.runs[1].folder, published)
     references.refer(published / "checkpoint.safetensors")
-    with pytest.raises(
-        ValueError, match=r"^the weights of .* seed 2 .*: take it up first .*MEASURED=.*published/smoke\)$"
-    ):
+    if own:
+        shutil.copytree(plan.runs[1].folder, plan.runs[1].folder.with_name("seed-2"))
+    said = (
+        r"^the weights of .* seed 2 .*: take it up first .*MEASURED=.*, with seed 2 in SEEDS\), or delete .*/seed-2 to"
+    )
+    with pytest.raises(ValueError, match=said):
         publish.publish(replace(plan, seeds=(0, 1, 2)))
-    assert references.weights(published / "checkpoint.safetensors")
+    assert references.weights(published / "checkpoint.safetensors") and (published / "curves.parquet").exists()
+
+
+def test_of_a_training_nothing_is_published_where_weights_are_left_out(plan):
+    shutil.copytree(plan.runs[1].folder, plan.runs[1].folder.with_name("seed-2"))
+    references.refer(plan.runs[0].checkpoint)
+    folder, *_ = publish.publish(replace(plan, seeds=(0, 1, 2)))
+    assert sorted(path.name for path in (folder / "digits-resnet8").iterdir()) == ["seed-0", "seed-1"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pandas
 import torch
 
 from lib import oracle, pruning
-from lib.study import devices, loading, measurements, profiles, sampling
+from lib.study import devices, loading, measurements, profiles, references, sampling
 from lib.study.analyses import failures
 from lib.study.columns import PANEL, RUN, columns_of, read_own
 
@@ -23,10 +23,10 @@ def ratios(
 ) -> pandas.DataFrame:
     """Joint change of the output over the sum of single changes, with the lowest-ranked units off: see `lib.oracle`.
 
-    Returns one row per run, criterion and share of units: share (%), ratio.
+    Returns one row per run with weights, criterion and share of units: share (%), ratio.
     """
     tables = []
-    for run in plan.runs:
+    for run in references.with_weights(plan):
         device = devices.pick(run.device)
         data, model = sampling.Data.of(run, device), loading.model(run, device)
         batches = data.batches(64, "random", seed=run.seed, size=64)

@@ -12,15 +12,15 @@ import pandas
 import torch
 
 from lib.scoring.criteria import label_gradient
-from lib.study import contrasts, devices, loading, profiles, sampling, statistics
+from lib.study import contrasts, devices, loading, profiles, references, sampling, statistics
 from lib.study.columns import RUN
 
 
 def gradient_lengths(plan: profiles.Profile) -> pandas.DataFrame:
-    """The length of the label gradient at the logits, one row per training image of every run: dataset, network,
-    seed, length."""
+    """The length of the label gradient at the logits, one row per training image of every run with weights: dataset,
+    network, seed, length."""
     tables = []
-    for run in plan.runs:
+    for run in references.with_weights(plan):
         loading.complete(run)
         device = devices.pick(run.device)
         data, model = sampling.Data.of(run, device), loading.model(run, device)

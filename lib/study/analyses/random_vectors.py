@@ -7,7 +7,7 @@ import pandas
 import torch
 
 from lib import importance
-from lib.study import loading, profiles, rankings, sampling
+from lib.study import loading, profiles, rankings, references, sampling
 from lib.study.columns import columns_of
 
 
@@ -18,11 +18,11 @@ def spread(plan: profiles.Profile, *, examples: int = 100) -> pandas.DataFrame:
     square (v_n . a_n)^2 with mean |a_n|^2 / K and relative variance 2 (K - 1) / (K + 2); P orthonormal ones give
     2 (K - P) / (P (K + 2)). Over independent examples that predicts the relative error of a score.
 
-    Returns one row per run, kind of vectors ("independent", "orthonormal") and number of probes: predicted and measured
-    (root mean square over units of the relative error), spearman (with the exact scores).
+    Returns one row per run with weights, kind of vectors ("independent", "orthonormal") and number of probes: predicted
+    and measured (root mean square over units of the relative error), spearman (with the exact scores).
     """
     tables = []
-    for run in plan.runs:
+    for run in references.with_weights(plan):
         loading.complete(run)
         data, model = sampling.Data.of(run, "cpu"), loading.model(run, "cpu")
         batches = data.batches(min(examples, len(data.train)), "random", seed=run.seed, size=examples)

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 import pandas
 
 from lib import importance
-from lib.study import devices, loading, profiles, sampling
+from lib.study import devices, loading, profiles, references, sampling
 
 SCORED = 256  # examples, at most, on which the time of a criterion is taken
 
 
 def seconds(plan: profiles.Profile, criteria: Iterable[str], *, examples: int = SCORED) -> pandas.DataFrame:
-    """How long each criterion alone takes on the same examples of the profile's first run: the median of three."""
-    run = plan.runs[0]
+    """How long each criterion alone takes on the same examples of the first run with weights: the median of three."""
+    run = references.with_weights(plan)[0]
     device = devices.pick(run.device)
     data, model = sampling.Data.of(run, device), loading.model(run, device)
     batches = data.batches(min(examples, len(data.train)), "random", seed=0, size=run.settings["measuring"]["batch"])

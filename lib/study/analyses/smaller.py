@@ -10,7 +10,7 @@ import pandas
 
 from lib import cost, repair, structure
 from lib.images import training
-from lib.study import devices, finetuning, loading, profiles, sampling
+from lib.study import devices, finetuning, loading, profiles, references, sampling
 from lib.study.columns import PANEL, RUN, columns_of
 
 CRITERIA = ("sq:rand:norm", "l2")
@@ -26,10 +26,11 @@ def shrunk(
 
     Returns a row per run, criterion and budget: budget and reached (shares of the multiply-adds), parameters_left (the
         share), accuracy on the test images of the run's curves, accuracy_repaired after BatchNorms have been estimated
-        anew (NaN without any), accuracy_unpruned; and a row for each time that a network cannot shrink: why.
+        anew (NaN without any), accuracy_unpruned; and a row for each network that is not here and each time that one
+        cannot shrink: why.
     """
-    rows, refused = [], []
-    for run in plan.runs:
+    rows, refused = [], references.left_out(plan).to_dict("records")
+    for run in references.with_weights(plan):
         loading.complete(run)
         device = devices.pick(run.device)
         model, data = loading.model(run, device), sampling.Data.of(run, device)

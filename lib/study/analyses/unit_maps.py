@@ -12,7 +12,7 @@ from torch import Tensor
 from lib import importance
 from lib.images import datasets
 from lib.network.taps import tapped
-from lib.study import devices, loading, measurements, profiles, sampling
+from lib.study import devices, loading, measurements, profiles, references, sampling
 from lib.study.columns import read_own
 
 
@@ -27,8 +27,8 @@ class UnitMaps(NamedTuple):
 
 
 def of_first_layer(plan: profiles.Profile, criterion: str) -> UnitMaps:
-    """Of the first layer of the profile's first run, at its taps, by the criterion on its most examples."""
-    run = plan.runs[0]
+    """Of the first layer of the first run with weights, at its taps, by the criterion on its most examples."""
+    run = references.with_weights(plan)[0]
     loading.complete(run)
     device = devices.pick(run.device)
     model, data = loading.model(run, device), sampling.Data.of(run, device)

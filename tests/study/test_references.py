@@ -4,11 +4,12 @@ import hashlib
 import json
 import shutil
 
+import pandas
 import pytest
 
 from lib.benchmark import subjects
-from lib.running import references, verify
-from lib.study import paths, profiles
+from lib.running import publish, verify
+from lib.study import paths, profiles, references
 
 RUN = "digits-resnet8/seed-0"
 
@@ -19,6 +20,7 @@ def offered(study, tmp_path):
     folder = tmp_path / "offered/smoke"
     shutil.copytree(study.smoke / RUN, folder / RUN)
     references.refer(folder / RUN / "checkpoint.safetensors")
+    publish._write_sums(folder)
     return folder
 
 
@@ -72,6 +74,13 @@ def test_runs_with_weights_are_left_to_others(study, plan, offered):
         ("10-measure", {"threads": 7}, "with other threads than today's"),
         ("10-measure", {"data": "0"}, "with other images scored on than today's"),
         ("10-measure", {"settings": {"measuring": {}}}, "with other measuring than today's"),
+        (
+            "10-measure",
+            {"parameters": {"dataset": "digits", "network": "resnet8", "seed": 1}},
+            "with other network than today's",
+        ),
+        ("10-measure", {"versions": {"torch": "1.0.0"}}, "with other versions than today's"),
+        ("10-measure", {"device": {"type": "cuda"}}, "with other kind of device than today's"),
         ("10-measure", {"checkpoint": "0" * 64}, "with other weights as measured than today's"),
         ("00-train", {"checkpoint": "0" * 64}, "with other weights as trained than today's"),
         ("00-train", {"settings": {"training": {}}}, "with other training than today's"),
@@ -81,24 +90,76 @@ def test_runs_with_weights_are_left_to_others(study, plan, offered):
 def test_what_cannot_be_checked_is_refused_before_anything_is_copied(plan, offered, notebook, fields, said):
     data, path = data_of(offered), offered / RUN / f"{notebook}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-    with pytest.raises(ValueError, match=f"{said}, and without its weights nothing of it can be checked: reproduce "):
+    publish._write_sums(offered)
+    with pytest.raises(
+        ValueError, match=f"{said}, and without its weights nothing of it can be checked: start without "
+    ):
         references.take(plan, offered, data)
     assert not plan.folder.exists()
 
 
 def test_a_run_that_is_not_whole_is_refused(plan, offered):
     (offered / RUN / "scores.parquet").unlink()
-    with pytest.raises(ValueError, match=r"scores\.parquet is missing: reproduce digits-resnet8 seed 0 without "):
+    anew = "start without MEASURED, or without seed 0 of digits-resnet8$"
+    with pytest.raises(ValueError, match=rf"scores\.parquet is missing: {anew}"):
         references.take(plan, offered, data_of(offered))
     assert not plan.folder.exists()
 
 
-def test_taken_up_by_make_they_are_neither_trained_nor_measured_again(own_study, offered):
+def test_a_file_that_is_not_as_it_was_published_is_refused(plan, offered):
+    shutil.copy(offered / RUN / "curves.parquet", offered / RUN / "scores.parquet")
+    with pytest.raises(ValueError, match=r"scores\.parquet is not the file that .*SHA256SUMS lists: start without "):
+        references.take(plan, offered, data_of(offered))
+    (offered / "SHA256SUMS").unlink()
+    with pytest.raises(ValueError, match=r"SHA256SUMS is missing: start without "):
+        references.take(plan, offered, data_of(offered))
+    assert not plan.folder.exists()
+
+
+def test_what_is_taken_up_in_part_is_taken_up_again(plan, offered, monkeypatch):
+    copy = shutil.copyfile
+
+    def full(source, target):
+        if source.name == "oracle.parquet":
+            raise OSError("no space left")
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="no space left"):
+        references.take(plan, offered, data_of(offered))
+    monkeypatch.undo()
+    assert references.take(plan, offered, data_of(offered)) == list(plan.runs)
+
+
+def test_what_cannot_be_computed_without_weights_is_refused_before_anything_runs(plan, offered, study):
+    references.take(plan, offered, data_of(offered))
+    [run] = plan.runs
+    assert references.with_weights(plan) == [] and references.left_out(plan)["seed"].to_list() == [0]
+    with pytest.raises(ValueError, match=r"^of digits-resnet8 seed 0 only what was measured is here, .* one seed more"):
+        references.require_usable(plan, [])
+    with pytest.raises(ValueError, match=rf"^digits-resnet8 seed 0 would have .*: delete {run.folder}, and it is"):
+        references.require_usable(plan, [str(run.executed("10-measure"))])
+    run.executed("10-measure").unlink()
+    with pytest.raises(ValueError, match=r"^digits-resnet8 seed 0 would have to be measured"):
+        references.require_usable(plan, [])
+    shutil.copy(study.smoke / RUN / "checkpoint.safetensors", run.checkpoint)
+    references.require_usable(plan, [])
+    assert references.with_weights(plan) == [run] and references.left_out(plan).empty
+
+
+def test_a_seed_is_added_to_those_whose_weights_are_left_out(own_study, offered):
     shutil.rmtree(own_study.smoke)
-    told = own_study.plan("--measured", str(offered))
-    assert [line for line in told if "digits-resnet8 seed 0" in line] == [
-        f"digits-resnet8 seed 0: trained and measured already, its weights left out, in {offered}"
-    ]
+    alone = own_study.make("reproduce", f"MEASURED={offered}")
+    assert alone.returncode and "no weights to compute with: name one seed more in SEEDS" in alone.stderr
+    assert f"digits-resnet8 seed 0: trained and measured already, its weights left out, in {offered}\n" in alone.stdout
+    done = own_study.make("reproduce", f"MEASURED={offered}", "SEEDS=0 1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for table, seeds in (("65-repair-summary", {0, 1}), ("65-repair-shrunk", {1}), ("70-oracle-interactions", {1})):
+        assert set(pandas.read_csv(own_study.smoke / f"tables/{table}.csv")["seed"]) == seeds
+    assert "its weights are not published" in (own_study.smoke / "report.md").read_text()
+    assert own_study.make("publish").returncode == 0
+    published = own_study.root / "results/published/smoke/digits-resnet8"
+    assert all(references.weights(published / f"seed-{seed}/checkpoint.safetensors") for seed in (0, 1))
 
 
 def test_as_checkpoints_they_are_refused_in_one_line(own_study, offered):
