@@ -106,8 +106,13 @@ def mark(row: dict) -> str:
 
 
 def _why_open(row: dict) -> str:
-    """Why a claim is open though its interval is clear of 0."""
-    if row["verdict"] != "open" or row["kind"] in claims.UNTESTED or row.get("side") not in POINTS:
+    """Why a claim is open: its interval holds what it would have to be clear of, or what it lacks besides."""
+    side = row.get("side") if row["verdict"] == "open" else ""
+    if side == "on both sides":
+        return (
+            f": its interval spans {f'-{MARGIN:g}' if row['kind'] == 'non-inferiority' else effects.bar(row['kind'])}"
+        )
+    if side not in POINTS or row["kind"] in claims.UNTESTED:
         return ""
     return ": kinds of networks differ in sign" if row["p"] < LEVEL else ": the test does not reach its level"
 

@@ -32,12 +32,15 @@ def test_where_a_claim_was_measured_on_some_data_sets_alone_they_are_named():
     assert ends == ["2 of 3 |", "2 of 2 (digits), 1 left out |"]
 
 
-def test_why_a_claim_is_open_though_its_interval_is_clear_of_0():
+def test_why_a_claim_is_open():
     open_ = {"claim": "C1", "verdict": "open", "side": "above"}
-    changes = [{"p": 0.01}, {"p": 0.05}, {"p": 0.01, "side": "on both sides"}, {"p": 0.01, "kind": "non-inferiority"}]
+    changes = [{"p": 0.01}, {"p": 0.05}, {"p": 0.01, "kind": "non-inferiority"}]
+    kinds = ("difference", claims.ACCURACY, "non-inferiority", claims.SHARE)
+    changes += [{"p": 0.01, "side": "on both sides", "kind": kind} for kind in kinds]
     marks = [verdict_table.mark(NUMBERS | open_ | change) for change in changes]
     differ, late = "○ open: kinds of networks differ in sign", "○ open: the test does not reach its level"
-    assert marks == [differ, late, "○ open", "○ open"]
+    spans = [f"○ open: its interval spans {limit}" for limit in ("0", "0", "-0.01", "25 %")]
+    assert marks == [differ, late, "○ open", *spans]
 
 
 def test_shares_and_accuracies_are_in_percent_and_points_and_a_share_is_above_what_its_claim_says():
