@@ -54,7 +54,9 @@ def publish(profile: profiles.Profile) -> tuple[Path, int, list[str]]:
         raise FileNotFoundError(f"{record} is missing, so there is no report yet: {_again(profile)}")
     with reproduce.alone(profile):
         seeds = provenance.read_record(record)["parameters"]["seeds"]
-        others = replace(profile, seeds=tuple(seed for seed in profile.seeds if seed not in seeds))
+        numbers = (folder.name.removeprefix("seed-") for folder in _published(profile).glob("*/seed-*"))
+        there = {*profile.seeds, *(int(number) for number in numbers if number.isdecimal())}
+        others = replace(profile, seeds=tuple(sorted(there.difference(seeds))))
         profile = replace(profile, seeds=tuple(seeds))
         _finish_interrupted(profile)
         _keep_published(others)
@@ -95,11 +97,11 @@ def _keep_published(others: profiles.Profile) -> None:
     published = [run for run in others.runs if references.within(folder, run).joinpath(f"{reuse.TRAIN}.ipynb").exists()]
     for run in published:
         at = references.within(folder, run)
-        again = (
-            f"take it up first (make reproduce PROFILE={others.name} MEASURED={folder}, with seed {run.seed} in SEEDS)"
-        )
-        again += f", or delete {at} to give it up"
-        references.require_weights(run, at, again)
+        with_it = f"with seed {run.seed} in SEEDS"
+        take = f"take it up first (make reproduce PROFILE={others.name} MEASURED={folder}, {with_it})"
+        own = f"measure it here, too (make reproduce PROFILE={others.name}, {with_it})"
+        again = own if run.executed(reuse.TRAIN).exists() else take
+        references.require_weights(run, at, f"{again}, or delete {at} to give it up")
     if published:
         reuse.take(others, folder, "published", reuse.TRAIN)
 
@@ -178,7 +180,7 @@ def _copy_in_single_precision(path: Path, target: Path) -> None:
 
 
 def _without_large(folder: Path) -> list[str]:
-    """Puts references in the place of weights that are too large, of all runs alike, and leaves out scores of which
+    """Puts references in the place of weights that are too large, of all runs alike, or else leaves out scores of which
     there is too much; returns what is no longer there, in words."""
     said, weights, scores = [], list(folder.rglob(WEIGHTS)), list(folder.rglob(SCORES))
     if any(path.stat().st_size > WEIGHTS_LIMIT or references.weights(path) for path in weights):
@@ -187,7 +189,7 @@ def _without_large(folder: Path) -> list[str]:
             references.refer(path)
             if not path.with_name(f"{reuse.MEASURE}.ipynb").exists():  # of a training nothing is left without them
                 shutil.rmtree(path.parent)
-    if _size(scores) > SCORES_LIMIT:
+    if not said and _size(scores) > SCORES_LIMIT:  # without weights nobody could make them again
         said.append("scores")
         for path in scores:
             path.unlink()

@@ -308,7 +308,8 @@ def take(asked: argparse.Namespace, profile: profiles.Profile, data: Mapping, wh
         for run in [run for run in profile.runs if not run.executed(reuse.TRAIN).exists()]:
             at = references.within(asked.checkpoints, run)
             references.require_weights(run, at, "train it anew, without CHECKPOINTS")
-    for run in references.take(profile, asked.measured, data) if asked.measured else []:
+    device = cluster.device(profile, "measure") if asked.cluster else devices.pick(profile.device).type
+    for run in references.take(profile, asked.measured, data, device) if asked.measured else []:
         forget(references.outputs(run))
         print(f"{run.label}: {references.TAKEN_UP}, in {asked.measured}", flush=True)
     parts = {"CHECKPOINTS": (asked.checkpoints, reuse.TRAIN), "MEASURED": (asked.measured, reuse.TRAIN, reuse.MEASURE)}

@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas
 
-from lib.study import devices, digests, paths, profiles, reuse
+from lib.study import digests, paths, profiles, reuse
 from lib.study.columns import RUN, columns_of
 from lib.system import whole_files
 
@@ -82,7 +83,9 @@ def require_usable(profile: profiles.Profile, stale: Collection[str]) -> None:
     if not here:
         labels = ", ".join(run.label for run in profile.runs)
         problem = f"of {labels} only what was measured is here, no weights to compute with"
-        raise ValueError(f"{problem}: name one seed more in SEEDS, or see the report that is published")
+        named = " and ".join(str(run.folder) for run in profile.runs)
+        again = f"or delete {named}, and all is trained and measured anew"
+        raise ValueError(f"{problem}: make reproduce with one seed more in SEEDS, {again}")
 
 
 def within(folder: str | os.PathLike, run: profiles.Run) -> Path:
@@ -90,13 +93,16 @@ def within(folder: str | os.PathLike, run: profiles.Run) -> Path:
     return paths.from_here(folder) / run.folder.relative_to(run.folder.parents[1])
 
 
-def take(profile: profiles.Profile, folder: str | os.PathLike, data: Mapping[str, list]) -> list[profiles.Run]:
+def take(
+    profile: profiles.Profile, folder: str | os.PathLike, data: Mapping[str, list], device: str
+) -> list[profiles.Run]:
     """Copies the runs of which `folder` has a reference and all that was measured, where the profile has not its own
     training; returns them.
 
     Arguments:
         folder: laid out as results/<profile>/, such as results/published/stl10.
         data: digests of the images that are here, [train, test] by data set.
+        device: kind of device, "cpu" or "cuda", on which runs are measured.
 
     Raises ValueError, one line, where such a run is not whole or not as it was published, or was measured by other
     code or versions, on other images or another kind of device, with other settings or for another plan than today's;
@@ -107,7 +113,7 @@ def take(profile: profiles.Profile, folder: str | os.PathLike, data: Mapping[str
         at = within(folder, run)
         if weights(at / run.checkpoint.name) and not run.executed(reuse.TRAIN).exists():
             _require_as_published(run, at, paths.from_here(folder))
-            _require_todays(run, at, data[run.dataset])
+            _require_todays(run, at, data[run.dataset], device)
             found.append((run, at))
     for run, at in found:
         last = run.executed(reuse.TRAIN)  # says that all is there: without it the run is taken up again
@@ -136,10 +142,8 @@ def _require_as_published(run: profiles.Run, at: Path, folder: Path) -> None:
             raise ValueError(f"{path} is not the file that {folder / SUMS} lists: {_anew(run)}")
 
 
-def _require_todays(run: profiles.Run, at: Path, data: list) -> None:
+def _require_todays(run: profiles.Run, at: Path, data: list, device: str) -> None:
     train, measure = (reuse.read_record(at, notebook) for notebook in (reuse.TRAIN, reuse.MEASURE))
-    pins = digests.pins()
-    versions = {name: str(measure["versions"].get(name)).split("+")[0] for name in pins}  # 2.14.1+cpu is 2.14.1
     then = {
         "network": {name: measure.get("parameters", {}).get(name) for name in RUN},
         "training": reuse.as_named_now(train["settings"]["training"], run.settings["training"]),
@@ -149,7 +153,8 @@ def _require_todays(run: profiles.Run, at: Path, data: list) -> None:
         "threads": measure["threads"],
         "notebooks": measure.get("notebooks"),
         "code": measure["code"],
-        "versions": versions,
+        "code of the training": train["code"],
+        "versions": {name: _plain(measure["versions"].get(name)) for name in digests.PACKAGES},
         "kind of device": measure["device"]["type"],
         "weights as trained": train["checkpoint"],
         "weights as measured": measure["checkpoint"],
@@ -163,11 +168,17 @@ def _require_todays(run: profiles.Run, at: Path, data: list) -> None:
         "threads": run.threads,
         "notebooks": list(run.plan.notebooks),
         "code": digests.code(reuse.MEASURE),
-        "versions": {name: was if (was := versions[name]) in pins[name] else pins[name] for name in pins},
-        "kind of device": devices.pick(run.device).type,
+        "code of the training": digests.code(reuse.TRAIN),
+        "versions": {name: _plain(version(name)) for name in digests.PACKAGES},
+        "kind of device": device,
         "weights as trained": weights(at / run.checkpoint.name),
         "weights as measured": weights(at / run.checkpoint.name),
     }
     if odd := [name for name, value in now.items() if then[name] != json.loads(json.dumps(value))]:
         problem = f"{at} was made with other {' and '.join(odd)} than today's"
         raise ValueError(f"{problem}, and without its weights nothing of it can be checked: {_anew(run)}")
+
+
+def _plain(version: object) -> str:
+    """Of whatever build: 2.14.1+cpu is 2.14.1."""
+    return str(version).partition("+")[0]

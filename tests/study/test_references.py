@@ -55,15 +55,15 @@ def test_nor_is_a_checkpoint_with_weights(study):
 
 
 def test_what_was_measured_is_copied_as_it_is_once(plan, offered):
-    assert references.take(plan, offered, data_of(offered)) == list(plan.runs)
+    assert references.take(plan, offered, data_of(offered), "cpu") == list(plan.runs)
     for path in references.outputs(plan.runs[0]):
         assert path.read_bytes() == (offered / RUN / path.name).read_bytes()
-    assert references.take(plan, offered, data_of(offered)) == []
+    assert references.take(plan, offered, data_of(offered), "cpu") == []
 
 
 def test_runs_with_weights_are_left_to_others(study, plan, offered):
     shutil.copy(study.smoke / RUN / "checkpoint.safetensors", offered / RUN)
-    assert references.take(plan, offered, data_of(offered)) == [] and not plan.folder.exists()
+    assert references.take(plan, offered, data_of(offered), "cpu") == [] and not plan.folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ def test_runs_with_weights_are_left_to_others(study, plan, offered):
         ("10-measure", {"versions": {"torch": "1.0.0"}}, "with other versions than today's"),
         ("10-measure", {"device": {"type": "cuda"}}, "with other kind of device than today's"),
         ("10-measure", {"checkpoint": "0" * 64}, "with other weights as measured than today's"),
+        ("00-train", {"code": "old"}, "with other code of the training than today's"),
         ("00-train", {"checkpoint": "0" * 64}, "with other weights as trained than today's"),
         ("00-train", {"settings": {"training": {}}}, "with other training than today's"),
         ("00-train", {"data": ["0", "1"]}, "with other images than today's"),
@@ -94,7 +95,7 @@ def test_what_cannot_be_checked_is_refused_before_anything_is_copied(plan, offer
     with pytest.raises(
         ValueError, match=f"{said}, and without its weights nothing of it can be checked: start without "
     ):
-        references.take(plan, offered, data)
+        references.take(plan, offered, data, "cpu")
     assert not plan.folder.exists()
 
 
@@ -102,17 +103,17 @@ def test_a_run_that_is_not_whole_is_refused(plan, offered):
     (offered / RUN / "scores.parquet").unlink()
     anew = "start without MEASURED, or without seed 0 of digits-resnet8$"
     with pytest.raises(ValueError, match=rf"scores\.parquet is missing: {anew}"):
-        references.take(plan, offered, data_of(offered))
+        references.take(plan, offered, data_of(offered), "cpu")
     assert not plan.folder.exists()
 
 
 def test_a_file_that_is_not_as_it_was_published_is_refused(plan, offered):
     shutil.copy(offered / RUN / "curves.parquet", offered / RUN / "scores.parquet")
     with pytest.raises(ValueError, match=r"scores\.parquet is not the file that .*SHA256SUMS lists: start without "):
-        references.take(plan, offered, data_of(offered))
+        references.take(plan, offered, data_of(offered), "cpu")
     (offered / "SHA256SUMS").unlink()
     with pytest.raises(ValueError, match=r"SHA256SUMS is missing: start without "):
-        references.take(plan, offered, data_of(offered))
+        references.take(plan, offered, data_of(offered), "cpu")
     assert not plan.folder.exists()
 
 
@@ -126,16 +127,18 @@ def test_what_is_taken_up_in_part_is_taken_up_again(plan, offered, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="no space left"):
-        references.take(plan, offered, data_of(offered))
+        references.take(plan, offered, data_of(offered), "cpu")
     monkeypatch.undo()
-    assert references.take(plan, offered, data_of(offered)) == list(plan.runs)
+    assert references.take(plan, offered, data_of(offered), "cpu") == list(plan.runs)
 
 
 def test_what_cannot_be_computed_without_weights_is_refused_before_anything_runs(plan, offered, study):
-    references.take(plan, offered, data_of(offered))
+    references.take(plan, offered, data_of(offered), "cpu")
     [run] = plan.runs
     assert references.with_weights(plan) == [] and references.left_out(plan)["seed"].to_list() == [0]
-    with pytest.raises(ValueError, match=r"^of digits-resnet8 seed 0 only what was measured is here, .* one seed more"):
+    with pytest.raises(
+        ValueError, match=rf"^of digits-resnet8 seed 0 only what was measured is here, .* or delete {run.folder}, "
+    ):
         references.require_usable(plan, [])
     with pytest.raises(ValueError, match=rf"^digits-resnet8 seed 0 would have .*: delete {run.folder}, and it is"):
         references.require_usable(plan, [str(run.executed("10-measure"))])
@@ -150,7 +153,10 @@ def test_what_cannot_be_computed_without_weights_is_refused_before_anything_runs
 def test_a_seed_is_added_to_those_whose_weights_are_left_out(own_study, offered):
     shutil.rmtree(own_study.smoke)
     alone = own_study.make("reproduce", f"MEASURED={offered}")
-    assert alone.returncode and "no weights to compute with: name one seed more in SEEDS" in alone.stderr
+    assert (
+        alone.returncode
+        and "no weights to compute with: make reproduce with one seed more in SEEDS, or delete " in alone.stderr
+    )
     assert f"digits-resnet8 seed 0: trained and measured already, its weights left out, in {offered}\n" in alone.stdout
     done = own_study.make("reproduce", f"MEASURED={offered}", "SEEDS=0 1")
     assert done.returncode == 0, done.stdout + done.stderr
