@@ -12,6 +12,7 @@ import pandas
 from lib.report import provenance, tuning_answers
 from lib.report.words import listed, on_images, spread
 from lib.study import measurements, panels, profiles
+from lib.study.analyses import over_panels
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import RUN
@@ -33,6 +34,7 @@ NOTHING = pandas.DataFrame()
 def of(plans: Sequence[profiles.Profile]) -> str:
     """`advice` by the tables that these profiles have saved."""
     found = {part: panels.table(plans, name) for part, name in TABLES.items()}
+    found |= {"measured": over_panels.measured(plans), "networks": sum(len(plan.runs) for plan in plans)}
     timed = [plan for plan in plans if len(panels.table([plan], TABLES["seconds"]))]
     if not timed:
         return advice(**found)
@@ -49,6 +51,8 @@ def advice(
     tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
+    measured: pandas.DataFrame = NOTHING,
+    networks: int = 0,
     machine: str = "",
 ) -> str:
     """A numbered Markdown list of at most five: what to rank by, on how many images and random vectors, what labels
@@ -60,16 +64,19 @@ def advice(
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
+        measured: of `over_panels.measured`.
+        networks: how many trained networks these profiles have; of what fewer were measured in, it is said which.
         machine: which networks these are of, and on what, as `provenance.machine` says it; nothing is said of seconds
             without it.
     """
-    pairs = [(_images(scarcity), _vectors(sources)), (_labels(scarcity),), (_repair(repaired),)]
+    pairs = [(_images(scarcity, networks), _better(measured), _vectors(sources))]
+    pairs += [(_labels(scarcity, networks),), (_repair(repaired),)]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
 
-def _images(scarcity: pandas.DataFrame) -> str:
+def _images(scarcity: pandas.DataFrame, networks: int) -> str:
     enough, more = [], []
     for means in _by_dataset(scarcity):
         if RECOMMENDED in means:
@@ -78,14 +85,40 @@ def _images(scarcity: pandas.DataFrame) -> str:
             more.append(own.index[-1] > enough[-1])
     if not enough:
         return ""
+    where = _where(scarcity, networks)
     said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
     if not any(more):
-        return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped."
+        return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped{where}."
     kept = f"at least {100 * ENOUGH:.0f} % of the relative auc that all images give"
-    return f"{said}. {_numbers(enough)} images gave {kept}."
+    return f"{said}. {_numbers(enough)} images gave {kept}{where}."
 
 
-def _labels(scarcity: pandas.DataFrame) -> str:
+def _where(summary: pandas.DataFrame, networks: int) -> str:
+    """In how many trained networks, and on which data sets, where these are not all."""
+    count = len(summary[[*RUN]].drop_duplicates())
+    return f" (measured in {count} of {networks} networks, on {listed(summary['dataset'].unique())})" * (
+        count < networks
+    )
+
+
+def _better(measured: pandas.DataFrame) -> str:
+    """On which data sets the criterion that leads over all panels, of those without labels, kept more."""
+    board = over_panels.board(measured) if len(measured) else NOTHING
+    free = board.loc[~board["labels"], "criterion"] if len(board) else board
+    if not len(free) or free.iloc[0] == RECOMMENDED or RECOMMENDED not in set(free):
+        return ""
+    best = free.iloc[0]
+    values = measured[measured["criterion"].isin([best, RECOMMENDED])]
+    values = values.pivot_table(index="dataset", columns="criterion", values="auc_relative", sort=False)
+    gain = values[best] - values[RECOMMENDED]
+    more = gain[gain > WORTH]
+    numbers = listed(f"{number:.2f}" for number in more) if len(more) else ""
+    return (
+        f"Without a repair `{best}` kept more on {listed(more.index)} ({numbers} of relative auc)." if numbers else ""
+    )
+
+
+def _labels(scarcity: pandas.DataFrame, networks: int) -> str:
     gains = [
         (means[LABELS] - means[RECOMMENDED]).dropna()
         for means in _by_dataset(scarcity)
@@ -93,15 +126,18 @@ def _labels(scarcity: pandas.DataFrame) -> str:
     ]
     if not gains:
         return ""
+    where = _where(scarcity, networks)
     helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
     if helping:
         most = max(gain.max() for gain in gains)
         few = all((gain[gain > WORTH].index < gain.index[-1]).all() for gain in gains)
         words = "Use labels where you have few images (`{}`)" if few else "If you have labels, they may help (`{}`)"
-        return f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc."
+        return (
+            f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc{where}."
+        )
     return (
         f"**Do not label images for this**: at every number of images tried labels (`{LABELS}`) added no more than "
-        f"{WORTH:g} of relative auc in the mean."
+        f"{WORTH:g} of relative auc in the mean{where}."
     )
 
 

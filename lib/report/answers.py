@@ -9,6 +9,7 @@ import pandas
 
 from lib.report import claim_answers, opening, tables, tuning_answers
 from lib.report.words import listed, of_networks, spread
+from lib.study import claims
 from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
@@ -260,9 +261,8 @@ def beside_paper(
     word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
     said = f"**{word}: its order of criteria and ours have a rank correlation of {mean:.2f}**"
     ends = spread(shown["spearman"], ".2f")
-    more = (
-        f" in the mean ({ends}, depending on the number of images)" if " to " in ends else " on each number of images"
-    )
+    of = "the data set and the number" if shown["dataset"].nunique() > 1 else "the number"
+    more = f" in the mean ({ends}, depending on {of} of images)" if " to " in ends else " on each number of images"
     more = more if len(shown) > 1 else ""
     rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
     return " ".join(filter(None, [f"{said}{more}.", *rest]))
@@ -272,14 +272,18 @@ def _signs(contrasts: pandas.DataFrame, short: bool = False) -> str:
     """Which differences between criteria have the paper's sign, of those that a claim is about."""
     if contrasts.empty:
         return ""
-    deciding = (contrasts["part"] == "contrast") & (contrasts["kind"] == "difference")
-    shown = contrasts[deciding & contrasts["paper"].notna()]
+    deciding = contrasts[(contrasts["part"] == "contrast") & contrasts["paper"].notna()]
+    kinds = deciding["claim"].map(claims.kind)
+    shown, lost = (deciding[kinds == kind] for kind in ("difference", "non-inferiority"))
     if shown.empty:
         return ""
     other = shown[shown["effect"] * shown["paper"] <= 0]
     same = len(shown) - len(other)
     rest = f"; the others are of {listed(dict.fromkeys(other['claim']))}" if short and len(other) else ""
     said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here{rest}."
+    if len(lost):
+        alike = int((lost["effect"] * lost["paper"] > 0).sum())
+        said += f" Of {len(lost)} for {listed(dict.fromkeys(lost['claim']))}, that nothing is lost, {alike} do."
     if short:
         return said
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)

@@ -8,15 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy
 import pandas
 
-from lib.report import claim_answers, reach, supported, tuning_answers, verdict_table
-from lib.report.words import counted, listed, spread
+from lib.report import claim_answers, effects, reach, supported, tuning_answers, verdict_table
+from lib.report.words import counted, listed, of_networks, signed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.columns import PANEL, RUN
 from lib.study.finetuning import in_words
-from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
+from lib.study.statistics import LEVEL, MARGIN, TOO_FEW, groups_of
 
 OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
 NOTHING = pandas.DataFrame()
@@ -29,8 +30,10 @@ _NAMED = re.compile(r"(?<=; )C\d+")
 
 
 def blocks(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
-    """`claims.by_block` of all these profiles, without the claims that their tables do not suffice for."""
-    return pandas.concat([claims.by_block(plan, strict=False) for plan in plans], ignore_index=True)
+    """`claims.by_block` of all these profiles, with the column panel, without the claims that their tables do not
+    suffice for."""
+    tables = [claims.by_block(plan, strict=False).assign(panel=plan.name) for plan in plans]
+    return pandas.concat(tables, ignore_index=True)
 
 
 def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where: str = "") -> str:
@@ -41,15 +44,15 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
         verdicts: of `claims.judged`, over the networks of these profiles.
         where: the report whose tables the claims' names link into; by default the one that holds this text.
     """
-    measured, numbers = _measured(plans), panels.table(plans, "90-report-curves-numbers")
+    measured, numbers = over_panels.measured(plans), panels.table(plans, "90-report-curves-numbers")
     parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
-    lines = panels.table(plans, "90-report-curves-units")
+    lines = reach.curves(plans)
     means = panels.table(plans, "65-repair-means")
-    magnitude, mended = against_weights(verdicts, measured, lines), repaired(verdicts)
-    more = like_chance(measured) + within_layers(measured, means, "auc_relative")
-    points = [labels(verdicts, parts), magnitude and magnitude + more]
-    points += [mended and mended + within_layers(NOTHING, means, "auc_relative_repaired")]
+    magnitude, mended, each = against_weights(verdicts, measured, lines), repaired(verdicts), blocks(plans)
+    more = since(each) + like_chance(measured) + within_layers(measured, means, "auc_relative")
+    points = [labels(verdicts, parts, measured, each), magnitude and magnitude + more]
+    points += [mended and mended + within_layers(measured, means, "auc_relative_repaired")]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
@@ -61,11 +64,6 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
 def _linked(said: str, where: str) -> str:
     """The text with a link on every claim's name, to its row in the table of claims; see `page`."""
     return _NAMED.sub(lambda found: f'[{found[0]}]({where}#{verdict_table.ANCHOR} "{found[0]}")', said)
-
-
-def _measured(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
-    tables = [plan.tables / f"{name}.csv" for plan in plans for name in over_panels.TABLES]
-    return over_panels.measured(plans) if any(path.exists() for path in tables) else pandas.DataFrame()
 
 
 def in_short(verdicts: pandas.DataFrame) -> str:
@@ -100,17 +98,18 @@ def how_far(lines: pandas.DataFrame, verdicts: pandas.DataFrame) -> str:
     """How many units can go where nothing is done afterwards, and that the order is better where it is (C13).
 
     Arguments:
-        lines: of `mean_curves.along`, over units.
+        lines: of `reach.curves`.
         verdicts: of `claims.judged`.
     """
     shown = reach.on_most(lines)
     if shown.empty:
         return ""
     own = shown[shown["criterion"] == OWN]
-    each = listed(f"{_until(here)} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
+    first, *others = (f"{_until(here)}{{}} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
+    each = listed([first.format(" of the units off"), *(other.format("") for other in others)])
     better = (_row(verdicts, "C13") or {}).get("verdict") == "supported"
     said = "It is the better order, not a free cut" if better else "There is no free cut"
-    return f"**{said}**: to keep {100 * reach.KEPT:.0f} % of the accuracy no more units can go than {each}."
+    return f"**{said}**: without repair {100 - 100 * reach.KEPT:.0f} % of the accuracy is gone with {each}."
 
 
 def _until(lines: pandas.DataFrame) -> str:
@@ -121,8 +120,19 @@ def _until(lines: pandas.DataFrame) -> str:
     return listed(f"{reach.until(lines[lines['network'] == name])} % (`{name}`)" for name in names)
 
 
-def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
-    """What labels would add (C3). Arguments: verdicts, parts: of `claims.judged` and `claims.parts`."""
+def labels(
+    verdicts: pandas.DataFrame,
+    parts: pandas.DataFrame,
+    measured: pandas.DataFrame = NOTHING,
+    each: pandas.DataFrame = NOTHING,
+) -> str:
+    """What labels would add (C3).
+
+    Arguments:
+        verdicts, parts: of `claims.judged` and `claims.parts`.
+        measured, each: of `over_panels.measured` and `blocks`; without parts, for what it is on the most images, and
+            where more is lost than counts as nothing.
+    """
     if (row := _row(verdicts, "C3")) is None:
         return ""
     words = {"supported": "Labels add nothing that counts", "contradicted": "Labels add something"}
@@ -132,7 +142,32 @@ def labels(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     margin = fixed if row["verdict"] == "supported" else ""
     side = "ahead of" if row["effect"] > 0 else "behind"
     beside = f"random gradients are {side} label gradients of the same length"
-    return f"{said}: {beside}, {_evidence(row, verdicts)}.{margin}{claim_answers.by_number(parts, 'C3')}"
+    by_number = claim_answers.by_number(parts, "C3") or _on_most(measured)
+    return f"{said}: {beside}, {_evidence(row, verdicts)}.{margin}{_losing(each)}{by_number}"
+
+
+def _losing(each: pandas.DataFrame) -> str:
+    """Which networks lose more than counts as nothing, without labels."""
+    means = (
+        each[each["claim"] == "C3"].groupby(PANEL, sort=False)["difference"].mean() if len(each) else pandas.Series()
+    )
+    losing = means[means < -MARGIN]
+    named = listed(f"`{network}` ({signed(loss)})" for (_, network), loss in losing.items()) if len(losing) else ""
+    return f" More than that is lost in {named}." if named else ""
+
+
+def _on_most(measured: pandas.DataFrame) -> str:
+    """What C3 is on the most images of each network."""
+    if "criterion" not in measured:
+        return ""
+    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
+    there = [values[a] - values[b] for a, b in claims.CLAIMS["C3"].pairs if {a, b} <= set(values)]
+    if not there:
+        return ""
+    differences = pandas.concat(there, axis=1).mean(axis=1).dropna().reset_index(name="difference")
+    row = claims.judge("C3", differences["difference"], groups_of(differences))
+    above = f"above 0 in {of_networks(row['ahead'], row['blocks'])}"
+    return f" On the most images alone it is {effects.value(row)} (95 % interval {effects.interval(row)}; {above})."
 
 
 def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame, lines: pandas.DataFrame) -> str:
@@ -159,6 +194,18 @@ def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame, line
     )
 
 
+def since(each: pandas.DataFrame) -> str:
+    """What C13 is in the networks that were measured after it had been chosen. Arguments: each: of `blocks`."""
+    own = each[each["claim"] == "C13"].dropna(subset="difference") if len(each) else each
+    later = claims.unseen(own, claims.LOOKED_AT) if len(own) else own
+    if len(later) < 2 or len(later) == len(own):
+        return ""
+    row = claims.judge("C13", later["difference"], groups_of(later))
+    above = f"above 0 in {of_networks(row['ahead'], row['blocks'])}"
+    numbers = f"{effects.value(row)} (95 % interval {effects.interval(row)}; {above})"
+    return f" This was chosen after a look at {len(own) - len(later)} of them; in those measured since it is {numbers}."
+
+
 def _with_few_off(lines: pandas.DataFrame) -> str:
     """What both keep where few units are off, the mean over networks."""
     if (shown := reach.on_most(lines)).empty:
@@ -183,22 +230,30 @@ def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: st
     both = rows.reindex(columns=[OWN, WITHIN]).dropna()
     if both.empty:
         return ""
-    own, within = 100 * both.mean()
-    where = counted(len(both), "network")
+    seeds = measured.groupby(keys[:-1])["seed"].nunique() if "seed" in measured else pandas.Series(dtype=int)
+    counts = seeds.reindex(both.index).fillna(1).astype(int)
+    own, within = 100 * numpy.average(both, axis=0, weights=counts)
+    where = counted(int(counts.sum()), "network")
     return f" Scaled within each layer (`{WITHIN}`), it keeps {within:.0f} % where `{OWN}` keeps {own:.0f} % ({where})."
 
 
 def like_chance(measured: pandas.DataFrame) -> str:
-    """In which networks weight magnitude orders units no better than chance does.
+    """In which networks weight magnitude orders units no better than chance does, or worse.
     Arguments: measured: of `over_panels.measured`."""
     keys = ["panel", *PANEL]
     if not {*keys, "criterion"} <= set(measured):
         return ""
     values = measured.groupby([*keys, "criterion"], sort=False)["auc_relative"].mean().unstack()
     both = values.reindex(columns=[WEIGHTS, CHANCE]).dropna()
-    alike = both.index[both[WEIGHTS] <= both[CHANCE] + MARGIN].get_level_values("network")
-    names = listed(f"`{name}`" for name in dict.fromkeys(alike)) if len(alike) else ""
-    return f" In {names} `{WEIGHTS}` is no better than a random order." if names else ""
+    ahead, behind = (both[WEIGHTS] > both[CHANCE] + MARGIN), (both[WEIGHTS] < both[CHANCE] - MARGIN)
+    kinds = {"no better than": both[~ahead & ~behind], "worse than": both[behind]}
+    said = []
+    for how, rows in kinds.items():
+        if names := dict.fromkeys(rows.index.get_level_values("network")):
+            beside = listed(f"{row[WEIGHTS]:.2f} against {row[CHANCE]:.2f}" for _, row in rows.iterrows())
+            numbers = f" ({beside} in relative auc)" if how == "worse than" else ""
+            said.append(f" In {listed(f'`{name}`' for name in names)} `{WEIGHTS}` is {how} a random order{numbers}.")
+    return "".join(said)
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:
@@ -272,7 +327,7 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
     )
     return (
         f"Measured on {counted(len(runs), 'trained network')} ({named}){seen}{tested}. "
-        f"{_kinds(runs)}It says nothing of other data and networks.{toys}"
+        f"{_kinds(runs)}Nothing is said of other data and networks.{toys}"
     )
 
 
@@ -282,7 +337,7 @@ def _kinds(runs: Sequence[profiles.Run]) -> str:
     if len(families) == len(runs):
         return ""
     kinds = f"{len(families)} families" if len(families) > 1 else "one family"
-    return f"They are of {kinds} ({listed(families)}), and less independent than their number says. "
+    return f"The networks are of {kinds} ({listed(families)}), and less independent than their number says. "
 
 
 def _most(measured: pandas.DataFrame) -> str:

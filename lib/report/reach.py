@@ -4,11 +4,13 @@ Enters: tables that notebooks save, of one profile or of several. Leaves: a Mark
 where on a curve falls below a share of its accuracy.
 """
 
+from collections.abc import Sequence
+
 import numpy
 import pandas
 
-from lib.report.words import alike, spread
-from lib.study import measurements
+from lib.report.words import alike
+from lib.study import measurements, panels, profiles
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL
 
@@ -16,8 +18,8 @@ KEPT = 0.95  # of the accuracy: as far as one would go
 WEIGHTS = "l2"
 BOTH = [RECOMMENDED, WEIGHTS]
 NOTES = {
-    "imagenet1300": "imagenet1300: images of ImageNet's validation set that are easier than all of it, so no accuracy "
-    "here is one on ImageNet."
+    "imagenet1300": "imagenet1300: images of ImageNet that are easier than its validation set as a whole, so no "
+    "accuracy here is one on ImageNet."
 }
 _SHARES = (10, 25)  # percent of all units
 _REPAIRED = 25  # where `given_back.by_criterion` has a repair
@@ -29,6 +31,22 @@ def on_most(lines: pandas.DataFrame) -> pandas.DataFrame:
         return pandas.DataFrame()
     shown = lines[lines["criterion"].isin(BOTH)]
     return shown[shown["examples"] == shown.groupby(PANEL)["examples"].transform("max")]
+
+
+def curves(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
+    """The curves over units that these profiles have saved, of `mean_curves.along`, with the column step: how much (%)
+    goes from one point to the next that was measured."""
+    lines = panels.table(plans, "90-report-curves-units")
+    if lines.empty:
+        return lines
+    steps = {
+        (plan.name, run.dataset, run.network): 50 / (run.settings["measuring"]["points"] - 1)
+        for plan in plans
+        for run in plan.runs
+    }
+    return lines.assign(
+        step=[steps.get(key, numpy.nan) for key in zip(*(lines[name] for name in ("panel", *PANEL)), strict=True)]
+    )
 
 
 def kept_until(line: pandas.DataFrame) -> float:
@@ -43,8 +61,20 @@ def kept_until(line: pandas.DataFrame) -> float:
 
 
 def until(lines: pandas.DataFrame) -> str:
-    """How much (%) can go by one criterion: the least and the most of these networks."""
-    return spread(pandas.Series([kept_until(line) for _, line in lines.groupby(_networks(lines))]), ".0f")
+    """How much (%) can go by one criterion: the least and the most of these networks; of those that are below at the
+    first step already, or nowhere, no more than that: "less than 10", "more than 50". Arguments: lines: of `curves`."""
+    within, before, beyond = [], [], []
+    for _, line in lines.groupby(_networks(lines)):
+        found, step = kept_until(line), line["step"].iloc[0]
+        if found == line["gone"].max():
+            beyond.append(found)
+        elif found < step:
+            before.append(step)
+        else:
+            within.append(found)
+    least = f"less than {max(before):.0f}" if before else f"{min(within):.0f}" if within else ""
+    most = f"more than {min(beyond):.0f}" if beyond else f"{max(within):.0f}" if within else ""
+    return " to ".join(dict.fromkeys(filter(None, [least, most])))
 
 
 def _networks(lines: pandas.DataFrame) -> list[str]:
@@ -71,14 +101,14 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
     over networks, and until how much (%) is off `KEPT` of it is left; by both criteria. "" where there are no curves.
 
     Arguments:
-        lines: of `mean_curves.along`, over units.
+        lines: of `curves`.
         repaired: of `given_back.by_criterion`.
     """
     shown = on_most(lines)
     if shown.empty:
         return ""
     head = ["images", "networks", "accuracy, whole", *(f"{share} % of units off" for share in _SHARES)]
-    head += [f"{_REPAIRED} % off, repaired", f"{100 * KEPT:.0f} % of it kept up to"]
+    head += [f"{_REPAIRED} % off, repaired", f"{100 - 100 * KEPT:.0f} % of it gone with"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     where = ["panel", "dataset"] if "panel" in shown else ["dataset"]
     for key, here in shown.groupby(where, sort=False):

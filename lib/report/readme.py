@@ -31,7 +31,8 @@ from lib.report import (
 )
 from lib.report.words import listed
 from lib.study import claims, panels, profiles
-from lib.study.columns import RUN
+from lib.study.analyses import over_panels
+from lib.study.columns import PANEL, RUN
 from lib.system.whole_files import written_whole
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
@@ -77,10 +78,12 @@ def _opening(plans: Sequence[profiles.Profile]) -> str:
 
 
 def _claims(plans: Sequence[profiles.Profile]) -> str:
-    verdicts, lines = claims.judged(opening.blocks(plans)), panels.table(plans, "90-report-curves-units")
+    each, lines = opening.blocks(plans), reach.curves(plans)
+    verdicts, over = claims.judged(each), over_panels.claims_over(each) if len(plans) > 1 else None
     parts = [f"![{curve_figures.caption(lines)}]({PICTURE.as_posix()})"]
-    parts += [reach.table(lines, panels.table(plans, "65-repair-means")), verdict_table.table(verdicts, _report(plans))]
-    return "\n\n".join(filter(None, [*parts, f"{verdict_table.note(verdicts)} {_sources(plans)}"]))
+    parts += [reach.table(lines, panels.table(plans, "65-repair-means"))]
+    parts += [verdict_table.table(verdicts, _report(plans), over)]
+    return "\n\n".join(filter(None, [*parts, f"{verdict_table.note(verdicts, over is not None)} {_sources(plans)}"]))
 
 
 def _report(plans: Sequence[profiles.Profile]) -> str:
@@ -94,20 +97,31 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    shown = contrasts.loc[contrasts["paper"].notna(), "claim"] if len(contrasts) else ()
-    return f"Does what the paper shows come out again? {said}{_against(verdicts, shown)}" if said else ""
+    return f"Does what the paper shows come out again? {said}{_against(verdicts, contrasts)}" if said else ""
 
 
-def _against(verdicts: pandas.DataFrame, shown: Sequence[str]) -> str:
-    """Which claims, of those that the paper's curves show something of, were found, or point, the other way."""
-    verdicts = verdicts[verdicts["claim"].isin(shown)]
+def _against(verdicts: pandas.DataFrame, contrasts: pandas.DataFrame) -> str:
+    """Which claims, of those that the paper's curves show something of, were found, or point, the other way, and what
+    these curves say themselves."""
+    shown = contrasts.dropna(subset="paper") if len(contrasts) else contrasts.reindex(columns=["claim"])
+    verdicts = verdicts[verdicts["claim"].isin(shown["claim"])]
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
     each = [
-        f'{row["claim"]}, "{verdict_table.plain(row["label"])}" ({effects.value(row)} here)'
+        f'{row["claim"]}, "{verdict_table.plain(row["label"])}" ({effects.value(row)} here, '
+        f"{effects.value(row | {'effect': _in_theirs(shown, row['claim'])})} in the paper's own curves)"
         for row in rows.to_dict("records")
     ]
     return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
+
+
+def _in_theirs(shown: pandas.DataFrame, claim: str) -> float:
+    """The claim's effect in the paper's curves, the mean over its panels. Arguments: shown: `claims.beside_paper`."""
+    own = shown[shown["claim"] == claim].sort_values("examples")
+    if not claims.CLAIMS[claim].ends:
+        return own.loc[own["part"] == "contrast", "paper"].mean()
+    ends = own.groupby(["label", *PANEL])["paper"].agg(["first", "last"])
+    return (ends["first"] - ends["last"]).mean()
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:

@@ -18,12 +18,13 @@ POINTS = {"above": ", points to yes", "below": ", points to no"}  # by where the
 ANCHOR = "the-claims"  # where every report has their table
 
 
-def table(verdicts: pandas.DataFrame, where: str = "") -> str:
+def table(verdicts: pandas.DataFrame, where: str = "", over: pandas.DataFrame | None = None) -> str:
     """The claims as a table: claim, verdict with a mark, effect, and in how many networks it is above 0.
 
     Arguments:
         verdicts: of `claims.judged`.
         where: the report that the claims' names link into; by default the one that holds this table.
+        over: of `over_panels.claims_over`, for a column with the mean of panels.
     """
     if verdicts.empty:
         return ""
@@ -35,30 +36,46 @@ def table(verdicts: pandas.DataFrame, where: str = "") -> str:
             "effect": effects.short(row),
             "effect above 0 in": f"{int(row['ahead'])} of {int(row['blocks'])}{_only(row, verdicts)}{_above(row)}",
         }
+        | ({PANELS: _mean_of_panels(over, row["claim"])} if over is not None else {})
         for row in verdicts.to_dict("records")
     ]
-    lines = [list(rows[0]), ["---", "---", "---", "---:", "---"], *(list(row.values()) for row in rows)]
+    lines = [list(rows[0]), ["---", "---", "---", "---:", *["---"] * (len(rows[0]) - 4)]]
+    lines += [list(row.values()) for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+PANELS = "mean of panels, above 0 in"
+
+
+def _mean_of_panels(over: pandas.DataFrame, claim: str) -> str:
+    """Its effect where networks are averaged within panels first; "–" where one panel measured it."""
+    row = over[(over["over"] == "panels") & (over["claim"] == claim)].iloc[0]
+    return f"{effects.short(row)}, {row['ahead']} of {row['count']}" if row["count"] > 1 else "–"
 
 
 NOTE = """\
 - *Effect*: the mean difference in relative auc, averaged over the numbers of images that criteria see ({most}: on the \
-most of them), with its 95 % interval over networks, taken as independent, which those of one family are not quite{odd}.
+most of them), with its 95 % interval over networks, taken as independent, which those of one family are not quite\
+{odd}.{over}
 - *Yes* and *no*: the interval is clear of 0, the mean has one sign in every kind of network and a signed-rank test \
 reaches the level of {level} %, which takes six networks or more. With fewer the answer is *open: too few networks*, \
 which *points to* yes or no where the interval is clear of 0. {untested}, which say that nothing is lost, or enough \
 given back, go by the interval alone: whether all of it is above {limits}.
-- *Open*: neither yes nor no. *Close*: as many new networks of the same kinds would give \
-another verdict in more than one of ten cases. *Exploratory*: chosen after a first look at data. ({late} were settled \
-after a look at one network, which has no part in them.)"""
+- *Open*: neither yes nor no. *Close*: as many new networks, which differ as trainings of one network do \
+(where none was trained twice, as all do), would give another verdict in more than one of ten cases. *Exploratory*: \
+chosen after a first look at data. ({late} were settled after a look at one network, which has no part in them.)"""
 ODD = {"C4": "C4: by how much a difference changes from few images to many", "C8": "C8: a rank correlation",
        "C9": "C9: relative auc of rare classes", "C11": f"C11: a share of what was lost, where that is at least "
        f"{100 * given_back.LEAST:g} points of accuracy", "C14": "C14: points of accuracy"}  # fmt: skip
 EXPLORATORY, LATE = ("C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
 
 
-def note(verdicts: pandas.DataFrame) -> str:
-    """What the effects in `table` are. Arguments: verdicts: of `claims.judged`."""
+OVER = """ *Mean of panels*: networks of one panel share data and makers, so they are averaged first, and the interval \
+is over panels; a signed-rank test would take six of them."""
+
+
+def note(verdicts: pandas.DataFrame, over: bool = False) -> str:
+    """What the effects in `table` are. Arguments: verdicts: of `claims.judged`; over: whether it shows panels, too."""
     there = [words for name, words in ODD.items() if name in set(verdicts["claim"])]
     untested = listed(name for name in claims.names() if claims.kind(name) in claims.UNTESTED)
     most = listed(name for name in claims.names() if name == claims.GIVEN_BACK or claims.is_on_most(name))
@@ -67,7 +84,13 @@ def note(verdicts: pandas.DataFrame) -> str:
     odd = "".join(f"; {words}" for words in there)
     limits = f"-{MARGIN:g} ({claims.GIVEN_BACK}: {100 * claims.WORTH:g} %)"
     said = NOTE.format(
-        odd=odd, untested=untested, limits=limits, most=most, late=listed(LATE), level=f"{100 * LEVEL:g}"
+        over=OVER if over else "",
+        odd=odd,
+        untested=untested,
+        limits=limits,
+        most=most,
+        late=listed(LATE),
+        level=f"{100 * LEVEL:g}",
     )
     rest = " ".join(filter(None, [_adjusted(verdicts), f"Not measured here: {words}." if unknown else ""]))
     return f"{said}\n- {rest}" if rest else said
@@ -84,7 +107,8 @@ def _adjusted(verdicts: pandas.DataFrame) -> str:
     after = {"would still stand": kept, "would not": gone["claim"][~few]}
     after |= {"could not, with so few networks": gone["claim"][few]}
     parts = [f"{listed(some)} {what}" for what, some in after.items() if len(some)]
-    return f"Each claim is judged by itself. Were they adjusted for their number (Holm), {', '.join(parts)}."
+    rest = "Each claim is judged by itself. Were those that rest on a test adjusted for their number (Holm), "
+    return f"{rest}{', '.join(parts)}."
 
 
 def plain(label: str) -> str:

@@ -28,6 +28,10 @@ _REDUCTIONS = ("taylorfo", "abs", "sq", "molchanov-bn", "molchanov-group")
 _COTANGENTS = ("", ":norm", ":rand", ":rand:norm")
 RECOMMENDED = "sq:rand:norm"
 _SEEN = (("cifar100", "resnet20", 0),)  # where repair was tried before C11 and C12 were fixed
+LOOKED_AT = (  # measured before C13 was fixed, which counts them all the same and so is exploratory
+    *(("cifar10", f"resnet{depth}a", 0) for depth in (20, 32, 44, 56)),
+    *(("cifar100", "resnet20", seed) for seed in range(3)),
+)
 
 
 @dataclass(frozen=True)
@@ -362,7 +366,7 @@ def _given_back(plan: profiles.Profile) -> pandas.DataFrame:
     name = "65-repair-given-back"
     if not _is_run(plan, name):
         return NOTHING
-    table = _unseen(_table(plan, name), _SEEN)
+    table = unseen(_table(plan, name), _SEEN)
     own = table[(table["criterion"] == RECOMMENDED) & (table["share"] == 25)]
     here = own[own["examples"] == own.groupby(PANEL)["examples"].transform("max")].dropna(subset="given_back")
     if here.empty:
@@ -466,7 +470,7 @@ def _read(plan: profiles.Profile, claim: Claim) -> pandas.DataFrame:
     summary = pandas.concat(tables, ignore_index=True).drop_duplicates([*RUN, *Cell._fields])
     if claim.most:
         summary = summary[summary["examples"] == summary.groupby(PANEL)["examples"].transform("max")]
-    return _unseen(summary[summary["sample"] != "stratified"], claim.seen)  # which takes labels to draw
+    return unseen(summary[summary["sample"] != "stratified"], claim.seen)  # which takes labels to draw
 
 
 def _table(plan: profiles.Profile, name: str, *columns: str) -> pandas.DataFrame:
@@ -480,6 +484,6 @@ def _table(plan: profiles.Profile, name: str, *columns: str) -> pandas.DataFrame
     return table
 
 
-def _unseen(table: pandas.DataFrame, blocks: Sequence[tuple[str, str, int]]) -> pandas.DataFrame:
+def unseen(table: pandas.DataFrame, blocks: Sequence[tuple[str, str, int]]) -> pandas.DataFrame:
     """The table without the rows of these blocks."""
     return table[~pandas.MultiIndex.from_frame(table[list(RUN)]).isin(blocks)] if len(table) else table

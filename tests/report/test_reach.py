@@ -11,7 +11,7 @@ OWN = claims.RECOMMENDED
 
 def lines(own, weights, **more):
     """Two curves over 0, 20 and 40 % of the units off."""
-    key = {"dataset": "digits", "network": "vgg8", "examples": 100, "blocks": 1}
+    key = {"dataset": "digits", "network": "vgg8", "examples": 100, "blocks": 1, "step": 2.5}
     parts = [
         pandas.DataFrame(key | {"criterion": name, "gone": [0.0, 20.0, 40.0], "accuracy": line} | more)
         for name, line in ((OWN, own), ("l2", weights))
@@ -27,6 +27,15 @@ def test_one_can_go_until_the_accuracy_first_falls_below_most_of_it():
     assert reach.kept_until(line.assign(accuracy=1.0)) == 7.5
 
 
+def test_no_more_is_said_than_was_measured_at():
+    inside, before = lines([1.0, 0.9, 0.0], [1.0, 0.2, 0.0]), lines([1.0, 0.9, 0.0], [1.0, 0.2, 0.0], network="resnet8")
+    own = [table[table["criterion"] == OWN] for table in (inside, before.assign(step=20.0))]
+    assert [reach.until(table) for table in own] == ["10", "less than 20"]
+    assert reach.until(pandas.concat(own)) == "less than 20 to 10"
+    assert reach.until(own[0].assign(accuracy=1.0)) == "more than 40"
+    assert reach.until(pandas.concat([own[0].assign(accuracy=1.0), own[1]])) == "less than 20 to more than 40"
+
+
 def test_a_row_for_each_data_set_is_of_means_over_networks_on_the_most_images():
     table = pandas.concat([
         lines([0.9, 0.8, 0.2], [0.9, 0.5, 0.1]), lines([0.1] * 3, [0.1] * 3, examples=2),
@@ -40,8 +49,10 @@ def test_a_row_for_each_data_set_is_of_means_over_networks_on_the_most_images():
     assert head.startswith("| images | networks | accuracy, whole | 10 % of units off | 25 % of units off |")
     # 10 %: (.85 + 2 * .55) / 3 and (.7 + 2 * .4) / 3; 25 %: (.65 + 2 * .425) / 3 and (.4 + 2 * .175) / 3
     some = "75.0 / 50.0 (1 with BatchNorm, before: 70.0 / 40.0)"
-    assert digits == f"| digits | 3 networks | 70.0 | 65.0 / 50.0 | 50.0 / 25.0 | {some} | 6 to 9 % / 2 % off |"
-    assert stl10 == "| stl10 | vgg8 | 100.0 | 100.0 / 50.0 | 100.0 / 0.0 | – | 40 % / 1 % off |"
+    assert (
+        digits == f"| digits | 3 networks | 70.0 | 65.0 / 50.0 | 50.0 / 25.0 | {some} | 6 to 9 % / less than 2 % off |"
+    )
+    assert stl10 == "| stl10 | vgg8 | 100.0 | 100.0 / 50.0 | 100.0 / 0.0 | – | more than 40 % / less than 2 % off |"
     assert "ranked by `sq:rand:norm` / by `l2`" in note
 
 

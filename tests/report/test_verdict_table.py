@@ -61,7 +61,7 @@ def test_it_is_said_which_verdicts_would_stand_adjusted_for_the_number_of_claims
     yes = {"verdict": "supported"}
     rows = [{"claim": "C1", "p_holm": 0.04} | yes, {"claim": "C2", "p_holm": 0.06} | yes, {"claim": "C4"}]
     rows += [{"claim": "C3", "kind": "non-inferiority", "p_holm": float("nan")} | yes]
-    words = "Each claim is judged by itself. Were they adjusted for their number (Holm), {}."
+    words = "Each claim is judged by itself. Were those that rest on a test adjusted for their number (Holm), {}."
     few = words.format("C1 and C2 could not, with so few networks")
     assert few in verdict_table.note(verdicts(*rows).assign(p_holm=0.5, smallest_p_holm=0.05))
     assert words.format("C1 would still stand, C2 would not") in verdict_table.note(verdicts(*rows))

@@ -121,8 +121,10 @@ ALSO = ("90-report-labelled",)
 
 def measured(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
     """Summaries of all criteria of each panel, on its most examples: those of the first of `TABLES` that it has, and
-    from whatever else it has on as many. One row per panel, network and criterion, rankings of `random` averaged."""
-    return pandas.concat([rows for plan in plans if len(rows := _on_most(plan))], ignore_index=True)
+    from whatever else it has on as many. One row per panel, network and criterion, rankings of `random` averaged;
+    no rows where no panel has such a table."""
+    tables = [rows for plan in plans if len(rows := _on_most(plan))]
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
 
 
 def _on_most(plan: profiles.Profile) -> pandas.DataFrame:
