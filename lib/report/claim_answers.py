@@ -10,12 +10,13 @@ import pandas
 
 from lib.report import effects
 from lib.report.words import listed, of_networks, on_images, signed
-from lib.study.statistics import MARGIN, TOO_FEW
+from lib.study import claims
+from lib.study.statistics import MARGIN, TOO_FEW, groups_of
 
 
 def normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
     """What the same length for every example does (C1), and what to random gradients."""
-    if (claim := _claim(verdicts, "C1")) is None:
+    if (claim := row(verdicts, "C1")) is None:
         return ""
     does = {
         "supported": "helps",
@@ -37,7 +38,7 @@ def normalising(verdicts: pandas.DataFrame, behind: pandas.DataFrame) -> str:
 
 def one_vector(verdicts: pandas.DataFrame, parts: pandas.DataFrame) -> str:
     """Whether one random vector per image is enough (C6), by number of images."""
-    if (claim := _claim(verdicts, "C6")) is None:
+    if (claim := row(verdicts, "C6")) is None:
         return ""
     lost = {
         "supported": f"Yes, one random vector per image is enough: it loses no more than {MARGIN}",
@@ -60,15 +61,24 @@ _VERDICTS = {
 
 def one(verdicts: pandas.DataFrame, name: str) -> str:
     """A claim's verdict in a word, then the claim itself and its effect; "" where it is not among the verdicts."""
-    if (claim := _claim(verdicts, name)) is None:
+    if (claim := row(verdicts, name)) is None:
         return ""
     words = claim["label"].partition(" (")[0]
     return f"**{_VERDICTS[claim['verdict']]}: {words}.** Effect: {_effect(claim)}"
 
 
-def _claim(verdicts: pandas.DataFrame, name: str) -> pandas.Series | None:
-    found = verdicts[verdicts["claim"] == name] if len(verdicts) else verdicts
-    return found.iloc[0] if len(found) else None
+def row(verdicts: pandas.DataFrame, name: str) -> dict | None:
+    """The row of a claim, None where it is not among the verdicts."""
+    found = verdicts[verdicts["claim"] == name].to_dict("records") if len(verdicts) else []
+    return found[0] if found else None
+
+
+def over(name: str, blocks: pandas.DataFrame) -> str:
+    """What a claim is over some blocks alone: "+0.100 (95 % interval ...; above 0 in ...)". Arguments: blocks: with the
+    columns of `statistics.BLOCK` and difference."""
+    found = claims.judge(name, blocks["difference"], groups_of(blocks))
+    above = f"above {effects.bar(found['kind'])} in {of_networks(found['ahead'], found['blocks'])}"
+    return f"{effects.value(found)} (95 % interval {effects.interval(found)}; {above})"
 
 
 def _effect(claim: Mapping[str, object]) -> str:

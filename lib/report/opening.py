@@ -8,24 +8,22 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy
 import pandas
 
-from lib.report import claim_answers, effects, reach, supported, tuning_answers, verdict_table
-from lib.report.words import counted, listed, of_networks, signed, spread
+from lib.report import claim_answers, magnitude_answers, reach, supported, tuning_answers, verdict_table
+from lib.report.words import counted, listed, signed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.columns import PANEL, RUN
 from lib.study.finetuning import in_words
-from lib.study.statistics import LEVEL, MARGIN, TOO_FEW, groups_of
+from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
 
-OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
+OWN, WEIGHTS = claims.RECOMMENDED, magnitude_answers.WEIGHTS
 NOTHING = pandas.DataFrame()
 YARDSTICK = (
     "The yardstick, *relative auc*, is the mean accuracy while units are switched off step by step, the lowest first, "
     "up to half of all, divided by the accuracy with all of them: 1 if nothing is lost."
 )
-FEW = 10  # percent of all units: as far as one would go
 _NAMED = re.compile(r"(?<=; )C\d+")
 
 
@@ -49,10 +47,11 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
     lines = reach.curves(plans)
     means = panels.table(plans, "65-repair-means")
-    magnitude, mended, each = against_weights(verdicts, measured, lines), repaired(verdicts), blocks(plans)
-    more = since(each) + like_chance(measured) + within_layers(measured, means, "auc_relative")
+    magnitude, mended, each = magnitude_answers.against(verdicts, measured, lines), repaired(verdicts), blocks(plans)
+    more = magnitude_answers.since(each) + magnitude_answers.like_chance(measured)
+    more += magnitude_answers.within_layers(measured, means, "auc_relative")
     points = [labels(verdicts, parts, measured, each), magnitude and magnitude + more]
-    points += [mended and mended + within_layers(measured, means, "auc_relative_repaired")]
+    points += [mended and mended + magnitude_answers.within_layers(measured, means, "auc_relative_repaired")]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
@@ -68,7 +67,7 @@ def _linked(said: str, where: str) -> str:
 
 def in_short(verdicts: pandas.DataFrame) -> str:
     """The answer to the study's question, as the verdicts have it. Arguments: verdicts: of `claims.judged`."""
-    if (row := _row(verdicts, "C3")) is None:
+    if (row := claim_answers.row(verdicts, "C3")) is None:
         return ""
     count = int(row["blocks"])
     where = f"in the {count} networks measured" if count > 1 else "in the one network measured"
@@ -78,7 +77,7 @@ def in_short(verdicts: pandas.DataFrame) -> str:
         "contradicted": f"No, {where}. R{ranking} less well than {beside}",
     }
     said = words.get(row["verdict"], f"Open. Whether r{ranking} as well as {beside} cannot be told yet")
-    weights = _row(verdicts, "C13")
+    weights = claim_answers.row(verdicts, "C13")
     better = {"supported": "better", "contradicted": "less well"}.get(weights["verdict"] if weights else "")
     if better:
         joint = ", and" if row["verdict"] in words else "; it works"
@@ -107,7 +106,7 @@ def how_far(lines: pandas.DataFrame, verdicts: pandas.DataFrame) -> str:
     own = shown[shown["criterion"] == OWN]
     first, *others = (f"{_until(here)}{{}} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
     each = listed([first.format(" of the units off"), *(other.format("") for other in others)])
-    better = (_row(verdicts, "C13") or {}).get("verdict") == "supported"
+    better = (claim_answers.row(verdicts, "C13") or {}).get("verdict") == "supported"
     said = "It is the better order, not a free cut" if better else "There is no free cut"
     return f"**{said}**: without repair {100 - 100 * reach.KEPT:.0f} % of the accuracy is gone with {each}."
 
@@ -133,7 +132,7 @@ def labels(
         measured, each: of `over_panels.measured` and `blocks`; without parts, for what it is on the most images, and
             where more is lost than counts as nothing.
     """
-    if (row := _row(verdicts, "C3")) is None:
+    if (row := claim_answers.row(verdicts, "C3")) is None:
         return ""
     words = {"supported": "Labels add nothing that counts", "contradicted": "Labels add something"}
     words |= {TOO_FEW: "Networks are too few to tell whether labels add anything"}
@@ -143,7 +142,7 @@ def labels(
     side = "ahead of" if row["effect"] > 0 else "behind"
     beside = f"random gradients are {side} label gradients of the same length"
     by_number = claim_answers.by_number(parts, "C3") or _on_most(measured)
-    return f"{said}: {beside}, {_evidence(row, verdicts)}.{margin}{_losing(each)}{by_number}"
+    return f"{said}: {beside}, {verdict_table.evidence(row, verdicts)}.{margin}{_losing(each)}{by_number}"
 
 
 def _losing(each: pandas.DataFrame) -> str:
@@ -165,109 +164,22 @@ def _on_most(measured: pandas.DataFrame) -> str:
     if not there:
         return ""
     differences = pandas.concat(there, axis=1).mean(axis=1).dropna().reset_index(name="difference")
-    row = claims.judge("C3", differences["difference"], groups_of(differences))
-    above = f"above 0 in {of_networks(row['ahead'], row['blocks'])}"
-    return f" On the most images alone it is {effects.value(row)} (95 % interval {effects.interval(row)}; {above})."
-
-
-def against_weights(verdicts: pandas.DataFrame, measured: pandas.DataFrame, lines: pandas.DataFrame) -> str:
-    """Whether the recommended criterion beats weight magnitude where nothing is trained or repaired (C13).
-
-    Arguments:
-        verdicts: of `claims.judged`.
-        measured: of `over_panels.measured`.
-        lines: of `mean_curves.along`, over units.
-    """
-    row = _row(verdicts, "C13")
-    if row is None or "criterion" not in measured or not {OWN, WEIGHTS} <= set(measured["criterion"]):
-        return ""
-    words = {"supported": "Random gradients beat weight magnitude"}
-    words |= {"contradicted": "Weight magnitude beats random gradients"}
-    words |= {"open": "Whether random gradients beat weight magnitude is open"}
-    said = words.get(row["verdict"], "Networks are too few to tell whether random gradients beat weight magnitude")
-    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
-    own, weights = 100 * values[[OWN, WEIGHTS]].dropna().mean()
-    return (
-        f"**{said}** (`{WEIGHTS}`), which takes no labels either: they keep {own:.0f} % of the whole network's "
-        f"accuracy, and `{WEIGHTS}` {weights:.0f} %, averaged over all steps from none to half of the units off"
-        f"{_with_few_off(lines)}; {_evidence(row, verdicts)}."
-    )
-
-
-def since(each: pandas.DataFrame) -> str:
-    """What C13 is in the networks that were measured after it had been chosen. Arguments: each: of `blocks`."""
-    own = each[each["claim"] == "C13"].dropna(subset="difference") if len(each) else each
-    later = claims.unseen(own, claims.LOOKED_AT) if len(own) else own
-    if len(later) < 2 or len(later) == len(own):
-        return ""
-    row = claims.judge("C13", later["difference"], groups_of(later))
-    above = f"above 0 in {of_networks(row['ahead'], row['blocks'])}"
-    numbers = f"{effects.value(row)} (95 % interval {effects.interval(row)}; {above})"
-    return f" This was chosen after a look at {len(own) - len(later)} of them; in those measured since it is {numbers}."
-
-
-def _with_few_off(lines: pandas.DataFrame) -> str:
-    """What both keep where few units are off, the mean over networks."""
-    if (shown := reach.on_most(lines)).empty:
-        return ""
-    kept = {name: reach.kept_with(line, FEW) for name, line in shown.groupby("criterion")}
-    return f" (with {FEW} % off, {100 * kept[OWN]:.0f} and {100 * kept[WEIGHTS]:.0f} %)"
-
-
-def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: str) -> str:
-    """What the recommended criterion and weight magnitude scaled within each layer keep, in the mean over networks.
-
-    Arguments:
-        measured, means: of `over_panels.measured` and `given_back.by_criterion`, of networks of which either may have
-            both criteria.
-        value: the column to compare: relative auc, without repair or with it.
-    """
-    keys = ["panel", *PANEL, "criterion"]
-    tables = [table for table in (means, measured) if {*keys, value} <= set(table)]
-    if not tables:
-        return ""
-    rows = pandas.concat(tables).groupby(keys, sort=False)[value].mean().unstack()  # one value a network
-    both = rows.reindex(columns=[OWN, WITHIN]).dropna()
-    if both.empty:
-        return ""
-    seeds = measured.groupby(keys[:-1])["seed"].nunique() if "seed" in measured else pandas.Series(dtype=int)
-    counts = seeds.reindex(both.index).fillna(1).astype(int)
-    own, within = 100 * numpy.average(both, axis=0, weights=counts)
-    where = counted(int(counts.sum()), "network")
-    return f" Scaled within each layer (`{WITHIN}`), it keeps {within:.0f} % where `{OWN}` keeps {own:.0f} % ({where})."
-
-
-def like_chance(measured: pandas.DataFrame) -> str:
-    """In which networks weight magnitude orders units no better than chance does, or worse.
-    Arguments: measured: of `over_panels.measured`."""
-    keys = ["panel", *PANEL]
-    if not {*keys, "criterion"} <= set(measured):
-        return ""
-    values = measured.groupby([*keys, "criterion"], sort=False)["auc_relative"].mean().unstack()
-    both = values.reindex(columns=[WEIGHTS, CHANCE]).dropna()
-    ahead, behind = (both[WEIGHTS] > both[CHANCE] + MARGIN), (both[WEIGHTS] < both[CHANCE] - MARGIN)
-    kinds = {"no better than": both[~ahead & ~behind], "worse than": both[behind]}
-    said = []
-    for how, rows in kinds.items():
-        if names := dict.fromkeys(rows.index.get_level_values("network")):
-            beside = listed(f"{row[WEIGHTS]:.2f} against {row[CHANCE]:.2f}" for _, row in rows.iterrows())
-            numbers = f" ({beside} in relative auc)" if how == "worse than" else ""
-            said.append(f" In {listed(f'`{name}`' for name in names)} `{WEIGHTS}` is {how} a random order{numbers}.")
-    return "".join(said)
+    return f" On the most images alone it is {claim_answers.over('C3', differences)}."
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:
     """Whether it also does where BatchNorms are estimated anew (C12). Arguments: verdicts: of `claims.judged`."""
-    if (row := _row(verdicts, "C12")) is None:
+    if (row := claim_answers.row(verdicts, "C12")) is None:
         return ""
     said = _ahead(row, verdicts, "ahead, too")
-    return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {_evidence(row, verdicts)}."
+    evidence = verdict_table.evidence(row, verdicts)
+    return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {evidence}."
 
 
 def _ahead(row: dict, verdicts: pandas.DataFrame, again: str) -> str:
     """Who is ahead, as the verdict on the row has it; `again` says so where it is whoever is ahead without repair and
     training: "ahead, too"."""
-    before = _row(verdicts, "C13")
+    before = claim_answers.row(verdicts, "C13")
     ahead = again if before and before["verdict"] == row["verdict"] else "ahead"
     words = {"supported": f"random gradients are {ahead}", "contradicted": f"weight magnitude is {ahead}"}
     words |= {"open": "it is undecided"}
@@ -283,7 +195,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
         verdicts: of `claims.judged`.
         tuned: of `finetuning.summary`.
     """
-    row, ends = _row(verdicts, "C14"), tuning_answers.of_both(tuned)
+    row, ends = claim_answers.row(verdicts, "C14"), tuning_answers.of_both(tuned)
     if row is None or ends.empty:
         return ""
     said = _ahead(row, verdicts, "still ahead")
@@ -291,17 +203,8 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (
         f"**After fine-tuning {said}**: {here[WEIGHTS]:.1f} % by `{WEIGHTS}` and {here[OWN]:.1f} % by `{OWN}` with "
-        f"{in_words(of, share)} gone; {_evidence(row, verdicts)}."
+        f"{in_words(of, share)} gone; {verdict_table.evidence(row, verdicts)}."
     )
-
-
-def _evidence(row: dict, verdicts: pandas.DataFrame) -> str:
-    """The effect of a claim with its interval and verdict, and on which data sets, where others were measured, too."""
-    own, all_of_them = (
-        verdict_table.datasets(rows) for rows in (verdicts[verdicts["claim"] == row["claim"]], verdicts)
-    )
-    on = f", all on {listed(own)}" if own != all_of_them else ""
-    return f"{claim_answers.evidence(row, on)}: {verdict_table.mark(row)})"
 
 
 def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers: pandas.DataFrame) -> str:
@@ -346,8 +249,3 @@ def _most(measured: pandas.DataFrame) -> str:
     if of_networks.nunique() == 1:
         return f"{of_networks.iloc[0]:,}"
     return listed(f"{spread(here, ',')} ({name})" for name, here in of_networks.groupby(level="dataset", sort=False))
-
-
-def _row(verdicts: pandas.DataFrame, name: str) -> dict | None:
-    found = verdicts[verdicts["claim"] == name].to_dict("records") if len(verdicts) else []
-    return found[0] if found else None

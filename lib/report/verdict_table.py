@@ -129,6 +129,13 @@ def mark(row: dict) -> str:
     return MARKS[row["verdict"]] + points + (", close" if row["close"] else "") + late
 
 
+def evidence(row: dict, verdicts: pandas.DataFrame) -> str:
+    """The effect of a claim with its interval and verdict, and on which data sets, where others were measured, too."""
+    own, all_of_them = (datasets(rows) for rows in (verdicts[verdicts["claim"] == row["claim"]], verdicts))
+    on = f", all on {listed(own)}" if own != all_of_them else ""
+    return f"{claim_answers.evidence(row, on)}: {mark(row)})"
+
+
 def _why_open(row: dict) -> str:
     """Why a claim is open: its interval holds what it would have to be clear of, or what it lacks besides."""
     side = row.get("side") if row["verdict"] == "open" else ""

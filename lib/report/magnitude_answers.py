@@ -1,0 +1,101 @@
+"""The recommended criterion beside weight magnitude, which takes no labels either, in the words of every report.
+
+Enters: the table of `claims.judged`, and tables of one profile or of several. Leaves: sentences, whose every number
+comes from a table and every judgement from a verdict or from which number is larger.
+"""
+
+import numpy
+import pandas
+
+from lib.report import claim_answers, reach, verdict_table
+from lib.report.words import counted, listed
+from lib.study import claims
+from lib.study.columns import PANEL, RUN
+from lib.study.statistics import MARGIN
+
+OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
+FEW = 10  # percent of all units: as far as one would go
+
+
+def against(verdicts: pandas.DataFrame, measured: pandas.DataFrame, lines: pandas.DataFrame) -> str:
+    """Whether the recommended criterion beats weight magnitude where nothing is trained or repaired (C13).
+
+    Arguments:
+        verdicts: of `claims.judged`.
+        measured: of `over_panels.measured`.
+        lines: of `reach.curves`.
+    """
+    row = claim_answers.row(verdicts, "C13")
+    if row is None or "criterion" not in measured or not {OWN, WEIGHTS} <= set(measured["criterion"]):
+        return ""
+    words = {"supported": "Random gradients beat weight magnitude"}
+    words |= {"contradicted": "Weight magnitude beats random gradients"}
+    words |= {"open": "Whether random gradients beat weight magnitude is open"}
+    said = words.get(row["verdict"], "Networks are too few to tell whether random gradients beat weight magnitude")
+    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
+    own, weights = 100 * values[[OWN, WEIGHTS]].dropna().mean()
+    return (
+        f"**{said}** (`{WEIGHTS}`), which takes no labels either: they keep {own:.0f} % of the whole network's "
+        f"accuracy, and `{WEIGHTS}` {weights:.0f} %, averaged over all steps from none to half of the units off"
+        f"{_with_few_off(lines)}; {verdict_table.evidence(row, verdicts)}."
+    )
+
+
+def _with_few_off(lines: pandas.DataFrame) -> str:
+    """What both keep where few units are off, the mean over networks."""
+    if (shown := reach.on_most(lines)).empty:
+        return ""
+    kept = {name: reach.kept_with(line, FEW) for name, line in shown.groupby("criterion")}
+    return f" (with {FEW} % off, {100 * kept[OWN]:.0f} and {100 * kept[WEIGHTS]:.0f} %)"
+
+
+def since(each: pandas.DataFrame) -> str:
+    """What C13 is in the networks that were measured after it had been chosen. Arguments: each: of `opening.blocks`."""
+    own = each[each["claim"] == "C13"].dropna(subset="difference") if len(each) else each
+    later = claims.unseen(own, claims.LOOKED_AT) if len(own) else own
+    if len(later) < 2 or len(later) == len(own):
+        return ""
+    first, numbers = len(own) - len(later), claim_answers.over("C13", later)
+    return f" This was chosen after a look at {first} of them; in those measured since it is {numbers}."
+
+
+def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: str) -> str:
+    """What the recommended criterion and weight magnitude scaled within each layer keep, in the mean over networks.
+
+    Arguments:
+        measured, means: of `over_panels.measured` and `given_back.by_criterion`, of networks of which either may have
+            both criteria.
+        value: the column to compare: relative auc, without repair or with it.
+    """
+    keys = ["panel", *PANEL, "criterion"]
+    tables = [table for table in (means, measured) if {*keys, value} <= set(table)]
+    if not tables:
+        return ""
+    rows = pandas.concat(tables).groupby(keys, sort=False)[value].mean().unstack()  # one value a network
+    both = rows.reindex(columns=[OWN, WITHIN]).dropna()
+    if both.empty:
+        return ""
+    seeds = measured.groupby(keys[:-1])["seed"].nunique() if "seed" in measured else pandas.Series(dtype=int)
+    counts = seeds.reindex(both.index).fillna(1).astype(int)
+    own, within = 100 * numpy.average(both, axis=0, weights=counts)
+    where = counted(int(counts.sum()), "network")
+    return f" Scaled within each layer (`{WITHIN}`), it keeps {within:.0f} % where `{OWN}` keeps {own:.0f} % ({where})."
+
+
+def like_chance(measured: pandas.DataFrame) -> str:
+    """In which networks weight magnitude orders units no better than chance does, or worse.
+    Arguments: measured: of `over_panels.measured`."""
+    keys = ["panel", *PANEL]
+    if not {*keys, "criterion"} <= set(measured):
+        return ""
+    values = measured.groupby([*keys, "criterion"], sort=False)["auc_relative"].mean().unstack()
+    both = values.reindex(columns=[WEIGHTS, CHANCE]).dropna()
+    ahead, behind = (both[WEIGHTS] > both[CHANCE] + MARGIN), (both[WEIGHTS] < both[CHANCE] - MARGIN)
+    kinds = {"no better than": both[~ahead & ~behind], "worse than": both[behind]}
+    said = []
+    for how, rows in kinds.items():
+        if names := dict.fromkeys(rows.index.get_level_values("network")):
+            beside = listed(f"{row[WEIGHTS]:.2f} against {row[CHANCE]:.2f}" for _, row in rows.iterrows())
+            numbers = f" ({beside} in relative auc)" if how == "worse than" else ""
+            said.append(f" In {listed(f'`{name}`' for name in names)} `{WEIGHTS}` is {how} a random order{numbers}.")
+    return "".join(said)
