@@ -43,22 +43,15 @@ def test_what_was_measured_after_a_claim_was_chosen_is_said_alone():
     said = " This was chosen after a look at 2 of them; in those measured since it is +0.100 (95 % interval +0.100 to "
     assert magnitude_answers.since(pandas.concat([before, later])) == f"{said}+0.100; above 0 in all 2 networks)."
     nothing = pandas.DataFrame()
-    assert (
-        magnitude_answers.since(before)
-        == magnitude_answers.since(later)
-        == magnitude_answers.since(nothing)
-        == magnitude_answers.since(later[:1])
-        == ""
-    )
+    assert {magnitude_answers.since(table) for table in (before, later, nothing, later[:1])} == {""}
 
 
 def test_weight_magnitude_scaled_within_layers_is_told_of_networks_that_have_it():
     within = measured(0.5, 0.4).replace({"sq:rand:norm": "l2:layer"})
     table = pandas.concat([measured(0.6, 0.3), within[within["criterion"] == "l2:layer"]])
     said = " Scaled within each layer (`l2:layer`), it keeps {} % where `sq:rand:norm` keeps {} % ({})."
-    assert magnitude_answers.within_layers(table, pandas.DataFrame(), "auc_relative") == said.format(
-        50, 60, "3 networks"
-    )
+    nothing = pandas.DataFrame()
+    assert magnitude_answers.within_layers(table, nothing, "auc_relative") == said.format(50, 60, "3 networks")
     means = pandas.DataFrame({"criterion": ["sq:rand:norm", "l2:layer", "l2"], "auc_relative": [0.8, 0.3, 0.1]})
     means = means.assign(panel="q", dataset="digits", network="resnet8", auc_relative_repaired=[0.9, 0.7, 0.1])
     assert magnitude_answers.within_layers(table, means, "auc_relative") == said.format(45, 65, "4 networks")
