@@ -152,7 +152,7 @@ def _losing(each: pandas.DataFrame) -> str:
     )
     losing = means[means < -MARGIN]
     named = listed(f"`{network}` ({signed(loss)})" for (_, network), loss in losing.items()) if len(losing) else ""
-    return f" More than that is lost in {named}." if named else ""
+    return f" More than {MARGIN:g} is lost in {named}." if named else ""
 
 
 def _on_most(measured: pandas.DataFrame) -> str:

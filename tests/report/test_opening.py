@@ -60,7 +60,7 @@ def test_what_labels_add_is_said_of_the_most_images_and_of_networks_that_lose():
         {"claim": "C3", "dataset": "a", "network": ["n", "n", "m"], "difference": [0.0, -0.04, 0.1]}
     )
     found = opening.labels(rows, pandas.DataFrame(), pandas.DataFrame(), each)
-    assert found.endswith(" before anything was measured. More than that is lost in `n` (-0.020).")
+    assert found.endswith(" before anything was measured. More than 0.01 is lost in `n` (-0.020).")
     assert opening.labels(rows, pandas.DataFrame(), pandas.DataFrame(), each[2:]).endswith("was measured.")
     own = measured(0.6, 0.3).replace({"l2": "sq:norm"}).assign(dataset="b")  # -.1, 0 and .1 more than these in both
     said = " On the most images alone it is +0.300 (95 % interval +0.300 to +0.300; above 0 in all 3 networks)."
