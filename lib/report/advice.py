@@ -96,9 +96,9 @@ def _images(scarcity: pandas.DataFrame, networks: int) -> str:
 def _where(summary: pandas.DataFrame, networks: int) -> str:
     """In how many trained networks, and on which data sets, where these are not all."""
     count = len(summary[[*RUN]].drop_duplicates())
-    return f" (measured in {count} of {networks} networks, on {listed(summary['dataset'].unique())})" * (
-        count < networks
-    )
+    if count >= networks:
+        return ""
+    return f" (measured in {count} of {networks} networks, on {listed(summary['dataset'].unique())})"
 
 
 def _better(measured: pandas.DataFrame) -> str:

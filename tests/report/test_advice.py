@@ -101,3 +101,21 @@ def test_costs_are_in_milliseconds_or_seconds():
     end = f"{{}} for 256 images through {machine}, where `l2`, which looks at none, takes 0.8 ms."
     assert said(seconds=seconds, machine=machine).endswith(end.format("790 ms"))
     assert said(seconds=seconds.assign(seconds=[64.31, 0.0008]), machine=machine).endswith(end.format("64 s"))
+
+
+def test_a_criterion_that_kept_more_without_labels_is_named_with_where_it_did():
+    rows = [("p", "digits", OWN, 0.5), ("p", "digits", "abs:rand", 0.6), ("p", "digits", "abs", 0.9)]
+    rows += [("q", "stl10", OWN, 0.5), ("q", "stl10", "abs:rand", 0.5), ("q", "stl10", "abs", 0.9)]
+    table = pandas.DataFrame(rows, columns=["panel", "dataset", "criterion", "auc_relative"])
+    assert said(measured=table) == "1. Without a repair `abs:rand` kept more on digits (0.10 of relative auc)."
+    assert said(measured=table.assign(auc_relative=[0.5, 0.505, 0.9] * 2)) == ""  # no more than is worth having
+    assert said(measured=table.assign(auc_relative=[0.7, 0.6, 0.9] * 2)) == ""  # it leads itself
+    assert said(measured=table[table["criterion"] != OWN]) == said(measured=table.head(0)) == ""
+
+
+def test_of_what_fewer_networks_were_measured_in_it_is_said_which():
+    few = summary({(OWN, 10): 0.5, (OWN, 20): 0.9, ("sq:norm", 10): 0.5, ("sq:norm", 20): 0.9})
+    count = len(few[["dataset", "network", "seed"]].drop_duplicates())
+    where = f" (measured in {count} of 9 networks, on {few['dataset'].iloc[0]})."
+    assert all(line.endswith(where) for line in said(scarcity=few, networks=9).splitlines())
+    assert "measured in" not in said(scarcity=few, networks=count)

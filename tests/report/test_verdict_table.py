@@ -68,3 +68,14 @@ def test_it_is_said_which_verdicts_would_stand_adjusted_for_the_number_of_claims
     assert words.format("C1 and C2 would not") in verdict_table.note(verdicts(*rows).assign(p_holm=0.05))
     assert words.format("C1 and C2 would still stand") in verdict_table.note(verdicts(*rows).assign(p_holm=0.01))
     assert "Holm" not in verdict_table.note(verdicts(*rows[2:]))
+
+
+def test_the_mean_of_panels_stands_beside_that_of_networks():
+    rows = verdicts({"claim": "C1"}, {"claim": "C2"}).assign(dropped=0)
+    over = pandas.DataFrame([NUMBERS | {"claim": name, "over": "panels", "count": count, "ahead": 2}
+                             for name, count in (("C1", 3), ("C2", 1))])  # fmt: skip
+    over = pandas.concat([over.assign(over="networks", ahead=9), over])
+    head, _, *lines = verdict_table.table(rows, "", over).splitlines()
+    assert head.endswith("| effect above 0 in | mean of panels, above 0 in |")
+    assert [line.split(" | ")[-1] for line in lines] == ["+0.100 (+0.050 to +0.150), 2 of 3 |", "– |"]
+    assert "*Mean of panels*" in verdict_table.note(rows, over=True) and "*Mean of" not in verdict_table.note(rows)
