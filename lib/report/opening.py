@@ -189,7 +189,7 @@ def _ahead(row: dict, verdicts: pandas.DataFrame, again: str) -> str:
 
 
 def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
-    """Which of both is ahead once shrunk networks are trained a little more (C14).
+    """Which of both is ahead once shrunk networks are trained a little more (C14), and what C14 leaves out.
 
     Arguments:
         verdicts: of `claims.judged`.
@@ -204,6 +204,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     return (
         f"**After fine-tuning {said}**: {here[WEIGHTS]:.1f} % by `{WEIGHTS}` and {here[OWN]:.1f} % by `{OWN}` with "
         f"{in_words(of, share)} gone; {verdict_table.evidence(row, verdicts)}."
+        f"{tuning_answers.beyond(tuned, claims.BUDGET)}"
     )
 
 

@@ -7,6 +7,7 @@ import pandas
 
 from lib.report.words import counted, listed, of_networks, spread
 from lib.study import claims, finetuning
+from lib.study.columns import RUN
 from lib.study.finetuning import PRICED, SETTLED, TUNED, in_words
 from lib.study.statistics import too_few
 
@@ -23,11 +24,23 @@ def after(tuned: pandas.DataFrame) -> str:
     ends = of_both(tuned)
     if ends.empty:
         return ""
-    each = [_end(budget, here) for budget, here in ends.groupby(level=BUDGET, sort=False)]
-    best = _best(ends)
+    best, each = _best(ends), _each_end(ends)
     lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "weight magnitude is ahead", "": "both end alike"}
     said = lead.get(best, "it depends on what goes which of both is ahead")
-    return f"**After fine-tuning {said}**: mean accuracy {'; '.join(each)}.{_per_multiply_add(tuned)}"
+    return f"**After fine-tuning {said}**: mean accuracy {each}.{_per_multiply_add(tuned)}"
+
+
+def beyond(tuned: pandas.DataFrame, claimed: tuple[str, float]) -> str:
+    """What a claim about the budget `claimed` leaves out: both at other budgets, and where units are ranked by score
+    per multiply-add. Arguments: tuned: of `finetuning.summary`."""
+    ends = of_both(tuned)
+    others = ends[[budget != claimed for budget in ends.index.droplevel(RUN)]]
+    found = f" Not covered by this claim: {_each_end(others)}." if len(others) else ""
+    return found + _per_multiply_add(tuned)
+
+
+def _each_end(ends: pandas.DataFrame) -> str:
+    return "; ".join(_end(budget, here) for budget, here in ends.groupby(level=BUDGET, sort=False))
 
 
 def _per_multiply_add(tuned: pandas.DataFrame) -> str:
@@ -75,9 +88,12 @@ def rank_by(tuned: pandas.DataFrame) -> str:
         )
     gaps = _gaps(ends)
     if best not in (OWN, WEIGHTS):
-        each = (f"{abs(gap):.1f} points {'for' if gap > 0 else 'against'} it without {in_words(*budget)}"
-                for budget, gap in gaps.items())  # fmt: skip
-        return f"**If you fine-tune, `{OWN}` may lead or not**: {listed(each)}, beside `{WEIGHTS}`{_in_how_many(ends)}."
+        leads = (
+            f"`{OWN if gap > 0 else WEIGHTS}` ended {abs(gap):.1f} points ahead without {in_words(*budget)}"
+            for budget, gap in gaps.items()
+        )
+        said = f"by scores alone {listed(leads)}{_in_how_many(ends)}"
+        return f"**If you fine-tune, it depends on what is to go**: {said}."
     other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
     few = _in_how_many(ends)
     what = "try both rankings" if few else f"rank by `{best}`"

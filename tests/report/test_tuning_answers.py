@@ -81,13 +81,31 @@ def test_after_fine_tuning_budgets_are_told_one_by_one():
         "**After fine-tuning it depends on what goes which of both is ahead**: mean"
     )
     assert tuning_answers.rank_by(more) == (
-        "**If you fine-tune, `sq:rand:norm` may lead or not**: 5.5 points against it without 50 % of multiply-adds and "
-        "9.5 points for it without 50 % of parameters, beside `l2`" + FEW
+        "**If you fine-tune, it depends on what is to go**: by scores alone `l2` ended 5.5 points ahead without 50 % "
+        "of multiply-adds and `sq:rand:norm` ended 9.5 points ahead without 50 % of parameters" + FEW
     )
     slight = pandas.concat([tuned(0.63, 0.6), tuned(0.6, 0.6).assign(of="parameters")])
-    assert "1.0 points for it without 50 % of multiply-adds and 0.5 points against it" in tuning_answers.rank_by(slight)
+    assert "`sq:rand:norm` ended 1.0 points ahead without 50 % of multiply-adds and `l2` ended 0.5 points ahead" in (
+        tuning_answers.rank_by(slight)
+    )
     assert "by scores alone `l2` ended 5.5 to 10.5 points" in tuning_answers.rank_by(
         pandas.concat([tuned(0.6, 0.7), tuned(0.5, 0.7).assign(of="parameters")])
+    )
+
+
+def test_what_a_claim_about_one_budget_leaves_out_is_told_beside_it():
+    plain, claimed = tuned(0.6, 0.7), ("macs", 0.5)
+    assert tuning_answers.beyond(plain, claimed) == tuning_answers.beyond(plain[:0], claimed) == ""
+    more = pandas.concat([plain, tuned(0.8, 0.6).assign(of="parameters"), tuned(0.2, 0.3).assign(budget=0.25)])
+    assert tuning_answers.beyond(more, claimed) == (
+        " Not covered by this claim: 65.0 % by `sq:rand:norm` and 55.5 % by `l2` with 50 % of parameters "
+        "gone (`sq:rand:norm` ahead in 1 of 2 networks); 35.0 % by `sq:rand:norm` and 40.5 % by `l2` with 25 % of "
+        "multiply-adds gone (`sq:rand:norm` ahead in none of 2 networks)."
+    )
+    priced = plain[plain["criterion"] == "sq:rand:norm"].assign(training=PRICED, after=[0.68, 0.6])
+    assert tuning_answers.beyond(pandas.concat([plain, priced]), claimed) == (
+        " Ranked by score per multiply-add `sq:rand:norm` ends 3.5 points above `l2` (ahead in 1 of 2 networks) "
+        "without 50 % of multiply-adds."
     )
 
 
