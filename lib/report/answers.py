@@ -22,7 +22,7 @@ NOTHING = pandas.DataFrame()
 _OTHERWISE = {
     PRICED: "if ranked by score per multiply-add",
     DISTILLED: "if distilled (without labels)",
-    FRESH: "if trained from scratch",
+    FRESH: "if trained from scratch (on all images, by the whole recipe)",
 }
 _LEVEL = 0.0005  # a difference that tables round to 0
 
