@@ -202,7 +202,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     of, share = claims.BUDGET
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (
-        f"**After fine-tuning {said}**: {here[WEIGHTS]:.1f} % by `{WEIGHTS}` and {here[OWN]:.1f} % by `{OWN}` with "
+        f"**After fine-tuning {said}**: {here[OWN]:.1f} % by `{OWN}` and {here[WEIGHTS]:.1f} % by `{WEIGHTS}` with "
         f"{in_words(of, share)} gone; {verdict_table.evidence(row, verdicts)}."
         f"{tuning_answers.beyond(tuned, claims.BUDGET)}"
     )
