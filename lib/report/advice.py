@@ -10,18 +10,19 @@ from collections.abc import Sequence
 import pandas
 
 from lib.report import provenance, tuning_answers
-from lib.report.words import listed, on_images, spread
+from lib.report.words import capital, counted, listed, on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.claims import RECOMMENDED
-from lib.study.columns import RUN
+from lib.study.columns import PANEL, RUN, Cell
 
-ENOUGH = 0.99  # of what all images give counts as all of it
+ABOUT = {100: (50, 200), 1000: (500, 2000)}  # numbers of images that are called about that many
 LABELS, MORE_VECTORS, WEIGHTS = "sq:norm", "sq:rand@16:norm", "l2"
-WORTH = 0.01  # in relative auc: a gain that would be worth having
+WORTH = 0.01  # in relative auc, or of the accuracy: a gain that would be worth having
+REPAIRED = {10: "a tenth", 25: "a quarter", 50: "half"}  # percent of all units that are off, in words
+NUMBERS = ["15-replication-summary", "40-label-scarcity-summary"]  # criteria on several numbers of images
 TABLES = {  # argument of `advice` -> table of the notebooks
-    "scarcity": "40-label-scarcity-summary",
     "sources": "50-gradient-source-summary",
     "tuned": "80-cost-summary",
     "repaired": "65-repair-means",
@@ -35,6 +36,9 @@ def of(plans: Sequence[profiles.Profile]) -> str:
     """`advice` by the tables that these profiles have saved."""
     found = {part: panels.table(plans, name) for part, name in TABLES.items()}
     found |= {"measured": over_panels.measured(plans), "networks": sum(len(plan.runs) for plan in plans)}
+    there = [table for name in NUMBERS if len(table := panels.table(plans, name))]
+    if there:
+        found["numbers"] = pandas.concat(there, ignore_index=True).drop_duplicates(["panel", *RUN, *Cell._fields])
     timed = [plan for plan in plans if len(panels.table([plan], TABLES["seconds"]))]
     if not timed:
         return advice(**found)
@@ -46,7 +50,7 @@ def of(plans: Sequence[profiles.Profile]) -> str:
 
 def advice(
     *,
-    scarcity: pandas.DataFrame = NOTHING,
+    numbers: pandas.DataFrame = NOTHING,
     sources: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
@@ -59,8 +63,8 @@ def advice(
     add, what a repair gives, what to do where networks are trained on, and what ranking costs.
 
     Arguments:
-        scarcity, sources: summaries (as of `measurements.summaries`) of the notebooks on label scarcity and on what is
-            sent back.
+        numbers, sources: summaries (as of `measurements.summaries`), of criteria on several numbers of images, and of
+            the notebook on what is sent back.
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
         seconds: of `scoring_time.seconds`.
@@ -69,28 +73,53 @@ def advice(
         machine: which networks these are of, and on what, as `provenance.machine` says it; nothing is said of seconds
             without it.
     """
-    pairs = [(_images(scarcity, networks), _better(measured), _vectors(sources))]
-    pairs += [(_labels(scarcity, networks),), (_repair(repaired),)]
+    pairs = [(_images(numbers, networks), _better(measured, repaired), _vectors(sources, networks))]
+    pairs += [(_labels(numbers, networks),), (_repair(repaired),)]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
 
-def _images(scarcity: pandas.DataFrame, networks: int) -> str:
-    enough, more = [], []
-    for means in _by_dataset(scarcity):
-        if RECOMMENDED in means:
-            own = means[RECOMMENDED].dropna()
-            enough.append(own.index[own >= ENOUGH * own.iloc[-1]][0])
-            more.append(own.index[-1] > enough[-1])
-    if not enough:
+def _images(numbers: pandas.DataFrame, networks: int) -> str:
+    """What to rank by, and on how many images: what about so many give, beside all, and where few give more."""
+    own = _own(numbers)
+    if own.empty:
         return ""
-    where = _where(scarcity, networks)
-    said = f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards"
-    if not any(more):
-        return f"{said}, on all images that you have: up to {_numbers(enough)} of them, more helped{where}."
-    kept = f"at least {100 * ENOUGH:.0f} % of the relative auc that all images give"
-    return f"{said}. {_numbers(enough)} images gave {kept}{where}."
+    shares = []
+    for about, (least, most) in ABOUT.items():
+        here = own[own["examples"].between(least, most) & (own["most"] > most)]
+        if len(here):
+            exactly = spread(here["examples"], ",")
+            how_many = f" ({exactly})" if exactly != f"{about:,}" else ""
+            kept = f"{spread(100 * here['auc_relative'] / here['of_most'], '.0f')} %"
+            kept += "" if shares else " of the relative auc that all gave"
+            count = counted(len(here[[*RUN]].drop_duplicates()), "network")
+            shares.append(f"about {about:,} images{how_many} gave {kept} in {count}")
+    said = [f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards."]
+    said += [f"{capital(', '.join(shares))}."] if shares else []
+    return " ".join([*said, *_fewer_better(own)])
+
+
+def _own(numbers: pandas.DataFrame) -> pandas.DataFrame:
+    """Relative auc of the recommended criterion for each trained network and number of images, with most (the largest
+    number) and of_most (relative auc there)."""
+    if "criterion" not in numbers:
+        return NOTHING
+    own = _means(numbers[numbers["criterion"] == RECOMMENDED]).reset_index()
+    ends = own.groupby([*RUN])[["examples", "auc_relative"]].last()
+    return own.join(ends.set_axis(["most", "of_most"], axis=1), on=[*RUN])
+
+
+def _fewer_better(own: pandas.DataFrame) -> list[str]:
+    """On which data sets the fewest images ranked better than the most."""
+    said = []
+    for dataset, here in own.groupby("dataset", sort=False):
+        fewest = here[here["examples"] == here.groupby([*RUN])["examples"].transform("min")]
+        few, many = fewest["auc_relative"].mean(), fewest["of_most"].mean()
+        if few > many + WORTH:
+            numbers = f"{spread(fewest['examples'], ',')} images gave more than {spread(fewest['most'], ',')}"
+            said.append(f"On {dataset} {numbers} ({few:.2f} and {many:.2f}).")
+    return said
 
 
 def _where(summary: pandas.DataFrame, networks: int) -> str:
@@ -101,8 +130,9 @@ def _where(summary: pandas.DataFrame, networks: int) -> str:
     return f" (measured in {count} of {networks} networks, on {listed(summary['dataset'].unique())})"
 
 
-def _better(measured: pandas.DataFrame) -> str:
-    """On which data sets the criterion that leads over all panels, of those without labels, kept more."""
+def _better(measured: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
+    """On which data sets the criterion that leads over all panels, of those without labels, kept more, and what it
+    keeps after a repair."""
     board = over_panels.board(measured) if len(measured) else NOTHING
     free = board.loc[~board["labels"], "criterion"] if len(board) else board
     if not len(free) or free.iloc[0] == RECOMMENDED or RECOMMENDED not in set(free):
@@ -112,75 +142,103 @@ def _better(measured: pandas.DataFrame) -> str:
     values = values.pivot_table(index="dataset", columns="criterion", values="auc_relative", sort=False)
     gain = values[best] - values[RECOMMENDED]
     more = gain[gain > WORTH]
-    numbers = listed(f"{number:.2f}" for number in more) if len(more) else ""
-    return (
-        f"Without a repair `{best}` kept more on {listed(more.index)} ({numbers} of relative auc)." if numbers else ""
-    )
-
-
-def _labels(scarcity: pandas.DataFrame, networks: int) -> str:
-    gains = [
-        (means[LABELS] - means[RECOMMENDED]).dropna()
-        for means in _by_dataset(scarcity)
-        if {RECOMMENDED, LABELS} <= set(means)
-    ]
-    if not gains:
+    if not len(more):
         return ""
-    where = _where(scarcity, networks)
-    helping = sorted({number for gain in gains for number in gain.index[gain > WORTH]})
-    if helping:
-        most = max(gain.max() for gain in gains)
-        few = all((gain[gain > WORTH].index < gain.index[-1]).all() for gain in gains)
+    numbers = listed(f"{number:.2f}" for number in more)
+    said = f"Without a repair `{best}` kept more on {listed(more.index)} ({numbers} of relative auc)"
+    return f"{said}{_better_repaired(repaired, best)}."
+
+
+def _better_repaired(repaired: pandas.DataFrame, best: str) -> str:
+    """What both criteria keep after a repair, in the mean over networks that have both."""
+    if "auc_relative_repaired" not in repaired:
+        return ""
+    most = measurements.on_most_examples(repaired)
+    values = most.pivot_table(index=PANEL, columns="criterion", values="auc_relative_repaired")
+    values = values.reindex(columns=[best, RECOMMENDED]).dropna()
+    if values.empty:
+        return ""
+    theirs, own = values.mean()
+    beside = "as much" if abs(theirs - own) < WORTH else "more" if theirs > own else "less"
+    return f"; with one, {beside} in the mean ({theirs:.2f} where `{RECOMMENDED}` has {own:.2f})"
+
+
+def _labels(numbers: pandas.DataFrame, networks: int) -> str:
+    gains = _gains(numbers, LABELS)
+    if gains.empty:
+        return ""
+    where = _where(numbers, networks)
+    means = gains.groupby(["dataset", "examples"]).mean()
+    helping = means[means > WORTH]
+    if len(helping):
+        most = means.groupby("dataset").transform(lambda gain: gain.index.get_level_values("examples").max())
+        few = (helping.index.get_level_values("examples") < most[helping.index]).all()
         words = "Use labels where you have few images (`{}`)" if few else "If you have labels, they may help (`{}`)"
-        return (
-            f"**{words.format(LABELS)}**: on {on_images(helping)} they added up to {most:.2f} of relative auc{where}."
-        )
+        there = on_images(sorted(set(helping.index.get_level_values("examples"))))
+        return f"**{words.format(LABELS)}**: on {there} they added up to {helping.max():.2f} of relative auc{where}."
+    single = f", and at most {gains.max():.2f} in a single network" if gains.max() > WORTH else ""
     return (
         f"**Do not label images for this**: at every number of images tried labels (`{LABELS}`) added no more than "
-        f"{WORTH:g} of relative auc in the mean{where}."
+        f"{WORTH:g} of relative auc in the mean over a data set's networks{single}{where}."
     )
 
 
-def _vectors(sources: pandas.DataFrame) -> str:
-    gains = [
-        (means[MORE_VECTORS] - means[RECOMMENDED]).dropna()
-        for means in _by_dataset(sources)
-        if {RECOMMENDED, MORE_VECTORS} <= set(means)
-    ]
-    if not gains:
+def _vectors(sources: pandas.DataFrame, networks: int) -> str:
+    gains = _gains(sources, MORE_VECTORS)
+    if gains.empty:
         return ""
-    last = max(gain.iloc[-1] for gain in gains)
-    first = max(gain.iloc[0] for gain in gains)
-    fewest = _numbers([gain.index[0] for gain in gains])
+    means = gains.groupby(["dataset", "examples"]).mean().reset_index(name="gain")
+    ends = means.groupby("dataset")
+    first, last = ends["gain"].first().max(), ends["gain"].last().max()
+    fewest, many = (spread(number, ",") for number in (ends["examples"].min(), ends["examples"].max()))
+    where = _where(sources, networks)
     if last > WORTH:
-        return f"Send several random vectors back for each: 16 added {last:.2f} of relative auc."
-    many = _numbers([gain.index[-1] for gain in gains])
+        return f"Send several random vectors back for each{where}: 16 added {last:.2f} of relative auc."
     few = f", but {first:.2f} on only {fewest}: send several there" if first > WORTH else ""
     return (
-        f"On {many} images one random vector for each will do: 16 of them added no more than {WORTH:g} of relative "
-        f"auc in the mean{few} (C6 is over all numbers of images)."
+        f"On {many} images one random vector for each will do{where}: 16 of them added no more than {WORTH:g} of "
+        f"relative auc in the mean{few} (C6 is over all numbers of images)."
     )
 
 
 def _repair(repaired: pandas.DataFrame) -> str:
+    """What is kept with a repair and without, and where it helps: with much off, or with little, too."""
     if repaired.empty or RECOMMENDED not in set(repaired["criterion"]):
         return ""
     own = measurements.on_most_examples(repaired[repaired["criterion"] == RECOMMENDED])
-    ends = ("", "_repaired")
-    kept = own[[f"accuracy_25pct{end}" for end in ends]].mul(100 / own["accuracy_unpruned"], axis=0)
-    by_dataset = kept.set_axis(["without", "with"], axis=1).groupby(own["dataset"], sort=False).mean()
-    said = f"with a quarter of the units off networks kept {listed(_by_repair(by_dataset))}"
-    better, worse = ((sign * (by_dataset["with"] - by_dataset["without"]) > 0).all() for sign in (1, -1))
-    if better or worse:
-        anew = "Estimate BatchNorms anew afterwards**, which takes no labels"
-        return f"**{anew if better else 'Leave BatchNorms as they are**'}: {said}."
-    return f"**Try whether BatchNorms estimated anew help**, which takes no labels: {said}."
+    said, helps = [], {}
+    for share, words in REPAIRED.items():
+        ends = [f"accuracy_{share}pct{end}" for end in ("_repaired", "")]
+        if not set(ends) <= set(own):
+            continue
+        kept = own[ends].mul(100 / own["accuracy_unpruned"], axis=0).set_axis(["with", "without"], axis=1)
+        by_dataset = kept.groupby(own["dataset"], sort=False).mean()
+        helps[share] = by_dataset["with"] - by_dataset["without"]
+        said.append(f"with {words}{'' if said else ' of the units'} off {listed(_by_repair(by_dataset))}")
+    anew = "estimate BatchNorms anew"
+    advised = {
+        "helps": f"{capital(anew)} afterwards**, which takes no labels",
+        "harms": "Leave BatchNorms as they are**",
+        "depends": f"Where much goes, {anew}; where little goes, leave them**",
+    }.get(_when(helps), f"Try whether it helps to {anew}**, which takes no labels")
+    return f"**{advised}: of their accuracy networks kept, with such a repair and without, {'; '.join(said)}."
+
+
+def _when(helps: dict[int, pandas.Series]) -> str:
+    """Whether a repair helps at all shares that go, harms at all, or depends on them: harms where little goes and helps
+    where more does, in the mean over data sets; "" where that cannot be said. Arguments: helps: by share (%), of each
+    data set how much more of the accuracy (%) is kept."""
+    every = pandas.concat(helps.values())
+    if (every > 0).all() or (every < 0).all():
+        return "helps" if every.iloc[0] > 0 else "harms"
+    gains = pandas.Series({share: gain.mean() for share, gain in helps.items()}).sort_index()
+    helped = gains > 0
+    clear = (gains.abs() > 100 * WORTH).all()
+    return "depends" if clear and helped.is_monotonic_increasing and helped.nunique() == 2 else ""
 
 
 def _by_repair(kept: pandas.DataFrame) -> list[str]:
-    first, *others = ((f"{row['with']:.0f}", f"{row['without']:.0f}", dataset) for dataset, row in kept.iterrows())
-    said = "{} % of their accuracy with such a repair and {} % without on {}".format(*first)
-    return [said, *("{} and {} % on {}".format(*other) for other in others)]
+    return [f"{row['with']:.0f} and {row['without']:.0f} % on {dataset}" for dataset, row in kept.iterrows()]
 
 
 def _cost(seconds: pandas.DataFrame, machine: str) -> str:
@@ -198,18 +256,16 @@ def _time(seconds: float) -> str:
     return f"{float(f'{number:.2g}'):g} {unit}"
 
 
-def _by_dataset(summary: pandas.DataFrame) -> list[pandas.DataFrame]:
-    """Of each data set, mean relative auc: a row per number of images, ascending, a column per criterion that sees
-    images."""
+def _gains(summary: pandas.DataFrame, criterion: str) -> pandas.Series:
+    """By how much this one is above the recommended criterion, in relative auc, for each trained network and number of
+    images that have both."""
     if "criterion" not in summary:
-        return []
+        return pandas.Series(dtype=float)
+    values = _means(summary)["auc_relative"].unstack("criterion").reindex(columns=[criterion, RECOMMENDED])
+    return (values[criterion] - values[RECOMMENDED]).dropna()
+
+
+def _means(summary: pandas.DataFrame) -> pandas.DataFrame:
+    """Mean relative auc over draws, for each trained network, number of images and criterion that sees images."""
     seen = summary[(summary["sample"] == "random") & (summary["examples"] > 0)]
-    runs = seen.groupby([*RUN, "examples", "criterion"], observed=True)["auc_relative"].mean().reset_index()
-    return [
-        here.pivot_table(index="examples", columns="criterion", values="auc_relative").sort_index()
-        for _, here in runs.groupby("dataset", sort=False)
-    ]
-
-
-def _numbers(values: Sequence[int]) -> str:
-    return spread(pandas.Series(values), ",")
+    return seen.groupby([*RUN, "examples", "criterion"], observed=True)[["auc_relative"]].mean()

@@ -283,7 +283,7 @@ def _signs(contrasts: pandas.DataFrame, short: bool = False) -> str:
     said = f"Of {len(shown)} differences that its curves show for our claims, {same} have the same sign here{rest}."
     if len(lost):
         alike = int((lost["effect"] * lost["paper"] > 0).sum())
-        said += f" Of {len(lost)} for {listed(dict.fromkeys(lost['claim']))}, that nothing is lost, {alike} do."
+        said += f" For {listed(dict.fromkeys(lost['claim']))} (that nothing is lost) {alike} of {len(lost)} do."
     if short:
         return said
     surely = (shown[["lowest", "highest"]].mul(shown["paper"], axis=0) < 0).all(axis=1) & (shown["blocks"] > 1)

@@ -14,6 +14,7 @@ from lib.study.columns import PANEL, RUN
 from lib.study.statistics import MARGIN
 
 OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
+GONE = 0.2  # of all multiply-adds, of networks that shrink
 FEW = 10  # percent of all units: as far as one would go
 
 
@@ -72,14 +73,54 @@ def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: st
     if not tables:
         return ""
     rows = pandas.concat(tables).groupby(keys, sort=False)[value].mean().unstack()  # one value a network
-    both = rows.reindex(columns=[OWN, WITHIN]).dropna()
+    rows = rows.reindex(columns=[OWN, WITHIN])
+    both = rows.dropna()
     if both.empty:
         return ""
     seeds = measured.groupby(keys[:-1])["seed"].nunique() if "seed" in measured else pandas.Series(dtype=int)
     counts = seeds.reindex(both.index).fillna(1).astype(int)
     own, within = 100 * numpy.average(both, axis=0, weights=counts)
     where = counted(int(counts.sum()), "network")
-    return f" Scaled within each layer (`{WITHIN}`), it keeps {within:.0f} % where `{OWN}` keeps {own:.0f} % ({where})."
+    lacking = list(dict.fromkeys(rows.index[rows[WITHIN].isna() & rows[OWN].notna()].get_level_values("network")))
+    without = f", not measured in {listed(f'`{name}`' for name in lacking)}" if lacking else ""
+    return (
+        f" Scaled within each layer (`{WITHIN}`), weight magnitude keeps {within:.0f} % where `{OWN}` keeps {own:.0f} %"
+        f" ({where}{without})."
+    )
+
+
+def shrunk(table: pandas.DataFrame) -> str:
+    """What both leave where networks are not masked, but shrink. Arguments: table: of `smaller.shrunk`."""
+    if "budget" not in table:
+        return ""
+    here = table[numpy.isclose(table["budget"], GONE)]
+    if here.empty:
+        return ""
+    kept = here[["accuracy", "accuracy_repaired"]].mul(100 / here["accuracy_unpruned"], axis=0)
+    wide = kept.set_index(pandas.MultiIndex.from_frame(here[["panel", *RUN, "criterion"]])).unstack("criterion")
+    both = {word: wide[word][[OWN, WEIGHTS]].dropna() for word in kept if {OWN, WEIGHTS} <= set(wide[word])}
+    before, after = both.get("accuracy", pandas.DataFrame()), both.get("accuracy_repaired", pandas.DataFrame())
+    if before.empty:
+        return ""
+    anew = "with BatchNorms estimated anew"
+    said = f"**In networks that really shrink `{OWN}` is ahead by more than a point in {_clearly(before)}"
+    said += f", and {anew} in {_clearly(after)}" if len(after) else ""
+    first, *others = _leave(before)
+    names = f"it leaves {first[0]:.0f} % of the accuracy and `{WEIGHTS}` {first[1]:.0f} % on {first[2]}"
+    said += f"** (with {100 * GONE:.0f} % of the multiply-adds gone; what is above is of units switched off): "
+    said += listed([names, *map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, others)])
+    again = listed(map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, _leave(after))) if len(after) else ""
+    return f"{said}; {anew} {again}." if again else f"{said}."
+
+
+def _clearly(kept: pandas.DataFrame) -> str:
+    return f"{(kept[OWN] > kept[WEIGHTS] + 1).sum() or 'none'} of {len(kept)}"
+
+
+def _leave(kept: pandas.DataFrame) -> list[tuple[float, float, str]]:
+    """What both leave (%), in the mean over the networks of each data set, and its name."""
+    means = kept.groupby(level="dataset", sort=False).mean()
+    return [(row[OWN], row[WEIGHTS], dataset) for dataset, row in means.iterrows()]
 
 
 def like_chance(measured: pandas.DataFrame) -> str:

@@ -52,6 +52,7 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     more += magnitude_answers.within_layers(measured, means, "auc_relative")
     points = [labels(verdicts, parts, measured, each), magnitude and magnitude + more]
     points += [mended and mended + magnitude_answers.within_layers(measured, means, "auc_relative_repaired")]
+    points += [magnitude_answers.shrunk(panels.table(plans, "65-repair-shrunk"))]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
@@ -81,7 +82,7 @@ def in_short(verdicts: pandas.DataFrame) -> str:
     better = {"supported": "better", "contradicted": "less well"}.get(weights["verdict"] if weights else "")
     if better:
         joint = ", and" if row["verdict"] in words else "; it works"
-        said += f"{joint} {better} than ranking them by weight magnitude{_only(verdicts)}"
+        said += f"{joint} {better} than ranking them by weight magnitude (exploratory){_only(verdicts)}"
     return f"**{said}.**"
 
 
@@ -107,7 +108,7 @@ def how_far(lines: pandas.DataFrame, verdicts: pandas.DataFrame) -> str:
     first, *others = (f"{_until(here)}{{}} on {dataset}" for dataset, here in own.groupby("dataset", sort=False))
     each = listed([first.format(" of the units off"), *(other.format("") for other in others)])
     better = (claim_answers.row(verdicts, "C13") or {}).get("verdict") == "supported"
-    said = "It is the better order, not a free cut" if better else "There is no free cut"
+    said = "A better order, but no free cut" if better else "There is no free cut"
     return f"**{said}**: without repair {100 - 100 * reach.KEPT:.0f} % of the accuracy is gone with {each}."
 
 
@@ -171,17 +172,18 @@ def repaired(verdicts: pandas.DataFrame) -> str:
     """Whether it also does where BatchNorms are estimated anew (C12). Arguments: verdicts: of `claims.judged`."""
     if (row := claim_answers.row(verdicts, "C12")) is None:
         return ""
-    said = _ahead(row, verdicts, "ahead, too")
+    said = _ahead(row, verdicts, "ahead of {}, too")
     evidence = verdict_table.evidence(row, verdicts)
     return f"**After a repair without labels {said}**: with BatchNorms estimated anew, {evidence}."
 
 
 def _ahead(row: dict, verdicts: pandas.DataFrame, again: str) -> str:
     """Who is ahead, as the verdict on the row has it; `again` says so where it is whoever is ahead without repair and
-    training: "ahead, too"."""
+    training: "ahead of {}, too"."""
     before = claim_answers.row(verdicts, "C13")
-    ahead = again if before and before["verdict"] == row["verdict"] else "ahead"
-    words = {"supported": f"random gradients are {ahead}", "contradicted": f"weight magnitude is {ahead}"}
+    ahead = again if before and before["verdict"] == row["verdict"] else "ahead of {}"
+    words = {"supported": f"random gradients are {ahead.format('weight magnitude')}"}
+    words |= {"contradicted": f"weight magnitude is {ahead.format('random gradients')}"}
     words |= {"open": "it is undecided"}
     said = words.get(row["verdict"], "it is undecided, for too few networks")
     doubtful = row["verdict"] in ("supported", "contradicted") and not row["p_holm"] < LEVEL
@@ -198,7 +200,7 @@ def trained(verdicts: pandas.DataFrame, tuned: pandas.DataFrame) -> str:
     row, ends = claim_answers.row(verdicts, "C14"), tuning_answers.of_both(tuned)
     if row is None or ends.empty:
         return ""
-    said = _ahead(row, verdicts, "still ahead")
+    said = _ahead(row, verdicts, "still ahead of {}")
     of, share = claims.BUDGET
     here = 100 * ends.xs((of, share), level=tuning_answers.BUDGET).mean()
     return (

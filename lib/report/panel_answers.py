@@ -165,9 +165,10 @@ def _sizes(sizes: pandas.DataFrame) -> str:
     for rival, here in there.groupby("lead", sort=False):
         each = listed(f"{rho:+.2f} with {size}" for rho, size in zip(here["spearman"], here["with"], strict=True))
         parts.append(f"over `{rival}` {each}")
+    lead = f"the lead of `{claims.RECOMMENDED}` in relative auc"
     return (
-        f"**What changes with size?** Over {there['networks'].max()} networks (means over seeds), its lead in relative "
-        f"auc has these rank correlations: {'; '.join(parts)}. Data sets differ with size, too."
+        f"**What changes with size?** Over {there['networks'].max()} networks (means over seeds), {lead} "
+        f"has these rank correlations: {'; '.join(parts)}. Data sets differ with size, too."
     )
 
 
@@ -178,8 +179,8 @@ def _trainers(trainers: pandas.DataFrame, over: pandas.DataFrame) -> str:
         return ""
     alike = int((both["here"] * both["others"] > 0).sum())
     return (
-        f"**Does it matter who trained?** Of {len(both)} claims that were measured on both, {alike} have an effect of "
-        f"the same sign on networks trained here and on those that others trained."
+        f"**Does it matter who trained?** Of {len(both)} claims that were measured on both kinds, {alike} have an "
+        f"effect of the same sign on networks trained here and on those that others trained."
     )
 
 

@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 
 from lib.report import style
 from lib.study.analyses.over_panels import RIVALS, SIZES
-from lib.study.statistics import KINDS
+from lib.study.statistics import KINDS, MARGIN
 
 OVER = {"color": "0.1", "marker": "D", "markersize": 6}  # what stands for all panels
+THEIRS = {"linestyle": (0, (4, 2)), "linewidth": 1.2}  # of the paper's curves
+TICKS = (0, 0.02, 0.05, 0.2, 1)
+LINEAR = 0.05  # in relative auc: up to where the scale of claims is linear, and logarithmic beyond
 WORDS = {"units": "units", "parameters": "parameters", "layers": "layers with units"}
 
 
@@ -53,6 +56,8 @@ def curves(table: pandas.DataFrame, criteria: Sequence[str], paper: pandas.DataF
         [axes for axes in column if axes.axison][-1].tick_params(labelbottom=True)
     figure.supxlabel(style.LABELS["share"], fontsize=11)
     figure.supylabel(style.LABELS["accuracy"], fontsize=11)
+    if len(paper):
+        grid[0, 0].plot([], [], color="0.4", label="the paper, one run", **THEIRS)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -61,13 +66,14 @@ def _curves(axes: Axes, lines: pandas.DataFrame, paper: pandas.DataFrame, criter
     for criterion, colour in zip(criteria, style.colours(criteria), strict=True):
         line, theirs = (rows[rows["criterion"] == criterion] for rows in (lines, paper))
         axes.plot(line["gone"], 100 * line["accuracy"], color=colour, label=criterion)
-        axes.plot(theirs["gone"], 100 * theirs["accuracy"], color=colour, linestyle=(0, (4, 2)), linewidth=1.2)
+        axes.plot(theirs["gone"], 100 * theirs["accuracy"], color=colour, **THEIRS)
 
 
 def claims(over: pandas.DataFrame, by_panel: pandas.DataFrame, words: Mapping[str, str]) -> Figure:
-    """The effect of every claim, named and said in `words`: a marker per panel, and over panels the mean with its 95 %
-    interval, cut off at the edge where it is wider than three times what panels span. Claims whose effect is no
-    difference in relative auc are not here."""
+    """The effect of every claim, named and said in `words`: a marker per panel, and over several panels the mean with
+    its 95 % interval. Up to `LINEAR` the axis is linear, beyond it logarithmic, since claims differ that much. Shaded:
+    what counts as nothing where nothing should be lost. Claims whose effect is no difference in relative auc are not
+    here."""
     over = over[(over["over"] == "panels") & over["kind"].isin(KINDS)]
     there = by_panel[by_panel["claim"].isin(over["claim"]) & (by_panel["count"] > 0)]
     panels = list(dict.fromkeys(by_panel["panel"]))
@@ -78,14 +84,19 @@ def claims(over: pandas.DataFrame, by_panel: pandas.DataFrame, words: Mapping[st
         here = there[there["panel"] == panel]
         level = here["claim"].map(heights) + 0.2
         axes.plot(here["effect"], level, linestyle="none", color=colour, marker=marker, markersize=5, label=panel)
-    axes.margins(x=0.15)
-    ends = axes.get_xlim()
-    reach = numpy.array([over["effect"] - over["low"], over["high"] - over["effect"]])
-    level = over["claim"].map(heights) - 0.15
+    several = over[over["count"] > 1]
+    reach = numpy.array([several["effect"] - several["low"], several["high"] - several["effect"]])
+    level = several["claim"].map(heights) - 0.15
     look = {"linestyle": "none", "elinewidth": 1.5, "capsize": 3, "label": "mean over panels"} | OVER
-    axes.errorbar(over["effect"], level, xerr=reach, **look)
+    axes.errorbar(several["effect"], level, xerr=reach, **look)
+    for claim in over.loc[over["kind"] == "non-inferiority", "claim"]:
+        axes.fill_betweenx(heights[claim] + numpy.array([-0.4, 0.4]), -MARGIN, MARGIN, color="0.85", zorder=0)
     named = [f"{words[claim]}  {claim}" for claim in heights]
-    axes.set(yticks=range(len(over)), yticklabels=named, xlim=ends, xlabel="difference in relative auc, 95 % interval")
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=1)
+    axes.xaxis.set_major_locator(ticker.FixedLocator(sorted({sign * tick for sign in (-1, 1) for tick in TICKS})))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.set(yticks=range(len(over)), yticklabels=named, xlabel="difference in relative auc, 95 % interval")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -96,37 +107,41 @@ def places(board: pandas.DataFrame, shown: Sequence[str], of: int) -> Figure:
     here = board[board["criterion"].isin(shown)]
     names, panels = list(dict.fromkeys(here["criterion"])), list(dict.fromkeys(board["panel"]))
     heights = {name: -place for place, name in enumerate(names)}
-    figure, axes = pyplot.subplots(figsize=(7, 0.28 * len(names) + 1.2))
+    figure, axes = pyplot.subplots(figsize=(7, 0.34 * len(names) + 1.2))
     for name, own in here.groupby("criterion"):
         axes.plot([own["place"].min(), own["place"].max()], [heights[name]] * 2, color="0.8", linewidth=3, zorder=0)
-    for panel, (colour, marker) in looks(panels).items():
+    beside = numpy.linspace(0.24, -0.24, len(panels))  # or equal places would hide each other
+    for (panel, (colour, marker)), shift in zip(looks(panels).items(), beside, strict=True):
         own = here[here["panel"] == panel]
-        level = own["criterion"].map(heights)
-        axes.plot(own["place"], level, linestyle="none", color=colour, marker=marker, markersize=6, label=panel)
+        level = own["criterion"].map(heights) + shift
+        axes.plot(own["place"], level, linestyle="none", color=colour, marker=marker, markersize=5, label=panel)
     overall = here.drop_duplicates("criterion")
-    look = {"linestyle": "none", "color": "0.1", "marker": "|", "markersize": 12, "markeredgewidth": 2}
+    look = {"linestyle": "none", "color": "0.1", "marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 1}
     axes.plot(overall["overall"], overall["criterion"].map(heights), label="by the mean over panels", **look)
     axes.set(yticks=list(heights.values()), yticklabels=names, xlabel=f"place among {of} criteria (1: the best)")
-    axes.set_xlim(0.9, 1.1 * of)
-    style.make_logarithmic(axes)
+    axes.set_xlim(0, of + 1)
+    axes.xaxis.set_major_locator(ticker.FixedLocator([1, *range(5, of + 1, 5)]))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def sizes(found: pandas.DataFrame) -> Figure:
+def sizes(found: pandas.DataFrame, panels: Sequence[str]) -> Figure:
     """The leads of `over_panels.by_network` over what networks are made of: a row per rival, a column per size, colour
-    and marker by data set; filled where the network was trained here, open where others trained it."""
-    datasets = list(dict.fromkeys(found["dataset"]))
+    and marker by panel; filled where the network was trained here, open where others trained it.
+
+    Arguments:
+        panels: in the order in which other figures have them.
+    """
     shape = len(RIVALS), len(SIZES)
     figure, grid = pyplot.subplots(*shape, figsize=(9.4, 7.2), sharex="col", sharey="row", layout="constrained")
     for rival, line in zip(RIVALS, grid, strict=True):
         for size, axes in zip(SIZES, line, strict=True):
             axes.axhline(0, color="0.4", linewidth=1)
-            for dataset, (colour, marker) in looks(datasets).items():
+            for panel, (colour, marker) in looks(panels).items():
                 for given, fill in ((False, "full"), (True, "none")):
-                    here = found[(found["dataset"] == dataset) & (found["given"] == given)]
+                    here = found[(found["panel"] == panel) & (found["given"] == given)]
                     look = {"linestyle": "none", "color": colour, "marker": marker, "fillstyle": fill}
-                    word = f"{dataset}, trained {'by others' if given else 'here'}"
+                    word = f"{panel}, trained {'by others' if given else 'here'}"
                     axes.plot(here[size], here[f"lead_{rival}"], label=word if len(here) else None, **look)
             axes.margins(0.15)
             style.make_logarithmic(axes, ticker.EngFormatter(sep=""))
@@ -134,5 +149,6 @@ def sizes(found: pandas.DataFrame) -> Figure:
         line[0].set_ylabel(f"lead over {rival}", fontsize=10)
     for size, axes in zip(SIZES, grid[-1], strict=True):
         axes.set_xlabel(WORDS[size], fontsize=10)
+    figure.get_layout_engine().set(w_pad=0.12)  # or the last tick of one would meet the first of the next
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -107,8 +107,9 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
     shown = on_most(lines)
     if shown.empty:
         return ""
-    head = ["images", "networks", "accuracy, whole", *(f"{share} % of units off" for share in _SHARES)]
-    head += [f"{_REPAIRED} % off, repaired", f"{100 - 100 * KEPT:.0f} % of it gone with"]
+    of, pair = f"{_SHARES[0]} % of units off", f"`{RECOMMENDED}` / `{WEIGHTS}`"
+    head = ["images", "networks", "accuracy, whole", f"{of}: {pair}", *(f"{share} % off" for share in _SHARES[1:])]
+    head += [f"{_REPAIRED} % off, repaired", f"{100 - 100 * KEPT:.0f} % of accuracy lost with"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     where = ["panel", "dataset"] if "panel" in shown else ["dataset"]
     for key, here in shown.groupby(where, sort=False):
@@ -122,8 +123,10 @@ def table(lines: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
         rows.append(cells)
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = "".join(f" {NOTES[name]}" for name in dict.fromkeys(shown["dataset"]) if name in NOTES)
-    said = f"Test accuracy in %, means over networks: ranked by `{RECOMMENDED}` / by `{WEIGHTS}`, on straight lines "
-    said += "between what was measured; –: not measured."
+    said = (
+        "Test accuracy in %, means over networks, on the test images that curves are evaluated on, which can be fewer "
+    )
+    said += "than all; on straight lines between what was measured; –: not measured."
     return f"{body}\n\n*{said}{notes}*"
 
 

@@ -108,11 +108,11 @@ def _against(verdicts: pandas.DataFrame, contrasts: pandas.DataFrame) -> str:
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
     each = [
-        f'{row["claim"]}, "{verdict_table.plain(row["label"])}" ({effects.value(row)} here, '
+        f'{row["claim"]} ("{verdict_table.plain(row["label"])}": {effects.value(row)} here, '
         f"{effects.value(row | {'effect': _in_theirs(shown, row['claim'])})} in the paper's own curves)"
         for row in rows.to_dict("records")
     ]
-    return f" The other way {'points' if len(each) == 1 else 'point'} {listed(each)}." if each else ""
+    return f" {listed(each)} {'points' if len(each) == 1 else 'point'} the other way." if each else ""
 
 
 def _in_theirs(shown: pandas.DataFrame, claim: str) -> float:

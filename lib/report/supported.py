@@ -60,7 +60,9 @@ def _of(library: str, tried: pandas.DataFrame) -> str:
     shrunk = "all" if yes["shrunk"] == len(tried) else f"{yes['shrunk']}"
     shrunk = "and shrunk" if shrunk == done else f"and {shrunk} shrunk"
     of = f"of {words.counted(len(tried), 'network')} of {library}"
-    return f"{of} {done} are scored {shrunk} (torch-pruning shrinks {yes['torch_pruning']})"
+    memory = int(tried["torch_pruning"].str.contains("MemoryError").sum()) if "torch_pruning" in tried else 0
+    out = f", and runs out of memory on {memory}" if memory else ""
+    return f"{of} {done} are scored {shrunk} (torch-pruning shrinks {yes['torch_pruning']}{out})"
 
 
 def shown(tried: pandas.DataFrame) -> str:

@@ -38,12 +38,18 @@ def _beside_weights(rows: pandas.DataFrame) -> str:
     """By how much networks that were trained end above those that weight magnitude shrank, the rest being alike."""
     ends = rows[rows["done"].isin(TRAINED)].copy()
     ends["by"] = ends["criterion"].where(~ends["per_cost"], ends["criterion"] + " per multiply-add")
-    wide = ends.pivot_table(index=["network", "data", "images", "done"], columns="by", values="accuracy", sort=False)
-    if not {OWN, WEIGHTS} <= set(wide):
+    keys, values = ["network", "data", "images", "done"], ["accuracy", "parameters"]
+    if not {OWN, WEIGHTS} <= set(ends["by"]):
         return ""
-    gaps = (100 * (wide[OWN] - wide[WEIGHTS])).dropna()
+    wide = ends.pivot_table(index=keys, columns="by", values=values, sort=False).swaplevel(axis=1)
+    both = 100 * wide[[OWN, WEIGHTS]].dropna()
+    gaps, left = both[OWN]["accuracy"] - both[WEIGHTS]["accuracy"], both.mean()
     each = listed(f"{gap:+.1f} points {done} (`{network}`)" for (network, _, _, done), gap in gaps.items())
-    return f" Beside `{WEIGHTS}`, `{claims.RECOMMENDED}` per multiply-add ended: {each}." if len(gaps) else ""
+    kept = [f"{left[name, 'parameters']:.0f} %" for name in (OWN, WEIGHTS)]
+    more = f"; it kept {kept[0]} of the parameters, `{WEIGHTS}` {kept[1]}"
+    return (
+        f" Set against `{WEIGHTS}`, `{claims.RECOMMENDED}` per multiply-add ended at {each}{more}." if len(gaps) else ""
+    )
 
 
 def commands(path: Path) -> str:

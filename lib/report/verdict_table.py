@@ -61,9 +61,10 @@ most of them), with its 95 % interval over networks, taken as independent, which
 reaches the level of {level} %, which takes six networks or more. With fewer the answer is *open: too few networks*, \
 which *points to* yes or no where the interval is clear of 0. {untested}, which say that nothing is lost, or enough \
 given back, go by the interval alone: whether all of it is above {limits}.
-- *Open*: neither yes nor no. *Close*: as many new networks, which differ as trainings of one network do \
-(where none was trained twice, as all do), would give another verdict in more than one of ten cases. *Exploratory*: \
-chosen after a first look at data. ({late} were settled after a look at one network, which has no part in them.)"""
+- *Open*: neither yes nor no. *Close*: of repeats with as many new networks, as different as trainings of one \
+network are (where none was trained twice: as all are), more than one in ten would give another verdict. \
+*Exploratory*: chosen after a first look at data. ({late} were settled after a look at one network, which has no part \
+in them.)"""
 ODD = {"C4": "C4: by how much a difference changes from few images to many", "C8": "C8: a rank correlation",
        "C9": "C9: relative auc of rare classes", "C11": f"C11: a share of what was lost, where that is at least "
        f"{100 * given_back.LEAST:g} points of accuracy", "C14": "C14: points of accuracy"}  # fmt: skip

@@ -193,7 +193,19 @@ def _without_large(folder: Path) -> list[str]:
         said.append("scores")
         for path in scores:
             path.unlink()
+        _without_links(folder, scores)
     return said
+
+
+def _without_links(folder: Path, gone: Iterable[Path]) -> None:
+    """Leaves of every link in the reports to one of these files its name."""
+    for report in folder.glob("report.*"):
+        text = report.read_text()
+        for path in gone:
+            where = path.relative_to(folder).as_posix()
+            for link in (f"[{path.name}]({where})", f'<a href="{where}">{path.name}</a>'):
+                text = text.replace(link, path.name)
+        report.write_text(text)
 
 
 def _write_sums(folder: Path) -> None:

@@ -93,7 +93,7 @@ CLAIMS: dict[str, Claim] = {
         ("sq:rand:norm",),
         ("taylorfo",),
         ends=True,
-        table="40-label-scarcity-summary",
+        more=("40-label-scarcity-summary",),
     ),
     "C5": Claim(
         "Random, normalised gradients improve the two criteria of Molchanov et al.",

@@ -170,12 +170,12 @@ def test_of_the_papers_differences_those_count_that_a_claim_of_a_difference_is_a
     )
     words = said("15-replication", agreement=agreement, contrasts=table)
     assert words.endswith(
-        " Of 3 differences that its curves show for our claims, 1 have the same sign here. Of 1 for C3, that "
-        "nothing is lost, 0 do. The other sign in each of our 3 "
+        " Of 3 differences that its curves show for our claims, 1 have the same sign here. For C3 (that "
+        "nothing is lost) 0 of 1 do. The other sign in each of our 3 "
         "resnet20s: abs, against signed, on 1,000 images (C2)."
     )
     one_each = said("15-replication", agreement=agreement, contrasts=table.assign(blocks=1))
-    assert one_each.endswith("1 have the same sign here. Of 1 for C3, that nothing is lost, 0 do.")
+    assert one_each.endswith("1 have the same sign here. For C3 (that nothing is lost) 0 of 1 do.")
     assert "differences" not in said("15-replication", agreement=agreement, contrasts=table.assign(part="apart"))
 
 

@@ -95,8 +95,8 @@ def test_with_five_networks_there_are_correlations_with_size():
     rows = [("l2", "units", 0.5), ("l2", "layers", NAN), ("sq:norm", "units", -0.25)]
     sizes = pandas.DataFrame(rows, columns=["lead", "with", "spearman"]).assign(networks=numpy.int64(5))
     assert answer("What changes with size", sizes=sizes) == (
-        "Over 5 networks (means over seeds), its lead in relative auc has these rank correlations: over `l2` +0.50 "
-        "with units; over `sq:norm` -0.25 with units. Data sets differ with size, too."
+        "Over 5 networks (means over seeds), the lead of `sq:rand:norm` in relative auc has these rank correlations: "
+        "over `l2` +0.50 with units; over `sq:norm` -0.25 with units. Data sets differ with size, too."
     )
 
 
@@ -105,7 +105,7 @@ def test_who_trained(others, expected):
     trainers = pandas.DataFrame({"claim": ["C1", "C10"], "here": [0.1, 0.1], "others": others})
     count = 2 - numpy.isnan(others).sum()
     assert answer("Does it matter", trainers=trainers).startswith(
-        f"Of {count} claims that were measured on both, {expected} have an effect of the same sign"
+        f"Of {count} claims that were measured on both kinds, {expected} have an effect of the same sign"
     )
     assert "Does it matter" not in said(trainers=trainers.assign(others=NAN))
 

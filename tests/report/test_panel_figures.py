@@ -37,7 +37,7 @@ def test_a_row_per_panel_and_a_column_per_number_of_examples():
     labelled = [axes.xaxis.get_tick_params()["labelbottom"] for axes in shown]
     assert labelled == [False, True, True, True]  # the lowest of each column
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == CRITERIA
+    assert [text.get_text() for text in legend.get_texts()] == [*CRITERIA, "the paper, one run"]
 
 
 def test_a_marker_per_panel_and_an_interval_over_them():
@@ -63,10 +63,10 @@ def test_places_reach_from_the_best_to_the_worst():
 
 
 def test_networks_of_others_are_open():
-    found = {"dataset": ["d", "d", "e"], "given": [False, True, True], "units": [10, 100, 1000]}
+    found = {"panel": ["d", "d", "e"], "given": [False, True, True], "units": [10, 100, 1000]}
     found |= {name: [1, 2, 3] for name in ("parameters", "layers")}
     found |= {f"lead_{rival}": [0.1, 0.2, numpy.nan] for rival in over_panels.RIVALS}
-    figure = panel_figures.sizes(pandas.DataFrame(found))
+    figure = panel_figures.sizes(pandas.DataFrame(found), ["d", "e"])
     (legend,) = figure.legends
     words = ["d, trained here", "d, trained by others", "e, trained by others"]
     assert [text.get_text() for text in legend.get_texts()] == words

@@ -167,9 +167,9 @@ def test_what_points_the_other_way_is_set_beside_what_the_papers_own_curves_say(
     contrasts = pandas.concat([contrasts, contrasts.assign(claim="C2", part="contrast", paper=[0.1, 0.2, 0.3])])
     verdict = {"claim": "C4", "label": "It falls (a word)", "kind": "difference", "verdict": "open", "side": "below"}
     rows = pandas.DataFrame([verdict | {"effect": -0.2}, verdict | {"claim": "C2", "side": "above", "effect": 0.1}])
-    said = ' The other way points C4, "It falls" (-0.200 here, -0.400 in the paper\'s own curves).'
+    said = ' C4 ("It falls": -0.200 here, -0.400 in the paper\'s own curves) points the other way.'
     assert readme._against(rows, contrasts) == said
-    assert "(-0.200 here, +0.200 in" in readme._against(rows.assign(side="below", effect=-0.2), contrasts)
+    assert '": -0.200 here, +0.200 in' in readme._against(rows.assign(side="below", effect=-0.2), contrasts)
     assert (
         readme._against(rows, contrasts.assign(paper=float("nan"))) == readme._against(rows, pandas.DataFrame()) == ""
     )

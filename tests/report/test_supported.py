@@ -51,6 +51,8 @@ def test_what_is_said_counts_by_library_and_names_wrong_answers():
         "channels off. What torch-pruning makes was not checked."
     )
     assert supported.in_short(tried()) == said
+    full = tried().replace({"torch_pruning": {"no": "MemoryError"}})
+    assert "(torch-pruning shrinks 0, and runs out of memory on 1). Checked" in supported.in_short(full)
     wrong = tried().assign(shrunk=supported.OTHERWISE)
     assert "(torch-pruning shrinks 0). Checked: 4 of those shrunk do not answer as" in supported.in_short(wrong)
     first, _, table = supported.shown(tried()).partition("\n\n")

@@ -48,12 +48,15 @@ def test_a_row_for_each_trial_with_the_steps_that_any_has(path):
 
 
 def test_networks_that_were_trained_are_set_beside_those_by_weight_magnitude(path):
-    table = pandas.read_csv(path).replace({"criterion": {"sq": "sq:rand:norm"}})
+    table = pandas.read_csv(path).replace({"criterion": {"sq": "sq:rand:norm"}}).assign(parameters=0.8)
     other = table[table["trial"].isin(["one", "more"])].replace({"trial": {"one": "w", "more": "v"}})
-    other = other.assign(criterion="l2", per_cost=False, accuracy=0.66)
+    other = other.assign(criterion="l2", per_cost=False, accuracy=0.66, parameters=0.6)
     pandas.concat([table, other]).to_csv(path, index=False)
-    said = "per multiply-add ended: +4.0 points distilled (`a`) and -6.0 points fine-tuned (`a`).*"
-    assert tool.table(path).endswith(f" Beside `l2`, `sq:rand:norm` {said}")
+    said = (
+        "per multiply-add ended at +4.0 points distilled (`a`) and -6.0 points fine-tuned (`a`); it kept 80 % of the "
+    )
+    said += "parameters, `l2` 60 %.*"
+    assert tool.table(path).endswith(f" Set against `l2`, `sq:rand:norm` {said}")
 
 
 def test_each_command_is_named_once(path):

@@ -102,6 +102,9 @@ def test_large_files_that_can_be_made_again_are_left_out(plan, large, monkeypatc
     ]
     assert referred == (digests if "checkpoint.safetensors" in large else [None, None])
     assert size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    links = re.findall(r"\]\(([^)#]+)\)", (folder / "report.md").read_text())
+    links += re.findall(r'<a href="([^"#]+)"', (folder / "report.html").read_text())
+    assert [link for link in links if "://" not in link and not (folder / unquote(link)).is_file()] == []
 
 
 def test_where_some_weights_are_left_out_already_all_are(plan):

@@ -217,7 +217,7 @@ def test_a_contrast_of_one_pair_has_parts_by_number_alone(plan):
     found = claims.parts(plan)
     here = found[found["claim"] == "C4"]
     assert here["examples"].tolist() == [10, 100] and set(here["pair"]) == {""}
-    whole = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
+    whole = pandas.read_csv(plan.tables / "15-replication-summary.csv")
     mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
     expected = [mean["sq:rand:norm", number] - mean["taylorfo", number] for number in (10, 100)]
     assert here["effect"].tolist() == pytest.approx(expected)
@@ -312,12 +312,22 @@ def test_what_random_gradients_gain_from_normalising_is_reported_apart(plan):
 
 def test_scarcity_comes_with_label_free_on_all_against_labels_on_few(plan):
     behind = claims.secondary(plan)
-    whole = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
+    whole = pandas.read_csv(plan.tables / "15-replication-summary.csv")
     mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
     for name in ("taylorfo", "sq:norm"):
         row = row_of(behind, "C4", f"sq:rand:norm on all minus {name} on 10")
         assert row["part"] == "apart"
         assert row["effect"] == pytest.approx(mean["sq:rand:norm", 100] - mean[name, 10])
+
+
+def test_the_gain_on_few_is_known_without_the_notebook_on_label_scarcity_which_adds_numbers(plan):
+    whole = row_of(claims.verdicts(plan), "C4")
+    few = table({(name, 2): [value] * 3 for name, value in (("sq:rand:norm", 0.9), ("taylorfo", 0.2))})
+    there = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
+    put(plan, "40-label-scarcity-summary", there, few)
+    assert row_of(claims.verdicts(plan), "C4")["effect"] != whole["effect"]
+    alone = replace(plan, notebooks=("15-replication",))
+    assert row_of(claims.verdicts(alone), "C4")["effect"] == whole["effect"]
 
 
 def test_draws_that_take_labels_do_not_count(plan):

@@ -3,6 +3,7 @@
 Enters: a profile with trained runs. Leaves: tidy tables, by criterion and share of multiply-adds that goes.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,7 +17,7 @@ from lib.study.columns import PANEL, RUN, columns_of
 CRITERIA = ("sq:rand:norm", "l2")
 BUDGETS = (0.1, 0.2, 0.3)  # of all multiply-adds, removed
 COLUMNS = [*RUN, "criterion", "budget", "reached", "parameters_left", "accuracy", "accuracy_repaired"]
-COLUMNS += ["accuracy_unpruned"]
+COLUMNS += ["accuracy_carried_over", "accuracy_unpruned"]
 
 
 def shrunk(
@@ -26,7 +27,8 @@ def shrunk(
 
     Returns a row per run, criterion and budget: budget and reached (shares of the multiply-adds), parameters_left (the
         share), accuracy on the test images of the run's curves, accuracy_repaired after BatchNorms have been estimated
-        anew (NaN without any), accuracy_unpruned; and a row for each network that is not here and each time that one
+        anew, accuracy_carried_over after they have moved only by what shrinking changed (`repair.Reference`; both NaN
+        without any), accuracy_unpruned; and a row for each network that is not here and each time that one
         cannot shrink: why.
     """
     rows, refused = [], references.left_out(plan).to_dict("records")
@@ -37,6 +39,7 @@ def shrunk(
         batch, images = run.settings["measuring"]["batch"], data.for_repair(run)
         accuracy = partial(training.evaluate, images=data.test_images, labels=data.test_labels, batch=batch)
         unpruned, whole = accuracy(model), cost.parameters(model)
+        reference = repair.Reference(model, images, batch=batch) if repair.norms_of(model) else None
         try:
             traced = structure.trace(model, data.test_images[:1])
         except ValueError as error:
@@ -52,9 +55,11 @@ def shrunk(
                     continue
                 found = {"reached": slimming.reached, "parameters_left": cost.parameters(small) / whole}
                 found |= {"accuracy": accuracy(small), "accuracy_unpruned": unpruned}
-                if repair.norms_of(small):
+                if reference:
+                    carried = copy.deepcopy(small)
+                    reference.repair(carried, slimming.kept)
                     repair.reestimate(small, images, batch=batch)
-                    found["accuracy_repaired"] = accuracy(small)
+                    found |= {"accuracy_repaired": accuracy(small), "accuracy_carried_over": accuracy(carried)}
                 rows.append(columns_of(run) | {"criterion": criterion, "budget": budget} | found)
     return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"]).drop_duplicates()
 

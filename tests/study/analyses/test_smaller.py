@@ -9,7 +9,7 @@ from torch import nn
 
 from lib import structure
 from lib.images import training
-from lib.repair import reestimate
+from lib.repair import Reference, reestimate
 from lib.study import finetuning, loading, sampling
 from lib.study.analyses import smaller
 
@@ -32,6 +32,10 @@ def test_each_network_is_evaluated_shrunk_and_repaired(plan, run):
     small = structure.slim(model, scores, data.test_images[:1], budget=0.5)
     row = found.iloc[-1]
     assert row["accuracy"] == training.evaluate(small, data.test_images, data.test_labels)
+    carried = structure.slim(model, scores, data.test_images[:1], budget=0.5)
+    kept = structure.trace(model, data.test_images[:1]).plan(scores, budget=0.5, of="macs").kept
+    Reference(model, data.for_repair(run), batch=250).repair(carried, kept)
+    assert row["accuracy_carried_over"] == training.evaluate(carried, data.test_images, data.test_labels)
     reestimate(small, data.for_repair(run), batch=250)
     assert row["accuracy_repaired"] == training.evaluate(small, data.test_images, data.test_labels)
     assert row["accuracy_unpruned"] == training.evaluate(model, data.test_images, data.test_labels)
