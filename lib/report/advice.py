@@ -14,6 +14,7 @@ from lib.report.words import capital, counted, listed, on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.analyses.scoring_time import SCORED
+from lib.study.analyses.smaller import CARRIED
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import PANEL, RUN, Cell
 
@@ -26,6 +27,7 @@ TABLES = {  # argument of `advice` -> table of the notebooks
     "sources": "50-gradient-source-summary",
     "tuned": "80-cost-summary",
     "repaired": "65-repair-means",
+    "shrunk": "65-repair-shrunk",
     "seconds": "60-rivals-seconds",
 }
 TIMED = "60-rivals"  # the notebook that leaves `seconds`
@@ -54,6 +56,7 @@ def advice(
     sources: pandas.DataFrame = NOTHING,
     tuned: pandas.DataFrame = NOTHING,
     repaired: pandas.DataFrame = NOTHING,
+    shrunk: pandas.DataFrame = NOTHING,
     seconds: pandas.DataFrame = NOTHING,
     measured: pandas.DataFrame = NOTHING,
     networks: int = 0,
@@ -67,6 +70,7 @@ def advice(
             the notebook on what is sent back.
         tuned: of `finetuning.summary`.
         repaired: of `given_back.by_criterion`.
+        shrunk: of `smaller.shrunk`.
         seconds: of `scoring_time.seconds`.
         measured: of `over_panels.measured`.
         networks: how many trained networks these profiles have; of what fewer were measured in, it is said which.
@@ -74,7 +78,7 @@ def advice(
             without it.
     """
     pairs = [(_images(numbers, networks), _better(measured, repaired), _vectors(sources, networks))]
-    pairs += [(_labels(numbers, networks),), (_repair(repaired),)]
+    pairs += [(_labels(numbers, networks),), (_carried_over(shrunk) or _repair(repaired),)]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
@@ -198,6 +202,26 @@ def _vectors(sources: pandas.DataFrame, networks: int) -> str:
     return (
         f"On {many} images one random vector for each will do{where}: 16 of them added no more than {WORTH:g} of "
         f"relative auc in the mean{few} (C6 is over all numbers of images)."
+    )
+
+
+def _carried_over(shrunk: pandas.DataFrame) -> str:
+    """What networks that shrink keep where BatchNorms move by what that changed in them, estimated anew and left as
+    they are; "" where the first is not the best throughout, in the mean over networks."""
+    if CARRIED not in shrunk:
+        return ""
+    here = shrunk[shrunk["criterion"] == RECOMMENDED].dropna(subset=[CARRIED])
+    kept = here[[CARRIED, "accuracy_repaired", "accuracy"]].mul(100 / here["accuracy_unpruned"], axis=0)
+    means = kept.groupby(here["budget"]).mean()
+    if means.empty or (means[CARRIED] + 100 * WORTH < means.max(axis=1)).any():
+        return ""
+    gone = listed(f"{100 * budget:.0f}" for budget in means.index)
+    so, anew, without = (f"{listed(f'{share:.0f}' for share in means[name])} %" for name in means)
+    where = f"{counted(len(here[[*RUN]].drop_duplicates()), 'network')}, on {listed(here['dataset'].unique())}"
+    return (
+        f"**Move BatchNorms by what shrinking changed in them**, as the tool does, which takes no labels: with "
+        f"{gone} % of the multiply-adds gone networks kept {so} of their accuracy so, {anew} with BatchNorms estimated anew, as "
+        f"in C11 and C12, and {without} without ({where})."
     )
 
 

@@ -10,6 +10,7 @@ import pandas
 from lib.report import claim_answers, reach, verdict_table
 from lib.report.words import counted, listed
 from lib.study import claims
+from lib.study.analyses.smaller import CARRIED
 from lib.study.columns import PANEL, RUN
 from lib.study.statistics import MARGIN
 
@@ -96,13 +97,15 @@ def shrunk(table: pandas.DataFrame) -> str:
     here = table[numpy.isclose(table["budget"], GONE)]
     if here.empty:
         return ""
-    kept = here[["accuracy", "accuracy_repaired"]].mul(100 / here["accuracy_unpruned"], axis=0)
+    anew, mended = "with BatchNorms estimated anew", "accuracy_repaired"
+    if CARRIED in here and here[CARRIED].notna().any():
+        anew, mended = "with BatchNorms moved by what that changed in them", CARRIED
+    kept = here[["accuracy", mended]].mul(100 / here["accuracy_unpruned"], axis=0)
     wide = kept.set_index(pandas.MultiIndex.from_frame(here[["panel", *RUN, "criterion"]])).unstack("criterion")
     both = {word: wide[word][[OWN, WEIGHTS]].dropna() for word in kept if {OWN, WEIGHTS} <= set(wide[word])}
-    before, after = both.get("accuracy", pandas.DataFrame()), both.get("accuracy_repaired", pandas.DataFrame())
+    before, after = both.get("accuracy", pandas.DataFrame()), both.get(mended, pandas.DataFrame())
     if before.empty:
         return ""
-    anew = "with BatchNorms estimated anew"
     said = f"**In networks that really shrink `{OWN}` is ahead by more than a point in {_clearly(before)}"
     said += f", and {anew} in {_clearly(after)}" if len(after) else ""
     first, *others = _leave(before)

@@ -16,8 +16,9 @@ from lib.study.columns import PANEL, RUN, columns_of
 
 CRITERIA = ("sq:rand:norm", "l2")
 BUDGETS = (0.1, 0.2, 0.3)  # of all multiply-adds, removed
+CARRIED = "accuracy_carried_over"
 COLUMNS = [*RUN, "criterion", "budget", "reached", "parameters_left", "accuracy", "accuracy_repaired"]
-COLUMNS += ["accuracy_carried_over", "accuracy_unpruned"]
+COLUMNS += [CARRIED, "accuracy_unpruned"]
 
 
 def shrunk(
@@ -28,8 +29,8 @@ def shrunk(
     Returns a row per run, criterion and budget: budget and reached (shares of the multiply-adds), parameters_left (the
         share), accuracy on the test images of the run's curves, accuracy_repaired after BatchNorms have been estimated
         anew, accuracy_carried_over after they have moved only by what shrinking changed (`repair.Reference`; both NaN
-        without any), accuracy_unpruned; and a row for each network that is not here and each time that one
-        cannot shrink: why.
+        without any), accuracy_unpruned; and a row for each network that is not here and each time that one cannot
+        shrink: why.
     """
     rows, refused = [], references.left_out(plan).to_dict("records")
     for run in references.with_weights(plan):
@@ -59,7 +60,7 @@ def shrunk(
                     carried = copy.deepcopy(small)
                     reference.repair(carried, slimming.kept)
                     repair.reestimate(small, images, batch=batch)
-                    found |= {"accuracy_repaired": accuracy(small), "accuracy_carried_over": accuracy(carried)}
+                    found |= {"accuracy_repaired": accuracy(small), CARRIED: accuracy(carried)}
                 rows.append(columns_of(run) | {"criterion": criterion, "budget": budget} | found)
     return pandas.DataFrame(rows, columns=COLUMNS), pandas.DataFrame(refused, columns=[*RUN, "why"]).drop_duplicates()
 
