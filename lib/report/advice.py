@@ -219,9 +219,9 @@ def _carried_over(shrunk: pandas.DataFrame) -> str:
     so, anew, without = (f"{listed(f'{share:.0f}' for share in means[name])} %" for name in means)
     where = f"{counted(len(here[[*RUN]].drop_duplicates()), 'network')}, on {listed(here['dataset'].unique())}"
     return (
-        f"**Move BatchNorms by what shrinking changed in them**, as the tool does, which takes no labels: with "
-        f"{gone} % of the multiply-adds gone networks kept {so} of their accuracy so, {anew} with BatchNorms estimated anew, as "
-        f"in C11 and C12, and {without} without ({where})."
+        f"**Move BatchNorms by what shrinking changed in them**, as the tool does, which takes no labels: with {gone} "
+        f"% of the multiply-adds gone networks kept {so} of their accuracy so, {anew} with BatchNorms estimated anew, "
+        f"as in C11 and C12, and {without} without ({where})."
     )
 
 
