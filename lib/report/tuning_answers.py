@@ -27,7 +27,7 @@ def after(tuned: pandas.DataFrame) -> str:
     best, each = _best(ends), _each_end(ends)
     lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "weight magnitude is ahead", "": "both end alike"}
     said = lead.get(best, "it depends on what goes which of both is ahead")
-    return f"**After fine-tuning {said}**: mean accuracy {each}.{_per_multiply_add(tuned)}"
+    return f"**After fine-tuning {said}**: mean accuracy {each}.{_other_size(tuned)}{_per_multiply_add(tuned)}"
 
 
 def beyond(tuned: pandas.DataFrame, claimed: tuple[str, float]) -> str:
@@ -36,7 +36,23 @@ def beyond(tuned: pandas.DataFrame, claimed: tuple[str, float]) -> str:
     ends = of_both(tuned)
     others = ends[[budget != claimed for budget in ends.index.droplevel(RUN)]]
     found = f" Not covered by this claim: {_each_end(others)}." if len(others) else ""
-    return found + _per_multiply_add(tuned)
+    return found + _other_size(tuned) + _per_multiply_add(tuned)
+
+
+def _other_size(tuned: pandas.DataFrame) -> str:
+    """How much weight magnitude's networks keep of what was not held equal, beside the recommended criterion's."""
+    sizes = {"macs": ("multiply-adds", "parameters"), "parameters": ("parameters", "multiply_adds")}
+    if not {"of", "budget", "training", "parameters", "multiply_adds"} <= set(tuned):
+        return ""
+    rows = tuned[(tuned["training"] == TUNED) & tuned["criterion"].isin([OWN, WEIGHTS])]
+    said = []
+    for of, here in rows.groupby("of", sort=False):
+        equal, other = sizes[of]
+        kept = here.pivot_table(index=[*RUN, "budget"], columns="criterion", values=other)
+        if len(both := kept.reindex(columns=[OWN, WEIGHTS]).dropna()):
+            ratio = (both[WEIGHTS] / both[OWN]).mean()
+            said.append(f"at equal {equal} {ratio:.2f} times the {other.replace('_', '-')}")
+    return f" Beside `{OWN}`'s networks those of `{WEIGHTS}` keep {listed(said)}." if said else ""
 
 
 def _each_end(ends: pandas.DataFrame) -> str:

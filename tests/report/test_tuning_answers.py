@@ -109,6 +109,17 @@ def test_what_a_claim_about_one_budget_leaves_out_is_told_beside_it():
     )
 
 
+def test_what_was_not_held_equal_is_told():
+    macs = tuned(0.6, 0.7).assign(parameters=[100, 125, 200, 300], multiply_adds=50)  # 1.25 and 1.5 times
+    weights = macs["criterion"] == "l2"
+    parameters = macs.assign(of="parameters", parameters=150, multiply_adds=(~weights) * 20 + weights * 16)
+    both = pandas.concat([macs, parameters, macs[weights].assign(training=PRICED, parameters=9)])
+    said = " Beside `sq:rand:norm`'s networks those of `l2` keep at equal multiply-adds 1.38 times the parameters{}."
+    assert tuning_answers.after(both).endswith(said.format(" and at equal parameters 0.80 times the multiply-adds"))
+    assert tuning_answers.beyond(macs, ("macs", 0.5)) == said.format("")
+    assert tuning_answers.beyond(macs[weights], ("macs", 0.5)) == ""
+
+
 def test_of_many_networks_it_is_not_said_that_they_are_too_few():
     many = pandas.concat([tuned(0.6, 0.7).assign(dataset=name) for name in "abc"])
     found = "**If you fine-tune, rank by `l2`**: by scores alone `l2` ended 5.5 points above `sq:rand:norm`."
