@@ -166,6 +166,8 @@ class Outsider:
             beyond = WORTH if name == "C11" else 0.0
             rows[name] = judged(first - beyond, LIMITS.get(name))
             rows[name] |= {key: rows[name][key] + beyond for key in ("effect", "low", "high")}
+            if name == "C8":
+                rows[name] |= {key: min(max(rows[name][key], -1), 1) for key in ("low", "high")}
             if other is not None and name != "C4":
                 again = judged(other, LIMITS.get(name))
                 rows[name] |= {f"other_{key}": again[key] for key in ("verdict", "effect")}

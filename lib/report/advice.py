@@ -196,9 +196,9 @@ def _vectors(sources: pandas.DataFrame, networks: int) -> str:
     first, last = ends["gain"].first().max(), ends["gain"].last().max()
     fewest, many = (spread(number, ",") for number in (ends["examples"].min(), ends["examples"].max()))
     where = _where(sources, networks)
-    if last > WORTH:
+    if round(last, 2) > WORTH:
         return f"Send several random vectors back for each{where}: 16 added {last:.2f} of relative auc."
-    few = f", but {first:.2f} on only {fewest}: send several there" if first > WORTH else ""
+    few = f", but {first:.2f} on only {fewest}: send several there" if round(first, 2) > WORTH else ""
     return (
         f"On {many} images one random vector for each will do{where}: 16 of them added no more than {WORTH:g} of "
         f"relative auc in the mean{few} (C6 is over all numbers of images)."

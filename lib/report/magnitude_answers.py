@@ -108,11 +108,11 @@ def shrunk(table: pandas.DataFrame) -> str:
         return ""
     said = f"**In networks that really shrink `{OWN}` is ahead by more than a point in {_clearly(before)}"
     said += f", and {anew} in {_clearly(after)}" if len(after) else ""
-    first, *others = _leave(before)
+    first, *others = _leave(before, table)
     names = f"it leaves {first[0]:.0f} % of the accuracy and `{WEIGHTS}` {first[1]:.0f} % on {first[2]}"
     said += f"** (with {100 * GONE:.0f} % of the multiply-adds gone; what is above is of units switched off): "
     said += listed([names, *map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, others)])
-    again = listed(map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, _leave(after))) if len(after) else ""
+    again = listed(map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, _leave(after, table))) if len(after) else ""
     return f"{said}; {anew} {again}." if again else f"{said}."
 
 
@@ -120,10 +120,11 @@ def _clearly(kept: pandas.DataFrame) -> str:
     return f"{(kept[OWN] > kept[WEIGHTS] + 1).sum() or 'none'} of {len(kept)}"
 
 
-def _leave(kept: pandas.DataFrame) -> list[tuple[float, float, str]]:
-    """What both leave (%), in the mean over the networks of each data set, and its name."""
-    means = kept.groupby(level="dataset", sort=False).mean()
-    return [(row[OWN], row[WEIGHTS], dataset) for dataset, row in means.iterrows()]
+def _leave(kept: pandas.DataFrame, table: pandas.DataFrame) -> list[tuple[float, float, str]]:
+    """What both leave (%), in the mean over the networks of each data set, and its name, in the table's order."""
+    means = kept.groupby(level="dataset").mean()
+    there = [dataset for dataset in table["dataset"].unique() if dataset in means.index]
+    return [(*means.loc[dataset, [OWN, WEIGHTS]], dataset) for dataset in there]
 
 
 def like_chance(measured: pandas.DataFrame) -> str:

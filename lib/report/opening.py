@@ -57,7 +57,7 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
     found = [point for point in points if point]
     listing = "\n".join(f"- {point}" for point in ([YARDSTICK, *found] if found else []))
     short = " ".join(filter(None, [in_short(verdicts), how_far(lines, verdicts)]))
-    said = [short, limit(plans, measured, numbers), _linked(listing, where)]
+    said = [short, limit(plans, pandas.concat([measured, lines]), numbers), _linked(listing, where)]
     return "\n\n".join(filter(None, said))
 
 
@@ -214,8 +214,8 @@ def limit(plans: Sequence[profiles.Profile], measured: pandas.DataFrame, numbers
     """What all of it was measured on, and what it does not say.
 
     Arguments:
-        measured, numbers: of `over_panels.measured` and, where it is known on how many test images, of
-            `tested.standard_errors`.
+        measured, numbers: of whatever criteria were measured on how many images, and, where it is known on how many
+            test images, of `tested.standard_errors`.
     """
     runs = [run for plan in plans for run in plan.runs]
     datasets = {run.dataset: [] for run in runs}

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import numpy
 import pandas
 
 from lib.study import contrasts, finetuning, paper, profiles, statistics
@@ -224,7 +225,10 @@ def judge(name: str, values: Sequence[float], groups: Sequence[str]) -> dict[str
     """What `statistics.paired` says of one value of a claim per block, or per whatever else counts as independent."""
     if kind(name) != SHARE:
         test = kind(name) if kind(name) in statistics.KINDS else "difference"
-        return statistics.paired(values, groups, kind=test) | {"kind": kind(name)}
+        found = statistics.paired(values, groups, kind=test) | {"kind": kind(name)}
+        if kind(name) == CORRELATION:  # which is nowhere beyond 1, as Student's interval of few of them can be
+            found |= {end: float(numpy.clip(found[end], -1, 1)) for end in ("low", "high")}
+        return found
     found = statistics.paired([value - WORTH for value in values], groups, kind="non-inferiority", margin=0)
     found |= {column: found[column] + WORTH for column in ("effect", "low", "high")}
     return found | {"kind": SHARE}
