@@ -78,7 +78,7 @@ def advice(
             without it.
     """
     pairs = [(_images(numbers, networks), _better(measured, repaired), _vectors(sources, networks))]
-    pairs += [(_labels(numbers, networks),), (_carried_over(shrunk) or _repair(repaired),)]
+    pairs += [(_labels(numbers, networks),), (_repair(repaired), _carried_over(shrunk))]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
@@ -219,9 +219,9 @@ def _carried_over(shrunk: pandas.DataFrame) -> str:
     so, anew, without = (f"{listed(f'{share:.0f}' for share in means[name])} %" for name in means)
     where = f"{counted(len(here[[*RUN]].drop_duplicates()), 'network')}, on {listed(here['dataset'].unique())}"
     return (
-        f"**Move BatchNorms by what shrinking changed in them**, as the tool does, which takes no labels: with {gone} "
-        f"% of the multiply-adds gone networks kept {so} of their accuracy so, {anew} with BatchNorms estimated anew, "
-        f"as in C11 and C12, and {without} without ({where})."
+        f"Better still: move them only by what shrinking changed in them, as the tool does: with {gone} % of the "
+        f"multiply-adds really gone that kept {so} of the accuracy, {anew} was kept with BatchNorms estimated anew, as "
+        f"in C11 and C12, and {without} without ({where})."
     )
 
 

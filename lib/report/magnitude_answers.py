@@ -15,6 +15,7 @@ from lib.study.columns import PANEL, RUN
 from lib.study.statistics import MARGIN
 
 OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
+PAIR = "{0[0]:.0f} and {0[1]:.0f} % on {0[2]}"  # of `_leave`
 GONE = 0.2  # of all multiply-adds, of networks that shrink
 FEW = 10  # percent of all units: as far as one would go
 
@@ -97,23 +98,28 @@ def shrunk(table: pandas.DataFrame) -> str:
     here = table[numpy.isclose(table["budget"], GONE)]
     if here.empty:
         return ""
-    anew, mended = "with BatchNorms estimated anew", "accuracy_repaired"
-    if CARRIED in here and here[CARRIED].notna().any():
-        anew, mended = "with BatchNorms moved by what that changed in them", CARRIED
-    kept = here[["accuracy", mended]].mul(100 / here["accuracy_unpruned"], axis=0)
+    repairs = {
+        "accuracy_repaired": "with BatchNorms estimated anew",
+        CARRIED: "moved only by what that changed in them",
+    }
+    kept = here.reindex(columns=["accuracy", *repairs]).mul(100 / here["accuracy_unpruned"], axis=0)
     wide = kept.set_index(pandas.MultiIndex.from_frame(here[["panel", *RUN, "criterion"]])).unstack("criterion")
-    both = {word: wide[word][[OWN, WEIGHTS]].dropna() for word in kept if {OWN, WEIGHTS} <= set(wide[word])}
-    before, after = both.get("accuracy", pandas.DataFrame()), both.get(mended, pandas.DataFrame())
+    both = {word: wide[word].reindex(columns=[OWN, WEIGHTS]).dropna() for word in kept}
+    before, after = both["accuracy"], both["accuracy_repaired"]
     if before.empty:
         return ""
     said = f"**In networks that really shrink `{OWN}` is ahead by more than a point in {_clearly(before)}"
-    said += f", and {anew} in {_clearly(after)}" if len(after) else ""
+    said += f", and {repairs['accuracy_repaired']} in {_clearly(after)}" if len(after) else ""
+    said += f"** (with {100 * GONE:.0f} % of the multiply-adds gone; what is above is of units switched off): "
     first, *others = _leave(before, table)
     names = f"it leaves {first[0]:.0f} % of the accuracy and `{WEIGHTS}` {first[1]:.0f} % on {first[2]}"
-    said += f"** (with {100 * GONE:.0f} % of the multiply-adds gone; what is above is of units switched off): "
-    said += listed([names, *map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, others)])
-    again = listed(map("{0[0]:.0f} and {0[1]:.0f} % on {0[2]}".format, _leave(after, table))) if len(after) else ""
-    return f"{said}; {anew} {again}." if again else f"{said}."
+    each = [listed([names, *map(PAIR.format, others)])]
+    each += [
+        f"{how} {listed(map(PAIR.format, _leave(both[word], table)))}"
+        for word, how in repairs.items()
+        if len(both[word])
+    ]
+    return f"{said}{'; '.join(each)}."
 
 
 def _clearly(kept: pandas.DataFrame) -> str:
