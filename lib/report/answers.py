@@ -14,7 +14,7 @@ from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
 from lib.study.claims import RECOMMENDED
 from lib.study.columns import RUN
-from lib.study.finetuning import DISTILLED, FRESH, PRICED, TUNED, in_words
+from lib.study.finetuning import DISTILLED, FRESH, PRICED, TUNED
 from lib.study.statistics import MARGIN
 
 BASELINES = {"l2": "weight magnitude", "random": "chance"}
@@ -71,7 +71,7 @@ def by_section(
         "80-cost": [
             claim_answers.one(verdicts, "C14"),
             tuning_answers.after(tuned),
-            _sizes(tuned),
+            tuning_answers.sizes(tuned, BASELINES),
             _otherwise(tuned),
             claim_answers.one(verdicts, "C8"),
         ],
@@ -207,21 +207,6 @@ def _how_sure(numbers: pandas.DataFrame) -> str:
 
 
 # ---- after fine-tuning --------------------------------------------------------------------------------------------
-
-
-def _sizes(tuned: pandas.DataFrame) -> str:
-    """What networks keep besides what the budget is of, beside the recommended criterion's."""
-    if not _has_recommended(tuned):
-        return ""
-    said = []
-    for (of, budget), here in tuned[tuned["training"] == TUNED].groupby(["of", "budget"], sort=False):
-        column, words = {"macs": ("parameters", "parameters"), "parameters": ("multiply_adds", "multiply-adds")}[of]
-        left = here.pivot_table(index=list(RUN), columns="criterion", values=column)
-        there = [name for name in BASELINES if name in left and RECOMMENDED in left]
-        ratios = [f"`{name}` keeps {(left[name] / left[RECOMMENDED]).mean():.2f}" for name in there]
-        if ratios:
-            said.append(f"without {in_words(of, budget)} {listed(ratios)} times as many {words} as `{RECOMMENDED}`")
-    return f"Their networks are not alike in size: {'; '.join(said)}." if said else ""
 
 
 def _otherwise(tuned: pandas.DataFrame) -> str:

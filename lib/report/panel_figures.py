@@ -82,11 +82,11 @@ def claims(over: pandas.DataFrame, by_panel: pandas.DataFrame, words: Mapping[st
     heights = {claim: height for height, claim in enumerate(over["claim"][::-1])}
     for panel, (colour, marker) in looks(panels).items():
         here = there[there["panel"] == panel]
-        level = here["claim"].map(heights) + 0.2
+        level = [heights[claim] + 0.2 for claim in here["claim"]]
         axes.plot(here["effect"], level, linestyle="none", color=colour, marker=marker, markersize=5, label=panel)
     several = over[over["count"] > 1]
     reach = numpy.array([several["effect"] - several["low"], several["high"] - several["effect"]])
-    level = several["claim"].map(heights) - 0.15
+    level = [heights[claim] - 0.15 for claim in several["claim"]]
     look = {"linestyle": "none", "elinewidth": 1.5, "capsize": 3, "label": "mean over panels"} | OVER
     axes.errorbar(several["effect"], level, xerr=reach, **look)
     for claim in over.loc[over["kind"] == "non-inferiority", "claim"]:
@@ -113,7 +113,7 @@ def places(board: pandas.DataFrame, shown: Sequence[str], of: int) -> Figure:
     beside = numpy.linspace(0.24, -0.24, len(panels))  # or equal places would hide each other
     for (panel, (colour, marker)), shift in zip(looks(panels).items(), beside, strict=True):
         own = here[here["panel"] == panel]
-        level = own["criterion"].map(heights) + shift
+        level = [heights[name] + shift for name in own["criterion"]]
         axes.plot(own["place"], level, linestyle="none", color=colour, marker=marker, markersize=5, label=panel)
     overall = here.drop_duplicates("criterion")
     look = {"linestyle": "none", "color": "0.1", "marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 1}

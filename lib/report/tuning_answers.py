@@ -3,6 +3,8 @@
 Enters: the table of `finetuning.summary`. Leaves: sentences, in which every number comes from it.
 """
 
+from collections.abc import Sequence
+
 import pandas
 
 from lib.report.words import counted, listed, of_networks, spread
@@ -27,7 +29,7 @@ def after(tuned: pandas.DataFrame) -> str:
     best, each = _best(ends), _each_end(ends)
     lead = {OWN: f"`{OWN}` is still ahead", WEIGHTS: "weight magnitude is ahead", "": "both end alike"}
     said = lead.get(best, "it depends on what goes which of both is ahead")
-    return f"**After fine-tuning {said}**: mean accuracy {each}.{_other_size(tuned)}{_per_multiply_add(tuned)}"
+    return f"**After fine-tuning {said}**: mean accuracy {each}.{_per_multiply_add(tuned)}"
 
 
 def beyond(tuned: pandas.DataFrame, claimed: tuple[str, float]) -> str:
@@ -36,23 +38,24 @@ def beyond(tuned: pandas.DataFrame, claimed: tuple[str, float]) -> str:
     ends = of_both(tuned)
     others = ends[[budget != claimed for budget in ends.index.droplevel(RUN)]]
     found = f" Not covered by this claim: {_each_end(others)}." if len(others) else ""
-    return found + _other_size(tuned) + _per_multiply_add(tuned)
+    unlike = sizes(tuned, [WEIGHTS])
+    return found + (f" {unlike}" if unlike else "") + _per_multiply_add(tuned)
 
 
-def _other_size(tuned: pandas.DataFrame) -> str:
-    """How much weight magnitude's networks keep of what was not held equal, beside the recommended criterion's."""
-    sizes = {"macs": ("multiply-adds", "parameters"), "parameters": ("parameters", "multiply_adds")}
-    if not {"of", "budget", "training", "parameters", "multiply_adds"} <= set(tuned):
+def sizes(tuned: pandas.DataFrame, beside: Sequence[str]) -> str:
+    """What networks by the criteria `beside` keep besides what the budget is of, set against the recommended one's.
+    Arguments: tuned: of `finetuning.summary`."""
+    if not {*BUDGET, "training", "parameters", "multiply_adds"} <= set(tuned):
         return ""
-    rows = tuned[(tuned["training"] == TUNED) & tuned["criterion"].isin([OWN, WEIGHTS])]
     said = []
-    for of, here in rows.groupby("of", sort=False):
-        equal, other = sizes[of]
-        kept = here.pivot_table(index=[*RUN, "budget"], columns="criterion", values=other)
-        if len(both := kept.reindex(columns=[OWN, WEIGHTS]).dropna()):
-            ratio = (both[WEIGHTS] / both[OWN]).mean()
-            said.append(f"at equal {equal} {ratio:.2f} times the {other.replace('_', '-')}")
-    return f" Beside `{OWN}`'s networks those of `{WEIGHTS}` keep {listed(said)}." if said else ""
+    for (of, budget), here in tuned[tuned["training"] == TUNED].groupby(BUDGET, sort=False):
+        column, words = {"macs": ("parameters", "parameters"), "parameters": ("multiply_adds", "multiply-adds")}[of]
+        left = here.pivot_table(index=list(RUN), columns="criterion", values=column)
+        there = [name for name in beside if name in left and OWN in left]
+        ratios = [f"`{name}` keeps {(left[name] / left[OWN]).mean():.2f}" for name in there]
+        if ratios:
+            said.append(f"without {in_words(of, budget)} {listed(ratios)} times as many {words} as `{OWN}`")
+    return f"Their networks are not alike in size: {'; '.join(said)}." if said else ""
 
 
 def _each_end(ends: pandas.DataFrame) -> str:

@@ -114,9 +114,12 @@ def test_what_was_not_held_equal_is_told():
     weights = macs["criterion"] == "l2"
     parameters = macs.assign(of="parameters", parameters=150, multiply_adds=(~weights) * 20 + weights * 16)
     both = pandas.concat([macs, parameters, macs[weights].assign(training=PRICED, parameters=9)])
-    said = " Beside `sq:rand:norm`'s networks those of `l2` keep at equal multiply-adds 1.38 times the parameters{}."
-    assert tuning_answers.after(both).endswith(said.format(" and at equal parameters 0.80 times the multiply-adds"))
-    assert tuning_answers.beyond(macs, ("macs", 0.5)) == said.format("")
+    said = (
+        "Their networks are not alike in size: without 50 % of multiply-adds `l2` keeps 1.38 times as many parameters "
+    )
+    more = "; without 50 % of parameters `l2` keeps 0.80 times as many multiply-adds as `sq:rand:norm`."
+    assert tuning_answers.sizes(both, ["l2", "random"]) == f"{said}as `sq:rand:norm`{more}"
+    assert tuning_answers.beyond(macs, ("macs", 0.5)) == f" {said}as `sq:rand:norm`."
     assert tuning_answers.beyond(macs[weights], ("macs", 0.5)) == ""
 
 
