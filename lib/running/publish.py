@@ -2,11 +2,11 @@
 
     python -m lib.running.publish --profile quick --results results
 
-Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places, scores in
-single precision, notebooks with the report's answers to them, report.html with links to the pictures beside it instead
-of copies, without what is too large and can be made again (of weights a reference stays), and SHA256SUMS
-(`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is published. The copy is made aside, and
-replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
+Enters: results/<profile>/, finished. Leaves: results/published/<profile>/, the same files in the same places: scores in
+single precision, tables with one row a unit packed, notebooks with the report's answers to them, report.html with links
+to the pictures beside it instead of copies, without what is too large and can be made again (of weights a reference
+stays), and SHA256SUMS (`sha256sum -c SHA256SUMS` checks them), and a README that quotes what is published. The copy is
+made aside, and replaces what was published before as a whole; trainings of seeds that the report does not cover stay.
 """
 
 from lib.study import surroundings
@@ -36,6 +36,7 @@ from lib.system import interruptions
 MIB = 2**20
 LIMIT = 12 * MIB  # of all files together but those below: room for four networks in four notebooks
 WEIGHTS, SCORES = "checkpoint.safetensors", "scores.parquet"  # which can be made again
+BY_UNIT = (SCORES, "oracle.parquet")  # tables with one row a unit
 WEIGHTS_LIMIT = 4 * MIB  # of each: a reference is published in place of larger ones
 SCORES_LIMIT = 6 * MIB  # of all together, or none is published
 READABLE = (".html", ".md", ".csv", ".ipynb", ".json")
@@ -161,8 +162,8 @@ def _laid_out(profile: profiles.Profile, files: Sequence[Path]) -> Path:
     for path in files:
         target = aside / path.relative_to(profile.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.name == SCORES:
-            _copy_in_single_precision(path, target)
+        if path.name in BY_UNIT:
+            _pack(path, target)
         elif path.suffix == ".ipynb":
             target.write_text(notebooks.answered(path.read_text(), report))
         elif path == profile.report:
@@ -172,11 +173,16 @@ def _laid_out(profile: profiles.Profile, files: Sequence[Path]) -> Path:
     return aside
 
 
-def _copy_in_single_precision(path: Path, target: Path) -> None:
+def _pack(path: Path, target: Path) -> None:
+    """Copies a table with one row a unit, scores in single precision, all else to the bit, into as few bytes as Parquet
+    has a way for."""
     table = pandas.read_parquet(path)
-    table = table.assign(score=table["score"].astype("float32"))
-    encoded = {"column_encoding": {"score": "BYTE_STREAM_SPLIT"}, "use_dictionary": [*table.columns.drop("score")]}
-    table.to_parquet(target, index=False, compression="zstd", **encoded)
+    if "score" in table:
+        table = table.assign(score=table["score"].astype("float32"))
+    encoded = {"unit": "DELTA_BINARY_PACKED"} | dict.fromkeys(table.select_dtypes("floating"), "BYTE_STREAM_SPLIT")
+    plain = table.columns.difference([*encoded])
+    how = {"compression": "zstd", "compression_level": 19, "column_encoding": encoded, "use_dictionary": [*plain]}
+    table.to_parquet(target, index=False, **how)
 
 
 def _without_large(folder: Path) -> list[str]:

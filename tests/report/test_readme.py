@@ -1,5 +1,6 @@
 """What README.md shows runs as it stands, and says what is published."""
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -60,6 +61,17 @@ def test_it_is_short_and_what_it_links_to_is_there():
     for text, folder in [(TEXT, ROOT), *((path.read_text(), path.parent) for path in (ROOT / "docs").glob("*.md"))]:
         links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text)
         assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in (ROOT / "results/published").glob("*/report.md")))
+def test_what_published_reports_link_to_is_there_and_is_what_its_sums_say(folder):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", (folder / "report.md").read_text())
+    links += re.findall(r'(?:href|src)="(?!https?:|#|data:)([^"#]+)', (folder / "report.html").read_text())
+    assert links and [link for link in links if not (folder / link).exists()] == []
+    sums = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    own = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"SHA256SUMS"}
+    assert {name for _, name in sums} == own
+    assert all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == said for said, name in sums)
 
 
 def test_every_folder_and_every_module_of_the_method_is_named():

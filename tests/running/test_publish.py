@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import made_up
 import pandas
 import pytest
+from pandas.testing import assert_frame_equal
 
 from lib.running import publish
 from lib.study import paths, profiles, references, reuse
@@ -67,6 +68,8 @@ def test_a_finished_profile_is_published_with_its_sums(plan):
         if name == "report.html":
             copies = re.sub(r"data:image/png;base64,[^\"]+", "", (plan.folder / name).read_text())
             assert re.sub(r'(?<=src=")figures/[^"]+', "", (folder / name).read_text()) == copies
+        elif name.endswith("oracle.parquet"):  # packed
+            assert_frame_equal(*(pandas.read_parquet(root / name) for root in (folder, plan.folder)), check_exact=True)
         elif not name.endswith("scores.parquet"):  # without answers notebooks are as they were
             assert (folder / name).read_bytes() == (plan.folder / name).read_bytes()
     assert not list(plan.folder.glob(".to-publish")) and not list(plan.folder.glob(".published-before"))
