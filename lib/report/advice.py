@@ -7,16 +7,17 @@ images; nothing here is tested.
 
 from collections.abc import Sequence
 
+import numpy
 import pandas
 
 from lib.report import provenance, tuning_answers
-from lib.report.words import capital, counted, listed, on_images, spread
+from lib.report.words import capital, counted, listed, of_networks, on_images, spread
 from lib.study import measurements, panels, profiles
 from lib.study.analyses import over_panels
 from lib.study.analyses.scoring_time import SCORED
 from lib.study.analyses.smaller import CARRIED
 from lib.study.claims import RECOMMENDED
-from lib.study.columns import PANEL, RUN, Cell
+from lib.study.columns import RUN, Cell
 
 ABOUT = {100: (50, 200), 1000: (500, 2000)}  # numbers of images that are called about that many
 LABELS, MORE_VECTORS, WEIGHTS = "sq:norm", "sq:rand@16:norm", "l2"
@@ -77,14 +78,15 @@ def advice(
         machine: which networks these are of, and on what, as `provenance.machine` says it; nothing is said of seconds
             without it.
     """
-    pairs = [(_images(numbers, networks), _better(measured, repaired), _vectors(sources, networks))]
-    pairs += [(_labels(numbers, networks),), (_repair(repaired), _carried_over(shrunk))]
+    pairs = [(_images(numbers), _better(measured, repaired), _vectors(sources, networks))]
+    mended = _repair(repaired)
+    pairs += [(_labels(numbers, networks),), (mended, mended and _carried_over(shrunk))]
     pairs += [(tuning_answers.rank_by(tuned),), (_cost(seconds, machine),)]
     said = (" ".join(filter(None, sentences)) for sentences in pairs)
     return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, said), 1))
 
 
-def _images(numbers: pandas.DataFrame, networks: int) -> str:
+def _images(numbers: pandas.DataFrame) -> str:
     """What to rank by, and on how many images: what about so many give, beside all, and where few give more."""
     own = _own(numbers)
     if own.empty:
@@ -98,7 +100,8 @@ def _images(numbers: pandas.DataFrame, networks: int) -> str:
             kept = f"{spread(100 * here['auc_relative'] / here['of_most'], '.0f')} %"
             kept += "" if shares else " of the relative auc that all gave"
             count = counted(len(here[[*RUN]].drop_duplicates()), "network")
-            shares.append(f"about {about:,} images{how_many} gave {kept} in {count}")
+            where = f"{count} ({listed(here['dataset'].unique())})"
+            shares.append(f"about {about:,} images{how_many} gave {kept} in {where}")
     said = [f"**Rank by `{RECOMMENDED}`, without labels**, if nothing is trained afterwards."]
     said += [f"{capital(', '.join(shares))}."] if shares else []
     return " ".join([*said, *_fewer_better(own)])
@@ -122,7 +125,8 @@ def _fewer_better(own: pandas.DataFrame) -> list[str]:
         few, many = fewest["auc_relative"].mean(), fewest["of_most"].mean()
         if few > many + WORTH:
             numbers = f"{spread(fewest['examples'], ',')} images gave more than {spread(fewest['most'], ',')}"
-            said.append(f"On {dataset} {numbers} ({few:.2f} and {many:.2f}).")
+            more = of_networks(int((fewest["auc_relative"] > fewest["of_most"]).sum()), len(fewest))
+            said.append(f"On {dataset} {numbers} in the mean ({few:.2f} and {many:.2f}), and in {more}.")
     return said
 
 
@@ -150,19 +154,16 @@ def _better(measured: pandas.DataFrame, repaired: pandas.DataFrame) -> str:
         return ""
     numbers = listed(f"{number:.2f}" for number in more)
     said = f"Without a repair `{best}` kept more on {listed(more.index)} ({numbers} of relative auc)"
-    return f"{said}{_better_repaired(repaired, best)}."
+    return f"{said}{_better_repaired(repaired, best, measured)}."
 
 
-def _better_repaired(repaired: pandas.DataFrame, best: str) -> str:
-    """What both criteria keep after a repair, in the mean over networks that have both."""
-    if "auc_relative_repaired" not in repaired:
+def _better_repaired(repaired: pandas.DataFrame, best: str, measured: pandas.DataFrame) -> str:
+    """What both criteria keep after a repair, in the mean over trained networks that have both."""
+    most = measurements.on_most_examples(repaired) if len(repaired) else repaired
+    rows, seeds = over_panels.of_each([most], (best, RECOMMENDED), "auc_relative_repaired", measured)
+    if (rows := rows.dropna()).empty:
         return ""
-    most = measurements.on_most_examples(repaired)
-    values = most.pivot_table(index=PANEL, columns="criterion", values="auc_relative_repaired")
-    values = values.reindex(columns=[best, RECOMMENDED]).dropna()
-    if values.empty:
-        return ""
-    theirs, own = values.mean()
+    theirs, own = numpy.average(rows, axis=0, weights=seeds[rows.index])
     beside = "as much" if abs(theirs - own) < WORTH else "more" if theirs > own else "less"
     return f"; with one, {beside} in the mean ({theirs:.2f} where `{RECOMMENDED}` has {own:.2f})"
 
@@ -196,9 +197,9 @@ def _vectors(sources: pandas.DataFrame, networks: int) -> str:
     first, last = ends["gain"].first().max(), ends["gain"].last().max()
     fewest, many = (spread(number, ",") for number in (ends["examples"].min(), ends["examples"].max()))
     where = _where(sources, networks)
-    if round(last, 2) > WORTH:
-        return f"Send several random vectors back for each{where}: 16 added {last:.2f} of relative auc."
-    few = f", but {first:.2f} on only {fewest}: send several there" if round(first, 2) > WORTH else ""
+    if last > WORTH:
+        return f"Send several random vectors back for each{where}: 16 added {last:.3f} of relative auc."
+    few = f", but {first:.3f} on only {fewest}: send several there" if first > WORTH else ""
     return (
         f"On {many} images one random vector for each will do{where}: 16 of them added no more than {WORTH:g} of "
         f"relative auc in the mean{few} (C6 is over all numbers of images)."
@@ -207,20 +208,25 @@ def _vectors(sources: pandas.DataFrame, networks: int) -> str:
 
 def _carried_over(shrunk: pandas.DataFrame) -> str:
     """What networks that shrink keep where BatchNorms move by what that changed in them, estimated anew and left as
-    they are; "" where the first is not the best throughout, in the mean over networks."""
+    they are, and whether the first keeps the most, or the least, throughout: on every data set, with every budget."""
     if CARRIED not in shrunk:
         return ""
     here = shrunk[shrunk["criterion"] == RECOMMENDED].dropna(subset=[CARRIED])
     kept = here[[CARRIED, "accuracy_repaired", "accuracy"]].mul(100 / here["accuracy_unpruned"], axis=0)
-    means = kept.groupby(here["budget"]).mean()
-    if means.empty or (means[CARRIED] + 100 * WORTH < means.max(axis=1)).any():
+    if kept.empty:
         return ""
+    means, each = kept.groupby(here["budget"]).mean(), kept.groupby([here["dataset"], here["budget"]]).mean()
+    others = each.drop(columns=CARRIED)
+    more, less = each[CARRIED] - others.max(axis=1), others.min(axis=1) - each[CARRIED]
+    throughout = {"Better still": more, "Worse where it was tried": less}
+    found = [words for words, by in throughout.items() if (by >= 0).all() and by.max() > 100 * WORTH]
+    said = found[0] if found else "Another way"
     gone = listed(f"{100 * budget:.0f}" for budget in means.index)
     so, anew, without = (f"{listed(f'{share:.0f}' for share in means[name])} %" for name in means)
     where = f"{counted(len(here[[*RUN]].drop_duplicates()), 'network')}, on {listed(here['dataset'].unique())}"
     return (
-        f"Better still: move them only by what shrinking changed in them, as the tool does: with {gone} % of the "
-        f"multiply-adds really gone that kept {so} of the accuracy, {anew} was kept with BatchNorms estimated anew, as "
+        f"{said}: moving them only by what shrinking changed in them, as the tool does. With {gone} % of the "
+        f"multiply-adds really gone that kept {so} of the accuracy; {anew} was kept with BatchNorms estimated anew, as "
         f"in C11 and C12, and {without} without ({where})."
     )
 
@@ -239,11 +245,13 @@ def _repair(repaired: pandas.DataFrame) -> str:
         by_dataset = kept.groupby(own["dataset"], sort=False).mean()
         helps[share] = by_dataset["with"] - by_dataset["without"]
         said.append(f"with {words}{'' if said else ' of the units'} off {listed(_by_repair(by_dataset))}")
+    if not said:
+        return ""
     anew = "estimate BatchNorms anew"
     advised = {
         "helps": f"{capital(anew)} afterwards**, which takes no labels",
         "harms": "Leave BatchNorms as they are**",
-        "depends": f"Where much goes, {anew}; where little goes, leave them**",
+        "depends": f"Where much goes, {anew}; where little goes, that can harm**",
     }.get(_when(helps), f"Try whether it helps to {anew}**, which takes no labels")
     return f"**{advised}: of their accuracy networks kept, with such a repair and without, {'; '.join(said)}."
 
@@ -267,11 +275,11 @@ def _by_repair(kept: pandas.DataFrame) -> list[str]:
 
 def _cost(seconds: pandas.DataFrame, machine: str) -> str:
     means = seconds.groupby("criterion")["seconds"].mean() if len(seconds) else pandas.Series(dtype=float)
-    if not machine or not {RECOMMENDED, WEIGHTS} <= set(means.index):
+    if not machine or RECOMMENDED not in means:
         return ""
     return (
-        f"**It costs a forward and a backward pass over the images**: {_time(means[RECOMMENDED])} for {SCORED} "
-        f"images through {machine}, where `{WEIGHTS}`, which looks at none, takes {_time(means[WEIGHTS])}."
+        f"**It costs a forward and a backward pass over the images**, which `{WEIGHTS}` does without: "
+        f"{_time(means[RECOMMENDED])} for {SCORED} images through {machine}."
     )
 
 

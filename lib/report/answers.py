@@ -8,7 +8,7 @@ which sign. The answer comes first, then its evidence, then its limit.
 import pandas
 
 from lib.report import claim_answers, opening, tables, tuning_answers
-from lib.report.words import listed, of_networks, spread
+from lib.report.words import capital, listed, of_networks, spread
 from lib.study import claims
 from lib.study.analyses import failures, joint_effects, leaderboards
 from lib.study.analyses.headroom import CEILINGS
@@ -242,15 +242,20 @@ def beside_paper(
     shown = agreement[agreement["spearman"].notna()] if len(agreement) else agreement
     if shown.empty:
         return ""
-    mean = shown["spearman"].mean()
-    word = "Largely" if mean >= 0.7 else "In part" if mean >= 0.4 else "Hardly"
-    said = f"**{word}: its order of criteria and ours have a rank correlation of {mean:.2f}**"
+    means = shown.groupby("dataset", sort=False)["spearman"].mean()
+    several = len(means) > 1
+    words = listed(f"{_how_much(mean)}{f' on {dataset}' if several else ''}" for dataset, mean in means.items())
+    numbers = listed(f"{mean:.2f}" for mean in means)
+    said = f"**{capital(words)}: its order of criteria and ours have a rank correlation of {numbers}**"
     ends = spread(shown["spearman"], ".2f")
-    of = "the data set and the number" if shown["dataset"].nunique() > 1 else "the number"
-    more = f" in the mean ({ends}, depending on {of} of images)" if " to " in ends else " on each number of images"
-    more = more if len(shown) > 1 else ""
+    more = f" in the mean ({ends}, depending on the number of images)"
+    more = "" if len(shown) == 1 else more if " to " in ends else " on each number of images"
     rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
     return " ".join(filter(None, [f"{said}{more}.", *rest]))
+
+
+def _how_much(correlation: float) -> str:
+    return "largely" if correlation >= 0.7 else "in part" if correlation >= 0.4 else "hardly"
 
 
 def _signs(contrasts: pandas.DataFrame, short: bool = False) -> str:

@@ -10,6 +10,7 @@ import pandas
 from lib.report import claim_answers, reach, verdict_table
 from lib.report.words import counted, listed
 from lib.study import claims
+from lib.study.analyses import over_panels
 from lib.study.analyses.smaller import CARRIED
 from lib.study.columns import PANEL, RUN
 from lib.study.statistics import MARGIN
@@ -17,6 +18,10 @@ from lib.study.statistics import MARGIN
 OWN, WEIGHTS, WITHIN, CHANCE = claims.RECOMMENDED, "l2", "l2:layer", "random"
 PAIR = "{0[0]:.0f} and {0[1]:.0f} % on {0[2]}"  # of `_leave`
 GONE = 0.2  # of all multiply-adds, of networks that shrink
+REPAIRS = {  # columns of `smaller.shrunk`, in words
+    "accuracy_repaired": "with BatchNorms estimated anew",
+    CARRIED: "with BatchNorms moved only by what that changed in them",
+}
 FEW = 10  # percent of all units: as far as one would go
 
 
@@ -25,7 +30,7 @@ def against(verdicts: pandas.DataFrame, measured: pandas.DataFrame, lines: panda
 
     Arguments:
         verdicts: of `claims.judged`.
-        measured: of `over_panels.measured`.
+        measured: of `over_panels.measured`, of the table that C13 is of.
         lines: of `reach.curves`.
     """
     row = claim_answers.row(verdicts, "C13")
@@ -70,17 +75,11 @@ def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: st
             both criteria.
         value: the column to compare: relative auc, without repair or with it.
     """
-    keys = ["panel", *PANEL, "criterion"]
-    tables = [table for table in (means, measured) if {*keys, value} <= set(table)]
-    if not tables:
-        return ""
-    rows = pandas.concat(tables).groupby(keys, sort=False)[value].mean().unstack()  # one value a network
-    rows = rows.reindex(columns=[OWN, WITHIN])
+    rows, seeds = over_panels.of_each([means, measured], (OWN, WITHIN), value, measured)
     both = rows.dropna()
     if both.empty:
         return ""
-    seeds = measured.groupby(keys[:-1])["seed"].nunique() if "seed" in measured else pandas.Series(dtype=int)
-    counts = seeds.reindex(both.index).fillna(1).astype(int)
+    counts = seeds[both.index]
     own, within = 100 * numpy.average(both, axis=0, weights=counts)
     where = counted(int(counts.sum()), "network")
     lacking = list(dict.fromkeys(rows.index[rows[WITHIN].isna() & rows[OWN].notna()].get_level_values("network")))
@@ -92,38 +91,47 @@ def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: st
 
 
 def shrunk(table: pandas.DataFrame) -> str:
-    """What both leave where networks are not masked, but shrink. Arguments: table: of `smaller.shrunk`."""
-    if "budget" not in table:
+    """What both leave where networks are not masked, but shrink, in the networks that can be repaired, if there are
+    any. Arguments: table: of `smaller.shrunk`."""
+    if "budget" not in table or table.empty:
         return ""
-    here = table[numpy.isclose(table["budget"], GONE)]
-    if here.empty:
-        return ""
-    repairs = {
-        "accuracy_repaired": "with BatchNorms estimated anew",
-        CARRIED: "moved only by what that changed in them",
-    }
-    kept = here.reindex(columns=["accuracy", *repairs]).mul(100 / here["accuracy_unpruned"], axis=0)
-    wide = kept.set_index(pandas.MultiIndex.from_frame(here[["panel", *RUN, "criterion"]])).unstack("criterion")
+    kept = table.reindex(columns=["accuracy", *REPAIRS]).mul(100 / table["accuracy_unpruned"], axis=0)
+    keys = ["panel", *RUN, "budget", "criterion"]
+    wide = kept.set_index(pandas.MultiIndex.from_frame(table[keys])).unstack("criterion")
     both = {word: wide[word].reindex(columns=[OWN, WEIGHTS]).dropna() for word in kept}
     before, after = both["accuracy"], both["accuracy_repaired"]
     if before.empty:
         return ""
-    said = f"**In networks that really shrink `{OWN}` is ahead by more than a point in {_clearly(before)}"
-    said += f", and {repairs['accuracy_repaired']} in {_clearly(after)}" if len(after) else ""
-    said += f"** (with {100 * GONE:.0f} % of the multiply-adds gone; what is above is of units switched off): "
-    first, *others = _leave(before, table)
+    if len(after):
+        before = both["accuracy"] = before.loc[before.index.intersection(after.index, sort=False)]
+    budgets = listed(f"{100 * budget:.0f}" for budget in before.index.unique("budget"))
+    count = len(before.index.droplevel("budget").unique())
+    networks = f"{counted(count, 'network')}{' with BatchNorms' if len(after) else ''}"
+    more, less = _wins(before, OWN, WEIGHTS), _wins(before, WEIGHTS, OWN)
+    said = f"**In networks that really shrink `{OWN}` keeps more than `{WEIGHTS}` in {more}, and less in {less}, of "
+    said += f"{networks}** (exploratory; by more than a point of their accuracy, with {budgets} % of the multiply-adds "
+    said += "gone; what is above is of units switched off)"
+    if len(after):
+        more, less = _wins(after, OWN, WEIGHTS), _wins(after, WEIGHTS, OWN)
+        said += f"; {REPAIRS['accuracy_repaired']} more in {more}, and less in {less}"
+    here = {word: rows[numpy.isclose(rows.index.get_level_values("budget"), GONE)] for word, rows in both.items()}
+    if here["accuracy"].empty:
+        return f"{said}."
+    first, *others = _leave(here["accuracy"], table)
     names = f"it leaves {first[0]:.0f} % of the accuracy and `{WEIGHTS}` {first[1]:.0f} % on {first[2]}"
     each = [listed([names, *map(PAIR.format, others)])]
     each += [
-        f"{how} {listed(map(PAIR.format, _leave(both[word], table)))}"
-        for word, how in repairs.items()
-        if len(both[word])
+        f"{how} {listed(map(PAIR.format, _leave(here[word], table)))}"
+        for word, how in REPAIRS.items()
+        if len(here[word])
     ]
-    return f"{said}{'; '.join(each)}."
+    return f"{said}. With {100 * GONE:.0f} % gone {'; '.join(each)}."
 
 
-def _clearly(kept: pandas.DataFrame) -> str:
-    return f"{(kept[OWN] > kept[WEIGHTS] + 1).sum() or 'none'} of {len(kept)}"
+def _wins(kept: pandas.DataFrame, one: str, other: str) -> str:
+    """In how many networks the one keeps more than the other by more than a point, at every budget: "2, 3 and 4"."""
+    ahead = kept[one] > kept[other] + 1
+    return listed(f"{count}" for count in ahead.groupby(level="budget").sum())
 
 
 def _leave(kept: pandas.DataFrame, table: pandas.DataFrame) -> list[tuple[float, float, str]]:

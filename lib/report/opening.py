@@ -14,7 +14,7 @@ from lib.report import claim_answers, magnitude_answers, reach, supported, tunin
 from lib.report.words import counted, listed, signed, spread
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
-from lib.study.columns import PANEL, RUN
+from lib.study.columns import PANEL
 from lib.study.finetuning import in_words
 from lib.study.statistics import LEVEL, MARGIN, TOO_FEW
 
@@ -43,14 +43,16 @@ def answer(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame, where:
         where: the report whose tables the claims' names link into; by default the one that holds this text.
     """
     measured, numbers = over_panels.measured(plans), panels.table(plans, "90-report-curves-numbers")
+    on_most = over_panels.measured(plans, [claims.CLAIMS["C13"].table])  # in some panels on more images than `measured`
     parts = panels.table(plans, "90-report-parts") if len(plans) == 1 else pandas.DataFrame()
     parts = parts.fillna({"pair": ""}) if len(parts) else parts  # an empty text in a CSV is read as missing
     lines = reach.curves(plans)
     means = panels.table(plans, "65-repair-means")
-    magnitude, mended, each = magnitude_answers.against(verdicts, measured, lines), repaired(verdicts), blocks(plans)
+    magnitude, mended, each = magnitude_answers.against(verdicts, on_most, lines), repaired(verdicts), blocks(plans)
     more = magnitude_answers.since(each) + magnitude_answers.like_chance(measured)
     more += magnitude_answers.within_layers(measured, means, "auc_relative")
-    points = [labels(verdicts, parts, measured, each), magnitude and magnitude + more]
+    c3 = [rows for plan in plans if len(rows := claims.on_most("C3", plan))]
+    points = [labels(verdicts, parts, pandas.concat(c3) if c3 else NOTHING, each), magnitude and magnitude + more]
     points += [mended and mended + magnitude_answers.within_layers(measured, means, "auc_relative_repaired")]
     points += [magnitude_answers.shrunk(panels.table(plans, "65-repair-shrunk"))]
     points += [trained(verdicts, panels.table(plans, "80-cost-summary"))]
@@ -123,15 +125,15 @@ def _until(lines: pandas.DataFrame) -> str:
 def labels(
     verdicts: pandas.DataFrame,
     parts: pandas.DataFrame,
-    measured: pandas.DataFrame = NOTHING,
+    on_most: pandas.DataFrame = NOTHING,
     each: pandas.DataFrame = NOTHING,
 ) -> str:
     """What labels would add (C3).
 
     Arguments:
         verdicts, parts: of `claims.judged` and `claims.parts`.
-        measured, each: of `over_panels.measured` and `blocks`; without parts, for what it is on the most images, and
-            where more is lost than counts as nothing.
+        on_most, each: of `claims.on_most` and `blocks`; without parts, for what it is on the most images, and where
+            more is lost than counts as nothing.
     """
     if (row := claim_answers.row(verdicts, "C3")) is None:
         return ""
@@ -142,7 +144,7 @@ def labels(
     margin = fixed if row["verdict"] == "supported" else ""
     side = "ahead of" if row["effect"] > 0 else "behind"
     beside = f"random gradients are {side} label gradients of the same length"
-    by_number = claim_answers.by_number(parts, "C3") or _on_most(measured)
+    by_number = claim_answers.by_number(parts, "C3") or _on_most(on_most)
     return f"{said}: {beside}, {verdict_table.evidence(row, verdicts)}.{margin}{_losing(each)}{by_number}"
 
 
@@ -156,16 +158,10 @@ def _losing(each: pandas.DataFrame) -> str:
     return f" More than {MARGIN:g} is lost in {named}." if named else ""
 
 
-def _on_most(measured: pandas.DataFrame) -> str:
-    """What C3 is on the most images of each network."""
-    if "criterion" not in measured:
-        return ""
-    values = measured.pivot_table(index=["panel", *RUN], columns="criterion", values="auc_relative")
-    there = [values[a] - values[b] for a, b in claims.CLAIMS["C3"].pairs if {a, b} <= set(values)]
-    if not there:
-        return ""
-    differences = pandas.concat(there, axis=1).mean(axis=1).dropna().reset_index(name="difference")
-    return f" On the most images alone it is {claim_answers.over('C3', differences)}."
+def _on_most(blocks: pandas.DataFrame) -> str:
+    """What C3 is on the most images of each network. Arguments: blocks: of `claims.on_most`."""
+    there = blocks.dropna(subset="difference") if len(blocks) else blocks
+    return f" On the most images alone it is {claim_answers.over('C3', there)}." if len(there) else ""
 
 
 def repaired(verdicts: pandas.DataFrame) -> str:

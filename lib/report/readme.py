@@ -102,25 +102,29 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
 
 def _against(verdicts: pandas.DataFrame, contrasts: pandas.DataFrame) -> str:
     """Which claims, of those that the paper's curves show something of, were found, or point, the other way, and what
-    these curves say themselves."""
+    these curves say themselves, beside ours of the same networks."""
     shown = contrasts.dropna(subset="paper") if len(contrasts) else contrasts.reindex(columns=["claim"])
     verdicts = verdicts[verdicts["claim"].isin(shown["claim"])]
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
-    each = [
-        f'{row["claim"]} ("{verdict_table.plain(row["label"])}": {effects.value(row)} here, '
-        f"{effects.value(row | {'effect': _in_theirs(shown, row['claim'])})} in the paper's own curves)"
-        for row in rows.to_dict("records")
-    ]
-    return f" {listed(each)} {'points' if len(each) == 1 else 'point'} the other way." if each else ""
+    each = []
+    for row in rows.to_dict("records"):
+        ours, theirs = (
+            effects.value(row | {"effect": _over_panels(shown, row["claim"], curves)}) for curves in ("effect", "paper")
+        )
+        does = "is contradicted" if row["verdict"] == "contradicted" else "is open, but points the other way"
+        what = f'{row["claim"]} ("{verdict_table.plain(row["label"])}") {does}'
+        each.append(f" {what}: {ours} here and {theirs} in the paper's own curves of such networks on such images.")
+    return "".join(each)
 
 
-def _in_theirs(shown: pandas.DataFrame, claim: str) -> float:
-    """The claim's effect in the paper's curves, the mean over its panels. Arguments: shown: `claims.beside_paper`."""
+def _over_panels(shown: pandas.DataFrame, claim: str, curves: str) -> float:
+    """The claim's effect, the mean over the paper's panels that are here, too. Arguments: shown: of
+    `claims.beside_paper`; curves: its column: "effect" (ours) or "paper"."""
     own = shown[shown["claim"] == claim].sort_values("examples")
     if not claims.CLAIMS[claim].ends:
-        return own.loc[own["part"] == "contrast", "paper"].mean()
-    ends = own.groupby(["label", *PANEL])["paper"].agg(["first", "last"])
+        return own.loc[own["part"] == "contrast", curves].mean()
+    ends = own.groupby(["label", *PANEL])[curves].agg(["first", "last"])
     return (ends["first"] - ends["last"]).mean()
 
 

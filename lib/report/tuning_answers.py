@@ -11,7 +11,7 @@ from lib.report.words import counted, listed, of_networks, spread
 from lib.study import claims, finetuning
 from lib.study.columns import RUN
 from lib.study.finetuning import PRICED, SETTLED, TUNED, in_words
-from lib.study.statistics import too_few
+from lib.study.statistics import groups_of, too_few
 
 OWN, WEIGHTS = claims.RECOMMENDED, "l2"
 BUDGET = ["of", "budget"]  # levels of the tables of `of_both`
@@ -107,16 +107,33 @@ def rank_by(tuned: pandas.DataFrame) -> str:
         )
     gaps = _gaps(ends)
     if best not in (OWN, WEIGHTS):
-        leads = (
-            f"`{OWN if gap > 0 else WEIGHTS}` ended {abs(gap):.1f} points ahead without {in_words(*budget)}"
-            for budget, gap in gaps.items()
-        )
-        said = f"by scores alone {listed(leads)}{_in_how_many(ends)}"
-        return f"**If you fine-tune, it depends on what is to go**: {said}."
+        return _either(ends)
     other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
     few = _in_how_many(ends)
     what = "try both rankings" if few else f"rank by `{best}`"
     return f"**If you fine-tune, {what}**: by scores alone `{best}` ended {gap} points above `{other}`{few}."
+
+
+def _either(ends: pandas.DataFrame) -> str:
+    """What to rank by where one leads with this budget and the other with that, and of which of them it is settled, by
+    the rules of C14's verdict."""
+    leads, settled = [], []
+    for budget, here in ends.groupby(level=BUDGET, sort=False):
+        gaps = (here[OWN] - here[WEIGHTS]).rename("difference").reset_index()
+        found = claims.judge(claims.AFTER_TUNING, gaps["difference"], groups_of(gaps))
+        who, sign = (OWN, 1) if found["effect"] > 0 else (WEIGHTS, -1)
+        count = of_networks(int((sign * gaps["difference"] > 0).sum()), len(gaps))
+        sure = found["verdict"] in ("supported", "contradicted")
+        settled += [in_words(*budget)] if sure else []
+        leads.append(
+            f"`{who}` ended {abs(100 * found['effect']):.1f} points ahead without {in_words(*budget)} "
+            f"(in {count}{'' if sure else ': not settled'})"
+        )
+    where = listed(dict.fromkeys(f"`{row.network}` on {row.dataset}" for row in ends.reset_index().itertuples()))
+    head = "it depends on what is to go" if len(settled) == len(leads) else "what to rank by is not settled"
+    if 0 < len(settled) < len(leads):
+        head = f"what to rank by is settled for the loss of {listed(settled)} alone"
+    return f"**If you fine-tune, {head}**: on {where}, by scores alone, {listed(leads)}."
 
 
 def _in_how_many(ends: pandas.DataFrame) -> str:

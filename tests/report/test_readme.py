@@ -174,14 +174,19 @@ def test_how_much_faster_is_said_of_every_network():
 
 def test_what_points_the_other_way_is_set_beside_what_the_papers_own_curves_say():
     key = {"label": "l", "dataset": "cifar100", "network": "resnet20", "claim": "C4", "part": "apart"}
-    contrasts = pandas.DataFrame([key | {"examples": number, "paper": paper}
+    contrasts = pandas.DataFrame([key | {"examples": number, "paper": paper, "effect": paper / 2}
                                   for number, paper in ((10, 0.3), (2, 0.1), (103, 0.5))])  # fmt: skip
-    contrasts = pandas.concat([contrasts, contrasts.assign(claim="C2", part="contrast", paper=[0.1, 0.2, 0.3])])
+    unlike = contrasts.assign(dataset="stl10", effect=[0.2, 0.1, 0.1], paper=[0.2, 0.1, 0.3])  # 0 and -0.2
+    contrasts = pandas.concat([contrasts, unlike, contrasts.assign(claim="C2", part="contrast", paper=[0.1, 0.2, 0.3])])
     verdict = {"claim": "C4", "label": "It falls (a word)", "kind": "difference", "verdict": "open", "side": "below"}
-    rows = pandas.DataFrame([verdict | {"effect": -0.2}, verdict | {"claim": "C2", "side": "above", "effect": 0.1}])
-    said = ' C4 ("It falls": -0.200 here, -0.400 in the paper\'s own curves) points the other way.'
-    assert readme._against(rows, contrasts) == said
-    assert '": -0.200 here, +0.200 in' in readme._against(rows.assign(side="below", effect=-0.2), contrasts)
+    rows = pandas.DataFrame([verdict | {"effect": -0.9}, verdict | {"claim": "C2", "side": "above", "effect": 0.1}])
+    end = "-0.100 here and -0.300 in the paper's own curves of such networks on such images."
+    assert readme._against(rows, contrasts) == f' C4 ("It falls") is open, but points the other way: {end}'
+    rows["verdict"] = "contradicted"
+    both = readme._against(rows, contrasts)
+    assert both.startswith(
+        f' C4 ("It falls") is contradicted: {end} C2 ("It falls") is contradicted: +0.150 here and +0.'
+    )
     assert (
         readme._against(rows, contrasts.assign(paper=float("nan"))) == readme._against(rows, pandas.DataFrame()) == ""
     )

@@ -119,16 +119,16 @@ TABLES = ("60-rivals-label-free", "15-replication-summary")  # the first that a 
 ALSO = ("90-report-labelled",)
 
 
-def measured(plans: Sequence[profiles.Profile]) -> pandas.DataFrame:
-    """Summaries of all criteria of each panel, on its most examples: those of the first of `TABLES` that it has, and
+def measured(plans: Sequence[profiles.Profile], tables: Sequence[str] = (*TABLES, *ALSO)) -> pandas.DataFrame:
+    """Summaries of all criteria of each panel, on its most examples: those of the first of `tables` that it has, and
     from whatever else it has on as many. One row per panel, network and criterion, rankings of `random` averaged;
     no rows where no panel has such a table."""
-    tables = [rows for plan in plans if len(rows := _on_most(plan))]
-    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+    found = [rows for plan in plans if len(rows := _on_most(plan, tables))]
+    return pandas.concat(found, ignore_index=True) if found else pandas.DataFrame()
 
 
-def _on_most(plan: profiles.Profile) -> pandas.DataFrame:
-    there = [rows for name in (*TABLES, *ALSO) if len(rows := panels.table([plan], name))]
+def _on_most(plan: profiles.Profile, tables: Sequence[str]) -> pandas.DataFrame:
+    there = [rows for name in tables if len(rows := panels.table([plan], name))]
     if not there:
         return pandas.DataFrame()
     most = there[0].groupby(PANEL)["examples"].max().rename("most").reset_index()
@@ -136,6 +136,26 @@ def _on_most(plan: profiles.Profile) -> pandas.DataFrame:
     rows = rows[(rows["examples"] == rows["most"]) & (rows["sample"] == "random")]
     values = rows.groupby(["panel", *RUN, "criterion"], sort=False, as_index=False)
     return values.agg({"examples": "max", "used": "max", "accuracy_unpruned": "mean", "auc_relative": "mean"})
+
+
+def of_each(
+    tables: Sequence[pandas.DataFrame], criteria: Sequence[str], value: str, summary: pandas.DataFrame
+) -> tuple[pandas.DataFrame, pandas.Series]:
+    """What criteria have in the column `value`, in any of these tables: one row per panel, data set and network, one
+    column a criterion, means over seeds (NaN where it was not measured); and of each row how many seeds it is of.
+
+    Arguments:
+        tables: with the columns panel, dataset, network and criterion; those that lack one, or `value`, do not count.
+        summary: of `measured`, which says how many seeds there are; one of each network where it has none.
+    """
+    keys = ["panel", *PANEL]
+    there = [table for table in tables if {*keys, "criterion", value} <= set(table)]
+    if not there:
+        return pandas.DataFrame(columns=[*criteria]), pandas.Series(dtype=int)
+    rows = pandas.concat(there).groupby([*keys, "criterion"], sort=False)[value].mean().unstack()
+    rows = rows.reindex(columns=[*criteria])
+    seeds = summary.groupby(keys)["seed"].nunique() if "seed" in summary else pandas.Series(dtype=int)
+    return rows, seeds.reindex(rows.index).fillna(1).astype(int)
 
 
 def board(summary: pandas.DataFrame) -> pandas.DataFrame:
