@@ -88,8 +88,8 @@ class Outsider:
         if claim == "C9":
             numbers = sorted(here.loc[here["examples"] > 0, "examples"].unique())
         else:
-            numbers = self.numbers({"C7": "ablations", "C12": "ablations"}.get(claim, "panels"))
-            numbers += self.numbers("scarcity") if claim == "C4" else []
+            setting = {"C4": "scarcity", "C7": "ablations", "C12": "ablations"}.get(claim, "panels")
+            numbers = self.numbers(setting)
             numbers = [max(numbers)] if claim == "C13" else numbers
         if claim == "C6":
             exact = self.settings["exact"]

@@ -199,7 +199,7 @@ def _vectors(sources: pandas.DataFrame, networks: int) -> str:
     where = _where(sources, networks)
     if last > WORTH:
         return f"Send several random vectors back for each{where}: 16 added {last:.3f} of relative auc."
-    few = f", but {first:.3f} on only {fewest}: send several there" if first > WORTH else ""
+    few = f", but {first:.3f} on only {fewest}, where several may be worth their time" if first > WORTH else ""
     return (
         f"On {many} images one random vector for each will do{where}: 16 of them added no more than {WORTH:g} of "
         f"relative auc in the mean{few} (C6 is over all numbers of images)."
@@ -219,7 +219,7 @@ def _carried_over(shrunk: pandas.DataFrame) -> str:
     others = each.drop(columns=CARRIED)
     more, less = each[CARRIED] - others.max(axis=1), others.min(axis=1) - each[CARRIED]
     throughout = {"Better still": more, "Worse where it was tried": less}
-    found = [words for words, by in throughout.items() if (by >= 0).all() and by.max() > 100 * WORTH]
+    found = [words for words, by in throughout.items() if (by >= -100 * WORTH).all() and by.max() > 100 * WORTH]
     said = found[0] if found else "Another way"
     gone = listed(f"{100 * budget:.0f}" for budget in means.index)
     so, anew, without = (f"{listed(f'{share:.0f}' for share in means[name])} %" for name in means)

@@ -247,9 +247,9 @@ def beside_paper(
     words = listed(f"{_how_much(mean)}{f' on {dataset}' if several else ''}" for dataset, mean in means.items())
     numbers = listed(f"{mean:.2f}" for mean in means)
     said = f"**{capital(words)}: its order of criteria and ours have a rank correlation of {numbers}**"
-    ends = spread(shown["spearman"], ".2f")
+    ends = listed(spread(here, ".2f") for _, here in shown.groupby("dataset", sort=False)["spearman"])
     more = f" in the mean ({ends}, depending on the number of images)"
-    more = "" if len(shown) == 1 else more if " to " in ends else " on each number of images"
+    more = "" if len(shown) == 1 else more if several or " to " in ends else " on each number of images"
     rest = [_signs(contrasts, short)] if short else [_signs(contrasts), _single_runs(single)]
     return " ".join(filter(None, [f"{said}{more}.", *rest]))
 

@@ -78,7 +78,8 @@ def over(name: str, blocks: pandas.DataFrame) -> str:
     columns of `statistics.BLOCK` and difference."""
     found = claims.judge(name, blocks["difference"], groups_of(blocks))
     above = f"above {effects.bar(found['kind'])} in {of_networks(found['ahead'], found['blocks'])}"
-    return f"{effects.value(found)} (95 % interval {effects.interval(found)}; {above})"
+    ends = f"95 % interval {ends}; " if (ends := effects.interval(found)) else ""
+    return f"{effects.value(found)} ({ends}{above})"
 
 
 def _effect(claim: Mapping[str, object]) -> str:

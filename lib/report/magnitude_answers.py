@@ -9,7 +9,7 @@ import pandas
 
 from lib.report import claim_answers, reach, verdict_table
 from lib.report.words import counted, listed
-from lib.study import claims
+from lib.study import claims, measurements
 from lib.study.analyses import over_panels
 from lib.study.analyses.smaller import CARRIED
 from lib.study.columns import PANEL, RUN
@@ -75,7 +75,8 @@ def within_layers(measured: pandas.DataFrame, means: pandas.DataFrame, value: st
             both criteria.
         value: the column to compare: relative auc, without repair or with it.
     """
-    rows, seeds = over_panels.of_each([means, measured], (OWN, WITHIN), value, measured)
+    most = measurements.on_most_examples(means) if "examples" in means else means
+    rows, seeds = over_panels.of_each([most, measured], (OWN, WITHIN), value, measured)
     both = rows.dropna()
     if both.empty:
         return ""
@@ -99,14 +100,15 @@ def shrunk(table: pandas.DataFrame) -> str:
     keys = ["panel", *RUN, "budget", "criterion"]
     wide = kept.set_index(pandas.MultiIndex.from_frame(table[keys])).unstack("criterion")
     both = {word: wide[word].reindex(columns=[OWN, WEIGHTS]).dropna() for word in kept}
-    before, after = both["accuracy"], both["accuracy_repaired"]
-    if before.empty:
+    if both["accuracy"].empty:
         return ""
+    both = {word: _at_every_budget(rows) for word, rows in both.items()}
+    before, after = both["accuracy"], both["accuracy_repaired"]
     if len(after):
         before = both["accuracy"] = before.loc[before.index.intersection(after.index, sort=False)]
-    budgets = listed(f"{100 * budget:.0f}" for budget in before.index.unique("budget"))
+    budgets = listed(f"{100 * budget:.0f}" for budget in sorted(before.index.unique("budget")))
     count = len(before.index.droplevel("budget").unique())
-    networks = f"{counted(count, 'network')}{' with BatchNorms' if len(after) else ''}"
+    networks = f"{counted(count, 'network')}{' with BatchNorms' if len(after) else ''} whose weights are at hand"
     more, less = _wins(before, OWN, WEIGHTS), _wins(before, WEIGHTS, OWN)
     said = f"**In networks that really shrink `{OWN}` keeps more than `{WEIGHTS}` in {more}, and less in {less}, of "
     said += f"{networks}** (exploratory; by more than a point of their accuracy, with {budgets} % of the multiply-adds "
@@ -126,6 +128,13 @@ def shrunk(table: pandas.DataFrame) -> str:
         if len(here[word])
     ]
     return f"{said}. With {100 * GONE:.0f} % gone {'; '.join(each)}."
+
+
+def _at_every_budget(kept: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of networks that have all budgets that any has."""
+    names = [name for name in kept.index.names if name != "budget"]
+    count = kept.groupby(level=names)[OWN].transform("size")
+    return kept[count == kept.index.get_level_values("budget").nunique()]
 
 
 def _wins(kept: pandas.DataFrame, one: str, other: str) -> str:

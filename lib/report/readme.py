@@ -18,6 +18,7 @@ from matplotlib import pyplot
 from lib.report import (
     advice,
     answers,
+    claim_answers,
     curve_figures,
     effects,
     glossary,
@@ -32,11 +33,13 @@ from lib.report import (
 from lib.report.words import listed
 from lib.study import claims, panels, profiles
 from lib.study.analyses import over_panels
-from lib.study.columns import PANEL, RUN
+from lib.study.columns import RUN
 from lib.system.whole_files import written_whole
 
 DEMONSTRATION = "quick"  # what is quoted where no panel is published
 PICTURE = Path("docs/answer.png")
+WIDER = ("C4",)  # of which more networks tell than those that it is judged by
+NOTHING = pandas.DataFrame()
 TIMED = "80-cost"  # the notebook that times networks
 PAGES = [Path("docs/tool.md"), Path("docs/reading-results.md"), Path("docs/networks.md")]
 
@@ -97,35 +100,45 @@ def _paper(plans: Sequence[profiles.Profile], verdicts: pandas.DataFrame) -> str
         panels.table(plans, f"15-replication-{name}") for name in ("agreement", "contrasts", "single-runs")
     )
     said = answers.beside_paper(agreement, contrasts, single, short=True)
-    return f"Does what the paper shows come out again? {said}{_against(verdicts, contrasts)}" if said else ""
+    wider = [rows.assign(claim=name) for plan in plans for name in WIDER if len(rows := claims.wider(name, plan))]
+    against = _against(verdicts, contrasts, pandas.concat(wider) if wider else NOTHING)
+    return f"Does what the paper shows come out again? {said}{against}" if said else ""
 
 
-def _against(verdicts: pandas.DataFrame, contrasts: pandas.DataFrame) -> str:
-    """Which claims, of those that the paper's curves show something of, were found, or point, the other way, and what
-    these curves say themselves, beside ours of the same networks."""
+def _against(verdicts: pandas.DataFrame, contrasts: pandas.DataFrame, wider: pandas.DataFrame = NOTHING) -> str:
+    """Which claims, of those that the paper's curves show something of, were found, or point, the other way, and, by
+    data set, what our curves and the paper's say of it.
+
+    Arguments:
+        wider: of `claims.wider`, of the claims that some panels do not judge, with the column claim.
+    """
     shown = contrasts.dropna(subset="paper") if len(contrasts) else contrasts.reindex(columns=["claim"])
     verdicts = verdicts[verdicts["claim"].isin(shown["claim"])]
     rows = verdicts[(verdicts["verdict"] == "contradicted") | (verdicts["side"] == "below")]
     rows = rows[~rows["kind"].isin(claims.UNTESTED)]
     each = []
     for row in rows.to_dict("records"):
-        ours, theirs = (
-            effects.value(row | {"effect": _over_panels(shown, row["claim"], curves)}) for curves in ("effect", "paper")
-        )
         does = "is contradicted" if row["verdict"] == "contradicted" else "is open, but points the other way"
-        what = f'{row["claim"]} ("{verdict_table.plain(row["label"])}") {does}'
-        each.append(f" {what}: {ours} here and {theirs} in the paper's own curves of such networks on such images.")
+        own = _by_dataset(shown[shown["claim"] == row["claim"]], row)
+        more = wider[wider["claim"] == row["claim"]].dropna(subset="difference") if len(wider) else wider
+        rest = f"; over all networks {claim_answers.over(row['claim'], more)}, exploratory" if len(more) else ""
+        each.append(f' {row["claim"]} ("{verdict_table.plain(row["label"])}") {does}: {listed(own)}{rest}.')
     return "".join(each)
 
 
-def _over_panels(shown: pandas.DataFrame, claim: str, curves: str) -> float:
-    """The claim's effect, the mean over the paper's panels that are here, too. Arguments: shown: of
-    `claims.beside_paper`; curves: its column: "effect" (ours) or "paper"."""
-    own = shown[shown["claim"] == claim].sort_values("examples")
-    if not claims.CLAIMS[claim].ends:
-        return own.loc[own["part"] == "contrast", curves].mean()
-    ends = own.groupby(["label", *PANEL])[curves].agg(["first", "last"])
-    return (ends["first"] - ends["last"]).mean()
+def _by_dataset(shown: pandas.DataFrame, row: dict[str, object]) -> list[str]:
+    """A claim's effect here and in the paper's curves, on each data set of the paper's that is here, too. Arguments:
+    shown: rows of `claims.beside_paper`; row: of `claims.judged`."""
+    said = []
+    for dataset, here in shown.sort_values("examples", kind="stable").groupby("dataset", sort=False):
+        if claims.CLAIMS[row["claim"]].ends:
+            ends = here.groupby(["label", "network"])[["effect", "paper"]].agg(["first", "last"])
+            both = [(ends[name, "first"] - ends[name, "last"]).mean() for name in ("effect", "paper")]
+        else:
+            both = here.loc[here["part"] == "contrast", ["effect", "paper"]].mean()
+        ours, theirs = (effects.value(row | {"effect": value}) for value in both)
+        said.append(f"on {dataset} {ours} here and {theirs} in the paper's own curves")
+    return said
 
 
 def _speed(plans: Sequence[profiles.Profile]) -> str:

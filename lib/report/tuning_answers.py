@@ -105,35 +105,35 @@ def rank_by(tuned: pandas.DataFrame) -> str:
             f"**If you fine-tune, either will do**: `{WEIGHTS}`, which needs no images, ends where `{OWN}` does"
             f"{_in_how_many(ends)}."
         )
-    gaps = _gaps(ends)
     if best not in (OWN, WEIGHTS):
-        return _either(ends)
-    other, gap = WEIGHTS if best == OWN else OWN, spread(gaps.abs(), ".1f")
+        return f"**If you fine-tune, it depended on what went**: {_each_lead(ends)}."
     few = _in_how_many(ends)
-    what = "try both rankings" if few else f"rank by `{best}`"
+    settled = all(_is_settled(here) for _, here in ends.groupby(level=BUDGET))
+    what = f"rank by `{best}`" if settled else "try both rankings"
+    other, gap = WEIGHTS if best == OWN else OWN, spread(_gaps(ends).abs(), ".1f")
     return f"**If you fine-tune, {what}**: by scores alone `{best}` ended {gap} points above `{other}`{few}."
 
 
-def _either(ends: pandas.DataFrame) -> str:
-    """What to rank by where one leads with this budget and the other with that, and of which of them it is settled, by
-    the rules of C14's verdict."""
-    leads, settled = [], []
+def _each_lead(ends: pandas.DataFrame) -> str:
+    """Which of both ended ahead with each budget, and whether C14's rule would call that settled."""
+    leads = []
     for budget, here in ends.groupby(level=BUDGET, sort=False):
-        gaps = (here[OWN] - here[WEIGHTS]).rename("difference").reset_index()
-        found = claims.judge(claims.AFTER_TUNING, gaps["difference"], groups_of(gaps))
-        who, sign = (OWN, 1) if found["effect"] > 0 else (WEIGHTS, -1)
-        count = of_networks(int((sign * gaps["difference"] > 0).sum()), len(gaps))
-        sure = found["verdict"] in ("supported", "contradicted")
-        settled += [in_words(*budget)] if sure else []
+        gap = here[OWN] - here[WEIGHTS]
+        who, sign = (OWN, 1) if gap.mean() > 0 else (WEIGHTS, -1)
+        count = of_networks(int((sign * gap > 0).sum()), len(gap))
         leads.append(
-            f"`{who}` ended {abs(100 * found['effect']):.1f} points ahead without {in_words(*budget)} "
-            f"(in {count}{'' if sure else ': not settled'})"
+            f"`{who}` ended {abs(100 * gap.mean()):.1f} points ahead without {in_words(*budget)} "
+            f"(in {count}{'' if _is_settled(here) else ', open'})"
         )
     where = listed(dict.fromkeys(f"`{row.network}` on {row.dataset}" for row in ends.reset_index().itertuples()))
-    head = "it depends on what is to go" if len(settled) == len(leads) else "what to rank by is not settled"
-    if 0 < len(settled) < len(leads):
-        head = f"what to rank by is settled for the loss of {listed(settled)} alone"
-    return f"**If you fine-tune, {head}**: on {where}, by scores alone, {listed(leads)}."
+    return f"on {where}, by scores alone, {listed(leads)}"
+
+
+def _is_settled(ends: pandas.DataFrame) -> bool:
+    """Whether one of both is ahead at a budget by the rules of C14's verdict."""
+    gaps = (ends[OWN] - ends[WEIGHTS]).rename("difference").reset_index()
+    found = claims.judge(claims.AFTER_TUNING, gaps["difference"], groups_of(gaps))
+    return found["verdict"] in ("supported", "contradicted")
 
 
 def _in_how_many(ends: pandas.DataFrame) -> str:

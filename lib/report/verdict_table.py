@@ -63,13 +63,13 @@ which *points to* yes or no where the interval is clear of 0. {untested}, which 
 given back, go by the interval alone: whether all of it is above {limits}.
 - *Open*: neither yes nor no. *Close*: of repeats with as many new networks, as different as trainings of one \
 network are (where none was trained twice: as all are), more than one in ten would give another verdict. \
-*Exploratory*: chosen, or (C4) widened to more networks, after a first look at data. ({late} were settled after a \
-look at one network, which has no part in them.)"""
+*Exploratory*: chosen after a first look at data. ({late} were settled after a look at one network, which has no part \
+in them.)"""
 ODD = {"C4": "C4: by how much a difference changes from few images to many",
        "C8": "C8: a rank correlation, its interval cut at -1 and 1",
        "C9": "C9: relative auc of rare classes", "C11": f"C11: a share of what was lost, where that is at least "
        f"{100 * given_back.LEAST:g} points of accuracy", "C14": "C14: points of accuracy"}  # fmt: skip
-EXPLORATORY, LATE = ("C4", "C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
+EXPLORATORY, LATE = ("C7", "C13", "C14"), ("C11", "C12")  # see `claims`; the latter leave out what had been seen
 
 
 OVER = """ *Mean of panels*: networks of one panel share data and makers, so they are averaged first, and the interval \

@@ -78,6 +78,7 @@ def test_what_labels_add_in_a_single_network_is_said_beside_the_mean():
     assert said(numbers=table).endswith("in the mean over a data set's networks, and at most 0.05 in a single network.")
 
 
+MORE = ", where several may be worth their time"
 ENOUGH = "1. On 10 images one random vector for each will do: 16 of them added no more than 0.01 of relative auc in the"
 
 
@@ -85,8 +86,8 @@ ENOUGH = "1. On 10 images one random vector for each will do: 16 of them added n
     ("few", "many", "words"),
     [
         (0.5, 0.6, f"{ENOUGH} mean (C6 is over all numbers of images)."),
-        (0.6, 0.6, f"{ENOUGH} mean, but 0.100 on only 2: send several there (C6 is over all numbers of images)."),
-        (0.5112, 0.6, f"{ENOUGH} mean, but 0.011 on only 2: send several there (C6 is over all numbers of images)."),
+        (0.6, 0.6, f"{ENOUGH} mean, but 0.100 on only 2{MORE} (C6 is over all numbers of images)."),
+        (0.5112, 0.6, f"{ENOUGH} mean, but 0.011 on only 2{MORE} (C6 is over all numbers of images)."),
         (0.5, 0.6112, "1. Send several random vectors back for each: 16 added 0.011 of relative auc."),
         (0.5, 0.7, "1. Send several random vectors back for each: 16 added 0.100 of relative auc."),
     ],
@@ -138,7 +139,7 @@ def test_where_it_is_best_to_move_batchnorms_by_what_changed_that_is_advised():
         "does. With 10 and 20 % of the multiply-adds really gone that kept 100 and 95 % of the accuracy; 95 and 90 % "
         "was kept with BatchNorms estimated anew, as in C11 and C12, and 100 and 75 % without (1 network, on digits)."
     )
-    for carried, words in (((0.796, 0.76), "Another way"), ((0.76, 0.5), "Worse where it was tried")):
+    for carried, words in (((0.75, 0.76), "Another way"), ((0.766, 0.5), "Worse where it was tried")):
         other = table.assign(accuracy_carried_over=[*carried, 0.0])
         assert f". {words}: moving them only by" in said(shrunk=other, repaired=mended)
     assert said(shrunk=table) == ""  # where nothing is said of a repair

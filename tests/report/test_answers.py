@@ -157,7 +157,7 @@ def test_the_paper_is_set_beside_ours_by_the_order_of_criteria(first, word):
     other = agreement.assign(dataset="stl10", spearman=0.4)
     assert said("15-replication", agreement=pandas.concat([agreement[1:], other])) == (
         "**Largely on cifar100 and in part on stl10: its order of criteria and ours have a rank correlation of 0.76 "
-        "and 0.40** in the mean (0.40 to 0.76, depending on the number of images)."
+        "and 0.40** in the mean (0.76 and 0.40, depending on the number of images)."
     )
     assert said("15-replication", agreement=agreement.assign(spearman=float("nan"))) == ""
     assert said("15-replication", agreement=agreement[:0]) == ""

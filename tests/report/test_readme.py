@@ -180,13 +180,14 @@ def test_what_points_the_other_way_is_set_beside_what_the_papers_own_curves_say(
     contrasts = pandas.concat([contrasts, unlike, contrasts.assign(claim="C2", part="contrast", paper=[0.1, 0.2, 0.3])])
     verdict = {"claim": "C4", "label": "It falls (a word)", "kind": "difference", "verdict": "open", "side": "below"}
     rows = pandas.DataFrame([verdict | {"effect": -0.9}, verdict | {"claim": "C2", "side": "above", "effect": 0.1}])
-    end = "-0.100 here and -0.300 in the paper's own curves of such networks on such images."
-    assert readme._against(rows, contrasts) == f' C4 ("It falls") is open, but points the other way: {end}'
+    end = "on cifar100 -0.200 here and -0.400 in the paper's own curves and on stl10 0.000 here and -0.200 in the "
+    end += "paper's own curves"
+    assert readme._against(rows, contrasts) == f' C4 ("It falls") is open, but points the other way: {end}.'
     rows["verdict"] = "contradicted"
-    both = readme._against(rows, contrasts)
-    assert both.startswith(
-        f' C4 ("It falls") is contradicted: {end} C2 ("It falls") is contradicted: +0.150 here and +0.'
-    )
+    more = pandas.DataFrame({"claim": "C4", "dataset": "a", "network": "n", "difference": [-0.1, -0.1, float("nan")]})
+    wide = "over all networks -0.100 (95 % interval -0.100 to -0.100; above 0 in none of 2 networks), exploratory"
+    both = readme._against(rows, contrasts, more)
+    assert both.startswith(f' C4 ("It falls") is contradicted: {end}; {wide}. C2 ("It falls") is contradicted: on c')
     assert (
         readme._against(rows, contrasts.assign(paper=float("nan"))) == readme._against(rows, pandas.DataFrame()) == ""
     )

@@ -217,7 +217,7 @@ def test_a_contrast_of_one_pair_has_parts_by_number_alone(plan):
     found = claims.parts(plan)
     here = found[found["claim"] == "C4"]
     assert here["examples"].tolist() == [10, 100] and set(here["pair"]) == {""}
-    whole = pandas.read_csv(plan.tables / "15-replication-summary.csv")
+    whole = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
     mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
     expected = [mean["sq:rand:norm", number] - mean["taylorfo", number] for number in (10, 100)]
     assert here["effect"].tolist() == pytest.approx(expected)
@@ -312,7 +312,7 @@ def test_what_random_gradients_gain_from_normalising_is_reported_apart(plan):
 
 def test_scarcity_comes_with_label_free_on_all_against_labels_on_few(plan):
     behind = claims.secondary(plan)
-    whole = pandas.read_csv(plan.tables / "15-replication-summary.csv")
+    whole = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
     mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
     for name in ("taylorfo", "sq:norm"):
         row = row_of(behind, "C4", f"sq:rand:norm on all minus {name} on 10")
@@ -320,14 +320,29 @@ def test_scarcity_comes_with_label_free_on_all_against_labels_on_few(plan):
         assert row["effect"] == pytest.approx(mean["sq:rand:norm", 100] - mean[name, 10])
 
 
-def test_the_gain_on_few_is_known_without_the_notebook_on_label_scarcity_which_adds_numbers(plan):
-    whole = row_of(claims.verdicts(plan), "C4")
+def test_the_gain_on_few_is_judged_by_label_scarcity_alone_and_wider_where_there_is_none(plan):
     few = table({(name, 2): [value] * 3 for name, value in (("sq:rand:norm", 0.9), ("taylorfo", 0.2))})
-    there = pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv")
-    put(plan, "40-label-scarcity-summary", there, few)
-    assert row_of(claims.verdicts(plan), "C4")["effect"] != whole["effect"]
+    put(plan, "40-label-scarcity-summary", pandas.read_csv(plan.tables / "40-label-scarcity-summary.csv"), few)
+    judged = row_of(claims.verdicts(plan), "C4")["effect"]
     alone = replace(plan, notebooks=("15-replication",))
-    assert row_of(claims.verdicts(alone), "C4")["effect"] == whole["effect"]
+    assert "C4" not in claims.verdicts(alone)["claim"].tolist()
+    whole = pandas.read_csv(plan.tables / "15-replication-summary.csv")
+    mean = whole.groupby(["criterion", "examples"])["auc_relative"].mean()
+    gain = mean["sq:rand:norm"] - mean["taylorfo"]
+    assert claims.wider("C4", alone)["difference"].mean() == pytest.approx(gain[10] - gain[100]) != judged
+    assert claims.wider("C4", plan)["difference"].mean() == pytest.approx(0.7 - gain[100])  # 2 are there alone
+    assert claims.wider("C4", replace(plan, notebooks=())).empty
+
+
+def test_a_claim_on_the_most_examples_alone(plan):
+    mean = pandas.read_csv(plan.tables / "15-replication-summary.csv").groupby(["criterion", "examples"])[
+        "auc_relative"
+    ]
+    mean = mean.mean()
+    expected = [mean[f"{how}:rand:norm", 100] - mean[f"{how}:norm", 100] for how in ("abs", "sq")]
+    found = claims.on_most("C3", plan)["difference"]
+    assert len(found) == 3 and found.mean() == pytest.approx(sum(expected) / 2)
+    assert claims.on_most("C3", replace(plan, notebooks=())).empty
 
 
 def test_draws_that_take_labels_do_not_count(plan):

@@ -8,6 +8,7 @@ import pandas
 from lib import pruning
 from lib.study import measurements
 from lib.study.columns import PANEL, RUN, Cell
+from lib.study.statistics import DECIMALS
 
 LEAST = 0.02  # of accuracy: of a smaller loss a share is that of a few images
 _ACCURACIES = [f"accuracy_{100 * share:.0f}pct" for share in pruning.SHARES]
@@ -50,6 +51,6 @@ def shares(both: pandas.DataFrame) -> pandas.DataFrame:
     rows = []
     for off, name in zip(pruning.SHARES, _ACCURACIES, strict=True):
         lost = both["accuracy_unpruned"] - both[name]
-        back = ((both[f"{name}_repaired"] - both[name]) / lost).where(lost >= LEAST)
+        back = ((both[f"{name}_repaired"] - both[name]) / lost).where(lost.round(DECIMALS) >= LEAST)
         rows.append(both[_KEYS].assign(share=round(100 * off), lost=lost, given_back=back))
     return pandas.concat(rows, ignore_index=True)

@@ -142,10 +142,11 @@ def of_each(
     tables: Sequence[pandas.DataFrame], criteria: Sequence[str], value: str, summary: pandas.DataFrame
 ) -> tuple[pandas.DataFrame, pandas.Series]:
     """What criteria have in the column `value`, in any of these tables: one row per panel, data set and network, one
-    column a criterion, means over seeds (NaN where it was not measured); and of each row how many seeds it is of.
+    column a criterion, means over whatever rows it has (NaN where none); and of each row how many seeds it is of.
 
     Arguments:
-        tables: with the columns panel, dataset, network and criterion; those that lack one, or `value`, do not count.
+        tables: on as many examples as should count, with the columns panel, dataset, network and criterion; those that
+            lack one, or `value`, do not count.
         summary: of `measured`, which says how many seeds there are; one of each network where it has none.
     """
     keys = ["panel", *PANEL]
