@@ -38,7 +38,7 @@ LIMIT = 12 * MIB  # of all files together but those below: room for four network
 WEIGHTS, SCORES = "checkpoint.safetensors", "scores.parquet"  # which can be made again
 BY_UNIT = (SCORES, "oracle.parquet")  # tables with one row a unit
 WEIGHTS_LIMIT = 4 * MIB  # of each: a reference is published in place of larger ones
-SCORES_LIMIT = 6 * MIB  # of all together, or none is published
+SCORES_LIMIT = 4 * MIB  # of all together, or none is published
 READABLE = (".html", ".md", ".csv", ".ipynb", ".json")
 
 
