@@ -11,7 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import made_up
+import numpy
 import pandas
+import pyarrow.parquet
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -127,6 +129,21 @@ def test_scores_are_published_in_single_precision(plan):
         score = pandas.read_parquet(path)["score"]
         assert score.dtype == "float32" and score.tolist() == pytest.approx([0.1, 1 / 3], rel=1e-7)
     assert pandas.read_parquet(plan.runs[0].scores)["score"].tolist() == [0.1, 1 / 3]
+
+
+def test_tables_with_a_row_a_unit_are_published_in_fewer_bytes(plan):
+    path = plan.runs[0].folder / "oracle.parquet"
+    loss = numpy.random.default_rng(0).normal(1e-3, 1e-4, 2000)
+    pandas.DataFrame({"layer": ["a"] * 1000 + ["b"] * 1000, "unit": [*range(1000)] * 2, "loss": loss}).to_parquet(path)
+    folder, *_ = publish.publish(plan)
+    packed = folder / path.relative_to(plan.folder)
+    assert_frame_equal(pandas.read_parquet(packed), pandas.read_parquet(path), check_exact=True)
+    assert packed.stat().st_size < 0.7 * path.stat().st_size
+    row_group = pyarrow.parquet.ParquetFile(packed).metadata.row_group(0)
+    columns = {column.path_in_schema: column for column in map(row_group.column, range(row_group.num_columns))}
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert "DELTA_BINARY_PACKED" in columns["unit"].encodings and "BYTE_STREAM_SPLIT" in columns["loss"].encodings
+    assert "RLE_DICTIONARY" in columns["layer"].encodings
 
 
 def test_too_much_is_refused_with_the_largest_named_and_the_old_one_stays(plan):

@@ -106,6 +106,45 @@ def test_a_longer_list_of_criteria_says_on_how_many_examples(plans):
     assert set(found["criterion"]) == {"sq"} and set(found["examples"]) == {100}
 
 
+def test_other_tables_than_the_usual_say_on_how_many_examples_and_win_where_two_have_the_same(plans):
+    summary = made_up_panels.summary("one").assign(examples=100, auc_relative=0.9)
+    summary[summary["criterion"] == "sq"].to_csv(plans[0].tables / "first-of-all.csv", index=False)
+    found = over_panels.measured(plans[:1], ["first-of-all", "15-replication-summary"])
+    assert set(found["criterion"]) == {"sq"} and set(found["examples"]) == {100}  # the other has none on 100
+    most = summary[summary["criterion"] == "sq"].assign(examples=made_up_panels.NUMBERS["one"][-1])
+    most.to_csv(plans[0].tables / "first-of-all.csv", index=False)
+    found = over_panels.measured(plans[:1], ["first-of-all", "15-replication-summary"]).set_index("criterion")
+    assert set(found.loc["sq", "auc_relative"]) == {0.9} and set(found.loc["abs", "auc_relative"]) == {0.5}
+    assert over_panels.measured(plans[:1], ["of nobody"]).empty
+
+
+def test_what_each_network_has_by_its_criteria_and_of_how_many_seeds(plans):
+    summary = over_panels.measured(plans)
+    found, seeds = over_panels.of_each([summary], ["l2", "sq", "rand"], "auc_relative", summary)
+    assert found.columns.tolist() == ["l2", "sq", "rand"] and found["rand"].isna().all()
+    assert found["l2"].tolist() == pytest.approx([0.4] * 4)
+    gains = {key: value - 0.5 for key, value in found["sq"].items()}
+    assert gains == {
+        ("one", "cifar100", "resnet20"): pytest.approx(0.02),  # of 0.01, 0.02 and 0.03
+        ("two", "cifar10", "resnet20"): pytest.approx(0.055),
+        ("two", "cifar10", "vgg19"): pytest.approx(0.065),
+        ("three", "stl10", "resnet18-small"): pytest.approx(0.1),
+    }
+    assert seeds.to_dict() == dict(zip(gains, [3, 2, 2, 1], strict=True))
+
+
+def test_rows_of_all_tables_that_have_the_value_count_alike_and_others_not(plans):
+    summary = over_panels.measured(plans)
+    one = summary[(summary["panel"] == "one") & (summary["criterion"] == "sq")]
+    more = one.assign(auc_relative=0.9).head(1)
+    found, seeds = over_panels.of_each([one, more, one.drop(columns="auc_relative")], ["sq"], "auc_relative", one)
+    assert found["sq"].tolist() == pytest.approx([(0.51 + 0.52 + 0.53 + 0.9) / 4]) and seeds.tolist() == [3]
+    found, seeds = over_panels.of_each([one], ["sq"], "auc_relative", pandas.DataFrame())
+    assert seeds.tolist() == [1]
+    found, seeds = over_panels.of_each([one], ["sq"], "kept", summary)
+    assert found.empty and seeds.empty and found.columns.tolist() == ["sq"]
+
+
 def rows(**values):
     """A summary of two panels: criterion -> relative auc in each."""
     made = [(panel, name, value[n]) for name, value in values.items() for n, panel in enumerate(("p", "q"))]
